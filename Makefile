@@ -1,0 +1,32 @@
+# Everything needs only Python 3.11 and make; the first target run builds the environment from the hashed lock.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+run: $(READY) ## set up and run the demo: service, tenants and simulated traffic
+	$(BIN)/callscope demo
+
+test: $(READY) ## set up and run the test suite
+	$(BIN)/pytest
+
+lock: $(READY) ## resolve the dependencies again
+	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
+		--no-emit-index-url --no-header --quiet pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
+		--no-emit-index-url --no-header --quiet --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): requirements-dev.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
