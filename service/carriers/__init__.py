@@ -1,0 +1,1 @@
+"""The carriers a call can come through, and what is theirs alone."""
