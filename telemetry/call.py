@@ -1,0 +1,382 @@
+"""The handle call code holds: it reports what happens, and only what the lifecycle allows becomes an event."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Protocol
+
+from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId, Violation
+from telemetry.clock import Clock, Instant
+from telemetry.conversation import Conversation
+from telemetry.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallEnded,
+    CallHeartbeat,
+    CallReferred,
+    CallRef,
+    CallRejected,
+    CallStarted,
+    Event,
+    FallbackUsed,
+    InstructionsFailed,
+    LifecycleViolated,
+    LimitHit,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
+    SessionError,
+    TokensUsed,
+    TokenUsage,
+    ToolEnded,
+    ToolStarted,
+)
+from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
+from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
+
+
+class Registry(Protocol):
+    """What a call tells the tracker that keeps it."""
+
+    def moved(self, call: "Call", before: CallState, after: CallState) -> None:
+        """The call's state has changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CallSnapshot:
+    """One call at one moment, as plain values."""
+
+    call_id: CallId
+    tenant_id: TenantId
+    state: CallState
+    received: Instant
+    started: Instant | None
+    last_seen: Instant
+    ending: bool
+    """Its end is under way: it was handed off, or is being hung up."""
+
+
+class Call:
+    """One call's state machine. Every method may be called at any time, from any thread, any number of times.
+
+    Methods that report a transition answer whether it was made; a duplicate or impossible one changes nothing and is
+    counted as a violation. ``at`` defaults to now.
+    """
+
+    __slots__ = (
+        "_billed",
+        "_clock",
+        "_conversation",
+        "_ending",
+        "_last_seen",
+        "_lock",
+        "_made",
+        "_received",
+        "_registry",
+        "_scopes",
+        "_sink",
+        "_started",
+        "_state",
+        "ref",
+    )
+
+    def __init__(
+        self, ref: CallRef, received: Instant, *, sink: Sink, scopes: Scopes, clock: Clock, registry: Registry
+    ) -> None:
+        self.ref = ref
+        self._received = received
+        self._sink = sink
+        self._scopes = scopes
+        self._clock = clock
+        self._registry = registry
+        self._lock = RLock()
+        self._state = CallState.PENDING
+        self._made: set[Transition] = {Transition.RECEIVED}
+        self._started: Instant | None = None
+        self._last_seen = received
+        self._billed = 0.0
+        self._ending = False
+        self._conversation = Conversation(ref, received)
+
+    @property
+    def call_id(self) -> CallId:
+        """The carrier's id of the call."""
+        return self.ref.call_id
+
+    @property
+    def tenant_id(self) -> TenantId:
+        """Whose call it is."""
+        return self.ref.tenant_id
+
+    @property
+    def state(self) -> CallState:
+        """Where the call stands."""
+        return self._state
+
+    @property
+    def last_seen(self) -> Instant:
+        """The last sign of life."""
+        return self._last_seen
+
+    def snapshot(self) -> CallSnapshot:
+        """The call at this moment."""
+        with self._lock:
+            return CallSnapshot(
+                self.ref.call_id,
+                self.ref.tenant_id,
+                self._state,
+                self._received,
+                self._started,
+                self._last_seen,
+                self._ending,
+            )
+
+    # Transitions ------------------------------------------------------------------------------------------------------
+
+    def accepted(self, at: Instant | None = None) -> bool:
+        """The carrier took the acceptance."""
+        now = at or self._clock.now()
+        with self._lock:
+            return self._step(Transition.ACCEPTED, now) and self._emit(
+                CallAccepted(now, self.ref, now.since(self._received))
+            )
+
+    def rejected(
+        self,
+        reason: RejectionReason,
+        *,
+        limit: LimitHit | None = None,
+        error_type: str | None = None,
+        at: Instant | None = None,
+    ) -> bool:
+        """The call is turned away; ``limit`` says which limit, where capacity was the reason."""
+        now = at or self._clock.now()
+        with self._lock:
+            return self._step(Transition.REJECTED, now) and self._emit(
+                CallRejected(now, self.ref, reason, now.since(self._received), limit, error_type)
+            )
+
+    def started(self, at: Instant | None = None) -> bool:
+        """The media session runs: from here on time is billed."""
+        now = at or self._clock.now()
+        with self._lock:
+            if not self._step(Transition.STARTED, now):
+                return False
+            self._started = now
+            return self._emit(CallStarted(now, self.ref))
+
+    def abandoned(
+        self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None
+    ) -> bool:
+        """Accepted, but it will never start."""
+        now = at or self._clock.now()
+        with self._lock:
+            return self._step(Transition.ABANDONED, now) and self._emit(
+                CallAbandoned(now, self.ref, reason, error_type)
+            )
+
+    def referred(self, target: str | None = None, at: Instant | None = None) -> bool:
+        """The carrier took the hand-off to another destination; report the end when it comes."""
+        now = at or self._clock.now()
+        with self._lock:
+            if not self._step(Transition.REFERRED, now):
+                return False
+            self._ending = True
+            return self._emit(CallReferred(now, self.ref, target))
+
+    def ended(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
+        """A started call is over. A ``stale`` one lasted only to its last sign of life."""
+        now = at or self._clock.now()
+        with self._lock:
+            if self._state is CallState.STARTED:
+                self._emit_all(self._conversation.ended(now))
+            return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type))
+
+    def finish(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
+        """Bring the call to the terminal state its present one leads to; nothing if it is over already.
+
+        For ``finally`` blocks: pending becomes rejected, accepted abandoned, started ended.
+        """
+        with self._lock:
+            if self._state is CallState.PENDING:
+                return self.rejected(
+                    RejectionReason.CARRIER_ERROR, error_type=error_type or reason.value, at=at
+                )
+            if self._state is CallState.ACCEPTED:
+                return self.abandoned(reason, error_type=error_type, at=at)
+            if self._state is CallState.STARTED:
+                return self.ended(reason, error_type=error_type, at=at)
+            return False
+
+    # Signs of life ----------------------------------------------------------------------------------------------------
+
+    def seen(self, at: Instant | None = None) -> None:
+        """The carrier gave a sign that the call lives."""
+        self._last_seen = at or self._clock.now()
+
+    def heartbeat(self, at: Instant | None = None) -> None:
+        """The call is known to run: bill the time since the last heartbeat."""
+        now = at or self._clock.now()
+        with self._lock:
+            if self._state is not CallState.STARTED or self._started is None:
+                return
+            self._last_seen = now
+            unbilled = now.since(self._started) - self._billed
+            if unbilled > 0:
+                self._billed += unbilled
+                self._emit(CallHeartbeat(now, self.ref, unbilled))
+
+    def ending(self) -> None:
+        """The agent is hanging up; the end itself is reported when the session is over."""
+        self._ending = True
+
+    # The path of the call ---------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def phase(self, phase: Phase, started: Instant | None = None) -> Iterator[None]:
+        """Time a stretch of the call's path; what runs inside joins the call's trace. An exception marks it failed."""
+        begin = started or self._clock.now()
+        self._emit(PhaseStarted(begin, self.ref, phase))
+        error_type: str | None = None
+        try:
+            with self._scopes.scope(self.ref):
+                yield
+        except BaseException as error:
+            error_type = type(error).__name__
+            raise
+        finally:
+            self._emit(PhaseEnded(self._clock.now(), self.ref, phase, begin, error_type))
+
+    def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
+        """Report a phase that is already over, such as the one before the call was known."""
+        self._emit(PhaseEnded(self._clock.now(), self.ref, phase, started, error_type))
+
+    def instructions_failed(self, error_type: str) -> None:
+        """The tenant's instructions could not be read."""
+        self._emit(InstructionsFailed(self._clock.now(), self.ref, error_type))
+
+    def fallback_used(self) -> None:
+        """The fallback instructions stand in."""
+        self._emit(FallbackUsed(self._clock.now(), self.ref))
+
+    # The conversation -------------------------------------------------------------------------------------------------
+
+    def caller_started_speaking(self, at: Instant | None = None) -> None:
+        """The caller's speech begins."""
+        self._talk(lambda now: self._conversation.caller_started(now), at)
+
+    def caller_stopped_speaking(self, at: Instant | None = None) -> None:
+        """The caller's speech is over; the wait for the answer begins."""
+        self._talk(lambda now: self._conversation.caller_stopped(now), at)
+
+    def agent_started_speaking(self, at: Instant | None = None) -> None:
+        """The caller begins to hear the agent."""
+        self._talk(lambda now: self._conversation.agent_started(now), at)
+
+    def agent_stopped_speaking(self, *, interrupted: bool = False, at: Instant | None = None) -> None:
+        """The agent's audio ended; ``interrupted`` if the caller cut it short."""
+        self._talk(lambda now: self._conversation.agent_stopped(now, interrupted=interrupted), at)
+
+    def tokens_used(self, usage: TokenUsage, model: str, response_id: str | None = None) -> None:
+        """A response was billed. Each response once: usage is per response, not cumulative."""
+        self._emit(TokensUsed(self._clock.now(), self.ref, usage, model, response_id))
+
+    def session_error(self, code: str) -> None:
+        """The carrier reported an error inside the session, which goes on."""
+        self._emit(SessionError(self._clock.now(), self.ref, code))
+
+    @contextmanager
+    def tool(self, name: str, tool_call_id: str) -> Iterator[None]:
+        """Time a tool the model asked for; an exception marks it failed."""
+        begin = self._clock.now()
+        self._emit(ToolStarted(begin, self.ref, name, tool_call_id))
+        error_type: str | None = None
+        try:
+            with self._scopes.scope(self.ref):
+                yield
+        except BaseException as error:
+            error_type = type(error).__name__
+            raise
+        finally:
+            self._emit(ToolEnded(self._clock.now(), self.ref, name, tool_call_id, begin, error_type))
+
+    # How it works -----------------------------------------------------------------------------------------------------
+
+    def repeated(self) -> None:
+        """The call was announced once more."""
+        self._violate(Transition.RECEIVED, Violation.DUPLICATE, self._clock.now())
+
+    def _step(self, transition: Transition, now: Instant) -> bool:
+        violation = violation_of(transition, self._state, made_before=transition in self._made)
+        if violation is not None:
+            self._violate(transition, violation, now)
+            return False
+        before, self._state = self._state, STEPS[transition][1]
+        self._made.add(transition)
+        self._last_seen = max(self._last_seen, now) if not self._state.terminal else self._last_seen
+        self._registry.moved(self, before, self._state)
+        return True
+
+    def _end(self, now: Instant, reason: EndReason, error_type: str | None) -> CallEnded:
+        started = self._started or now
+        last_moment = min(now, max(self._last_seen, started)) if reason is EndReason.STALE else now
+        # Heartbeats have said that this much time was real, so the duration is never less.
+        duration = max(last_moment.since(started), self._billed)
+        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type)
+
+    def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:
+        self._emit(LifecycleViolated(now, self.ref, violation, transition.value))
+
+    def _talk(self, step: "Step", at: Instant | None) -> None:
+        now = at or self._clock.now()
+        with self._lock:
+            self._last_seen = max(self._last_seen, now)
+            if not self._state.terminal:
+                self._emit_all(step(now))
+
+    def _emit_all(self, events: list[Event]) -> None:
+        for event in events:
+            self._sink.emit(event)
+
+    def _emit(self, event: Event) -> bool:
+        self._sink.emit(event)
+        return True
+
+
+class UntrackedCall(Call):
+    """The handle of a call nobody keeps: every report is counted as a violation, none becomes anything else."""
+
+    __slots__ = ("_reports", "_violation")
+
+    def __init__(self, ref: CallRef, violation: Violation, *, sink: Sink, clock: Clock) -> None:
+        nothing = NoopSink()
+        super().__init__(
+            ref, clock.now(), sink=nothing, scopes=NoopScopes(), clock=clock, registry=_Nowhere()
+        )
+        self._violation = violation
+        self._reports = sink
+
+    def _step(self, transition: Transition, now: Instant) -> bool:
+        self._violate(transition, self._violation, now)
+        return False
+
+    def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:  # noqa: ARG002
+        # Whatever the state of this stand-in, what broke the lifecycle is that the call is not known.
+        self._reports.emit(LifecycleViolated(now, self.ref, self._violation, transition.value))
+
+
+class _Nowhere:
+    """The registry of an untracked call."""
+
+    def moved(self, call: Call, before: CallState, after: CallState) -> None:
+        """Keep nothing."""
+
+
+class Step(Protocol):
+    """One report about the conversation."""
+
+    def __call__(self, now: Instant) -> list[Event]:
+        """The events that follow from it."""
+        ...

@@ -1,0 +1,291 @@
+"""What can happen to a call, as data. Call code reports; :mod:`telemetry.lifecycle` decides what becomes an event."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from telemetry.attributes import (
+    CallId,
+    CapacityScope,
+    EndReason,
+    RejectionReason,
+    TenantId,
+    Violation,
+    WebhookOutcome,
+)
+from telemetry.clock import Instant
+
+
+class Phase(StrEnum):
+    """A stretch of a call's path with a beginning and an end."""
+
+    WEBHOOK = "webhook"
+    TENANT_LOOKUP = "tenant_lookup"
+    CAPACITY = "capacity"
+    INSTRUCTIONS = "instructions"
+    ACCEPT = "accept"
+    REJECT = "reject"
+    CONNECT = "connect"
+    """Accepted, until the media session's event stream is attached."""
+    SESSION = "session"
+    """The media session runs."""
+    TRANSFER = "transfer"
+    HANGUP = "hangup"
+    """The agent ends the call."""
+
+
+class Speaker(StrEnum):
+    """Who is heard."""
+
+    CALLER = "caller"
+    AGENT = "agent"
+
+
+class TurnEnd(StrEnum):
+    """Why a turn is over."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    CALL_ENDED = "call_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRef:
+    """Which call, of which tenant."""
+
+    call_id: CallId
+    tenant_id: TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """The capacity limit that turned a call away."""
+
+    scope: CapacityScope
+    limit: int
+    in_use: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """The tokens of one response, as the provider bills them; ``None`` is unknown, not zero.
+
+    ``cached_input``, ``input_audio`` and ``input_text`` are parts of ``input``; likewise for output.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cached_input: int | None = None
+    input_text: int | None = None
+    input_audio: int | None = None
+    output_text: int | None = None
+    output_audio: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, at a moment."""
+
+    at: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent(Event):
+    """Something that happened to one call."""
+
+    call: CallRef
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookReceived(Event):
+    """A webhook delivery was answered."""
+
+    outcome: WebhookOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class CallReceived(CallEvent):
+    """A call is announced; its slot counts as pending. ``at`` is when the webhook arrived."""
+
+    caller: str | None = field(default=None, repr=False)
+    """E.164; personal."""
+    dialled: str | None = field(default=None, repr=False)
+    """E.164; personal."""
+    traceparent: str | None = field(default=None, repr=False)
+    """A W3C trace context the webhook or a SIP header carried: linked, never trusted as parent."""
+    content: bool = False
+    """The tenant allows content (transcripts, tool arguments) on spans."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseStarted(CallEvent):
+    """A phase of the call's path begins."""
+
+    phase: Phase
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded(CallEvent):
+    """A phase of the call's path is over."""
+
+    phase: Phase
+    started: Instant
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionsFailed(CallEvent):
+    """The tenant's instructions could not be read from the database."""
+
+    error_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackUsed(CallEvent):
+    """The configured fallback instructions stand in for the tenant's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRejected(CallEvent):
+    """Terminal: the call was turned away."""
+
+    reason: RejectionReason
+    setup_seconds: float
+    limit: LimitHit | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallAccepted(CallEvent):
+    """The carrier took the acceptance; the call still holds its pending slot."""
+
+    setup_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted(CallEvent):
+    """The media session runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallAbandoned(CallEvent):
+    """Terminal: accepted, never started."""
+
+    reason: EndReason
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallReferred(CallEvent):
+    """The call was handed off to another destination; its end follows."""
+
+    target: str | None = None
+    """The destination's configured name, not its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallHeartbeat(CallEvent):
+    """The call runs: ``seconds`` of call time since the last heartbeat."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded(CallEvent):
+    """Terminal: a started call is over."""
+
+    reason: EndReason
+    duration_seconds: float
+    """Started to ended; to the last sign of life when ``reason`` is ``stale``."""
+    unbilled_seconds: float
+    """The part of the duration no heartbeat has reported."""
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAudio(CallEvent):
+    """The caller hears the agent for the first time, ``seconds`` after the call was received."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded(CallEvent):
+    """A stretch of speech is over."""
+
+    speaker: Speaker
+    started: Instant
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted(CallEvent):
+    """The caller begins to speak: a new turn."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnAnswered(CallEvent):
+    """The first audio of the answer, ``seconds`` after the caller stopped speaking."""
+
+    number: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInterrupted(CallEvent):
+    """The caller cut the agent's answer short. Number 0 is the greeting."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded(CallEvent):
+    """The turn is over: the next begins, or the call ends."""
+
+    number: int
+    started: Instant
+    reason: TurnEnd
+
+
+@dataclass(frozen=True, slots=True)
+class TokensUsed(CallEvent):
+    """One response of the model was billed."""
+
+    usage: TokenUsage
+    model: str
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStarted(CallEvent):
+    """A tool the model asked for begins to run."""
+
+    tool: str
+    """A registered tool's name, or ``_other``."""
+    tool_call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded(CallEvent):
+    """A tool the model asked for has answered or failed."""
+
+    tool: str
+    tool_call_id: str
+    started: Instant
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionError(CallEvent):
+    """The carrier reported an error inside the session, which goes on."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleViolated(CallEvent):
+    """A transition was reported that the call's state does not allow; no number changed."""
+
+    violation: Violation
+    transition: str

@@ -1,0 +1,56 @@
+"""The GenAI semantic conventions' names: still in development upstream, so they stand here and nowhere else.
+
+Source: OpenTelemetry GenAI semantic conventions, metrics and spans (status: Development).
+"""
+
+from telemetry.attributes import Attribute, Destination, Label, MetricKey, TraceKey
+
+OPERATION_NAME = MetricKey("gen_ai.operation.name")
+PROVIDER_NAME = MetricKey("gen_ai.provider.name")
+REQUEST_MODEL = MetricKey("gen_ai.request.model")
+TOKEN_TYPE = MetricKey("gen_ai.token.type")
+TOOL_NAME = MetricKey("gen_ai.tool.name")
+TOOL_TYPE = MetricKey("gen_ai.tool.type")
+
+TOOL_CALL_ID = TraceKey("gen_ai.tool.call.id")
+RESPONSE_ID = TraceKey("gen_ai.response.id")
+INPUT_TOKENS = TraceKey("gen_ai.usage.input_tokens")
+OUTPUT_TOKENS = TraceKey("gen_ai.usage.output_tokens")
+CACHED_INPUT_TOKENS = TraceKey("gen_ai.usage.cache_read.input_tokens")
+INPUT_AUDIO_TOKENS = TraceKey("gen_ai.usage.audio.input_tokens")
+OUTPUT_AUDIO_TOKENS = TraceKey("gen_ai.usage.audio.output_tokens")
+
+TOKEN_USAGE = "gen_ai.client.token.usage"  # noqa: S105 -- a metric's name
+EXECUTE_TOOL_DURATION = "gen_ai.execute_tool.duration"
+
+OPENAI = Label("openai")
+CHAT = Label("chat")
+EXECUTE_TOOL = Label("execute_tool")
+FUNCTION = Label("function")
+INPUT = Label("input")
+OUTPUT = Label("output")
+
+TOKEN_BOUNDARIES = tuple(float(4**power) for power in range(14))
+"""1 … 67 108 864 tokens, as the convention for ``gen_ai.client.token.usage`` lists them."""
+TOOL_BOUNDARIES = tuple(round(0.01 * 2**power, 2) for power in range(14))
+"""0.01 … 81.92 s, as the convention for ``gen_ai.execute_tool.duration`` lists them."""
+
+M, T = Destination.METRIC, Destination.TRACE
+
+GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute(OPERATION_NAME, M, "The operation.", ("chat", "execute_tool")),
+    Attribute(PROVIDER_NAME, M, "Who runs the model."),
+    Attribute(REQUEST_MODEL, M, "The model asked for, as configured."),
+    Attribute(TOKEN_TYPE, M, "Which way the tokens went.", ("input", "output")),
+    Attribute(
+        TOOL_NAME, M, "The tool, among those the service registered; `_other` for a name the model made up."
+    ),
+    Attribute(TOOL_TYPE, M, "The kind of tool.", ("function",)),
+    Attribute(TOOL_CALL_ID, T, "The model's id of the tool call."),
+    Attribute(RESPONSE_ID, T, "The model's id of the response."),
+    Attribute(INPUT_TOKENS, T, "Tokens read by the model, cached ones included."),
+    Attribute(OUTPUT_TOKENS, T, "Tokens written by the model."),
+    Attribute(CACHED_INPUT_TOKENS, T, "Of the input tokens, those read from a cache."),
+    Attribute(INPUT_AUDIO_TOKENS, T, "Of the input tokens, those that were audio."),
+    Attribute(OUTPUT_AUDIO_TOKENS, T, "Of the output tokens, those that were audio."),
+)

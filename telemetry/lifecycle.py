@@ -1,0 +1,71 @@
+"""The states of a call and the transitions between them, as data."""
+
+from enum import StrEnum
+from typing import Final
+
+from telemetry.attributes import Violation
+
+
+class CallState(StrEnum):
+    """Where a call stands."""
+
+    PENDING = "pending"
+    """Received; holds a slot while it is decided upon."""
+    ACCEPTED = "accepted"
+    """The carrier took the acceptance; still holds its pending slot."""
+    STARTED = "started"
+    """The media session runs."""
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+    """Accepted, never started."""
+    ENDED = "ended"
+
+    @property
+    def terminal(self) -> bool:
+        """No transition leads away from here."""
+        return self in TERMINAL
+
+    @property
+    def pending(self) -> bool:
+        """Counts in ``voice.call.pending``."""
+        return self in (CallState.PENDING, CallState.ACCEPTED)
+
+
+TERMINAL: Final = frozenset({CallState.REJECTED, CallState.ABANDONED, CallState.ENDED})
+
+
+class Transition(StrEnum):
+    """What can be reported of a call's state."""
+
+    RECEIVED = "received"
+    REJECTED = "rejected"
+    ACCEPTED = "accepted"
+    STARTED = "started"
+    ABANDONED = "abandoned"
+    REFERRED = "referred"
+    ENDED = "ended"
+
+
+STEPS: Final[dict[Transition, tuple[CallState, CallState]]] = {
+    Transition.REJECTED: (CallState.PENDING, CallState.REJECTED),
+    Transition.ACCEPTED: (CallState.PENDING, CallState.ACCEPTED),
+    Transition.STARTED: (CallState.ACCEPTED, CallState.STARTED),
+    Transition.ABANDONED: (CallState.ACCEPTED, CallState.ABANDONED),
+    Transition.REFERRED: (CallState.STARTED, CallState.STARTED),
+    Transition.ENDED: (CallState.STARTED, CallState.ENDED),
+}
+"""From which state each transition leads, and where to."""
+
+
+def violation_of(transition: Transition, state: CallState, *, made_before: bool) -> Violation | None:
+    """How ``transition`` breaks the lifecycle in ``state``; ``None`` if it is allowed.
+
+    A transition the call has made before is a duplicate wherever the call stands now.
+    """
+    if made_before:
+        return Violation.DUPLICATE
+    if state.terminal:
+        return Violation.AFTER_END
+    if STEPS[transition][0] is not state:
+        return Violation.OUT_OF_ORDER
+    return None

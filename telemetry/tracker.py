@@ -1,0 +1,163 @@
+"""The registry of calls: every call that is open, the last ones that are over, and how many each tenant holds."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import RLock
+
+from telemetry.attributes import (
+    UNKNOWN_TENANT,
+    CallId,
+    EndReason,
+    TenantId,
+    Violation,
+    WebhookOutcome,
+)
+from telemetry.call import Call, CallSnapshot, UntrackedCall
+from telemetry.clock import Clock, Instant, SystemClock
+from telemetry.events import CallReceived, CallRef, WebhookReceived
+from telemetry.lifecycle import CallState
+from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
+from telemetry.usage import Tally, Usage
+
+
+class CallTracker:
+    """One state machine a call; the sum of them is the registry.
+
+    Safe to use from any thread. Holds at most ``max_open`` open calls and ``max_remembered`` that are over; the memory of
+    what is over is what makes late and duplicate reports recognisable.
+    """
+
+    def __init__(
+        self,
+        sink: Sink | None = None,
+        *,
+        clock: Clock | None = None,
+        scopes: Scopes | None = None,
+        max_open: int = 100_000,
+        max_remembered: int = 10_000,
+    ) -> None:
+        self._sink = sink or NoopSink()
+        self._clock = clock or SystemClock()
+        self._scopes = scopes or NoopScopes()
+        self._max_open = max_open
+        self._max_remembered = max_remembered
+        self._lock = RLock()
+        self._open: dict[CallId, Call] = {}
+        self._over: OrderedDict[CallId, Call] = OrderedDict()
+        self._total = Tally()
+        self._tenants: dict[TenantId, Tally] = {}
+
+    @property
+    def clock(self) -> Clock:
+        """What the tracker takes its time from."""
+        return self._clock
+
+    def received(
+        self,
+        call_id: CallId | str,
+        tenant_id: TenantId | str,
+        *,
+        at: Instant | None = None,
+        caller: str | None = None,
+        dialled: str | None = None,
+        traceparent: str | None = None,
+        content: bool = False,
+    ) -> Call:
+        """A call is announced: it is pending from here on. Announced before, the same handle is answered again."""
+        ref = CallRef(CallId(call_id), TenantId(tenant_id))
+        moment = at or self._clock.now()
+        with self._lock:
+            known = self._open.get(ref.call_id) or self._over.get(ref.call_id)
+            if known is not None:
+                known.repeated()
+                return known
+            if len(self._open) >= self._max_open:
+                overflowing = self._untracked(ref, Violation.OVERFLOW)
+                overflowing.repeated()
+                return overflowing
+            call = self._new(ref, moment)
+            self._open[ref.call_id] = call
+            self._count(ref.tenant_id, pending=1)
+            self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, content))
+            return call
+
+    def call(self, call_id: CallId | str) -> Call:
+        """The handle of a call, open or lately over. For an unknown call: one that takes no transition and counts each."""
+        with self._lock:
+            known = self._open.get(CallId(call_id)) or self._over.get(CallId(call_id))
+        return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)
+
+    def knows(self, call_id: CallId | str) -> bool:
+        """Whether the call is open or lately over."""
+        with self._lock:
+            return call_id in self._open or call_id in self._over
+
+    def webhook(self, outcome: WebhookOutcome) -> None:
+        """A webhook delivery was answered."""
+        self._sink.emit(WebhookReceived(self._clock.now(), outcome))
+
+    def open_calls(self) -> list[CallSnapshot]:
+        """Every call that is not over, oldest first."""
+        with self._lock:
+            calls = list(self._open.values())
+        snapshots = [call.snapshot() for call in calls]
+        return sorted((s for s in snapshots if not s.state.terminal), key=lambda s: s.received)
+
+    def usage(self) -> Usage:
+        """Slots held by all tenants together."""
+        with self._lock:
+            return self._total.usage(self._clock.now())
+
+    def tenant_usage(self) -> Mapping[TenantId, Usage]:
+        """Slots held, per tenant seen and with something to tell: slots in use now or in the last five minutes."""
+        with self._lock:
+            now = self._clock.now()
+            usages = {tenant_id: tally.usage(now) for tenant_id, tally in self._tenants.items()}
+        return {tenant_id: usage for tenant_id, usage in usages.items() if usage.peak_in_use}
+
+    def sweep(self, stale_after_seconds: float) -> list[CallId]:
+        """End every call without a sign of life for longer than this, as ``stale``; answers their ids."""
+        now = self._clock.now()
+        with self._lock:
+            silent = [call for call in self._open.values() if now.since(call.last_seen) > stale_after_seconds]
+            self._tenants = {t: tally for t, tally in self._tenants.items() if tally.usage(now).peak_in_use}
+        return [call.call_id for call in silent if call.finish(EndReason.STALE, at=now)]
+
+    def oldest_silence(self) -> float:
+        """Seconds since the last sign of life of the quietest started call; 0 when none runs."""
+        now = self._clock.now()
+        with self._lock:
+            calls = [call for call in self._open.values() if call.state is CallState.STARTED]
+        return max((now.since(call.last_seen) for call in calls), default=0.0)
+
+    def moved(self, call: Call, before: CallState, after: CallState) -> None:
+        """Keep the tallies in step with a call's state; called by the call itself."""
+        with self._lock:
+            if before is not after:
+                self._count(
+                    call.tenant_id,
+                    pending=after.pending - before.pending,
+                    active=(after is CallState.STARTED) - (before is CallState.STARTED),
+                )
+            if after.terminal:
+                self._remember(call)
+
+    def _new(self, ref: CallRef, received: Instant) -> Call:
+        return Call(ref, received, sink=self._sink, scopes=self._scopes, clock=self._clock, registry=self)
+
+    def _untracked(self, ref: CallRef, violation: Violation) -> UntrackedCall:
+        return UntrackedCall(ref, violation, sink=self._sink, clock=self._clock)
+
+    def _remember(self, call: Call) -> None:
+        self._open.pop(call.call_id, None)
+        self._over[call.call_id] = call
+        while len(self._over) > self._max_remembered:
+            self._over.popitem(last=False)
+
+    def _count(self, tenant_id: TenantId, *, pending: int = 0, active: int = 0) -> None:
+        now = self._clock.now()
+        self._total.count(now, pending, active)
+        tally = self._tenants.get(tenant_id)
+        if tally is None:
+            tally = self._tenants[tenant_id] = Tally()
+        tally.count(now, pending, active)
