@@ -1,7 +1,7 @@
 """Every attribute key this project puts on a metric, a span or a log, with its meaning and where it may go.
 
-Metric attributes have few values, all known beforehand or bounded by a budget. Everything else (ids, free text) belongs on
-spans and logs. The two are different types, so that a call id on a metric does not type-check.
+Metric attributes have few values, all known beforehand or bounded by a budget. Everything else (ids, free text) belongs
+on spans and logs. The two are different types, so that a call id on a metric does not type-check.
 """
 
 from collections.abc import Mapping
@@ -187,9 +187,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(LIMIT_VALUE, T, "The limit that was reached."),
     Attribute(LIMIT_IN_USE, T, "Calls in use when the limit was looked at."),
     Attribute(TURN_NUMBER, T, "The turn, from 1."),
-    Attribute(
-        TURN_FIRST_AUDIO, T, "End of the caller's speech to the first audio of the answer, in seconds."
-    ),
+    Attribute(TURN_FIRST_AUDIO, T, "End of the caller's speech to the first audio of the answer, in seconds."),
     Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
     Attribute(TURN_END_REASON, T, "Why the turn is over.", ("completed", "interrupted", "call_ended")),
     Attribute(SPEAKER, T, "Who speaks.", ("caller", "agent")),

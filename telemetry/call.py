@@ -1,6 +1,6 @@
 """The handle call code holds: it reports what happens, and only what the lifecycle allows becomes an event."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -14,8 +14,8 @@ from telemetry.events import (
     CallAccepted,
     CallEnded,
     CallHeartbeat,
-    CallReferred,
     CallRef,
+    CallReferred,
     CallRejected,
     CallStarted,
     Event,
@@ -167,9 +167,7 @@ class Call:
             self._started = now
             return self._emit(CallStarted(now, self.ref))
 
-    def abandoned(
-        self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None
-    ) -> bool:
+    def abandoned(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
         """Accepted, but it will never start."""
         now = at or self._clock.now()
         with self._lock:
@@ -201,9 +199,7 @@ class Call:
         """
         with self._lock:
             if self._state is CallState.PENDING:
-                return self.rejected(
-                    RejectionReason.CARRIER_ERROR, error_type=error_type or reason.value, at=at
-                )
+                return self.rejected(RejectionReason.CARRIER_ERROR, error_type=error_type or reason.value, at=at)
             if self._state is CallState.ACCEPTED:
                 return self.abandoned(reason, error_type=error_type, at=at)
             if self._state is CallState.STARTED:
@@ -265,15 +261,15 @@ class Call:
 
     def caller_started_speaking(self, at: Instant | None = None) -> None:
         """The caller's speech begins."""
-        self._talk(lambda now: self._conversation.caller_started(now), at)
+        self._talk(self._conversation.caller_started, at)
 
     def caller_stopped_speaking(self, at: Instant | None = None) -> None:
         """The caller's speech is over; the wait for the answer begins."""
-        self._talk(lambda now: self._conversation.caller_stopped(now), at)
+        self._talk(self._conversation.caller_stopped, at)
 
     def agent_started_speaking(self, at: Instant | None = None) -> None:
         """The caller begins to hear the agent."""
-        self._talk(lambda now: self._conversation.agent_started(now), at)
+        self._talk(self._conversation.agent_started, at)
 
     def agent_stopped_speaking(self, *, interrupted: bool = False, at: Instant | None = None) -> None:
         """The agent's audio ended; ``interrupted`` if the caller cut it short."""
@@ -329,7 +325,7 @@ class Call:
     def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:
         self._emit(LifecycleViolated(now, self.ref, violation, transition.value))
 
-    def _talk(self, step: "Step", at: Instant | None) -> None:
+    def _talk(self, step: Callable[[Instant], list[Event]], at: Instant | None) -> None:
         now = at or self._clock.now()
         with self._lock:
             self._last_seen = max(self._last_seen, now)
@@ -352,9 +348,7 @@ class UntrackedCall(Call):
 
     def __init__(self, ref: CallRef, violation: Violation, *, sink: Sink, clock: Clock) -> None:
         nothing = NoopSink()
-        super().__init__(
-            ref, clock.now(), sink=nothing, scopes=NoopScopes(), clock=clock, registry=_Nowhere()
-        )
+        super().__init__(ref, clock.now(), sink=nothing, scopes=NoopScopes(), clock=clock, registry=_Nowhere())
         self._violation = violation
         self._reports = sink
 
@@ -372,11 +366,3 @@ class _Nowhere:
 
     def moved(self, call: Call, before: CallState, after: CallState) -> None:
         """Keep nothing."""
-
-
-class Step(Protocol):
-    """One report about the conversation."""
-
-    def __call__(self, now: Instant) -> list[Event]:
-        """The events that follow from it."""
-        ...

@@ -25,10 +25,10 @@ class _Turn(NamedTuple):
 class Conversation:
     """One call's conversation. Each method takes a moment and answers the events that follow from it.
 
-    A turn begins when the caller speaks and lasts until the caller speaks again or the call ends; an answer still playing by
-    then keeps its turn open until it stops, so that the interruption belongs to the turn it cut short. A turn's latency is
-    the time from the end of the caller's speech to the first audio of the answer: an answer that takes several responses
-    (a tool call first, say) is still one answer.
+    A turn begins when the caller speaks and lasts until the caller speaks again or the call ends; an answer still
+    playing by then keeps its turn open until it stops, so that the interruption belongs to the turn it cut short. A
+    turn's latency is the time from the end of the caller's speech to the first audio of the answer: an answer that
+    takes several responses (a tool call first, say) is still one answer.
     """
 
     __slots__ = (
@@ -93,11 +93,7 @@ class Conversation:
         spoken = SpeechEnded(at, self._call, Speaker.AGENT, started, interrupted)
         answered, self._overlapped = self._overlapped, None
         cut = [TurnInterrupted(at, self._call, (answered or self._current).number)] if interrupted else []
-        ended = (
-            self._close(answered, at, TurnEnd.INTERRUPTED if interrupted else TurnEnd.COMPLETED)
-            if answered
-            else []
-        )
+        ended = self._close(answered, at, TurnEnd.INTERRUPTED if interrupted else TurnEnd.COMPLETED) if answered else []
         return [spoken, *cut, *ended]
 
     def ended(self, at: Instant) -> list[Event]:

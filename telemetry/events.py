@@ -26,8 +26,6 @@ class Phase(StrEnum):
     REJECT = "reject"
     CONNECT = "connect"
     """Accepted, until the media session's event stream is attached."""
-    SESSION = "session"
-    """The media session runs."""
     TRANSFER = "transfer"
     HANGUP = "hangup"
     """The agent ends the call."""

@@ -42,9 +42,7 @@ GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(PROVIDER_NAME, M, "Who runs the model."),
     Attribute(REQUEST_MODEL, M, "The model asked for, as configured."),
     Attribute(TOKEN_TYPE, M, "Which way the tokens went.", ("input", "output")),
-    Attribute(
-        TOOL_NAME, M, "The tool, among those the service registered; `_other` for a name the model made up."
-    ),
+    Attribute(TOOL_NAME, M, "The tool, among those the service registered; `_other` for a name the model made up."),
     Attribute(TOOL_TYPE, M, "The kind of tool.", ("function",)),
     Attribute(TOOL_CALL_ID, T, "The model's id of the tool call."),
     Attribute(RESPONSE_ID, T, "The model's id of the response."),
@@ -54,3 +52,18 @@ GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(INPUT_AUDIO_TOKENS, T, "Of the input tokens, those that were audio."),
     Attribute(OUTPUT_AUDIO_TOKENS, T, "Of the output tokens, those that were audio."),
 )
+
+
+def token_labels(model: str, direction: Label) -> dict[MetricKey, Label]:
+    """What ``gen_ai.client.token.usage`` is measured under. ``model`` is the configured one."""
+    return {
+        OPERATION_NAME: CHAT,
+        PROVIDER_NAME: OPENAI,
+        REQUEST_MODEL: Label(model),
+        TOKEN_TYPE: direction,
+    }
+
+
+def tool_labels(tool: str) -> dict[MetricKey, Label]:
+    """What ``gen_ai.execute_tool.duration`` is measured under; ``tool`` is a registered name or ``_other``."""
+    return {TOOL_NAME: Label(tool), TOOL_TYPE: FUNCTION}

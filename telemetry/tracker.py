@@ -23,8 +23,8 @@ from telemetry.usage import Tally, Usage
 class CallTracker:
     """One state machine a call; the sum of them is the registry.
 
-    Safe to use from any thread. Holds at most ``max_open`` open calls and ``max_remembered`` that are over; the memory of
-    what is over is what makes late and duplicate reports recognisable.
+    Safe to use from any thread. Holds at most ``max_open`` open calls and ``max_remembered`` that are over; the memory
+    of what is over is what makes late and duplicate reports recognisable.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class CallTracker:
             return call
 
     def call(self, call_id: CallId | str) -> Call:
-        """The handle of a call, open or lately over. For an unknown call: one that takes no transition and counts each."""
+        """The handle of a call, open or lately over. An unknown call's handle takes no transition and counts each."""
         with self._lock:
             known = self._open.get(CallId(call_id)) or self._over.get(CallId(call_id))
         return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)

@@ -1,0 +1,198 @@
+"""The reader behind the live endpoints: each read costs what has changed since the last, not what exists."""
+
+import asyncio
+import time
+from concurrent.futures import Future, InvalidStateError
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any
+
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader, MetricsData
+
+from telemetry.catalog import cardinality_limit
+from telemetry.fence import RecordingFence
+from telemetry.live_store import LiveMetricsStore
+
+READ_BUDGET_SECONDS = 0.05
+"""How long a read waits for its fold before it answers from the last one."""
+
+FOLD_INTERVAL_SECONDS = 0.5
+"""Without reads, changes are folded this often: an answer given while an export is collecting is not much older."""
+
+_INSTRUMENTS = (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge)
+
+__all__ = ["FOLD_INTERVAL_SECONDS", "READ_BUDGET_SECONDS", "LiveMetricsReader", "LiveMetricsStore"]
+
+
+class LiveMetricsReader(MetricReader):
+    """Folds delta collections into a :class:`LiveMetricsStore`.
+
+    A collection takes the SDK's lock, which another reader's may hold for long (an export at 10,000 tenants: half a
+    second). So one thread does all the folding and a read only waits for it, no longer than its budget; past that it
+    answers from the last fold and says how old that is.
+    """
+
+    def __init__(
+        self, store: LiveMetricsStore, *, fence: RecordingFence | None = None, max_tenants: int = 20_000
+    ) -> None:
+        super().__init__(
+            preferred_temporality=dict.fromkeys(_INSTRUMENTS, AggregationTemporality.DELTA),
+            cardinality_limits=dict.fromkeys(_INSTRUMENTS, cardinality_limit(max_tenants)),
+        )
+        self._store = store
+        self._fence = fence
+        self._requests: SimpleQueue[Future[bool] | None] = SimpleQueue()
+        self._lifecycle = Lock()
+        self._thread: Thread | None = None
+        self._stopped = False
+        self._folding_since: float | None = None
+        self._folded_at = time.monotonic()
+        self._folds = 0
+        self._failures = 0
+        self._cpu_seconds = 0.0
+
+    @property
+    def store(self) -> LiveMetricsStore:
+        """Where the folds go."""
+        return self._store
+
+    @property
+    def folds(self) -> int:
+        """Collections folded so far."""
+        return self._folds
+
+    @property
+    def failures(self) -> int:
+        """Collections that failed; the next one brings what they would have."""
+        return self._failures
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time spent folding."""
+        return self._cpu_seconds
+
+    def start(self) -> None:
+        """Begin to fold; called once the reader is registered with a provider. The first read does it too."""
+        with self._lifecycle:
+            if self._thread is None and not self._stopped:
+                self._thread = Thread(target=self._run, name="callscope-live-fold", daemon=True)
+                self._thread.start()
+
+    def refresh(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
+        """Bring the store up to date; answers its age in seconds: 0 if it shows all recorded before the call."""
+        request = self._request(budget_seconds)
+        if request is None:
+            return self.age()
+        try:
+            folded = request.result(budget_seconds)
+        except TimeoutError:
+            folded = False
+        return 0.0 if folded else self.age()
+
+    async def refreshed(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
+        """The same for an event loop, which goes on while the fold is made."""
+        request = self._request(budget_seconds)
+        if request is None:
+            return self.age()
+        try:
+            folded = await asyncio.wait_for(asyncio.wrap_future(request), budget_seconds)
+        except TimeoutError:
+            folded = False
+        return 0.0 if folded else self.age()
+
+    def age(self) -> float:
+        """Seconds since the store last showed everything; 0 while nothing has been recorded since."""
+        if self._fence is not None and self._fence.settled:
+            return 0.0
+        return time.monotonic() - self._folded_at
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 -- the SDK's signature
+        """Fold once more and stop. Reads go on to answer from the store."""
+        with self._lifecycle:
+            if self._stopped:
+                return
+            self._stopped = True
+            thread = self._thread
+        if thread is not None:
+            self._requests.put(None)
+            thread.join(timeout_millis / 1e3)
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 -- the SDK's signature
+        **kwargs: Any,  # noqa: ANN401, ARG002 -- the same
+    ) -> None:
+        self._store.fold(metrics_data)
+
+    def _request(self, budget_seconds: float) -> Future[bool] | None:
+        """A fold to wait for; ``None`` if waiting is pointless: nothing is new, or the fold under way is stuck."""
+        self.start()
+        stuck_since = self._folding_since
+        stuck = stuck_since is not None and time.monotonic() - stuck_since > budget_seconds
+        if self._stopped or stuck or (self._fence is not None and self._fence.settled):
+            return None
+        request: Future[bool] = Future()
+        self._requests.put(request)
+        return request
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            requests = self._gather()
+            stopping = None in requests
+            if requests or self._fence is None or not self._fence.settled:
+                folded = self._fold()
+                for request in requests:
+                    _resolve(request, folded=folded)
+
+    def _gather(self) -> list[Future[bool] | None]:
+        """All requests made so far, or none if none comes in an interval: the fold that follows serves them all."""
+        requests: list[Future[bool] | None] = []
+        try:
+            requests.append(self._requests.get(timeout=FOLD_INTERVAL_SECONDS))
+            while True:
+                requests.append(self._requests.get_nowait())
+        except Empty:
+            return requests
+
+    def _fold(self) -> bool:
+        began, cpu = time.monotonic(), time.thread_time()
+        self._folding_since = began
+        try:
+            self._collect_fenced()
+        except Exception:  # noqa: BLE001 -- a failing callback of someone else's must not end live numbers for good
+            self._failures += 1
+            return False
+        else:
+            self._folds += 1
+            self._folded_at = began
+            return True
+        finally:
+            self._folding_since = None
+            self._cpu_seconds += time.thread_time() - cpu
+
+    def _collect_fenced(self) -> None:
+        if self._fence is None:
+            self.collect()
+            return
+        with self._fence.collecting():
+            self.collect()
+
+
+def _resolve(request: Future[bool] | None, *, folded: bool) -> None:
+    if request is None:
+        return
+    try:
+        request.set_result(folded)
+    except InvalidStateError:
+        # Its reader has given up waiting.
+        return

@@ -1,0 +1,157 @@
+"""The table behind the live endpoints: one row a tenant, one for the total."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData, NumberDataPoint
+
+from telemetry import catalog
+from telemetry.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT
+from telemetry.catalog import Live
+from telemetry.distribution import Distribution
+
+Numbers = dict[str, int | float]
+"""Fields of the live view by name."""
+
+_LIVE: dict[str, Live] = {live.field: live for instrument in catalog.INSTRUMENTS for live in instrument.live}
+_INDEX: dict[str, int] = {name: index for index, name in enumerate(_LIVE)}
+_FIELDS_OF: dict[str, tuple[Live, ...]] = {i.name: i.live for i in catalog.INSTRUMENTS if i.live}
+_BOUNDS: dict[str, tuple[float, ...]] = {i.name: i.boundaries for i in catalog.INSTRUMENTS if i.summarised}
+
+
+class _Row:
+    """A tenant's sums, in the order of ``_INDEX``, and its distributions once there are any."""
+
+    __slots__ = ("distributions", "sums")
+
+    def __init__(self) -> None:
+        self.sums: list[int | float] = [0] * len(_INDEX)
+        self.distributions: dict[str, Distribution] = {}
+
+    def distribution(self, instrument: str) -> Distribution:
+        found = self.distributions.get(instrument)
+        if found is None:
+            found = self.distributions[instrument] = Distribution(_BOUNDS[instrument])
+        return found
+
+    def numbers(self) -> Numbers:
+        return {
+            name: self.sums[index] / live.scale if live.scale != 1 else self.sums[index] for name, live, index in _READ
+        }
+
+
+_READ = tuple((name, live, _INDEX[name]) for name, live in _LIVE.items())
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """How full the table is."""
+
+    tenants: int
+    folded_into_other: int
+    """Data points of tenants past the bound, which count under ``_other``."""
+    overflowed: int
+    """Data points the SDK merged because a cardinality limit was reached; they count under ``_other``."""
+
+
+class LiveMetricsStore:
+    """What has been recorded since the process started, per tenant and in total. Safe for threads.
+
+    Holds at most ``max_tenants`` tenants; what belongs to later ones counts under ``_other``: totals stay exact.
+    """
+
+    def __init__(self, max_tenants: int = 20_000) -> None:
+        if max_tenants < 1:
+            raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
+        self._max_tenants = max_tenants
+        self._lock = Lock()
+        self._total = _Row()
+        self._rows: dict[str, _Row] = {}
+        self._folded_into_other = 0
+        self._overflowed = 0
+
+    def live(self, tenant_id: str | None = None) -> Numbers | None:
+        """The twelve fields, of all tenants together or of one; ``None`` for a tenant never seen.
+
+        Counts are integers, ``minutes_processed`` a float.
+        """
+        numbers = self.numbers(tenant_id)
+        return None if numbers is None else {name: numbers[name] for name in catalog.LIVE_FIELDS}
+
+    def numbers(self, tenant_id: str | None = None) -> Numbers | None:
+        """Every field of the live view, the twelve and those that only debugging and reconciliation show."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else row.numbers()
+
+    def distributions(self, tenant_id: str | None = None) -> dict[str, Distribution] | None:
+        """Copies of the distributions by instrument name; ``None`` for a tenant never seen."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
+
+    def tenants(self) -> list[str]:
+        """Every tenant seen, `_unknown` and `_other` among them if they have counted anything."""
+        with self._lock:
+            return list(self._rows)
+
+    def by_tenant(self) -> dict[str, Numbers]:
+        """Every tenant's numbers, of one moment."""
+        with self._lock:
+            return {tenant_id: row.numbers() for tenant_id, row in self._rows.items()}
+
+    def size(self) -> StoreSize:
+        """How full the table is, and what did not fit."""
+        with self._lock:
+            return StoreSize(len(self._rows), self._folded_into_other, self._overflowed)
+
+    def fold(self, data: MetricsData) -> None:
+        """Add what a collection with delta temporality brought. Other scopes' metrics pass by."""
+        with self._lock:
+            for resource_metrics in data.resource_metrics:
+                for scope_metrics in resource_metrics.scope_metrics:
+                    if scope_metrics.scope.name == catalog.METER_NAME:
+                        for metric in scope_metrics.metrics:
+                            self._fold_points(metric.name, metric.data.data_points)
+
+    def _fold_points(self, instrument: str, points: Sequence[object]) -> None:
+        fields = _FIELDS_OF.get(instrument, ())
+        summarised = instrument in _BOUNDS
+        if not fields and not summarised:
+            return
+        for point in points:
+            if isinstance(point, NumberDataPoint):
+                self._add(fields, point)
+            elif summarised and isinstance(point, HistogramDataPoint):
+                for row in (self._total, self._row(point.attributes or {})):
+                    row.distribution(instrument).fold(point)
+
+    def _add(self, fields: Sequence[Live], point: NumberDataPoint) -> None:
+        attributes = point.attributes or {}
+        row = self._row(attributes)
+        for live in fields:
+            if live.key is None or _carries(attributes, live):
+                index = _INDEX[live.field]
+                row.sums[index] += point.value
+                self._total.sums[index] += point.value
+
+    def _row(self, attributes: Mapping[str, object]) -> _Row:
+        tenant = attributes.get(TENANT_ID)
+        if tenant is None:
+            self._overflowed += 1
+            tenant = OTHER
+        row = self._rows.get(str(tenant))
+        return row if row is not None else self._new_row(str(tenant))
+
+    def _new_row(self, tenant: str) -> _Row:
+        reserved = tenant in (OTHER, UNKNOWN_TENANT)
+        if not reserved and len(self._rows) >= self._max_tenants:
+            self._folded_into_other += 1
+            return self._rows.setdefault(OTHER, _Row())
+        return self._rows.setdefault(tenant, _Row())
+
+
+def _carries(attributes: Mapping[str, object], live: Live) -> bool:
+    value = attributes.get(live.key or "")
+    return value is not None and (live.value is None or value == live.value)

@@ -1,0 +1,211 @@
+"""Events become measurements: what is counted, by how much, under which labels."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
+
+from telemetry import attributes as attr
+from telemetry import catalog, genai
+from telemetry.attributes import Label, MetricKey, Outcome, TenantId
+from telemetry.catalog import Instrument, Kind
+from telemetry.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallEnded,
+    CallEvent,
+    CallHeartbeat,
+    CallReceived,
+    CallRef,
+    CallReferred,
+    CallRejected,
+    CallStarted,
+    Event,
+    FallbackUsed,
+    FirstAudio,
+    InstructionsFailed,
+    LifecycleViolated,
+    TokensUsed,
+    ToolEnded,
+    TurnAnswered,
+    TurnInterrupted,
+    WebhookReceived,
+)
+from telemetry.fence import RecordingFence
+from telemetry.labels import TenantLabels
+
+SYNCHRONOUS = (Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.HISTOGRAM)
+"""The kinds that events are recorded on; the others are observed when somebody collects."""
+
+
+class Contexts(Protocol):
+    """Where a call's span context comes from, so that exemplars lead to its trace."""
+
+    def context(self, call: CallRef) -> Context | None:
+        """The call's context; ``None`` if it has no trace."""
+        ...
+
+
+class NoContexts:
+    """Calls without traces."""
+
+    __slots__ = ()
+
+    def context(self, call: CallRef) -> Context | None:  # noqa: ARG002 -- the protocol's signature
+        """No context."""
+        return None
+
+
+Labels = dict[MetricKey, Label]
+
+
+class Record(Protocol):
+    """How an instrument takes a measurement: unlike the API's own signature, it takes only what may be a label."""
+
+    def __call__(self, amount: float, attributes: Labels, context: Context | None = None) -> None:
+        """Make a measurement."""
+        ...
+
+
+class MetricsSink:
+    """Records each event on the catalogue's instruments, all measurements of an event behind one fence."""
+
+    def __init__(
+        self, meter: Meter, *, labels: TenantLabels, fence: RecordingFence, contexts: Contexts | None = None
+    ) -> None:
+        self._labels = labels
+        self._fence = fence
+        self._contexts = contexts or NoContexts()
+        self._record = {i.name: _recorder(meter, i) for i in catalog.INSTRUMENTS if i.kind in SYNCHRONOUS}
+        # The observable has to exist for its callback to run in every collection; it never observes anything.
+        meter.create_observable_gauge("callscope.live.fence", [fence.close])
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            WebhookReceived: self._webhook,
+            CallReceived: self._received,
+            CallRejected: self._rejected,
+            CallAccepted: self._accepted,
+            CallStarted: self._started,
+            CallAbandoned: self._abandoned,
+            CallReferred: self._referred,
+            CallHeartbeat: self._heartbeat,
+            CallEnded: self._ended,
+            InstructionsFailed: self._instructions_failed,
+            FallbackUsed: self._fallback_used,
+            FirstAudio: self._first_audio,
+            TurnAnswered: self._turn_answered,
+            TurnInterrupted: self._turn_interrupted,
+            TokensUsed: self._tokens_used,
+            ToolEnded: self._tool_ended,
+            LifecycleViolated: self._violated,
+        }
+
+    def emit(self, event: Event) -> None:
+        """Record the event; those that no instrument counts pass by."""
+        handler = self._handlers.get(type(event))
+        if handler is None:
+            return
+        held = self._fence.enter()
+        try:
+            handler(event)
+        finally:
+            self._fence.leave(held)
+
+    # How a measurement is made ----------------------------------------------------------------------------------------
+
+    def _tenant(self, tenant_id: TenantId) -> Labels:
+        return {attr.TENANT_ID: self._labels.label(tenant_id)}
+
+    def _count(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
+        labels, context = self._tenant(event.call.tenant_id), self._contexts.context(event.call)
+        for instrument, amount in amounts:
+            self._record[instrument.name](amount, labels, context)
+
+    def _count_by(self, event: CallEvent, instrument: Instrument, further: Labels, amount: float = 1) -> None:
+        labels = self._tenant(event.call.tenant_id) | further
+        self._record[instrument.name](amount, labels, self._contexts.context(event.call))
+
+    def _time(self, event: CallEvent, instrument: Instrument, amount: float, further: Labels | None = None) -> None:
+        labels = self._tenant(event.call.tenant_id) | (further or {})
+        self._record[instrument.name](amount, labels, self._contexts.context(event.call))
+
+    # What each event counts -------------------------------------------------------------------------------------------
+
+    def _webhook(self, event: WebhookReceived) -> None:
+        self._record[catalog.WEBHOOKS.name](1, {attr.WEBHOOK_OUTCOME: Label(event.outcome.value)})
+
+    def _received(self, event: CallReceived) -> None:
+        self._count(event, (catalog.RECEIVED, 1), (catalog.PENDING, 1))
+
+    def _rejected(self, event: CallRejected) -> None:
+        self._count(event, (catalog.PENDING, -1))
+        self._count_by(event, catalog.REJECTED, {attr.REJECTION_REASON: Label(event.reason.value)})
+        self._decided(event, Outcome.REJECTED, event.setup_seconds)
+
+    def _accepted(self, event: CallAccepted) -> None:
+        self._count(event, (catalog.ACCEPTED, 1))
+        self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
+
+    def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
+        self._time(event, catalog.SETUP_DURATION, seconds, {attr.OUTCOME: Label(outcome.value)})
+
+    def _started(self, event: CallStarted) -> None:
+        self._count(event, (catalog.STARTED, 1), (catalog.ACTIVE, 1), (catalog.PENDING, -1))
+
+    def _abandoned(self, event: CallAbandoned) -> None:
+        self._count(event, (catalog.PENDING, -1))
+        self._count_by(event, catalog.ABANDONED, {attr.END_REASON: Label(event.reason.value)})
+
+    def _referred(self, event: CallReferred) -> None:
+        self._count(event, (catalog.REFERRED, 1))
+
+    def _heartbeat(self, event: CallHeartbeat) -> None:
+        self._count(event, (catalog.CALL_TIME, event.seconds))
+
+    def _ended(self, event: CallEnded) -> None:
+        reason: Labels = {attr.END_REASON: Label(event.reason.value)}
+        failure: Labels = {} if event.error_type is None else {attr.ERROR_TYPE: Label(event.error_type)}
+        self._count(event, (catalog.ACTIVE, -1), (catalog.CALL_TIME, event.unbilled_seconds))
+        self._count_by(event, catalog.ENDED, reason | failure)
+        self._time(event, catalog.DURATION, event.duration_seconds, reason)
+
+    def _instructions_failed(self, event: InstructionsFailed) -> None:
+        self._count(event, (catalog.INSTRUCTIONS_ERRORS, 1))
+
+    def _fallback_used(self, event: FallbackUsed) -> None:
+        self._count(event, (catalog.INSTRUCTIONS_FALLBACKS, 1))
+
+    def _first_audio(self, event: FirstAudio) -> None:
+        self._time(event, catalog.CALL_FIRST_AUDIO, event.seconds)
+
+    def _turn_answered(self, event: TurnAnswered) -> None:
+        self._time(event, catalog.TURN_FIRST_AUDIO, event.seconds)
+
+    def _turn_interrupted(self, event: TurnInterrupted) -> None:
+        self._count(event, (catalog.INTERRUPTIONS, 1))
+
+    def _tokens_used(self, event: TokensUsed) -> None:
+        for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):
+            if count is not None:
+                self._time(event, catalog.TOKEN_USAGE, count, genai.token_labels(event.model, direction))
+
+    def _tool_ended(self, event: ToolEnded) -> None:
+        labels = genai.tool_labels(event.tool)
+        if event.error_type is not None:
+            labels[attr.ERROR_TYPE] = Label(event.error_type)
+        self._time(event, catalog.TOOL_DURATION, event.at.since(event.started), labels)
+
+    def _violated(self, event: LifecycleViolated) -> None:
+        self._count_by(event, catalog.VIOLATIONS, {attr.VIOLATION: Label(event.violation.value)})
+
+
+def _recorder(meter: Meter, instrument: Instrument) -> Record:
+    name, unit, description = instrument.name, instrument.unit, instrument.description
+    if instrument.kind is Kind.COUNTER:
+        return cast("Record", meter.create_counter(name, unit, description).add)
+    if instrument.kind is Kind.UP_DOWN_COUNTER:
+        return cast("Record", meter.create_up_down_counter(name, unit, description).add)
+    histogram = meter.create_histogram(
+        name, unit, description, explicit_bucket_boundaries_advisory=instrument.boundaries
+    )
+    return cast("Record", histogram.record)
