@@ -55,7 +55,7 @@ def observe_calls(
         return [total, *(tenant(tenant_id, usage) for tenant_id, usage in tracker.tenant_usage().items())]
 
     def tenant(tenant_id: TenantId, usage: Usage) -> tuple[Mapping[str, str], Usage, int]:
-        attributes = {attr.CAPACITY_SCOPE: CapacityScope.TENANT, attr.TENANT_ID: labels.label(tenant_id)}
+        attributes: dict[str, str] = {attr.CAPACITY_SCOPE: CapacityScope.TENANT, attr.TENANT_ID: labels.label(tenant_id)}
         return attributes, usage, limits.of(tenant_id)
 
     def limit() -> Iterable[Observation]:
