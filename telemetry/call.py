@@ -210,16 +210,21 @@ class Call:
 
     def seen(self, at: Instant | None = None) -> None:
         """The carrier gave a sign that the call lives."""
-        self._last_seen = at or self._clock.now()
+        self._last_seen = max(self._last_seen, at or self._clock.now())
 
     def heartbeat(self, at: Instant | None = None) -> None:
-        """The call is known to run: bill the time since the last heartbeat."""
+        """The call is known to run: a sign of life, and the time up to it is billed."""
+        now = at or self._clock.now()
+        self.seen(now)
+        self.bill(now)
+
+    def bill(self, at: Instant | None = None) -> None:
+        """Bill the time since the last billing, up to the last sign of life and no further."""
         now = at or self._clock.now()
         with self._lock:
             if self._state is not CallState.STARTED or self._started is None:
                 return
-            self._last_seen = now
-            unbilled = now.since(self._started) - self._billed
+            unbilled = min(now, self._last_seen).since(self._started) - self._billed
             if unbilled > 0:
                 self._billed += unbilled
                 self._emit(CallHeartbeat(now, self.ref, unbilled))

@@ -71,6 +71,8 @@ class _CallTrace:
     turns: dict[int, _Open] = field(default_factory=dict)
     tools: dict[str, _Open] = field(default_factory=dict)
     tokens: dict[TraceKey, int] = field(default_factory=dict)
+    rejection: CallRejected | None = None
+    """Counted already, while the carrier is still being told."""
 
     @property
     def body(self) -> _Open:
@@ -197,6 +199,8 @@ class CallTraces:
             opened = self._child(event, event.phase.value, event.started, call.body, {})
         _fail(opened.span, event.error_type)
         opened.span.end(event.at.unix_nanos)
+        if event.phase is Phase.REJECT and call.rejection is not None:
+            self.endings.close(call.rejection, event.at)
 
     def _instructions_failed(self, event: InstructionsFailed, call: _CallTrace) -> None:
         call.innermost.span.add_event("instructions.failed", {attr.ERROR_TYPE: event.error_type}, event.at.unix_nanos)
@@ -286,19 +290,30 @@ class _Endings:
         self._traces = traces
 
     def emit(self, event: Event) -> None:
-        """Close the call's trace if the event is terminal."""
+        """Close the call's trace if the event is terminal.
+
+        A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that too.
+        """
         if not isinstance(event, CallRejected | CallAbandoned | CallEnded):
             return
-        call_trace = self._traces.pop(event.call.call_id, None)
+        call_trace = self._traces.get(event.call.call_id)
         if call_trace is None:
             return
+        if isinstance(event, CallRejected) and Phase.REJECT in call_trace.phases:
+            call_trace.rejection = event
+        else:
+            self.close(event, event.at)
+
+    def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant) -> None:
+        """End every open span of the call, the root last."""
+        call_trace = self._traces.pop(event.call.call_id)
         for span in call_trace.open_spans():
             _fail(span, event.error_type)
-            span.end(event.at.unix_nanos)
+            span.end(at.unix_nanos)
         root = call_trace.root.span
         root.set_attributes(_plain(_ending(event)))
         _fail(root, event.error_type)
-        root.end(event.at.unix_nanos)
+        root.end(at.unix_nanos)
 
 
 def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:

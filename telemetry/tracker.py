@@ -115,6 +115,14 @@ class CallTracker:
             usages = {tenant_id: tally.usage(now) for tenant_id, tally in self._tenants.items()}
         return {tenant_id: usage for tenant_id, usage in usages.items() if usage.peak_in_use}
 
+    def bill_running(self) -> None:
+        """Bill every running call up to its last sign of life: what a heartbeat does for all of them."""
+        now = self._clock.now()
+        with self._lock:
+            calls = list(self._open.values())
+        for call in calls:
+            call.bill(now)
+
     def sweep(self, stale_after_seconds: float) -> list[CallId]:
         """End every call without a sign of life for longer than this, as ``stale``; answers their ids."""
         now = self._clock.now()
