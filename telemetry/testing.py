@@ -155,8 +155,10 @@ class TelemetryKit:
         self.fence = RecordingFence()
         self.store = LiveMetricsStore(max_tenants)
         self.reader = LiveMetricsReader(self.store, fence=self.fence, max_tenants=max_tenants)
-        limits = dict.fromkeys((Counter, UpDownCounter, Histogram), catalog.cardinality_limit(max_tenants))
-        self._cumulative = InMemoryMetricReader(cardinality_limits=limits)
+        limit = catalog.cardinality_limit(max_tenants)
+        self._cumulative = InMemoryMetricReader(
+            cardinality_limits={Counter: limit, UpDownCounter: limit, Histogram: limit}
+        )
         self.meter_provider = MeterProvider(
             [self._cumulative, self.reader, *further_readers],
             resource=Resource({}),
