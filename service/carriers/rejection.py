@@ -17,10 +17,8 @@ REJECTION_STATUS: Mapping[str, int] = MappingProxyType(
         SHUTDOWN: 503,
     }
 )
-"""SIP status by reason (RFC 3261 §21): 486 Busy Here, 404 Not Found, 480 Temporarily Unavailable, 500 Server Internal
-Error, 503 Service Unavailable. One status a reason, so that either end can tell the reason from the status."""
+"""SIP status by reason (RFC 3261 §21): 486 Busy Here, 404 Not Found, 480 Temporarily Unavailable, 500 Server
+Internal Error, 503 Service Unavailable. One status a reason, so that either end can tell the reason from it."""
 
-REJECTION_REASON: Mapping[int, str] = MappingProxyType(
-    {status: reason for reason, status in REJECTION_STATUS.items()}
-)
+REJECTION_REASON: Mapping[int, str] = MappingProxyType({status: reason for reason, status in REJECTION_STATUS.items()})
 """The same table read from the carrier's end."""

@@ -1,0 +1,67 @@
+"""Delivers webhooks as the carrier does: signed anew for each attempt, tried again after anything but a 2xx."""
+
+import asyncio
+
+import httpx2
+
+from service.simulator.pace import Pace
+from service.simulator.signing import signed_headers
+from telemetry.clock import Clock
+
+ATTEMPTS = 3
+"""The carrier goes on for days; nobody waits on the telephone so long."""
+
+FIRST_BACKOFF = 0.4
+"""Natural seconds before the second attempt; each further one waits twice as long."""
+
+SHORTEST_BACKOFF = 0.05
+"""Real seconds between attempts at any pace."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds a gateway has to answer one delivery."""
+
+MAX_CONNECTIONS = 100
+"""Deliveries in progress at a time; further ones wait."""
+
+WEBHOOK_PATH = "/api/v1/openai/webhook"
+"""Where a gateway listens, below its address."""
+
+
+class WebhookSender:
+    """Posts events to one gateway."""
+
+    def __init__(self, client: httpx2.AsyncClient, *, secret: str, pace: Pace, clock: Clock) -> None:
+        self._client, self._secret, self._pace, self._clock = client, secret, pace, clock
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+
+    async def deliver(self, target: str, webhook_id: str, body: bytes) -> list[int]:
+        """The status of every attempt, 0 where no answer came; the last one is a 2xx if the delivery succeeded."""
+        statuses: list[int] = []
+        for attempt in range(ATTEMPTS):
+            statuses.append(await self._attempt(target, webhook_id, body))
+            if delivered(statuses):
+                break
+            if attempt < ATTEMPTS - 1:
+                await self._pace.pause(FIRST_BACKOFF * 2**attempt, at_least=SHORTEST_BACKOFF)
+        return statuses
+
+    async def _attempt(self, target: str, webhook_id: str, body: bytes) -> int:
+        async with self._free:
+            timestamp = self._clock.now().unix_nanos // 1_000_000_000
+            headers = signed_headers(self._secret, webhook_id, timestamp, body)
+            try:
+                answer = await self._client.post(target + WEBHOOK_PATH, content=body, headers=headers)
+            except httpx2.TransportError:
+                return 0
+            return answer.status_code
+
+
+def delivered(statuses: list[int]) -> bool:
+    """Whether the last attempt was answered 2xx; redirects are not followed and count as failures."""
+    return bool(statuses) and 200 <= statuses[-1] < 300  # noqa: PLR2004 - RFC 9110's successful statuses
+
+
+def webhook_client() -> httpx2.AsyncClient:
+    """An HTTP client as the carrier's: no redirects, no proxies of this machine, few seconds of patience."""
+    limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+    return httpx2.AsyncClient(limits=limits, timeout=ANSWER_TIMEOUT, trust_env=False)

@@ -1,0 +1,82 @@
+"""What can go wrong at the carrier, as data; a call is given one :class:`CallFaults`."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+ALWAYS = 1_000_000
+"""More times than any call asks."""
+
+
+class Operation(StrEnum):
+    """What a gateway may ask of the carrier about a call."""
+
+    ACCEPT = "accept"
+    REJECT = "reject"
+    REFER = "refer"
+    HANGUP = "hangup"
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The request is answered with an error status."""
+
+    status: int
+    times: int = ALWAYS
+    """So many requests fail; later ones are served."""
+    processed: bool = False
+    """The carrier did what was asked before it answered with the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeverAnswer:
+    """The request is read and never answered; the client's own timeout has to end it."""
+
+    times: int = ALWAYS
+    processed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropConnection:
+    """The connection is reset instead of an answer."""
+
+    times: int = ALWAYS
+    processed: bool = True
+
+
+Fault = Refuse | NeverAnswer | DropConnection
+"""How one control request goes wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketCut:
+    """The sideband is cut after so many events, wherever the conversation is by then."""
+
+    after_events: int
+    code: int | None = None
+    """The close code; ``None`` breaks the connection without a close frame, as a caller's hang-up does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallFaults:
+    """Everything that goes wrong with one call."""
+
+    accept: Fault | None = None
+    reject: Fault | None = None
+    refer: Fault | None = None
+    hangup: Fault | None = None
+    handshake_refusals: int = 0
+    """So many sideband handshakes are answered 404 ``call_id_not_found`` before one succeeds."""
+    cut: SocketCut | None = None
+
+    def of(self, operation: Operation) -> Fault | None:
+        """The fault of one control request."""
+        return {
+            Operation.ACCEPT: self.accept,
+            Operation.REJECT: self.reject,
+            Operation.REFER: self.refer,
+            Operation.HANGUP: self.hangup,
+        }[operation]
+
+
+NO_FAULTS = CallFaults()
+"""A carrier that works."""

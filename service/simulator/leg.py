@@ -1,0 +1,141 @@
+"""One call's state machine at the carrier: what a gateway may ask of it, and when."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from service.simulator.faults import Fault, Operation
+from service.simulator.record import CallRecord, End
+
+
+class CarrierError(Exception):
+    """A request the carrier answers with an error."""
+
+    def __init__(self, status: int, code: str | None, message: str, *, kind: str = "invalid_request_error") -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.kind = status, code, message, kind
+
+
+def call_not_found() -> CarrierError:
+    """The carrier's answer about a call it does not know, or no longer."""
+    return CarrierError(404, "call_id_not_found", "No session found for the provided call_id")
+
+
+class State(StrEnum):
+    """Where a call stands at the carrier."""
+
+    RINGING = "ringing"
+    ACCEPTED = "accepted"
+    ATTACHED = "attached"
+    OVER = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """How the carrier closes a sideband."""
+
+    end: End
+    code: int | None = None
+    """The close code; ``None`` breaks the connection without a close frame."""
+    failed: bool = False
+
+
+class CallLeg:
+    """One call. Nothing else changes its state."""
+
+    def __init__(self, record: CallRecord) -> None:
+        self.record = record
+        self.state = State.RINGING
+        self.session: Mapping[str, Any] = {}
+        """The body of the accept."""
+        self.decided, self.joined, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.told: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        """How to close the sideband, once a gateway or the simulator's owner has asked for it."""
+        self._asked = dict.fromkeys(Operation, 0)
+        self._handshakes_refused = 0
+
+    def ask(self, operation: Operation) -> Fault | None:
+        """A request arrived; what goes wrong with it, if anything."""
+        self._asked[operation] += 1
+        fault = self.record.dialled.faults.of(operation)
+        return fault if fault is not None and self._asked[operation] <= fault.times else None
+
+    def accept(self, session: Mapping[str, Any]) -> None:
+        """Take the call; raises :class:`CarrierError`."""
+        if self.state in (State.ACCEPTED, State.ATTACHED):
+            self.record.violated("second accept")
+            raise CarrierError(409, "call_already_accepted", "The call has already been accepted")
+        if self.state is State.OVER:
+            raise call_not_found()
+        self.state, self.session = State.ACCEPTED, session
+        self.decided.set()
+
+    def reject(self) -> None:
+        """Turn the caller away; raises :class:`CarrierError`."""
+        if self.state is State.OVER:
+            raise call_not_found()
+        if self.state is not State.RINGING:
+            if self.record.accepted:
+                self.record.violated("reject after accept")
+            raise CarrierError(409, "call_already_accepted", "The call has already been accepted")
+        self._finish(End.REJECTED)
+
+    def refer(self) -> None:
+        """Hand the caller over; raises :class:`CarrierError`."""
+        if self.state is not State.ATTACHED:
+            raise call_not_found()
+        self.tell(Closing(End.REFERRED, 1000))
+
+    def hang_up(self) -> None:
+        """End the call; raises :class:`CarrierError`."""
+        if self.state is State.ATTACHED:
+            self.tell(Closing(End.AGENT_HUNG_UP, 1000))
+        elif self.state is State.ACCEPTED:
+            self._finish(End.ABANDONED)
+        elif self.record.end is End.LEFT:
+            self.record.hung_up_after_leaving()
+        else:
+            raise call_not_found()
+
+    def tell(self, closing: Closing) -> None:
+        """Have the sideband closed like this, unless it has been told already."""
+        if not self.told.done():
+            self.told.set_result(closing)
+
+    def attach(self) -> None:
+        """Open the sideband; raises :class:`CarrierError`."""
+        if self.state is State.ATTACHED:
+            self.record.violated("second sideband")
+            raise CarrierError(409, "session_already_attached", "The session has a sideband already")
+        if self.state is State.RINGING:
+            self.record.violated("sideband before accept")
+        if self.state is not State.ACCEPTED or self._refuses_handshake():
+            raise call_not_found()
+        self.state = State.ATTACHED
+        self.record.accept_known()
+        self.record.opened()
+        self.joined.set()
+
+    def _refuses_handshake(self) -> bool:
+        self._handshakes_refused += 1
+        return self._handshakes_refused <= self.record.dialled.faults.handshake_refusals
+
+    def detach(self, closing: Closing) -> None:
+        """The sideband is closed, and with it the call is over."""
+        self.record.closed(failed=closing.failed)
+        self._finish(closing.end)
+
+    def give_up(self, end: End) -> None:
+        """The caller leaves; an open sideband breaks."""
+        if self.state is State.ATTACHED:
+            self.tell(Closing(End.STOPPED))
+        elif self.state is not State.OVER:
+            self._finish(End.ABANDONED if self.state is State.ACCEPTED else end)
+
+    def _finish(self, end: End) -> None:
+        self.state = State.OVER
+        self.record.finished(end)
+        for event in (self.decided, self.joined, self.over):
+            event.set()

@@ -1,0 +1,120 @@
+"""A uvicorn server inside the running event loop, whose connections can be broken off as a carrier's are."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+from starlette.requests import HTTPConnection
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+
+ABORT = "callscope.simulator.abort"
+"""The ASGI scope extension that breaks the connection."""
+
+STOP_SECONDS = 1
+"""How long requests in progress may take once the server is stopping."""
+
+_LOGGER = logging.getLogger(__name__)
+
+Abort = Callable[[], Awaitable[None]]
+"""Breaks a connection off."""
+
+
+async def _abort(transport: asyncio.Transport) -> None:
+    """Break off once what was written has left this process: a peer never misses what it was sent before."""
+    while not transport.is_closing() and transport.get_write_buffer_size():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
+    transport.abort()
+
+
+class _HttpConnection(HttpToolsProtocol):
+    """An HTTP connection that offers :data:`ABORT`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they come
+        super().__init__(*args, **kwargs)
+        self.logger, self.access_log = _LOGGER, False
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"now": lambda: _abort(self.transport)}}
+
+
+class _WebSocketConnection(WebSocketsSansIOProtocol):
+    """A WebSocket connection that offers :data:`ABORT`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they come
+        super().__init__(*args, **kwargs)
+        self.logger = _LOGGER
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            self.scope["extensions"][ABORT] = {"now": lambda: _abort(self.transport)}
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals alone and says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+def abort_of(connection: HTTPConnection) -> Abort:
+    """What breaks a connection of a :class:`Listener` off."""
+    abort: Abort = connection.scope["extensions"][ABORT]["now"]
+    return abort
+
+
+class Listener:
+    """Serves an ASGI application on a port of this machine while the context is open."""
+
+    def __init__(self, app: Any, *, host: str, port: int) -> None:  # noqa: ANN401 - any ASGI application
+        self._host, self._port = host, port
+        self._config = uvicorn.Config(
+            app,
+            http=_HttpConnection,
+            ws=_WebSocketConnection,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws_ping_interval=None,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+
+    @property
+    def address(self) -> str:
+        """``host:port``; the port is known once the listener is open."""
+        return f"{self._host}:{self._port}"
+
+    async def __aenter__(self) -> Self:
+        """Listen; raises :class:`OSError` when the port is taken."""
+        listening = socket.create_server((self._host, self._port), backlog=2048)
+        self._port = listening.getsockname()[1]
+        self._server = _Server(self._config)
+        self._serving = asyncio.create_task(self._server.serve([listening]))
+        await self._server.listening.wait()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening and close every connection."""
+        self._server.should_exit = True
+        await self._serving

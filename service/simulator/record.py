@@ -1,0 +1,165 @@
+"""What happened in one call, as the carrier notes it down; every note is counted in the tally at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from service.carriers.rejection import REJECTION_REASON
+from service.simulator.faults import NO_FAULTS, CallFaults
+from service.simulator.script import CallScript, TokenUsage
+from service.simulator.truth import CallReport, Tally, Violation
+
+
+class End(StrEnum):
+    """How a call came to its end."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_HUNG_UP = "agent_hung_up"
+    REFERRED = "referred"
+    EXPIRED = "expired"
+    """The session reached its longest duration."""
+    CLOSED = "closed"
+    """The carrier closed the sideband, in good order or with an error code."""
+    LEFT = "left"
+    """The gateway closed the sideband; without a hang-up the caller is still on the line."""
+    STOPPED = "stopped"
+    """The simulator was stopped while the call ran: to the gateway, a caller's hang-up."""
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+    """Accepted, and the sideband never opened."""
+    UNANSWERED = "unanswered"
+    """Neither accepted nor rejected while the caller waited."""
+    UNDELIVERED = "undelivered"
+    """No webhook delivery was answered 2xx."""
+    GONE = "gone"
+    """The caller had left before the webhook was sent."""
+
+
+_COUNTED_ENDS = {
+    End.ABANDONED: "abandoned",
+    End.UNANSWERED: "unanswered",
+    End.UNDELIVERED: "undelivered",
+    End.GONE: "unanswered",
+    End.LEFT: "left_open",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """What identifies a call before anything happens to it."""
+
+    call_id: str
+    tenant_id: str
+    number: str
+    """The number the caller dialled."""
+    script: CallScript
+    faults: CallFaults = NO_FAULTS
+
+
+class CallRecord:
+    """The notes on one call."""
+
+    def __init__(self, dialled: Dialled, *, tally: Tally, now: Callable[[], float], fallback: str | None) -> None:
+        self.dialled = dialled
+        self.accepted = self.started = self.referred = self.failed = False
+        self.end = End.UNANSWERED
+        self.deliveries: list[int] = []
+        """The status of each webhook delivery; 0 where no answer came."""
+        self._tally, self._now, self._fallback = tally, now, fallback
+        self._fell_back = False
+        self._counts: dict[str, float] = {}
+        self._rejection_status: int | None = None
+        self._rang_at = now()
+        self._first_audio: float | None = None
+        self._turns: list[float] = []
+        self._seconds = 0.0
+
+    def count(self, field: str, amount: float = 1) -> None:
+        """Something happened so many times."""
+        self._counts[field] = self._counts.get(field, 0) + amount
+        self._tally.add(self.dialled.tenant_id, field, amount)
+
+    def spent(self, usage: TokenUsage) -> None:
+        """A response used so many tokens."""
+        for kind, tokens in usage.by_kind().items():
+            self.count(f"tokens_{kind}", tokens)
+
+    def violated(self, what: str) -> None:
+        """The gateway broke the protocol."""
+        self._counts["violations"] = self._counts.get("violations", 0) + 1
+        self._tally.violated(self.dialled.tenant_id, Violation(self.dialled.call_id, what))
+
+    def heard(self, since_speech: float | None) -> None:
+        """The caller hears the agent, ``since_speech`` seconds after having spoken."""
+        if self._first_audio is None:
+            self._first_audio = self._now() - self._rang_at
+        if since_speech is not None:
+            self._turns.append(since_speech)
+
+    def accept_asked(self, instructions: str | None) -> None:
+        """An accept was asked for; the instructions tell whether the gateway fell back to its general ones."""
+        if self._fallback is not None and instructions == self._fallback and not self._fell_back:
+            self._fell_back = True
+            self.count("fallback_instructions_used")
+
+    def rejected(self, status: int) -> None:
+        """A reject was asked for; the first one's status tells the gateway's reason."""
+        if self._rejection_status is None and not self.accepted:
+            self._rejection_status = status
+            self.count(f"rejected_calls_{REJECTION_REASON.get(status, 'other')}")
+
+    def accept_known(self) -> None:
+        """The gateway knows that its accept succeeded."""
+        if not self.accepted:
+            self.accepted = True
+            self.count("accepted_calls")
+
+    def refer_known(self) -> None:
+        """The gateway knows that its refer was taken."""
+        if not self.referred:
+            self.referred = True
+            self.count("referred_calls")
+
+    def opened(self) -> None:
+        """The sideband is open."""
+        self.started = True
+        self._tally.started(self.dialled.tenant_id, self.dialled.call_id)
+
+    def closed(self, *, failed: bool) -> None:
+        """The sideband is closed; ``failed`` when an error of the carrier's own closed it."""
+        self.failed = failed
+        self._seconds = self._tally.ended(self.dialled.tenant_id, self.dialled.call_id)
+        if failed:
+            self.count("failed_calls")
+
+    def finished(self, end: End) -> None:
+        """The call is over. An accept the gateway never learned of leaves nothing it could abandon."""
+        self.end = end
+        field = _COUNTED_ENDS.get(end)
+        if field is not None and (end is not End.ABANDONED or self.accepted):
+            self.count(field)
+
+    def hung_up_after_leaving(self) -> None:
+        """The gateway closed the sideband first and asked for the hang-up then."""
+        self.end = End.AGENT_HUNG_UP
+        self.count("left_open", -1)
+
+    def report(self) -> CallReport:
+        """The notes so far."""
+        return CallReport(
+            call_id=self.dialled.call_id,
+            tenant_id=self.dialled.tenant_id,
+            number=self.dialled.number,
+            script=self.dialled.script.kind,
+            end=self.end.value,
+            accepted=self.accepted,
+            started=self.started,
+            referred=self.referred,
+            failed=self.failed,
+            rejection_status=self._rejection_status,
+            seconds=self._seconds,
+            first_audio_seconds=self._first_audio,
+            turn_seconds=tuple(self._turns),
+            deliveries=tuple(self.deliveries),
+            counts=dict(self._counts),
+        )

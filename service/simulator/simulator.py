@@ -1,0 +1,114 @@
+"""The simulated carrier as a whole: serves call control, places calls, knows what happened."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from service.simulator.call import SimulatedCall
+from service.simulator.delivery import WebhookSender, webhook_client
+from service.simulator.exchange import Exchange
+from service.simulator.listener import Listener
+from service.simulator.pace import NATURAL, Pace
+from service.simulator.placing import happen
+from service.simulator.record import Dialled
+from service.simulator.server import CarrierApi
+from service.simulator.signing import key_of
+from service.simulator.tenants import Tenant, numbers_of
+from service.simulator.truth import CallReport
+from telemetry.clock import Clock, SystemClock
+
+QUIET_SECONDS = 2.0
+"""How long going off the air may wait for the last callers to be gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a simulated carrier is set up."""
+
+    secret: str
+    """The webhooks' signing secret, ``whsec_…``."""
+    tenants: Sequence[Tenant] = ()
+    """Whose numbers are whose; any other number belongs to ``_unknown``."""
+    pace: Pace = NATURAL
+    ring_seconds: float = 30.0
+    """Real seconds a caller waits to be accepted, and then for the sideband to open."""
+    fallback_instructions: str | None = None
+    """The gateway's general instructions, so that their use can be seen in an accept."""
+    api_key: str | None = None
+    """The only key accepted; any is, unless set."""
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes any free port."""
+
+
+class Simulator:
+    """A carrier that is on the air while its context is open."""
+
+    def __init__(self, line: Line, *, clock: Clock | None = None) -> None:
+        key_of(line.secret)
+        self._line = line
+        self._clock = clock or SystemClock()
+        self._exchange = Exchange(
+            numbers_of(line.tenants),
+            now=lambda: self._clock.now().monotonic,
+            fallback=line.fallback_instructions,
+        )
+        api = CarrierApi(self._exchange, pace=line.pace, clock=self._clock, api_key=line.api_key)
+        self._listener = Listener(api.app(), host=line.host, port=line.port)
+        self._open = AsyncExitStack()
+        self.target = ""
+        """The gateway's address, such as ``http://127.0.0.1:8000``; to be set before the first call."""
+
+    async def __aenter__(self) -> Self:
+        """Go on the air; raises :class:`OSError` when the port is taken."""
+        await self._open.enter_async_context(self._listener)
+        client = await self._open.enter_async_context(webhook_client())
+        self._sender = WebhookSender(client, secret=self._line.secret, pace=self._line.pace, clock=self._clock)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Go off the air; callers still on the line hang up."""
+        self.hang_up_all()
+        await self._exchange.quiet(within=QUIET_SECONDS)
+        await self._open.aclose()
+
+    @property
+    def base_url(self) -> str:
+        """What a gateway gives its SDK client as ``base_url``."""
+        return f"http://{self._listener.address}/v1"
+
+    @property
+    def running(self) -> int:
+        """Calls that are not over."""
+        return self._exchange.running
+
+    def truth(self) -> dict[str, Any]:
+        """What the carrier saw until now: see :mod:`service.simulator.truth`."""
+        return self._exchange.tally.as_json()
+
+    def total(self, field: str) -> float:
+        """One number of the truth over all tenants, without the minutes of running calls."""
+        return self._exchange.tally.total(field)
+
+    def hang_up_all(self) -> None:
+        """Every caller hangs up now."""
+        self._exchange.hang_up_all()
+
+    async def place_call(self, call: SimulatedCall) -> CallReport:
+        """Have one call happen; returns when the carrier considers it over."""
+        tenant_id = self._exchange.tenant_of(call.number)
+        leg = self._exchange.ring(Dialled(call.call_id, tenant_id, call.number, call.script, call.faults))
+        created_at = self._clock.now().unix_nanos // 1_000_000_000
+
+        async def post(webhook_id: str) -> list[int]:
+            return await self._sender.deliver(self.target, webhook_id, call.webhook_body(created_at))
+
+        try:
+            await happen(call, leg, post, ring_seconds=self._line.ring_seconds)
+        finally:
+            self._exchange.retire(leg)
+        return leg.record.report()

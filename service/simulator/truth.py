@@ -1,0 +1,163 @@
+"""What the carrier saw, counted as it happens: the yardstick for what a gateway says of itself."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LIVE_FIELDS = (
+    "active_calls",
+    "accepted_calls",
+    "rejected_calls_capacity",
+    "rejected_calls_tenant_not_configured",
+    "rejected_calls_instructions_missing",
+    "instructions_db_errors",
+    "fallback_instructions_used",
+    "started_calls",
+    "ended_calls",
+    "failed_calls",
+    "referred_calls",
+    "minutes_processed",
+)
+"""A gateway's twelve live fields. The carrier cannot see ``instructions_db_errors``: always zero here."""
+
+EXTRA_FIELDS = (
+    "placed",
+    "received",
+    "abandoned",
+    "unanswered",
+    "undelivered",
+    "left_open",
+    "rejected_calls_carrier_error",
+    "rejected_calls_shutdown",
+    "rejected_calls_other",
+    "accepts_lost",
+    "deliveries",
+    "duplicates_sent",
+    "violations",
+    "turns",
+    "interruptions",
+    "tool_calls",
+    "keys_pressed",
+    "silences",
+    "responses_failed",
+    "session_errors",
+    "tokens_input",
+    "tokens_input_text",
+    "tokens_input_audio",
+    "tokens_cached",
+    "tokens_output",
+    "tokens_output_text",
+    "tokens_output_audio",
+    "tokens_transcription",
+)
+"""What else the carrier counts. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
+``accepts_lost``: an accept was carried out and its answer never arrived. ``violations``: the gateway asked for what the
+protocol does not allow (:class:`Violation`)."""
+
+MAX_REPORTED_CALLS = 20_000
+"""The truth lists so many of the latest calls; the numbers cover all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something a gateway must not do."""
+
+    call_id: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """One finished call as the carrier saw it."""
+
+    call_id: str
+    tenant_id: str
+    number: str
+    """The dialled number."""
+    script: str
+    end: str
+    """How it came to its end: a value of :class:`service.simulator.record.End`."""
+    accepted: bool
+    started: bool
+    referred: bool
+    failed: bool
+    rejection_status: int | None
+    seconds: float
+    """The sideband's opening to its end."""
+    first_audio_seconds: float | None
+    """The first delivery of the webhook to the first audio of the agent."""
+    turn_seconds: tuple[float, ...]
+    """Of each answered turn: the end of the caller's speech to the first audio of the answer."""
+    deliveries: tuple[int, ...]
+    """The status of each webhook delivery in order; 0 where none came."""
+    counts: dict[str, float]
+    """What this call added to the tally."""
+
+
+class Tally:
+    """Counts by tenant. Tenants come from configuration, so the table is bounded by it."""
+
+    __slots__ = ("_counts", "_now", "_reports", "_running", "_violations")
+
+    def __init__(self, tenant_ids: Iterable[str], now: Callable[[], float]) -> None:
+        self._counts: dict[str, dict[str, float]] = {tenant_id: {} for tenant_id in tenant_ids}
+        self._now = now
+        self._running: dict[str, tuple[str, float]] = {}
+        self._reports: deque[CallReport] = deque(maxlen=MAX_REPORTED_CALLS)
+        self._violations: deque[Violation] = deque(maxlen=MAX_REPORTED_CALLS)
+
+    def add(self, tenant_id: str, field: str, amount: float = 1) -> None:
+        """Count something under a tenant."""
+        counts = self._counts[tenant_id]
+        counts[field] = counts.get(field, 0) + amount
+
+    def violated(self, tenant_id: str, violation: Violation) -> None:
+        """Count a breach of the protocol, and keep it for the report."""
+        self.add(tenant_id, "violations")
+        self._violations.append(violation)
+
+    def started(self, tenant_id: str, call_id: str) -> None:
+        """A sideband opened."""
+        self.add(tenant_id, "started_calls")
+        self.add(tenant_id, "active_calls")
+        self._running[call_id] = (tenant_id, self._now())
+
+    def ended(self, tenant_id: str, call_id: str) -> float:
+        """A sideband closed; its seconds."""
+        _, since = self._running.pop(call_id)
+        seconds = self._now() - since
+        self.add(tenant_id, "ended_calls")
+        self.add(tenant_id, "active_calls", -1)
+        self.add(tenant_id, "minutes_processed", seconds / 60)
+        return seconds
+
+    def reported(self, report: CallReport) -> None:
+        """A call is over."""
+        self._reports.append(report)
+
+    def total(self, field: str) -> float:
+        """One field over all tenants, without the minutes of running calls."""
+        return sum(counts.get(field, 0) for counts in self._counts.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole truth at this moment, the minutes of running calls included."""
+        running = self._running_minutes()
+        tenants = {tenant: _row(counts, running.get(tenant, 0.0)) for tenant, counts in self._counts.items()}
+        return {
+            "global": {field: sum(row[field] for row in tenants.values()) for field in LIVE_FIELDS + EXTRA_FIELDS},
+            "tenants": tenants,
+            "calls": [asdict(report) for report in self._reports],
+            "violations": [asdict(violation) for violation in self._violations],
+        }
+
+    def _running_minutes(self) -> dict[str, float]:
+        now, minutes = self._now(), dict[str, float]()
+        for tenant_id, since in self._running.values():
+            minutes[tenant_id] = minutes.get(tenant_id, 0.0) + (now - since) / 60
+        return minutes
+
+
+def _row(counts: Mapping[str, float], running_minutes: float) -> dict[str, float]:
+    row = {field: counts.get(field, 0) for field in LIVE_FIELDS + EXTRA_FIELDS}
+    return row | {"minutes_processed": row["minutes_processed"] + running_minutes}
