@@ -1,0 +1,121 @@
+"""Spans and log records on their way out: gathered in a bounded queue, sent in batches by a thread of their own.
+
+The SDK's batch processors tell nobody what they drop, flush for as long as the network takes and give a batch up after
+a few seconds of retries. Here a full queue is counted, and what could not be sent for a passing reason waits for the
+next round as long as there is room.
+"""
+
+from copy import copy
+from typing import Generic
+
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+
+from telemetry.export.outcome import Outcome, Sender
+from telemetry.export.plan import Batching
+from telemetry.export.queue import Item, WaitingItems
+from telemetry.export.record import HealthRecord
+from telemetry.export.thread import ExportThread
+
+
+class Batches(Generic[Item]):
+    """The queue of one signal, and the rounds in which it is emptied."""
+
+    def __init__(self, name: str, sender: Sender[list[Item]], record: HealthRecord, batching: Batching) -> None:
+        self._sender = sender
+        self._record = record
+        self._batch = batching.batch
+        self._queue = WaitingItems[Item](batching.capacity)
+        self.thread = ExportThread(name, self._turn, record.broken, interval=batching.delay, first=batching.delay)
+
+    def add(self, item: Item) -> None:
+        """Take in one item, or count it as dropped; never waits for anything."""
+        waiting = self._queue.add(item)
+        if not waiting:
+            self._record.crowded_out(1)
+        elif waiting % self._batch == 0:
+            self.thread.wake()
+
+    def close(self) -> None:
+        """Take in nothing more."""
+        self._queue.close()
+
+    def unsent(self) -> int:
+        """Items neither acknowledged nor given up."""
+        return self._queue.unsettled
+
+    def _turn(self) -> bool:
+        """Send what waits now. What comes meanwhile is left for the next turn, for its batch to fill."""
+        left = len(self._queue)
+        if not left:
+            self._record.idle()
+            return True
+        total = Outcome()
+        while left > 0 and not total.worth_keeping:
+            batch = self._queue.take(min(left, self._batch))
+            left -= len(batch)
+            total += self._send(batch)
+        self._record.exported(total)
+        return total.delivered
+
+    def _send(self, batch: list[Item]) -> Outcome:
+        outcome = self._sender.send(batch)
+        if outcome.worth_keeping:
+            self._queue.put_back(batch)
+        else:
+            self._queue.settle(batch)
+            self._record.lost(0 if outcome.delivered else len(batch))
+        return outcome
+
+
+class SpanIntake(SpanProcessor):
+    """Takes the sampled spans that end."""
+
+    def __init__(self, batches: Batches[ReadableSpan]) -> None:
+        self._batches = batches
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take in one span; called by whoever ends it, on the path of a call."""
+        if span.context and span.context.trace_flags.sampled:
+            self._batches.add(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what there is; true only if it arrived."""
+        return self._batches.thread.flush(timeout_millis / 1000)
+
+
+class LogIntake(LogRecordProcessor):
+    """Takes the log records that are emitted, except by exporting itself.
+
+    Otherwise a debug line of the HTTP client about sending logs would be sent as a log, and so on for ever.
+    """
+
+    def __init__(self, batches: Batches[ReadableLogRecord]) -> None:
+        self._batches = batches
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Take in one log record; called by whoever logs."""
+        if is_instrumentation_enabled():
+            self._batches.add(_settled(log_record))
+
+    def shutdown(self) -> None:
+        """Nothing to do: the pipelines end the batches."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what there is; true only if it arrived."""
+        return self._batches.thread.flush(timeout_millis / 1000)
+
+
+def _settled(written: ReadWriteLogRecord) -> ReadableLogRecord:
+    """The record as it stands, without the context it was emitted in, which may hold on to large objects."""
+    record = copy(written.log_record)
+    record.context = Context()
+    return ReadableLogRecord(
+        log_record=record,
+        resource=written.resource or Resource.get_empty(),
+        instrumentation_scope=written.instrumentation_scope,
+        limits=written.limits,
+    )

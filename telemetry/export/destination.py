@@ -1,0 +1,205 @@
+"""Where one signal goes: endpoint, protocol, headers, TLS files. Interprets the ``OTEL_EXPORTER_OTLP_*`` variables.
+
+Each variable exists in a general form and in one for a signal (``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``), which goes
+first. Rules: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
+"""
+
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from telemetry.export.environment import Environment, InvalidVariableError, Variable
+from telemetry.export.signals import Compression, Protocol, Signal
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+_DEFAULT_TIMEOUT = 10.0
+"""Seconds for one export with all its retries, as specified."""
+_MILLISECONDS_FROM = 100.0
+"""A timeout from here on is meant in milliseconds.
+
+The specification counts in milliseconds, Python's exporters in seconds. Nobody means a tenth of a second, nor minutes
+on end, so the size tells which of the two was written.
+"""
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for TLS, each optional."""
+
+    authority: Path | None = None
+    """Certificates that the server's must lead back to; without it, the system's."""
+    certificate: Path | None = None
+    """The client's own certificate chain, for mutual TLS."""
+    key: Path | None = None
+    """The private key of ``certificate``; without it, the key is in the certificate's file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where one signal is sent, and how."""
+
+    signal: Signal
+    protocol: Protocol
+    url: str = field(repr=False)
+    """In full, path included; may carry credentials, so it is never printed: see :attr:`address`."""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = _DEFAULT_TIMEOUT
+    """Seconds for one export with all its retries."""
+    compression: Compression = Compression.GZIP
+    tls: TlsFiles = field(default_factory=TlsFiles)
+    secure: bool = False
+    """Whether the connection is encrypted."""
+
+    @property
+    def address(self) -> str:
+        """The endpoint without user, password, query and fragment: fit for logs."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{host}{parts.path}"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as gRPC dials them."""
+        return urlsplit(self.url).netloc.rpartition("@")[2]
+
+
+def names(signal: Signal, suffix: str) -> tuple[str, str]:
+    """The signal's own variable and the general one, in the order they count."""
+    return f"{_PREFIX}{signal.upper()}_{suffix}", f"{_PREFIX}{suffix}"
+
+
+def is_named(environment: Environment, signal: Signal) -> bool:
+    """Whether an endpoint is configured for this signal."""
+    return environment.find(*names(signal, "ENDPOINT")) is not None
+
+
+def read_destination(environment: Environment, signal: Signal) -> Destination:
+    """Where the variables send this signal; with none set, to the specification's default on this machine."""
+    protocol = _protocol(environment.find(*names(signal, "PROTOCOL")))
+    url, secure = _READ_ENDPOINT[protocol](environment, signal)
+    return Destination(
+        signal=signal,
+        protocol=protocol,
+        url=url,
+        headers=_headers(environment.find(*names(signal, "HEADERS"))),
+        timeout=_timeout(environment.find(*names(signal, "TIMEOUT"))),
+        compression=_compression(environment.find(*names(signal, "COMPRESSION"))),
+        tls=_tls_files(environment, signal),
+        secure=secure,
+    )
+
+
+def _protocol(variable: Variable | None) -> Protocol:
+    return Protocol(variable.choice((Protocol.HTTP, Protocol.GRPC))) if variable else Protocol.HTTP
+
+
+def _compression(variable: Variable | None) -> Compression:
+    return Compression(variable.choice(tuple(Compression))) if variable else Compression.GZIP
+
+
+def _timeout(variable: Variable | None) -> float:
+    if variable is None:
+        return _DEFAULT_TIMEOUT
+    value = variable.number()
+    return value / 1000 if value >= _MILLISECONDS_FROM else value
+
+
+def _http_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]:
+    own, general = names(signal, "ENDPOINT")
+    if variable := environment.find(own):
+        url = variable.text
+    else:
+        variable = environment.get(general, "http://localhost:4318")
+        url = _with_path(_url(variable), f"v1/{signal}")
+    return url, _url(variable).scheme == "https"
+
+
+def _with_path(base: SplitResult, path: str) -> str:
+    return base._replace(path=f"{base.path.rstrip('/')}/{path}").geturl()
+
+
+def _grpc_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]:
+    variable = environment.find(*names(signal, "ENDPOINT")) or Variable(_PREFIX + "ENDPOINT", "http://localhost:4317")
+    if "://" in variable.text:
+        return variable.text, _url(variable).scheme == "https"
+    insecure = environment.find(*names(signal, "INSECURE"))
+    secure = not (insecure and insecure.flag())
+    bare = Variable(variable.name, f"{'https' if secure else 'http'}://{variable.text}")
+    return _url(bare).geturl(), secure
+
+
+_READ_ENDPOINT = {Protocol.HTTP: _http_endpoint, Protocol.GRPC: _grpc_endpoint}
+
+
+def _url(variable: Variable) -> SplitResult:
+    """The parsed endpoint. Its text is not repeated in an error, for it may hold a password."""
+    try:
+        parts = urlsplit(variable.text)
+        _ = parts.port
+    except ValueError as error:
+        raise variable.wrong(f"is not a URL: {error}") from None
+    if parts.scheme not in ("http", "https"):
+        raise variable.wrong("must begin with http:// or https://")
+    if not parts.hostname:
+        raise variable.wrong("names no host")
+    return parts
+
+
+def _headers(variable: Variable | None) -> dict[str, str]:
+    """``key=value`` pairs, comma-separated, URL-encoded; keys in lower case, as both protocols accept them."""
+    if variable is None:
+        return {}
+    pairs = (part for part in variable.text.split(",") if part.strip())
+    return dict(_header(variable, number, pair) for number, pair in enumerate(pairs, start=1))
+
+
+def _header(variable: Variable, number: int, pair: str) -> tuple[str, str]:
+    name, separator, value = pair.partition("=")
+    name, value = unquote(name.strip()), unquote(value.strip())
+    if not separator:
+        raise variable.wrong(f"entry {number} is not of the form key=value")
+    if not _HEADER_NAME.fullmatch(name):
+        raise variable.wrong(f"entry {number} has a key that is not a header's name")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise variable.wrong(f"the value of {name!r} holds a character that a header cannot carry")
+    return name.lower(), value
+
+
+def _tls_files(environment: Environment, signal: Signal) -> TlsFiles:
+    authority = environment.find(*names(signal, "CERTIFICATE"))
+    certificate = environment.find(*names(signal, "CLIENT_CERTIFICATE"))
+    key = environment.find(*names(signal, "CLIENT_KEY"))
+    if authority:
+        _check_authority(authority)
+    if certificate:
+        _check_client(certificate, key)
+    elif key:
+        raise key.wrong(f"a key needs its certificate: set {names(signal, 'CLIENT_CERTIFICATE')[1]} too")
+    return TlsFiles(*(variable.file() if variable else None for variable in (authority, certificate, key)))
+
+
+def _check_authority(variable: Variable) -> None:
+    try:
+        ssl.create_default_context(cafile=variable.file())
+    except ssl.SSLError:
+        raise variable.wrong(f"{variable.text} holds no usable PEM certificate") from None
+
+
+def _check_client(certificate: Variable, key: Variable | None) -> None:
+    try:
+        files = certificate.file(), key.file() if key else None
+        ssl.create_default_context().load_cert_chain(*files, password=_no_password)
+    except InvalidVariableError:
+        raise
+    except (ssl.SSLError, ValueError):
+        raise certificate.wrong(f"{certificate.text} is no PEM certificate with its unencrypted key") from None
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking on the terminal for the password of an encrypted key."""
+    return ""

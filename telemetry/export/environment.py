@@ -1,0 +1,96 @@
+"""Reading variables strictly: what is set is understood, or the start stops with the variable's name.
+
+The SDK warns about a bad value and goes on with its default; a mistyped interval or a missing certificate then shows
+weeks later. Here every bad value raises :class:`InvalidVariableError`. As the specification says, a variable set to the
+empty string counts as unset.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class InvalidVariableError(ValueError):
+    """A variable's value cannot be used. The message names the variable and never repeats a secret value."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable}: {problem}")
+        self.variable = variable
+        """The name of the variable to correct."""
+        self.problem = problem
+        """What is wrong with its value, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable that is set, or the default that stands in for it."""
+
+    name: str
+    text: str
+
+    def wrong(self, problem: str) -> InvalidVariableError:
+        """The error to raise about this variable."""
+        return InvalidVariableError(self.name, problem)
+
+    def number(self, *, above: float = 0.0) -> float:
+        """The value as a number greater than ``above``."""
+        try:
+            value = float(self.text)
+        except ValueError:
+            raise self.wrong(f"{self.text!r} is not a number") from None
+        if not above < value < float("inf"):
+            raise self.wrong(f"{self.text} is out of range, it must be finite and greater than {above:g}")
+        return value
+
+    def whole(self, *, at_least: int = 1) -> int:
+        """The value as a whole number of ``at_least`` or more."""
+        try:
+            value = int(self.text)
+        except ValueError:
+            raise self.wrong(f"{self.text!r} is not a whole number") from None
+        if value < at_least:
+            raise self.wrong(f"{self.text} is too small, it must be at least {at_least}")
+        return value
+
+    def flag(self) -> bool:
+        """True for ``true`` in any case; everything else is false, as the specification wants it."""
+        return self.text.lower() == "true"
+
+    def choice(self, choices: Collection[str]) -> str:
+        """The value in lower case, one of ``choices``."""
+        value = self.text.lower()
+        if value not in choices:
+            raise self.wrong(f"{self.text!r} is not one of {', '.join(sorted(choices))}")
+        return value
+
+    def choices(self, choices: Collection[str]) -> tuple[str, ...]:
+        """A comma-separated list of values out of ``choices``."""
+        parts = (part.strip() for part in self.text.split(","))
+        return tuple(Variable(self.name, part).choice(choices) for part in parts if part)
+
+    def file(self) -> Path:
+        """The path of a file that can be read now."""
+        path = Path(self.text)
+        try:
+            with path.open("rb"):
+                return path
+        except OSError as error:
+            raise self.wrong(f"cannot read {self.text}: {error.strerror or error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """A set of variables, with empty ones left out."""
+
+    variables: Mapping[str, str]
+
+    def find(self, *names: str) -> Variable | None:
+        """The first of ``names`` that is set, so that a signal's own variable goes before the general one."""
+        for name in names:
+            if text := self.variables.get(name, "").strip():
+                return Variable(name, text)
+        return None
+
+    def get(self, name: str, default: str) -> Variable:
+        """The variable, or its default in the same form."""
+        return self.find(name) or Variable(name, default)

@@ -1,0 +1,138 @@
+"""OTLP over gRPC: the SDK's exporters, with every call watched.
+
+The exporters' constructors leave no way to see an answer, but the mixin they share, which does the work, takes the
+stub as an argument. Given one whose channel is intercepted, it works as ever, and the interceptor sees what it does not
+tell: partial success, and the status behind a failure. TLS credentials are made here because the exporters ignore a
+client certificate unless a certificate authority is set too.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+import grpc
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+from opentelemetry.exporter.otlp.proto.grpc.exporter import OTLPExporterMixin
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import MetricsServiceStub
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+from telemetry.export.answers import outcome_of
+from telemetry.export.destination import Destination, TlsFiles
+from telemetry.export.grpc_faults import failure_of_call
+from telemetry.export.outcome import Outcome
+from telemetry.export.signals import Compression
+from telemetry.export.watched import WatchedSender
+
+_COMPRESSION = {
+    Compression.NONE: grpc.Compression.NoCompression,
+    Compression.GZIP: grpc.Compression.Gzip,
+    Compression.DEFLATE: grpc.Compression.Deflate,
+}
+Stub = TypeVar("Stub")
+
+
+class _Watch(grpc.UnaryUnaryClientInterceptor):
+    """Lets calls through and remembers what became of the last one."""
+
+    def __init__(self) -> None:
+        self.last: Outcome | None = None
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc's own
+        """Make the call, and judge its end."""
+        call = continuation(details, request)
+        error = call.exception()
+        if error is None:
+            self.last = outcome_of(call.result())
+        else:
+            self.last = Outcome(failure_of_call(error))
+        return call
+
+    def watched(self, stub: Callable[[grpc.Channel], Stub]) -> Callable[[grpc.Channel], Stub]:
+        """The stub's maker, over a channel whose calls come by here."""
+        return lambda channel: stub(grpc.intercept_channel(channel, self))
+
+
+class _Arguments(TypedDict):
+    """What the mixin is made with."""
+
+    stub: Any  # the mixin's annotation confuses the class with its instance
+    result: Any  # the same
+    endpoint: str
+    insecure: bool
+    credentials: grpc.ChannelCredentials | None
+    headers: Sequence[tuple[str, str]]
+    timeout: float
+    compression: grpc.Compression
+
+
+def _arguments(destination: Destination, stub: Callable[[grpc.Channel], object], result: type[Enum]) -> _Arguments:
+    return _Arguments(
+        stub=stub,
+        result=result,
+        endpoint=f"{'https' if destination.secure else 'http'}://{destination.authority}",
+        insecure=not destination.secure,
+        credentials=_credentials(destination.tls) if destination.secure else None,
+        headers=tuple(destination.headers.items()),
+        timeout=destination.timeout,
+        compression=_COMPRESSION[destination.compression],
+    )
+
+
+def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=_content(tls.authority),
+        private_key=_content(tls.key or tls.certificate),
+        certificate_chain=_content(tls.certificate),
+    )
+
+
+def _content(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path else None
+
+
+class _MetricExporter(OTLPMetricExporter):
+    def __init__(self, watch: _Watch, destination: Destination) -> None:
+        MetricExporter.__init__(self)
+        self._max_export_batch_size = None
+        OTLPExporterMixin.__init__(
+            self, **_arguments(destination, watch.watched(MetricsServiceStub), MetricExportResult)
+        )
+
+
+class _SpanExporter(OTLPSpanExporter):
+    def __init__(self, watch: _Watch, destination: Destination) -> None:
+        OTLPExporterMixin.__init__(self, **_arguments(destination, watch.watched(TraceServiceStub), SpanExportResult))
+
+
+class _LogExporter(OTLPLogExporter):
+    def __init__(self, watch: _Watch, destination: Destination) -> None:
+        OTLPExporterMixin.__init__(
+            self, **_arguments(destination, watch.watched(LogsServiceStub), LogRecordExportResult)
+        )
+
+
+def metrics_over_grpc(destination: Destination) -> WatchedSender[MetricsData]:
+    """A sender of collected metrics."""
+    watch = _Watch()
+    return WatchedSender(_MetricExporter(watch, destination), watch)
+
+
+def spans_over_grpc(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
+    """A sender of spans."""
+    watch = _Watch()
+    return WatchedSender(_SpanExporter(watch, destination), watch)
+
+
+def logs_over_grpc(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
+    """A sender of log records."""
+    watch = _Watch()
+    return WatchedSender(_LogExporter(watch, destination), watch)

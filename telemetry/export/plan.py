@@ -1,0 +1,234 @@
+"""The whole of what the ``OTEL_*`` variables ask for, read once, checked, frozen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import entry_points
+
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    ExemplarFilter,
+    TraceBasedExemplarFilter,
+)
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    ExplicitBucketHistogramAggregation,
+    ExponentialBucketHistogramAggregation,
+)
+from opentelemetry.sdk.trace import SpanLimits, sampling
+
+from telemetry.export.destination import Destination, is_named, read_destination
+from telemetry.export.environment import Environment, Variable
+from telemetry.export.signals import Protocol, Signal
+
+
+class Temporality(StrEnum):
+    """What a backend wants counters and histograms to say: the total so far, or what is new."""
+
+    CUMULATIVE = "cumulative"
+    DELTA = "delta"
+    """New since the last export: counters and histograms; what goes up and down stays cumulative."""
+    LOWMEMORY = "lowmemory"
+    """As delta, but observable counters stay cumulative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one signal leaves: over OTLP, to the console, both or not at all."""
+
+    signal: Signal
+    destination: Destination | None = None
+    console: bool = False
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is exported."""
+        return self.console or self.destination is not None
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """The protocol whose health is reported."""
+        if self.destination:
+            return self.destination.protocol
+        return Protocol.CONSOLE if self.console else None
+
+    @property
+    def address(self) -> str | None:
+        """The endpoint without credentials."""
+        return self.destination.address if self.destination else None
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How spans or log records are gathered before they are sent."""
+
+    capacity: int
+    """Most items waiting; further ones are dropped and counted."""
+    batch: int
+    """Most items in one request."""
+    delay: float
+    """Seconds between two exports of a batch that is not full."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPlan:
+    """How metrics are collected and exported."""
+
+    interval: float
+    """Seconds between two collections."""
+    timeout: float
+    """Seconds that the observable instruments' callbacks may take together."""
+    temporality: Temporality
+    histograms: Aggregation
+    """How a histogram is aggregated that no view says otherwise of."""
+    exemplars: ExemplarFilter
+
+
+@dataclass(frozen=True, slots=True)
+class TracesPlan:
+    """How spans are sampled, limited and gathered."""
+
+    sampler: sampling.Sampler
+    limits: SpanLimits
+    batching: Batching
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPlan:
+    """Everything the variables say about exporting."""
+
+    disabled: bool
+    """``OTEL_SDK_DISABLED``: nothing leaves the process and no span is made."""
+    routes: Mapping[Signal, Route]
+    metrics: MetricsPlan
+    traces: TracesPlan
+    logs: Batching
+
+
+def read_plan(variables: Mapping[str, str]) -> ExportPlan:
+    """Interpret the standard variables; :class:`InvalidVariableError` names the one that makes no sense."""
+    environment = Environment(variables)
+    disabled = environment.get("OTEL_SDK_DISABLED", "false").flag()
+    return ExportPlan(
+        disabled=disabled,
+        routes={signal: Route(signal) if disabled else read_route(environment, signal) for signal in Signal},
+        metrics=_metrics(environment),
+        traces=TracesPlan(
+            sampler=_sampler(environment),
+            limits=_span_limits(environment),
+            batching=_batching(environment, "BSP", 5000),
+        ),
+        logs=_batching(environment, "BLRP", 1000),
+    )
+
+
+def read_route(environment: Environment, signal: Signal) -> Route:
+    """Where ``OTEL_<SIGNAL>_EXPORTER`` and the endpoints send a signal.
+
+    The specification's default is ``otlp`` to this machine. Here that default holds only once an endpoint is
+    configured or ``otlp`` is asked for by name, so that a process nobody configured does not knock on a closed port.
+    """
+    variable = environment.find(f"OTEL_{signal.upper()}_EXPORTER")
+    if variable is None:
+        return Route(signal, read_destination(environment, signal) if is_named(environment, signal) else None)
+    exporters = variable.choices(("otlp", "console", "none"))
+    if "none" in exporters and len(exporters) > 1:
+        raise variable.wrong("none cannot be combined with an exporter")
+    destination = read_destination(environment, signal) if "otlp" in exporters else None
+    return Route(signal, destination, console="console" in exporters)
+
+
+def _metrics(environment: Environment) -> MetricsPlan:
+    preference = environment.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Temporality.CUMULATIVE)
+    histograms = environment.get(
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram"
+    )
+    exemplars = environment.get("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based")
+    return MetricsPlan(
+        interval=environment.get("OTEL_METRIC_EXPORT_INTERVAL", "60000").number() / 1000,
+        timeout=environment.get("OTEL_METRIC_EXPORT_TIMEOUT", "30000").number() / 1000,
+        temporality=Temporality(preference.choice(tuple(Temporality))),
+        histograms=_HISTOGRAMS[histograms.choice(_HISTOGRAMS)](),
+        exemplars=_EXEMPLARS[exemplars.choice(_EXEMPLARS)](),
+    )
+
+
+_HISTOGRAMS: Mapping[str, type[Aggregation]] = {
+    "explicit_bucket_histogram": ExplicitBucketHistogramAggregation,
+    "base2_exponential_bucket_histogram": ExponentialBucketHistogramAggregation,
+}
+_EXEMPLARS: Mapping[str, type[ExemplarFilter]] = {
+    "always_on": AlwaysOnExemplarFilter,
+    "always_off": AlwaysOffExemplarFilter,
+    "trace_based": TraceBasedExemplarFilter,
+}
+
+
+def _batching(environment: Environment, prefix: str, delay: int) -> Batching:
+    capacity = environment.get(f"OTEL_{prefix}_MAX_QUEUE_SIZE", "2048").whole()
+    size = environment.get(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", str(min(512, capacity)))
+    if size.whole() > capacity:
+        raise size.wrong(f"{size.text} is more than the queue holds, which is {capacity}")
+    return Batching(
+        capacity, size.whole(), environment.get(f"OTEL_{prefix}_SCHEDULE_DELAY", str(delay)).number() / 1000
+    )
+
+
+def _sampler(environment: Environment) -> sampling.Sampler:
+    """The sampler named, built in or installed by a package under the standard entry point."""
+    name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
+    if built_in := _SAMPLERS.get(name.text.lower()):
+        return built_in
+    if ratio := _RATIO_SAMPLERS.get(name.text.lower()):
+        return ratio(_ratio(argument))
+    for entry in entry_points(group="opentelemetry_traces_sampler", name=name.text):
+        sampler = entry.load()(argument.text if argument else None)
+        if isinstance(sampler, sampling.Sampler):
+            return sampler
+    raise name.wrong(f"no sampler is called {name.text!r}")
+
+
+_SAMPLERS: Mapping[str, sampling.Sampler] = {
+    "always_on": sampling.ALWAYS_ON,
+    "always_off": sampling.ALWAYS_OFF,
+    "parentbased_always_on": sampling.DEFAULT_ON,
+    "parentbased_always_off": sampling.DEFAULT_OFF,
+}
+_RATIO_SAMPLERS: Mapping[str, type[sampling.TraceIdRatioBased | sampling.ParentBasedTraceIdRatio]] = {
+    "traceidratio": sampling.TraceIdRatioBased,
+    "parentbased_traceidratio": sampling.ParentBasedTraceIdRatio,
+}
+
+
+def _ratio(argument: Variable | None) -> float:
+    if argument is None:
+        return 1.0
+    value = argument.number(above=-math.ulp(0.0))
+    if value > 1:
+        raise argument.wrong(f"{argument.text} is not a share between 0 and 1")
+    return value
+
+
+def _span_limits(environment: Environment) -> SpanLimits:
+    """The limits on a span's size. Unset ones are the specification's: 128 of each, values of any length."""
+
+    def limit(name: str, default: int | None = 128) -> int:
+        variable = environment.find(*name.split())
+        value = variable.whole(at_least=0) if variable else default
+        return SpanLimits.UNSET if value is None else value
+
+    return SpanLimits(
+        max_attributes=limit("OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_span_attributes=limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_events=limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
+        max_links=limit("OTEL_SPAN_LINK_COUNT_LIMIT"),
+        max_event_attributes=limit("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"),
+        max_link_attributes=limit("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"),
+        max_attribute_length=limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", None),
+        max_span_attribute_length=limit(
+            "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", None
+        ),
+    )
