@@ -1,7 +1,7 @@
 """The handle call code holds: it reports what happens, and only what the lifecycle allows becomes an event."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Protocol
@@ -34,6 +34,22 @@ from telemetry.events import (
 )
 from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
+
+
+@contextmanager
+def timed_phase(call: CallRef, phase: Phase, *, sink: Sink, scopes: Scopes, clock: Clock) -> Iterator[None]:
+    """Time a stretch of a call's path; what runs inside joins the call's trace. An exception marks it failed."""
+    began = clock.now()
+    sink.emit(PhaseStarted(began, call, phase))
+    error_type: str | None = None
+    try:
+        with scopes.scope(call):
+            yield
+    except BaseException as error:
+        error_type = type(error).__name__
+        raise
+    finally:
+        sink.emit(PhaseEnded(clock.now(), call, phase, began, error_type))
 
 
 class Registry(Protocol):
@@ -235,20 +251,9 @@ class Call:
 
     # The path of the call ---------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def phase(self, phase: Phase, started: Instant | None = None) -> Iterator[None]:
+    def phase(self, phase: Phase) -> AbstractContextManager[None]:
         """Time a stretch of the call's path; what runs inside joins the call's trace. An exception marks it failed."""
-        begin = started or self._clock.now()
-        self._emit(PhaseStarted(begin, self.ref, phase))
-        error_type: str | None = None
-        try:
-            with self._scopes.scope(self.ref):
-                yield
-        except BaseException as error:
-            error_type = type(error).__name__
-            raise
-        finally:
-            self._emit(PhaseEnded(self._clock.now(), self.ref, phase, begin, error_type))
+        return timed_phase(self.ref, phase, sink=self._sink, scopes=self._scopes, clock=self._clock)
 
     def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
         """Report a phase that is already over, such as the one before the call was known."""

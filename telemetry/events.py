@@ -101,15 +101,23 @@ class WebhookReceived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class CallAnnounced(CallEvent):
+    """The carrier announces a call; whose it is, is not known yet, so it counts nowhere. Its trace begins here."""
+
+    traceparent: str | None = field(default=None, repr=False)
+    """A W3C trace context the webhook or a SIP header carried: linked, never trusted as parent."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallReceived(CallEvent):
-    """A call is announced; its slot counts as pending. ``at`` is when the webhook arrived."""
+    """A call has come in for a tenant; it counts as pending. ``at`` is when it was announced."""
 
     caller: str | None = field(default=None, repr=False)
     """E.164; personal."""
     dialled: str | None = field(default=None, repr=False)
     """E.164; personal."""
     traceparent: str | None = field(default=None, repr=False)
-    """A W3C trace context the webhook or a SIP header carried: linked, never trusted as parent."""
+    """As in :class:`CallAnnounced`, for calls that were not announced apart."""
     content: bool = False
     """The tenant allows content (transcripts, tool arguments) on spans."""
 

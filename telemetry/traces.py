@@ -21,6 +21,7 @@ from telemetry.clock import Instant
 from telemetry.events import (
     CallAbandoned,
     CallAccepted,
+    CallAnnounced,
     CallEnded,
     CallEvent,
     CallReceived,
@@ -104,6 +105,7 @@ class CallTraces:
         self._privacy = privacy or Privacy()
         self._traces: dict[CallId, _CallTrace] = {}
         self._handlers: dict[type[Event], Callable[[Any, _CallTrace], None]] = {
+            CallReceived: self._received,
             PhaseStarted: self._phase_started,
             PhaseEnded: self._phase_ended,
             InstructionsFailed: self._instructions_failed,
@@ -126,9 +128,8 @@ class CallTraces:
 
     def emit(self, event: Event) -> None:
         """Open, describe or close what the event is about."""
-        if isinstance(event, CallReceived):
+        if isinstance(event, CallAnnounced | CallReceived) and event.call.call_id not in self._traces:
             self._traces[event.call.call_id] = self._open_root(event)
-            return
         handler = self._handlers.get(type(event))
         if handler is not None and isinstance(event, CallEvent):
             call_trace = self._traces.get(event.call.call_id)
@@ -155,12 +156,8 @@ class CallTraces:
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
-    def _open_root(self, event: CallReceived) -> _CallTrace:
-        described: Described = {
-            attr.CALL_ID: event.call.call_id,
-            attr.TENANT_ID: event.call.tenant_id,
-            **self._privacy.describe(event.caller, event.dialled),
-        }
+    def _open_root(self, event: CallAnnounced | CallReceived) -> _CallTrace:
+        described: Described = {attr.CALL_ID: event.call.call_id}
         return _CallTrace(
             self._open(ROOT_NAME, event.at, Context(), described, kind=SpanKind.SERVER, links=_links(event.traceparent))
         )
@@ -189,6 +186,10 @@ class CallTraces:
         return self._open(name, at, parent.context, {attr.TENANT_ID: event.call.tenant_id, **described})
 
     # What each event does ---------------------------------------------------------------------------------------------
+
+    def _received(self, event: CallReceived, call: _CallTrace) -> None:
+        described = self._privacy.describe(event.caller, event.dialled)
+        call.root.span.set_attributes(_plain({attr.TENANT_ID: event.call.tenant_id, **described}))
 
     def _phase_started(self, event: PhaseStarted, call: _CallTrace) -> None:
         call.phases[event.phase] = self._child(event, event.phase.value, event.at, call.body, {})

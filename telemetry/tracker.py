@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from threading import RLock
 
 from telemetry.attributes import (
@@ -12,9 +13,9 @@ from telemetry.attributes import (
     Violation,
     WebhookOutcome,
 )
-from telemetry.call import Call, CallSnapshot, UntrackedCall
+from telemetry.call import Call, CallSnapshot, UntrackedCall, timed_phase
 from telemetry.clock import Clock, Instant, SystemClock
-from telemetry.events import CallReceived, CallRef, WebhookReceived
+from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, WebhookReceived
 from telemetry.lifecycle import CallState
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.usage import Tally, Usage
@@ -52,6 +53,19 @@ class CallTracker:
         """What the tracker takes its time from."""
         return self._clock
 
+    def announced(self, call_id: CallId | str, *, at: Instant, traceparent: str | None = None) -> CallRef:
+        """The carrier announces a call whose tenant must still be found: its trace begins, nothing counts yet.
+
+        Report it with :meth:`received` in any case; until then, :meth:`phase` times what is done for it.
+        """
+        ref = CallRef(CallId(call_id), UNKNOWN_TENANT)
+        self._sink.emit(CallAnnounced(at, ref, traceparent))
+        return ref
+
+    def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
+        """Time what is done for a call before it is received."""
+        return timed_phase(announced, phase, sink=self._sink, scopes=self._scopes, clock=self._clock)
+
     def received(
         self,
         call_id: CallId | str,
@@ -63,7 +77,7 @@ class CallTracker:
         traceparent: str | None = None,
         content: bool = False,
     ) -> Call:
-        """A call is announced: it is pending from here on. Announced before, the same handle is answered again."""
+        """A call has come in: it is pending from here on. Reported once more, the same handle is answered again."""
         ref = CallRef(CallId(call_id), TenantId(tenant_id))
         moment = at or self._clock.now()
         with self._lock:
