@@ -1,0 +1,24 @@
+"""What Alembic runs for every command: the revisions, on the connection :func:`service.migrations.upgrade` hands over.
+
+Alembic gives no other hook than the act of loading this file, under the module name ``env_py``; imported as a part of
+the package it does nothing.
+"""
+
+from alembic import context
+
+import service.tenants.models
+from service.database import Base
+
+TABLES = (service.tenants.models,)
+"""Every module that adds tables to the metadata: naming them here is what loads them."""
+
+
+def run() -> None:
+    """Bring the connection's schema to the revision the command asks for."""
+    context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+if __name__ == "env_py":
+    run()

@@ -1,0 +1,116 @@
+"""What a change makes of a tenant, before any of it is stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from service.e164 import E164
+from service.tenants.spec import TenantSpec
+from service.tenants.tenant import AuditAction, Tenant
+from telemetry.attributes import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What every tenant touched by one transaction is marked with."""
+
+    version: int
+    at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One tenant as it was and as it will be: ``before`` is missing at creation, ``after`` at deletion."""
+
+    tenant_id: TenantId
+    before: Tenant | None
+    after: Tenant | None
+
+    @property
+    def action(self) -> AuditAction:
+        """Which kind of change this is."""
+        if self.before is None:
+            return AuditAction.CREATED
+        return AuditAction.DELETED if self.after is None else AuditAction.CHANGED
+
+    @property
+    def gained(self) -> frozenset[E164]:
+        """Numbers the tenant gets."""
+        return _numbers(self.after) - _numbers(self.before)
+
+    @property
+    def lost(self) -> frozenset[E164]:
+        """Numbers the tenant gives up."""
+        return _numbers(self.before) - _numbers(self.after)
+
+    @property
+    def new_instructions(self) -> Tenant | None:
+        """The tenant as it will be, if its instructions get a new version."""
+        known = 0 if self.before is None else self.before.instructions_version
+        return self.after if self.after is not None and self.after.instructions_version > known else None
+
+    def audited(self) -> tuple[dict[str, object], dict[str, object]]:
+        """The fields that change, as they were and as they will be; instructions by version, targets by name."""
+        before, after = _comparable(self.before), _comparable(self.after)
+        changed = [field for field in before | after if before.get(field) != after.get(field)]
+        return _presented(before, changed), _presented(after, changed)
+
+
+def merged(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Tenant:
+    """The tenant the statement describes, made anew or from what is there."""
+    return _created(spec, stamp) if before is None else changed(before, spec.stated(), stamp)
+
+
+def changed(before: Tenant, stated: Mapping[str, Any], stamp: Stamp) -> Tenant:
+    """The tenant with what is stated; the same object when it is so already."""
+    content = replace(before, **stated)
+    if content == before:
+        return before
+    renewed = content.instructions != before.instructions
+    return replace(
+        content,
+        instructions_version=before.instructions_version + renewed,
+        version=stamp.version,
+        updated_at=stamp.at,
+    )
+
+
+def _created(spec: TenantSpec, stamp: Stamp) -> Tenant:
+    """A tenant that was not there before, with the defaults for what the statement leaves out."""
+    content = spec.defaults()
+    return Tenant(
+        tenant_id=spec.tenant_id,
+        instructions_version=0 if content["instructions"] is None else 1,
+        version=stamp.version,
+        created_at=stamp.at,
+        updated_at=stamp.at,
+        **content,
+    )
+
+
+def _numbers(tenant: Tenant | None) -> frozenset[E164]:
+    return frozenset() if tenant is None else frozenset(tenant.numbers)
+
+
+def _comparable(tenant: Tenant | None) -> dict[str, object]:
+    if tenant is None:
+        return {}
+    return {
+        "name": tenant.name,
+        "enabled": tenant.enabled,
+        "max_concurrent_calls": tenant.max_concurrent_calls,
+        "numbers": tenant.numbers,
+        "instructions_version": tenant.instructions_version,
+        "transfer_targets": tenant.transfer_targets,
+        "features": tenant.features,
+    }
+
+
+def _presented(content: Mapping[str, object], fields: list[str]) -> dict[str, object]:
+    """The fields as the audit keeps them: a transfer target may be somebody's own telephone, its name is not."""
+    shown = {field: content[field] for field in fields if field in content}
+    if isinstance(targets := shown.get("transfer_targets"), Mapping):
+        shown["transfer_targets"] = sorted(targets)
+    return shown

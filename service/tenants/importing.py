@@ -1,0 +1,76 @@
+"""Files of tenants: read whole, every problem found, nothing half taken."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from service.tenants.conflicts import duplicates_as_written
+from service.tenants.errors import ImportProblem, ImportRefusedError
+from service.tenants.spec import TenantSpec, problems_of
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Size of a file that is read; ten thousand tenants with long instructions stay below it."""
+
+_READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
+    {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
+)
+
+
+def read_file(path: Path) -> tuple[TenantSpec, ...]:
+    """The tenants a JSON or YAML file states; :class:`ImportRefusedError` lists every problem of every entry."""
+    entries = _parse(path.suffix.lower(), _text(path))
+    if not isinstance(entries, list):
+        raise _refused("must be a list of tenants")
+    return read_entries(entries)
+
+
+def read_entries(entries: list[object]) -> tuple[TenantSpec, ...]:
+    """The tenants these entries state, each a mapping of fields; the same error for the same problems."""
+    specs: list[TenantSpec] = []
+    problems = duplicates_as_written(entries)
+    for row, entry in enumerate(entries, start=1):
+        try:
+            specs.append(TenantSpec.model_validate(entry))
+        except ValidationError as error:
+            problems.extend(ImportProblem(row, field, reason) for field, reason in problems_of(error))
+    if problems:
+        raise ImportRefusedError(sorted(problems, key=lambda problem: problem.row))
+    return tuple(specs)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _refused(f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise _refused(error.strerror or "cannot be read") from error
+    except UnicodeDecodeError as error:
+        raise _refused(f"is not UTF-8 text (byte {error.start})") from None
+
+
+def _parse(suffix: str, text: str) -> object:
+    reader = _READERS.get(suffix)
+    if reader is None:
+        raise _refused(f"must be named {', '.join(_READERS)}")
+    try:
+        return reader(text)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        raise _refused(f"is not readable as {suffix[1:].upper()}: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    """Where and what, without the parser's picture of the place, which would show the file's content."""
+    mark = getattr(error, "problem_mark", None)
+    place = "" if mark is None else f" in line {mark.line + 1}"
+    first_line, _, _ = str(error).partition("\n")
+    return f"{getattr(error, 'problem', None) or first_line}{place}"
+
+
+def _refused(reason: str) -> ImportRefusedError:
+    return ImportRefusedError([ImportProblem(0, "file", reason)])

@@ -1,0 +1,161 @@
+"""Rows into tenants. Every function takes the session of a transaction that is already open."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import and_, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.e164 import E164
+from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
+from service.tenants.tenant import AuditAction, AuditEntry, CallTenant, InstructionsVersion, Tenant
+from telemetry.attributes import TenantId
+
+BATCH = 500
+"""Keys in one ``IN (…)``; SQLite and PostgreSQL bind at most about 32,000 parameters a statement."""
+
+_T = TypeVar("_T")
+
+
+async def revision(session: AsyncSession) -> int:
+    """How many transactions have changed tenants so far."""
+    return (await session.execute(select(ChangesRow.revision))).scalar_one()
+
+
+async def for_call(session: AsyncSession, number: str) -> CallTenant | None:
+    """The tenant the number reaches, without reading anything but the two tables that say so."""
+    query = select(TenantRow).join(NumberRow).where(NumberRow.number == number)
+    row = (await session.execute(query)).scalar_one_or_none()
+    return None if row is None else _call_tenant(row)
+
+
+async def tenant(session: AsyncSession, tenant_id: str) -> Tenant | None:
+    """The tenant with this id, whole."""
+    return (await tenants(session, [tenant_id])).get(TenantId(tenant_id))
+
+
+async def tenants(session: AsyncSession, tenant_ids: Iterable[str]) -> dict[TenantId, Tenant]:
+    """The tenants that exist among these ids, in the order of the ids."""
+    found: dict[TenantId, Tenant] = {}
+    for batch in batches(sorted(set(tenant_ids))):
+        query = select(TenantRow).where(TenantRow.tenant_id.in_(batch)).order_by(TenantRow.tenant_id)
+        rows = (await session.execute(query)).scalars().all()
+        found.update((whole.tenant_id, whole) for whole in await _whole(session, rows))
+    return found
+
+
+async def page(session: AsyncSession, after: str, limit: int) -> list[Tenant]:
+    """The first ``limit`` tenants whose ids come after ``after``."""
+    query = select(TenantRow).where(TenantRow.tenant_id > after).order_by(TenantRow.tenant_id).limit(limit)
+    rows = (await session.execute(query)).scalars().all()
+    return [whole for batch in batches(rows) for whole in await _whole(session, batch)]
+
+
+async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, str]:
+    """Which of the numbers belong to a tenant, and to which."""
+    found: dict[E164, str] = {}
+    for batch in batches(sorted(numbers)):
+        query = select(NumberRow.number, NumberRow.tenant_id).where(NumberRow.number.in_(batch))
+        found.update((E164(number), owner) for number, owner in await session.execute(query))
+    return found
+
+
+async def current_instructions(session: AsyncSession, tenant_id: str) -> str | None:
+    """The text of the newest version, ``None`` when there is none or it was withdrawn."""
+    query = select(InstructionsRow.text).where(InstructionsRow.tenant_id == tenant_id)
+    newest_first = query.order_by(InstructionsRow.version.desc()).limit(1)
+    return (await session.execute(newest_first)).scalar_one_or_none()
+
+
+async def instructions_history(session: AsyncSession, tenant_id: str, limit: int) -> tuple[InstructionsVersion, ...]:
+    """The newest ``limit`` versions, the newest first."""
+    query = select(InstructionsRow).where(InstructionsRow.tenant_id == tenant_id)
+    newest_first = query.order_by(InstructionsRow.version.desc()).limit(limit)
+    rows = (await session.execute(newest_first)).scalars()
+    return tuple(InstructionsVersion(row.version, row.text, row.created_at, row.created_by) for row in rows)
+
+
+async def audit(session: AsyncSession, tenant_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
+    """The latest ``limit`` entries before entry ``before``, of one tenant or of all."""
+    query = select(AuditRow).order_by(AuditRow.entry_id.desc()).limit(limit)
+    if tenant_id is not None:
+        query = query.where(AuditRow.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(AuditRow.entry_id < before)
+    return [_entry(row) for row in (await session.execute(query)).scalars()]
+
+
+def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
+    """The items in lists of at most :data:`BATCH`."""
+    source = iter(items)
+    while batch := list(islice(source, BATCH)):
+        yield batch
+
+
+async def _whole(session: AsyncSession, rows: Sequence[TenantRow]) -> list[Tenant]:
+    tenant_ids = [row.tenant_id for row in rows]
+    numbers = await _numbers(session, tenant_ids)
+    newest = await _newest_instructions(session, tenant_ids)
+    return [_tenant(row, numbers[row.tenant_id], *newest.get(row.tenant_id, (0, None))) for row in rows]
+
+
+async def _numbers(session: AsyncSession, tenant_ids: Sequence[str]) -> defaultdict[str, list[E164]]:
+    found: defaultdict[str, list[E164]] = defaultdict(list)
+    query = select(NumberRow.tenant_id, NumberRow.number).where(NumberRow.tenant_id.in_(tenant_ids))
+    for owner, number in await session.execute(query):
+        found[owner].append(E164(number))
+    return found
+
+
+async def _newest_instructions(session: AsyncSession, tenant_ids: Sequence[str]) -> dict[str, tuple[int, str | None]]:
+    newest = (
+        select(InstructionsRow.tenant_id, func.max(InstructionsRow.version).label("version"))
+        .where(InstructionsRow.tenant_id.in_(tenant_ids))
+        .group_by(InstructionsRow.tenant_id)
+        .subquery()
+    )
+    same = and_(InstructionsRow.tenant_id == newest.c.tenant_id, InstructionsRow.version == newest.c.version)
+    query = select(InstructionsRow.tenant_id, InstructionsRow.version, InstructionsRow.text).join(newest, same)
+    return {owner: (version, text) for owner, version, text in await session.execute(query)}
+
+
+def _call_tenant(row: TenantRow) -> CallTenant:
+    return CallTenant(
+        tenant_id=TenantId(row.tenant_id),
+        name=row.name,
+        enabled=row.enabled,
+        max_concurrent_calls=row.max_concurrent_calls,
+        transfer_targets=row.transfer_targets,
+        features=row.features,
+    )
+
+
+def _tenant(row: TenantRow, numbers: list[E164], instructions_version: int, text: str | None) -> Tenant:
+    return Tenant(
+        tenant_id=TenantId(row.tenant_id),
+        name=row.name,
+        enabled=row.enabled,
+        max_concurrent_calls=row.max_concurrent_calls,
+        transfer_targets=row.transfer_targets,
+        features=row.features,
+        numbers=tuple(sorted(numbers)),
+        instructions=text,
+        instructions_version=instructions_version,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _entry(row: AuditRow) -> AuditEntry:
+    return AuditEntry(
+        entry_id=row.entry_id,
+        at=row.at,
+        actor=row.actor,
+        action=AuditAction(row.action),
+        tenant_id=TenantId(row.tenant_id),
+        before=row.before,
+        after=row.after,
+    )

@@ -1,0 +1,94 @@
+"""What an operator states about a tenant: checked, normalised, and silent on what it does not mention."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+)
+
+from service.e164 import E164
+from service.tenants import fields
+from service.tenants.errors import InvalidFieldError
+from telemetry.attributes import TenantId
+
+
+def _sorted_unique(numbers: tuple[E164, ...]) -> tuple[E164, ...]:
+    return tuple(sorted(set(numbers)))
+
+
+class TenantSpec(BaseModel):
+    """One entry of an import, or the body of a change.
+
+    A field that is left out keeps what the tenant has, and takes the default shown here when the tenant is new.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    tenant_id: Annotated[TenantId, Field(strict=True), AfterValidator(fields.tenant_id)]
+    name: Annotated[StrictStr, Field(max_length=200), AfterValidator(fields.name)] = ""
+    """For people; a new tenant without one is shown by its id."""
+    numbers: Annotated[
+        tuple[Annotated[E164, BeforeValidator(fields.number)], ...],
+        Field(max_length=10_000),
+        AfterValidator(_sorted_unique),
+    ] = ()
+    max_concurrent_calls: Annotated[StrictInt, Field(ge=0, le=fields.MAX_LIMIT)] | None = None
+    instructions: Annotated[
+        StrictStr | None, Field(max_length=fields.MAX_INSTRUCTIONS), AfterValidator(fields.instructions)
+    ] = None
+    enabled: StrictBool = True
+    transfer_targets: Annotated[dict[StrictStr, StrictStr], AfterValidator(fields.transfer_targets)] = Field(
+        default_factory=dict
+    )
+    features: Annotated[dict[StrictStr, Any], AfterValidator(fields.features)] = Field(default_factory=dict)
+
+    def stated(self) -> dict[str, Any]:
+        """The fields that were mentioned, but for the id, with their values."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name != "tenant_id"}
+
+    def defaults(self) -> dict[str, Any]:
+        """Every field but the id, for a tenant that is new."""
+        content = {name: getattr(self, name) for name in type(self).model_fields if name != "tenant_id"}
+        return content | {"name": self.name or self.tenant_id}
+
+
+def checked_spec(tenant_id: str, stated: Mapping[str, Any]) -> TenantSpec:
+    """The statement, or :class:`InvalidFieldError` for the first thing wrong with it."""
+    try:
+        return TenantSpec.model_validate({"tenant_id": tenant_id, **stated})
+    except ValidationError as error:
+        field, reason = problems_of(error)[0]
+        raise InvalidFieldError(field, reason) from None
+
+
+def problems_of(error: ValidationError) -> list[tuple[str, str]]:
+    """Field and reason of everything wrong, such as ``("numbers[0]", "must be text: …")``."""
+    return [
+        (_path(problem["loc"]), _REASONS.get(problem["type"]) or problem["msg"])
+        for problem in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+_REASONS: Mapping[str, str] = {
+    "extra_forbidden": "is not a field of a tenant",
+    "missing": "is required",
+    "model_type": "must be a mapping of fields",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+}
+"""Plain words for the library's errors that a file's author meets most."""
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """A field as people write it; what is not a field of a tenant is the entry itself."""
+    written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return written.removeprefix(".") or "entry"

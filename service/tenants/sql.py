@@ -1,0 +1,225 @@
+"""Tenants in a SQL database."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.database import Database
+from service.e164 import E164
+from service.tenants import reading
+from service.tenants.conflicts import duplicates, taken
+from service.tenants.edits import Edit, Stamp, changed, merged
+from service.tenants.errors import (
+    ImportRefusedError,
+    InvalidFieldError,
+    NumberNotFoundError,
+    NumberTakenError,
+    StaleVersionError,
+    TenantExistsError,
+    TenantNotFoundError,
+)
+from service.tenants.repository import MAX_PAGE, NEW
+from service.tenants.spec import TenantSpec, checked_spec
+from service.tenants.tenant import AuditPage, CallTenant, ImportResult, InstructionsVersion, Tenant, TenantPage
+from service.tenants.writing import next_version, store
+from telemetry.clock import Clock, SystemClock
+
+MAX_ACTOR = 200
+"""Characters of the name a change is made under."""
+
+_Stated = Mapping[str, Any]
+
+
+class SqlTenantRepository:
+    """A :class:`~service.tenants.repository.TenantRepository`; changes queue on one row, so each sees the last."""
+
+    __slots__ = ("_clock", "_database")
+
+    def __init__(self, database: Database, *, clock: Clock | None = None) -> None:
+        self._database = database
+        self._clock = clock or SystemClock()
+
+    async def revision(self) -> int:
+        """A number that grows with every change of any tenant."""
+        async with self._database.reading() as session:
+            return await reading.revision(session)
+
+    async def for_call(self, number: E164) -> CallTenant | None:
+        """The tenant the dialled number reaches, enabled or not."""
+        async with self._database.reading() as session:
+            return await reading.for_call(session, number)
+
+    async def current_instructions(self, tenant_id: str) -> str | None:
+        """The tenant's instructions; ``None`` when it has none."""
+        async with self._database.reading() as session:
+            return await reading.current_instructions(session, tenant_id)
+
+    async def by_id(self, tenant_id: str) -> Tenant | None:
+        """The tenant with this id."""
+        async with self._database.reading() as session:
+            return await reading.tenant(session, tenant_id)
+
+    async def by_number(self, number: E164) -> Tenant | None:
+        """The tenant this number belongs to."""
+        async with self._database.reading() as session:
+            owner = (await reading.owners(session, [number])).get(number)
+            return None if owner is None else await reading.tenant(session, owner)
+
+    async def page(self, *, after: str = "", limit: int = 100) -> TenantPage:
+        """Tenants in the order of their ids, from the first one after ``after``."""
+        _check_limit(limit)
+        async with self._database.reading() as session:
+            found = await reading.page(session, after, limit + 1)
+        shown = tuple(found[:limit])
+        return TenantPage(shown, shown[-1].tenant_id if len(found) > limit else None)
+
+    async def instructions_history(self, tenant_id: str, *, limit: int = 100) -> tuple[InstructionsVersion, ...]:
+        """The instructions' versions, the newest first."""
+        _check_limit(limit)
+        async with self._database.reading() as session:
+            return await reading.instructions_history(session, tenant_id, limit)
+
+    async def audit(self, tenant_id: str | None = None, *, before: int | None = None, limit: int = 100) -> AuditPage:
+        """Changes of one tenant or of all, the latest first, from the first entry before ``before``."""
+        _check_limit(limit)
+        async with self._database.reading() as session:
+            found = await reading.audit(session, tenant_id, before, limit + 1)
+        shown = tuple(found[:limit])
+        return AuditPage(shown, shown[-1].entry_id if len(found) > limit else None)
+
+    async def import_all(self, specs: Sequence[TenantSpec], *, actor: str) -> ImportResult:
+        """Create or change all of these tenants, or none: :class:`ImportRefusedError` lists every problem."""
+        if problems := duplicates(specs):
+            raise ImportRefusedError(problems)
+        try:
+            return _result(await self._put_all(specs, actor))
+        except NumberTakenError as error:
+            raise ImportRefusedError(taken(specs, error.owners)) from None
+
+    async def put(self, spec: TenantSpec, *, actor: str, expected_version: int | None = None) -> Tenant:
+        """Create or change one; with ``expected_version`` ``NEW`` only create (:class:`TenantExistsError`)."""
+        async with self._database.writing() as session:
+            stamp = await self._stamp(session, actor)
+            before = await reading.tenant(session, spec.tenant_id)
+            _check_version(spec.tenant_id, before, expected_version)
+            after = merged(before, spec, stamp)
+            await store(session, [Edit(after.tenant_id, before, after)], stamp)
+        return after
+
+    async def set_enabled(
+        self, tenant_id: str, enabled: bool, *, actor: str, expected_version: int | None = None
+    ) -> Tenant:
+        """Let new calls in, or none; calls that run go on."""
+        return await self._state(tenant_id, {"enabled": enabled}, actor, expected_version)
+
+    async def set_limit(
+        self, tenant_id: str, limit: int | None, *, actor: str, expected_version: int | None = None
+    ) -> Tenant:
+        """Calls at once, also below what runs now: running calls go on."""
+        return await self._state(tenant_id, {"max_concurrent_calls": limit}, actor, expected_version)
+
+    async def set_instructions(
+        self, tenant_id: str, text: str | None, *, actor: str, expected_version: int | None = None
+    ) -> Tenant:
+        """A new version of the instructions; ``None`` withdraws them."""
+        return await self._state(tenant_id, {"instructions": text}, actor, expected_version)
+
+    async def add_number(
+        self, tenant_id: str, number: str, *, actor: str, expected_version: int | None = None
+    ) -> Tenant:
+        """Give the tenant a number that no other has (:class:`NumberTakenError`)."""
+        added = checked_spec(tenant_id, {"numbers": [number]}).numbers
+        return await self._change(tenant_id, lambda before: _with_numbers(before, added), actor, expected_version)
+
+    async def remove_number(
+        self, tenant_id: str, number: str, *, actor: str, expected_version: int | None = None
+    ) -> Tenant:
+        """Take a number from the tenant that has it (:class:`NumberNotFoundError`)."""
+        return await self._change(tenant_id, lambda before: _without_number(before, number), actor, expected_version)
+
+    async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
+        """Remove the tenant with its numbers and instructions; its audit stays."""
+        async with self._database.writing() as session:
+            stamp = await self._stamp(session, actor)
+            before = await _existing(session, tenant_id, expected_version)
+            await store(session, [Edit(before.tenant_id, before, None)], stamp)
+
+    async def _state(
+        self, tenant_id: str, stated: Mapping[str, object], actor: str, expected_version: int | None
+    ) -> Tenant:
+        spec = checked_spec(tenant_id, stated)
+        return await self._change(tenant_id, lambda _: spec.stated(), actor, expected_version)
+
+    async def _change(
+        self, tenant_id: str, stated_for: Callable[[Tenant], _Stated], actor: str, expected_version: int | None
+    ) -> Tenant:
+        """What ``stated_for`` says of the tenant as it is, becomes what it is."""
+        async with self._database.writing() as session:
+            stamp = await self._stamp(session, actor)
+            before = await _existing(session, tenant_id, expected_version)
+            after = changed(before, stated_for(before), stamp)
+            await store(session, [Edit(before.tenant_id, before, after)], stamp)
+        return after
+
+    async def _put_all(self, specs: Sequence[TenantSpec], actor: str) -> list[Edit]:
+        async with self._database.writing() as session:
+            stamp = await self._stamp(session, actor)
+            known = await reading.tenants(session, (spec.tenant_id for spec in specs))
+            edits = [_edit(known.get(spec.tenant_id), spec, stamp) for spec in specs]
+            await store(session, edits, stamp)
+        return edits
+
+    async def _stamp(self, session: AsyncSession, actor: str) -> Stamp:
+        if not actor.strip() or len(actor) > MAX_ACTOR:
+            raise InvalidFieldError("actor", f"must be 1 to {MAX_ACTOR} characters")
+        now = datetime.fromtimestamp(self._clock.now().unix_nanos / 1e9, UTC)
+        return Stamp(await next_version(session), now, actor)
+
+
+async def _existing(session: AsyncSession, tenant_id: str, expected_version: int | None) -> Tenant:
+    tenant = await reading.tenant(session, tenant_id)
+    if tenant is None:
+        raise TenantNotFoundError(tenant_id)
+    _check_version(tenant_id, tenant, expected_version)
+    return tenant
+
+
+def _check_version(tenant_id: str, tenant: Tenant | None, expected: int | None) -> None:
+    if expected is None:
+        return
+    actual = NEW if tenant is None else tenant.version
+    if actual == expected:
+        return
+    if expected == NEW:
+        raise TenantExistsError(tenant_id)
+    raise StaleVersionError(tenant_id, expected=expected, actual=actual)
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidFieldError("limit", f"must be 1 to {MAX_PAGE}")
+
+
+def _edit(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Edit:
+    after = merged(before, spec, stamp)
+    return Edit(after.tenant_id, before, after)
+
+
+def _with_numbers(tenant: Tenant, added: Sequence[E164]) -> _Stated:
+    return {"numbers": tuple(sorted({*tenant.numbers, *added}))}
+
+
+def _without_number(tenant: Tenant, number: str) -> _Stated:
+    if number not in tenant.numbers:
+        raise NumberNotFoundError(tenant.tenant_id, number)
+    return {"numbers": tuple(kept for kept in tenant.numbers if kept != number)}
+
+
+def _result(edits: Sequence[Edit]) -> ImportResult:
+    return ImportResult(
+        created=tuple(edit.tenant_id for edit in edits if edit.before is None),
+        changed=tuple(edit.tenant_id for edit in edits if edit.before not in (None, edit.after)),
+        unchanged=tuple(edit.tenant_id for edit in edits if edit.before is edit.after),
+    )

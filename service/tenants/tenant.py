@@ -1,0 +1,101 @@
+"""A tenant as plain data: what a call needs to know of it, and all there is to know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from service.e164 import E164
+from telemetry.attributes import TenantId
+
+Features = Mapping[str, bool | int | float | str | None]
+"""Switches of a tenant by name, such as ``capture_content``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTenant:
+    """What deciding about a call takes. The instructions are asked for apart, since a fault there has its own rule."""
+
+    tenant_id: TenantId
+    name: str
+    enabled: bool
+    max_concurrent_calls: int | None
+    """Calls at once; ``None``: the general limit for tenants holds; 0: no new call."""
+    transfer_targets: Mapping[str, str]
+    """Where the agent may hand a caller to: name → ``tel:``, ``sip:`` or ``sips:`` URI."""
+    features: Features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant(CallTenant):
+    """A tenant, whole."""
+
+    numbers: tuple[E164, ...]
+    """The dialled numbers that reach it, sorted."""
+    instructions: str | None
+    """What the agent is told; ``None``: nothing, the fallback rule applies."""
+    instructions_version: int
+    """Grows by one with each change of the instructions; 0: there never were any."""
+    version: int
+    """Another after every change, also across deletion and re-creation: fit for an ETag. Its size means nothing."""
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TenantPage:
+    """Some tenants in the order of their ids."""
+
+    tenants: tuple[Tenant, ...]
+    next_after: TenantId | None
+    """Where the next page begins after; ``None``: this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionsVersion:
+    """Instructions as they were set once."""
+
+    version: int
+    text: str | None
+    """``None``: the instructions were withdrawn."""
+    created_at: datetime
+    created_by: str
+
+
+class AuditAction(StrEnum):
+    """What happened to a tenant."""
+
+    CREATED = "created"
+    CHANGED = "changed"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: the changed fields alone, as they were and as they are."""
+
+    entry_id: int
+    at: datetime
+    actor: str
+    action: AuditAction
+    tenant_id: TenantId
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some changes, the latest first."""
+
+    entries: tuple[AuditEntry, ...]
+    next_before: int | None
+    """Where the next page begins before; ``None``: this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What an import did, by tenant id."""
+
+    created: tuple[TenantId, ...]
+    changed: tuple[TenantId, ...]
+    unchanged: tuple[TenantId, ...]
