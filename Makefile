@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test peers check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -15,6 +15,9 @@ run: $(READY) ## set up and run the demo: service, tenants and simulated traffic
 
 test: $(READY) ## set up and run the test suite
 	$(BIN)/pytest
+
+peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose
+	./tests/peers/install.sh
 
 lock: $(READY) ## resolve the dependencies again
 	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \

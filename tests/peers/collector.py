@@ -1,0 +1,98 @@
+"""A real OpenTelemetry Collector, run with this repository's configuration layers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from tests.peers.binaries import ROOT, require
+from tests.peers.network import HOST, answers, free_port
+from tests.peers.program import Program
+from tests.peers.received import Received
+
+CONFIG = ROOT / "collector-config"
+"""The layers a user has."""
+
+BINARY = "otelcol-callscope"
+
+CAPTURE = """
+exporters:
+  file/received: {{path: {path}, append: true, flush_interval: 50ms}}
+service:
+  pipelines:
+    traces/received: {{receivers: [forward/out], exporters: [file/received]}}
+    metrics/received: {{receivers: [forward/out], exporters: [file/received]}}
+    logs/received: {{receivers: [forward/out], exporters: [file/received]}}
+"""
+"""One more layer, for tests: write down whatever leaves the shipped pipelines."""
+
+
+def layer(name: str) -> Path:
+    """The path of a shipped layer: `base`, `local`, `production`, `mtls`, or for example `vendors/otlp`."""
+    return CONFIG / f"{name}.yaml"
+
+
+class Collector:
+    """A Collector on free ports. After `kill` or `stop`, `start` continues on the same ports and queue."""
+
+    def __init__(
+        self,
+        layers: Sequence[Path],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        capture: bool = True,
+    ) -> None:
+        self._layers = list(layers)
+        self._program = Program("collector", folder)
+        self._grpc, self._http, self._health, self._metrics = (free_port() for _ in range(4))
+        self._environment = {
+            "COLLECTOR_GRPC_LISTEN": f"{HOST}:{self._grpc}",
+            "COLLECTOR_HTTP_LISTEN": f"{HOST}:{self._http}",
+            "COLLECTOR_HEALTH_LISTEN": f"{HOST}:{self._health}",
+            "COLLECTOR_METRICS_PORT": str(self._metrics),
+            "COLLECTOR_QUEUE_DIR": str(folder / "queue"),
+            **(environment or {}),
+        }
+        self.received = Received(folder / "received.jsonl")
+        """What came out of its pipelines (with `capture`)."""
+        if capture:
+            self._layers.append(folder / "capture.yaml")
+            self._layers[-1].write_text(CAPTURE.format(path=folder / "received.jsonl"))
+
+    @property
+    def otlp_http(self) -> str:
+        """The OTLP/HTTP base address, for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+        return f"http://{HOST}:{self._http}"
+
+    @property
+    def otlp_grpc(self) -> str:
+        """The OTLP/gRPC address, for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
+        return f"http://{HOST}:{self._grpc}"
+
+    @property
+    def metrics_port(self) -> int:
+        """Where its own metrics are, for Prometheus to scrape."""
+        return self._metrics
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return self._program.log
+
+    def start(self) -> Self:
+        """Start and wait until its health check answers."""
+        arguments = [word for path in self._layers for word in ("--config", path)]
+        self._program.start(
+            [require(BINARY), *arguments],
+            lambda: answers(f"http://{HOST}:{self._health}/"),
+            environment=self._environment,
+        )
+        return self
+
+    def stop(self) -> int | None:
+        """Let it drain and end."""
+        return self._program.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._program.kill()

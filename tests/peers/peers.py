@@ -1,0 +1,126 @@
+"""Starts real programs for a test, each in a folder of its own, and stops them all at its end."""
+
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from tests.peers.binaries import require
+from tests.peers.collector import Collector, layer
+from tests.peers.jaeger import Jaeger
+from tests.peers.postgres import Postgres
+from tests.peers.program import LOG_TAIL, NotStartedError
+from tests.peers.prometheus import Prometheus
+from tests.peers.redis import Redis
+from tests.peers.sink import OtlpSink
+
+ATTEMPTS = 3
+"""Starts before giving up: a port found free may be somebody else's a moment later."""
+
+
+class Peer(Protocol):
+    """What all programs have in common."""
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        ...
+
+    def start(self) -> Self:
+        """Start and wait until it is ready."""
+        ...
+
+    def stop(self) -> int | None:
+        """Let it end."""
+        ...
+
+
+P = TypeVar("P", bound=Peer)
+
+
+class Peers:
+    """The programs of one test. Each method answers a started program."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self._started: list[Peer] = []
+
+    def collector(self, *layers: str | Path, capture: bool = True, **environment: str) -> Collector:
+        """A Collector with shipped layers (`"base", "local"`, `"vendors/otlp"`) or files, and environment variables."""
+        paths = [layer(item) if isinstance(item, str) else item for item in layers]
+        return self._start("collector", lambda folder: Collector(paths, folder, environment, capture=capture))
+
+    def prometheus(self, *, interval: str = "1s", rules: bool = True, **scrape: int) -> Prometheus:
+        """A Prometheus with the shipped settings and rules; keywords name jobs and the ports to scrape."""
+        return self._start(
+            "prometheus", lambda folder: Prometheus(folder, scrape=scrape, interval=interval, rules=rules)
+        )
+
+    def jaeger(self) -> Jaeger:
+        """A Jaeger that keeps traces in memory."""
+        return self._start("jaeger", Jaeger)
+
+    def redis(self) -> Redis:
+        """An empty Redis."""
+        return self._start("redis", Redis)
+
+    def postgres(self) -> Postgres:
+        """A PostgreSQL with an empty database."""
+        return self._start("postgres", Postgres)
+
+    def sink(self, port: int = 0) -> OtlpSink:
+        """A backend of our own that keeps what arrives over OTLP/HTTP."""
+        return self._stack.enter_context(OtlpSink(port))
+
+    def logs(self) -> list[tuple[str, str]]:
+        """The end of each program's output, for the report of a failing test."""
+        return [(f"log of {type(peer).__name__}", peer.log[-LOG_TAIL:]) for peer in self._started]
+
+    def _start(self, name: str, make: Callable[[Path], P]) -> P:
+        for attempt in range(1, ATTEMPTS + 1):
+            folder = self._folder / f"{name}-{len(self._started)}-{attempt}"
+            folder.mkdir(parents=True)
+            peer = make(folder)
+            try:
+                peer.start()
+            except NotStartedError as failure:
+                if attempt == ATTEMPTS or "address already in use" not in str(failure).lower():
+                    raise
+                continue
+            self._started.append(peer)
+            self._stack.callback(peer.stop)
+            return peer
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def __enter__(self) -> Self:
+        """The programs live while the context does."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop everything, last started first."""
+        self._stack.close()
+
+
+def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a real program to its end (`promtool`, the Collector's `validate`); its output is in the answer."""
+    return run_with({}, name, arguments)
+
+
+def run_with(
+    environment: dict[str, str], name: str, arguments: Sequence[str | Path]
+) -> subprocess.CompletedProcess[str]:
+    """Run a real program with exactly these environment variables."""
+    return subprocess.run(  # noqa: S603 -- a program this test suite names
+        [str(require(name)), *map(str, arguments)],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        timeout=300,
+    )

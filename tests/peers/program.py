@@ -1,0 +1,90 @@
+"""One real program as a child process: started until it is ready, stopped or killed, its output kept."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tests.peers.waiting import until
+
+STOP_PATIENCE = 30.0
+"""Seconds a program may take to end by itself before it is killed."""
+
+LOG_TAIL = 6000
+"""Characters of a program's output that a failing test shows."""
+
+
+class NotStartedError(AssertionError):
+    """The program ended, or was not ready in time, while it was being started."""
+
+
+class Program:
+    """A child process whose output goes to a file. Starting, stopping and killing may be repeated."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self._log = folder / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._printed_before = 0
+
+    @property
+    def log(self) -> str:
+        """Everything the program has printed so far, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    def said(self, words: str) -> bool:
+        """Whether it has printed these words since its last start."""
+        return words in self.log[self._printed_before :]
+
+    def start(
+        self,
+        command: Sequence[str | Path],
+        ready: Callable[[], bool],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
+        """Start and wait until `ready`; `user` to drop to when the tests run as root."""
+        self._printed_before = len(self.log)
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 -- a program this test suite names
+                [str(word) for word in command],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.folder,
+                env={**os.environ, **(environment or {})},
+                user=user,
+            )
+        try:
+            until(lambda: ready() or not self.running, f"{self.name} to be ready")
+        except AssertionError as late:
+            self.kill()
+            raise NotStartedError(f"{late}\n{self.log[-LOG_TAIL:]}") from late
+        if not self.running:
+            raise NotStartedError(f"{self.name} ended while starting:\n{self.log[-LOG_TAIL:]}")
+
+    def stop(self) -> int | None:
+        """Ask it to end and wait until it has; answer its exit code, `None` if it was not running."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"{self.name} did not end within {STOP_PATIENCE:.0f} s:\n{self.log[-LOG_TAIL:]}"
+            ) from None
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,138 @@
+"""A real Prometheus that takes OTLP and exemplars, with this repository's settings and rules."""
+
+import json
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from tests.peers.binaries import require
+from tests.peers.collector import CONFIG
+from tests.peers.network import HOST, answers, free_port
+from tests.peers.program import Program
+
+SHIPPED = CONFIG / "prometheus" / "prometheus.yml"
+"""The settings a user has; a test changes what it scrapes and how often, and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One series and its value now."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One example measurement of a series."""
+
+    series: Mapping[str, str]
+    labels: Mapping[str, str]
+    value: float
+
+    @property
+    def trace_id(self) -> str:
+        """The trace it was recorded in."""
+        return self.labels.get("trace_id", "")
+
+
+class Prometheus:
+    """A Prometheus on a free port. `scrape` names ports to scrape, by job."""
+
+    def __init__(
+        self, folder: Path, *, scrape: Mapping[str, int] | None = None, interval: str = "1s", rules: bool = True
+    ) -> None:
+        self._program = Program("prometheus", folder)
+        self._port = free_port()
+        self._config = folder / "prometheus.yml"
+        self._data = folder / "data"
+        self._config.write_text(yaml.safe_dump(_settings(scrape or {}, interval, rules=rules)))
+
+    @property
+    def url(self) -> str:
+        """Its base address."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def otlp_metrics_url(self) -> str:
+        """Where it takes OTLP metrics over HTTP: the whole address."""
+        return f"{self.url}/api/v1/otlp/v1/metrics"
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return self._program.log
+
+    def start(self) -> Self:
+        """Start and wait until it answers queries."""
+        self._program.start(
+            [
+                require("prometheus"),
+                f"--config.file={self._config}",
+                f"--storage.tsdb.path={self._data}",
+                f"--web.listen-address={HOST}:{self._port}",
+                "--web.enable-otlp-receiver",
+                "--enable-feature=exemplar-storage",
+            ],
+            lambda: answers(f"{self.url}/-/ready"),
+        )
+        return self
+
+    def stop(self) -> int | None:
+        """Let it write its data and end."""
+        return self._program.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._program.kill()
+
+    def query(self, expression: str) -> list[Sample]:
+        """The instant vector (or scalar) an expression has now; raises `ValueError` with its complaint otherwise."""
+        data = self._get("query", query=expression)
+        if data["resultType"] == "scalar":
+            return [Sample({}, float(data["result"][1]))]
+        return [Sample(row["metric"], float(row["value"][1])) for row in data["result"]]
+
+    def value(self, expression: str) -> float:
+        """The value of an expression with one series; 0 where it has none yet."""
+        samples = self.query(expression)
+        if len(samples) > 1:
+            raise ValueError(f"{expression} has {len(samples)} series, one was asked for")
+        return samples[0].value if samples else 0.0
+
+    def metric_names(self) -> set[str]:
+        """Every metric name it has stored."""
+        return set(self._get("label/__name__/values"))
+
+    def query_exemplars(self, expression: str) -> list[Exemplar]:
+        """The exemplars of the series an expression selects, over all time."""
+        rows: Sequence[dict[str, Any]] = self._get("query_exemplars", query=expression, start="0", end="9999999999")
+        return [
+            Exemplar(row["seriesLabels"], example["labels"], float(example["value"]))
+            for row in rows
+            for example in row["exemplars"]
+        ]
+
+    def _get(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 -- JSON of many shapes
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 -- a loopback address
+                return json.load(response)["data"]
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                raise ValueError(f"{parameters}: {refusal.read().decode()}") from refusal
+
+
+def _settings(scrape: Mapping[str, int], interval: str, *, rules: bool) -> dict[str, Any]:
+    settings: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
+    settings["global"] |= {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval}
+    settings["rule_files"] = [str(SHIPPED.parent / name) for name in settings["rule_files"]] if rules else []
+    settings["scrape_configs"] = [
+        {"job_name": job, "static_configs": [{"targets": [f"{HOST}:{port}"]}]} for job, port in scrape.items()
+    ]
+    return settings

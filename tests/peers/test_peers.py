@@ -1,0 +1,93 @@
+"""The fixtures themselves: each real program starts, does its work, and ends."""
+
+import socket
+
+import asyncpg  # type: ignore[import-untyped]
+import pytest
+import redis
+
+from tests.peers.network import HOST
+from tests.peers.peers import Peers
+from tests.peers.telephone import Telephone
+from tests.peers.waiting import until
+
+
+def test_collector_gives_back_what_it_received(peers: Peers) -> None:
+    """A span, a count and a log line sent to a Collector can be read back from what it received."""
+    collector = peers.collector("base")
+    with Telephone(collector.otlp_http) as telephone:
+        trace_id = telephone.call(tenant="acme")
+    span = until(lambda: collector.received.spans("call"), "the span")[0]
+    assert (span.trace_id, span.attributes["tenant.id"]) == (trace_id, "acme")
+    assert until(lambda: collector.received.points("voice.call.accepted"), "the count")[-1].value == 1
+    assert until(collector.received.logs, "the log line")[0].trace_id == trace_id
+
+
+@pytest.mark.parametrize("after", ["stop", "kill"])
+def test_collector_comes_back_on_the_same_address(peers: Peers, after: str) -> None:
+    """A Collector that was stopped or killed takes data at the same address once started again."""
+    collector = peers.collector("base")
+    getattr(collector, after)()
+    collector.start()
+    with Telephone(collector.otlp_grpc, grpc=True) as telephone:
+        telephone.call(tenant="acme")
+    assert until(lambda: collector.received.spans("call"), "the span")
+
+
+def test_prometheus_answers_queries_and_exemplars(peers: Peers) -> None:
+    """A histogram sent to Prometheus over OTLP is answered with its count and the trace it was recorded in."""
+    prometheus = peers.prometheus()
+    with Telephone(metrics_url=prometheus.otlp_metrics_url) as telephone:
+        trace_id = telephone.call(tenant="acme", seconds=42)
+    assert until(lambda: prometheus.value("voice_call_duration_seconds_count"), "the count") == 1
+    exemplar = until(lambda: prometheus.query_exemplars("voice_call_duration_seconds_bucket"), "the exemplar")[0]
+    assert (exemplar.trace_id, exemplar.value) == (trace_id, 42)
+
+
+def test_prometheus_says_what_is_wrong_with_a_query(peers: Peers) -> None:
+    """An expression that does not parse is an error with Prometheus' own complaint, not an empty answer."""
+    prometheus = peers.prometheus()
+    with pytest.raises(ValueError, match="parse error"):
+        prometheus.query("sum(")
+
+
+def test_jaeger_finds_a_trace(peers: Peers) -> None:
+    """A trace sent to Jaeger is found by its id, with its attributes."""
+    jaeger = peers.jaeger()
+    assert jaeger.trace("f" * 32) == []
+    with Telephone(jaeger.otlp_http, signals=["traces"]) as telephone:
+        trace_id = telephone.call(tenant="acme")
+    spans = until(lambda: jaeger.trace(trace_id), "the trace")
+    assert ("call", "", "acme") in {(span.name, span.parent_id, span.tags.get("tenant.id")) for span in spans}
+
+
+def test_redis_answers(peers: Peers) -> None:
+    """What is written to Redis is read back."""
+    with redis.Redis.from_url(peers.redis().url) as client:
+        client.set("calls", 3)
+        assert client.get("calls") == b"3"
+
+
+async def test_postgres_answers(peers: Peers) -> None:
+    """PostgreSQL takes a connection and a query."""
+    connection = await asyncpg.connect(peers.postgres().url.replace("+asyncpg", ""))
+    try:
+        assert await connection.fetchval("SELECT 6 * 7") == 42
+    finally:
+        await connection.close()
+
+
+def test_a_taken_port_is_tried_again(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program whose port somebody else took in the meantime starts on another one."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))
+        taken.listen()
+        ports = iter([taken.getsockname()[1]])
+        monkeypatch.setattr("tests.peers.redis.free_port", lambda: next(ports, None) or _other_port())
+        assert redis.Redis.from_url(peers.redis().url).ping()
+
+
+def _other_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

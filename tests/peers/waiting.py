@@ -1,0 +1,23 @@
+"""Waiting until something is true, instead of for a time that should be long enough."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PATIENCE = 60.0
+"""Seconds a condition may take on a slow, shared machine before a test gives up on it."""
+
+PAUSE = 0.05
+"""Seconds between two looks."""
+
+
+def until(probe: Callable[[], T | None], what: str, *, patience: float = PATIENCE) -> T:
+    """Answer the probe's first true answer; fail with `what` was awaited and what it answered last."""
+    deadline = time.monotonic() + patience
+    while not (answer := probe()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience:.0f} s in vain for {what}; last seen: {answer!r}")
+        time.sleep(PAUSE)
+    return answer
