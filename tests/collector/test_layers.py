@@ -1,0 +1,107 @@
+"""The configuration files as written: accepted by the real Collector, and keeping to the house rules."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.collector.authority import certificates
+from tests.collector.layers import COMBINATIONS, VENDORS, addresses, content, environment, text, variables
+from tests.peers.collector import BINARY, layer
+from tests.peers.peers import run_with
+
+LAYERS = ["base", "local", "production", "mtls", *(f"vendors/{vendor}" for vendor in VENDORS)]
+DELTA_VENDORS = {"azure", "datadog", "dynatrace", "elastic", "newrelic"}
+SECRET = re.compile(r"(?i)(authorization|key|token|team|password)$")
+
+
+def test_every_vendor_of_the_list_is_there() -> None:
+    """The destinations are the twelve the documentation names."""
+    assert set(VENDORS) == {
+        *("aws", "azure", "datadog", "dynatrace", "elastic", "google-cloud"),
+        *("grafana-cloud", "honeycomb", "newrelic", "otlp", "signoz", "splunk"),
+    }
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("names", COMBINATIONS.values(), ids=COMBINATIONS.keys())
+def test_the_real_collector_accepts_each_combination(names: tuple[str, ...], tmp_path: Path) -> None:
+    """`validate` of the real Collector accepts every documented combination, given only the documented variables."""
+    given = environment(*names, folder=tmp_path) | certificates(tmp_path).for_the_collector()
+    arguments = [word for name in names for word in ("--config", layer(name))]
+    result = run_with(given, BINARY, ["validate", *arguments])
+    assert (result.returncode, result.stdout) == (0, ""), result.stdout
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS if addresses(vendor)])
+def test_a_missing_address_stops_the_start(vendor: str, tmp_path: Path) -> None:
+    """Where a destination's address has no default, leaving it out is an error at start, not data sent nowhere."""
+    names = ("base", "production", f"vendors/{vendor}")
+    given = {k: v for k, v in environment(*names, folder=tmp_path).items() if k not in addresses(vendor)}
+    arguments = [word for name in names for word in ("--config", layer(name))]
+    result = run_with(given, BINARY, ["validate", *arguments])
+    assert result.returncode != 0
+    assert "endpoint must be specified" in result.stdout
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_layer_begins_with_what_it_adds_and_its_traps(name: str) -> None:
+    """Each file opens with a comment that says what it is for, its traps, and every variable it reads."""
+    header = text(name).split("\n\n", 1)[0]
+    assert header.startswith("# ")
+    assert "Trap:" in header
+    assert {variable for variable in variables(name) if variable not in header} == set()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_memory_is_protected_first_and_batches_are_made_in_the_queue(name: str) -> None:
+    """Every pipeline that names processors after the receiver begins with memory_limiter; no `batch` processor."""
+    config = content(name)
+    for pipeline, parts in _pipelines(config).items():
+        if pipeline.endswith("/in"):
+            assert parts["processors"][0] == "memory_limiter"
+    assert not [key for key in config.get("processors", {}) if key.split("/")[0] == "batch"]
+    for exporter, settings in config.get("exporters", {}).items():
+        if not exporter.startswith("debug"):
+            assert settings["sending_queue"]["batch"]["max_size"], exporter
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_every_destination_queues_on_disk_and_takes_three_signals(vendor: str) -> None:
+    """A destination for a fleet keeps its queue on disk, and says what becomes of metrics, traces and logs."""
+    config = content(f"vendors/{vendor}")
+    assert {pipeline.split("/")[0] for pipeline in _pipelines(config)} == {"metrics", "traces", "logs"}
+    for exporter, settings in config["exporters"].items():
+        if not exporter.startswith("debug"):
+            assert settings["sending_queue"]["storage"] == "file_storage/queue"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_delta_vendors_are_converted_behind_the_service(vendor: str) -> None:
+    """Exactly the vendors that want delta get the conversion, in their metrics pipeline."""
+    metrics = {k: v for k, v in _pipelines(content(f"vendors/{vendor}")).items() if k.startswith("metrics/")}
+    converted = any("cumulative_to_delta" in step for parts in metrics.values() for step in parts.get("processors", []))
+    assert converted == (vendor in DELTA_VENDORS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_secrets_come_from_the_environment_only(name: str) -> None:
+    """Nothing that is named like a secret has a value of its own, nor a default."""
+    for key, value in _leaves(content(name).get("exporters", {}) | content(name).get("extensions", {})):
+        if SECRET.search(key):
+            assert "${env:" in str(value), key
+            assert ":-" not in str(value), key
+
+
+def _pipelines(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    pipelines: dict[str, dict[str, Any]] = config["service"]["pipelines"] if "service" in config else {}
+    return pipelines
+
+
+def _leaves(tree: dict[str, Any]) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = []
+    for key, value in tree.items():
+        pairs += _leaves(value) if isinstance(value, dict) else [(key, value)]
+    return pairs
