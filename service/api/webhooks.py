@@ -1,0 +1,208 @@
+"""Where the carrier announces calls. The signature comes first: until it is right, nothing of the body is looked at."""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.calls.deliveries import SeenDeliveries
+from service.calls.intake import IncomingCall
+from service.calls.manager import Announced, CallManager
+from service.carriers.carrier import Carrier, SignatureError
+from service.carriers.sip import SipHeader, SipNumber, caller_number, dialled_number, sip_headers
+from service.problems import FieldProblem, Problem, ProblemError
+from telemetry.attributes import CallId, WebhookOutcome
+from telemetry.clock import Instant
+from telemetry.tracker import CallTracker
+
+PATH: Final = "/api/v1/openai/webhook"
+
+MAX_BODY_BYTES: Final = 256 * 1024
+"""An INVITE's headers are a few kilobytes; what is larger is no announcement."""
+
+INCOMING: Final = "realtime.call.incoming"
+"""The one event type acted on. The end of a call is never announced: the session's end tells."""
+
+RETRY_AFTER_SECONDS: Final = 2
+"""When the carrier may ask again: another process, or this one with room again, takes the call then."""
+
+_CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+# The carrier's ids look like rtc_u1_9c65…; what could not stand in a path or a log line as it is, is no id.
+
+_TRACE_HEADERS: Final = frozenset({"traceparent", "x-traceparent"})
+
+_EXAMPLE = {"ok": True, "deduped": False}
+
+
+class Received(BaseModel):
+    """The delivery was taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    ok: bool = Field(True, description="Always true; the carrier need not send it again.")
+    deduped: bool | None = Field(None, description="True if this delivery, or its call, had been taken before.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Announcement:
+    """A signed announcement, as far as it matters here."""
+
+    call_id: CallId
+    headers: tuple[SipHeader, ...]
+
+
+def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: CallTracker) -> APIRouter:
+    """The webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
+    router = APIRouter(tags=["carrier"])
+    seen = SeenDeliveries()
+
+    @router.post(
+        PATH,
+        summary="Take a signed event of the carrier",
+        response_model=Received,
+        response_model_exclude_none=True,
+        responses={
+            200: {"content": {"application/json": {"example": _EXAMPLE}}},
+            400: {"model": Problem, "description": "Signed, but not an event this service can read."},
+            401: {"model": Problem, "description": "The signature is missing, wrong or too old."},
+            413: {"model": Problem, "description": "Larger than 256 KiB."},
+            503: {"model": Problem, "description": "No call is taken now; send it again."},
+        },
+    )
+    async def receive(request: Request) -> Received:
+        received = tracker.clock.now()
+        body = await _read(request, tracker)
+        _verify(carrier, body, request, tracker)
+        announcement = _parse(body, tracker)
+        if announcement is None:
+            return _answered(tracker, WebhookOutcome.IGNORED)
+        webhook_id = request.headers["webhook-id"]
+        if webhook_id in seen:
+            return _answered(tracker, WebhookOutcome.DEDUPED)
+        announced = manager.announce(_incoming(announcement, received, request))
+        if announced is Announced.REFUSED:
+            raise _refused(
+                tracker,
+                WebhookOutcome.UNAVAILABLE,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "No call is taken now; send it again.",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        seen.add(webhook_id)
+        taken = announced is Announced.TAKEN
+        return _answered(tracker, WebhookOutcome.ACCEPTED if taken else WebhookOutcome.DEDUPED)
+
+    return router
+
+
+async def _read(request: Request, tracker: CallTracker) -> bytes:
+    """The body, read no further than the limit, whatever its length was said to be."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise _refused(
+                tracker,
+                WebhookOutcome.TOO_LARGE,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"The body is larger than {MAX_BODY_BYTES} bytes.",
+            )
+    return bytes(body)
+
+
+def _verify(carrier: Carrier | None, body: bytes, request: Request, tracker: CallTracker) -> None:
+    if carrier is None:
+        raise _refused(
+            tracker,
+            WebhookOutcome.UNAVAILABLE,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "No webhook secret is configured: set OPENAI_WEBHOOK_SECRET.",
+        )
+    try:
+        carrier.verify(body, request.headers)
+    except SignatureError:
+        raise _refused(
+            tracker,
+            WebhookOutcome.INVALID_SIGNATURE,
+            HTTPStatus.UNAUTHORIZED,
+            "The signature is missing, wrong or too old.",
+        ) from None
+
+
+def _parse(body: bytes, tracker: CallTracker) -> _Announcement | None:
+    """The announcement in the body; ``None`` for an event of another type."""
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise _malformed(tracker, "body", "is not JSON") from None
+    if not isinstance(event, dict):
+        raise _malformed(tracker, "body", "must be a JSON object")
+    kind, data = event.get("type"), event.get("data")
+    if not isinstance(kind, str):
+        raise _malformed(tracker, "type", "must be a string")
+    if kind != INCOMING:
+        return None
+    if not isinstance(data, dict):
+        raise _malformed(tracker, "data", "must be an object")
+    return _Announcement(_call_id(data, tracker), sip_headers(data.get("sip_headers")))
+
+
+def _call_id(data: dict[str, Any], tracker: CallTracker) -> CallId:
+    call_id = data.get("call_id")
+    if not isinstance(call_id, str):
+        raise _malformed(tracker, "data.call_id", "must be a string")
+    if not _CALL_ID.fullmatch(call_id):
+        raise _malformed(tracker, "data.call_id", "must be 1 to 128 letters, digits or any of _ . : -")
+    return CallId(call_id)
+
+
+def _incoming(announcement: _Announcement, received: Instant, request: Request) -> IncomingCall:
+    return IncomingCall(
+        call_id=announcement.call_id,
+        received=received,
+        dialled=_number(dialled_number(announcement.headers)),
+        caller=_number(caller_number(announcement.headers)),
+        traceparent=request.headers.get("traceparent") or _traceparent(announcement.headers),
+    )
+
+
+def _number(found: object) -> str | None:
+    return found.number if isinstance(found, SipNumber) else None
+
+
+def _traceparent(headers: Iterable[SipHeader]) -> str | None:
+    return next((header.value for header in headers if header.name in _TRACE_HEADERS), None)
+
+
+def _answered(tracker: CallTracker, outcome: WebhookOutcome) -> Received:
+    tracker.webhook(outcome)
+    return Received(ok=True, deduped=True if outcome is WebhookOutcome.DEDUPED else None)
+
+
+def _malformed(tracker: CallTracker, field: str, problem: str) -> ProblemError:
+    return _refused(
+        tracker,
+        WebhookOutcome.MALFORMED,
+        HTTPStatus.BAD_REQUEST,
+        f"{field} {problem}.",
+        errors=[FieldProblem(field=field, detail=problem)],
+    )
+
+
+def _refused(
+    tracker: CallTracker,
+    outcome: WebhookOutcome,
+    status: HTTPStatus,
+    detail: str,
+    *,
+    errors: Iterable[FieldProblem] = (),
+    headers: dict[str, str] | None = None,
+) -> ProblemError:
+    """Count the delivery and answer with a problem."""
+    tracker.webhook(outcome)
+    return ProblemError(status, detail, errors=list(errors), headers=headers)

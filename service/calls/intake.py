@@ -1,0 +1,160 @@
+"""What is decided about an announced call, in order: whose it is, whether there is room, what the agent is told."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from service.calls.capacity import Capacity, Slot
+from service.calls.tools import tools_for
+from service.carriers.carrier import Carrier, CarrierError
+from service.carriers.rejection import REJECTION_STATUS
+from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
+from service.tenants.tenant import CallTenant
+from telemetry.attributes import UNKNOWN_TENANT, CallId, RejectionReason, TenantId
+from telemetry.call import Call
+from telemetry.clock import Instant
+from telemetry.events import LimitHit, Phase
+from telemetry.gauges import Limits
+from telemetry.tracker import CallTracker
+
+CONTENT_FEATURE = "capture_content"
+"""The tenant's switch for transcripts and the like on spans."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingCall:
+    """A call as the carrier announced it."""
+
+    call_id: CallId
+    received: Instant
+    """When the webhook arrived."""
+    dialled: str | None = field(default=None, repr=False)
+    """E.164, if the announcement named a number."""
+    caller: str | None = field(default=None, repr=False)
+    traceparent: str | None = field(default=None, repr=False)
+
+
+class TenantSource(Protocol):
+    """Where tenants come from at call time."""
+
+    async def tenant_for(self, number: str) -> CallTenant | None:
+        """Whose number it is; ``None`` if nobody's.
+
+        Raises:
+            TenantLookupError: if that cannot be said now.
+        """
+        ...
+
+    async def instructions_for(self, tenant_id: TenantId) -> str | None:
+        """What the tenant's agent is told; ``None`` if nothing is set.
+
+        Raises:
+            InstructionsUnavailableError: if that cannot be said now.
+        """
+        ...
+
+
+class Intake:
+    """Takes an announced call to the point where it is accepted or turned away."""
+
+    def __init__(
+        self,
+        tracker: CallTracker,
+        carrier: Carrier,
+        tenants: TenantSource,
+        capacity: Capacity,
+        limits: Limits,
+        *,
+        fallback_instructions: str | None,
+    ) -> None:
+        self._tracker = tracker
+        self._carrier = carrier
+        self._tenants = tenants
+        self._capacity = capacity
+        self._limits = limits
+        self._fallback = fallback_instructions
+
+    async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | None]:
+        """Find out whose call it is, and count it as received, whatever the answer."""
+        tenant: CallTenant | None = None
+        announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
+        try:
+            with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
+                tenant = await self._tenants.tenant_for(incoming.dialled) if incoming.dialled else None
+        except TenantLookupError:
+            # Marked on the phase; without a tenant the call cannot be placed, as if the number were nobody's.
+            tenant = None
+        finally:
+            call = self._count(incoming, tenant)
+        return call, tenant
+
+    async def decide(self, call: Call, tenant: CallTenant | None) -> Slot | None:
+        """Accept the call or turn it away; answers the slot of an accepted call, for whoever ends it to give back."""
+        if tenant is None or not tenant.enabled:
+            await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED)
+            return None
+        reserved = self._reserve(tenant)
+        if isinstance(reserved, LimitHit):
+            await self._turn_away(call, RejectionReason.CAPACITY, limit=reserved)
+            return None
+        accepted = False
+        try:
+            accepted = await self._prepare(call, tenant, reserved)
+        finally:
+            if not accepted:
+                reserved.release()
+        return reserved if accepted else None
+
+    def _count(self, incoming: IncomingCall, tenant: CallTenant | None) -> Call:
+        return self._tracker.received(
+            incoming.call_id,
+            tenant.tenant_id if tenant else UNKNOWN_TENANT,
+            at=incoming.received,
+            caller=incoming.caller,
+            dialled=incoming.dialled,
+            content=tenant is not None and tenant.features.get(CONTENT_FEATURE) is True,
+        )
+
+    def _reserve(self, tenant: CallTenant) -> Slot | LimitHit:
+        return self._capacity.reserve(
+            tenant.tenant_id, limit=self._limits.of(tenant.tenant_id), total_limit=self._limits.total()
+        )
+
+    async def _instructions(self, call: Call, tenant: CallTenant) -> str | None:
+        own: str | None = None
+        with call.phase(Phase.INSTRUCTIONS):
+            try:
+                own = await self._tenants.instructions_for(tenant.tenant_id)
+            except InstructionsUnavailableError as error:
+                call.instructions_failed(type(error.__cause__ or error).__name__)
+        if own is not None or self._fallback is None:
+            return own
+        call.fallback_used()
+        return self._fallback
+
+    async def _prepare(self, call: Call, tenant: CallTenant, slot: Slot) -> bool:
+        instructions = await self._instructions(call, tenant)
+        if instructions is None:
+            slot.release()
+            await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
+            return False
+        tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
+        try:
+            with call.phase(Phase.ACCEPT):
+                await self._carrier.accept(call.call_id, instructions, tools)
+        except CarrierError as error:
+            slot.release()
+            await self._turn_away(call, RejectionReason.CARRIER_ERROR, error_type=error.error_type)
+            return False
+        return call.accepted()
+
+    async def _turn_away(
+        self, call: Call, reason: RejectionReason, *, limit: LimitHit | None = None, error_type: str | None = None
+    ) -> None:
+        """Count the rejection at once, then tell the carrier; the caller may have gone by then."""
+        try:
+            with call.phase(Phase.REJECT):
+                call.rejected(reason, limit=limit, error_type=error_type)
+                await self._carrier.reject(call.call_id, REJECTION_STATUS[reason])
+        except CarrierError:
+            # It shows on the phase; nothing about the decision changes.
+            return

@@ -1,0 +1,151 @@
+"""The composition root of the library: builds the whole from the standard variables and takes it down again."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from opentelemetry.metrics import Meter, Observation
+from opentelemetry.sdk._logs import LogRecordProcessor
+from opentelemetry.sdk.trace import SpanProcessor
+
+from telemetry import attributes as attr
+from telemetry import catalog
+from telemetry.catalog import METER_NAME, Instrument, cardinality_limit
+from telemetry.clock import Clock, SystemClock
+from telemetry.export import DEFAULT_BUDGET, Pipelines, SignalHealth, build_pipelines
+from telemetry.fence import RecordingFence
+from telemetry.gauges import Limits, observe, observe_calls
+from telemetry.labels import TenantLabels
+from telemetry.live import LiveMetricsReader
+from telemetry.live_store import LiveMetricsStore
+from telemetry.logs import LogSink
+from telemetry.metrics import MetricsSink
+from telemetry.privacy import Privacy
+from telemetry.sinks import Boundary, FanOut, Sink
+from telemetry.traces import CallTraces
+from telemetry.tracker import CallTracker
+
+DEFAULT_MAX_TENANTS = 20_000
+"""Tenants that count apart; further ones count together under ``_other``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The running whole. Use it as a context manager, or call :meth:`shutdown` in a ``finally``."""
+
+    tracker: CallTracker
+    """What call code reports to."""
+    live: LiveMetricsReader
+    """What the admin endpoints read from."""
+    pipelines: Pipelines
+    """Providers and exports."""
+    traces: CallTraces
+    labels: TenantLabels
+    fence: RecordingFence
+    boundaries: tuple[Boundary, ...]
+
+    @property
+    def meter(self) -> Meter:
+        """For observables of the catalogue."""
+        return self.pipelines.meter_provider.get_meter(METER_NAME)
+
+    @property
+    def sink_failures(self) -> int:
+        """Events that a sink failed on."""
+        return sum(boundary.failures for boundary in self.boundaries)
+
+    def observe_limits(self, limits: Limits) -> None:
+        """Export capacity and leak gauges, once the limits are known."""
+        observe_calls(self.meter, self.fence, self.tracker, limits, self.labels)
+
+    def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
+        """Export what there is and stop, all within the budget; true if all arrived. A second call does nothing."""
+        return self.pipelines.shutdown(budget_seconds)
+
+    def __enter__(self) -> Self:
+        """The telemetry, running since it was built."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Shut down."""
+        self.shutdown()
+
+
+def start_telemetry(
+    environ: Mapping[str, str] | None = None,
+    *,
+    clock: Clock | None = None,
+    privacy: Privacy | None = None,
+    sinks: Sequence[Sink] = (),
+    span_processors: Sequence[SpanProcessor] = (),
+    log_processors: Sequence[LogRecordProcessor] = (),
+    resource_attributes: Mapping[str, str] | None = None,
+    max_tenants: int = DEFAULT_MAX_TENANTS,
+    strict: bool = False,
+) -> Telemetry:
+    """Build providers, live reader, sinks and tracker, and start exporting as the ``OTEL_*`` variables say.
+
+    Call it in the process that does the work, never at import: what a fork inherits would be counted twice.
+
+    Args:
+        environ: the standard variables; the process's environment if not given.
+        clock: where times come from.
+        privacy: what may be shown of numbers.
+        sinks: further sinks for the same events; each behind a boundary of its own.
+        span_processors: processors that see every span.
+        log_processors: processors that see every exported log record.
+        resource_attributes: what the application says of itself, such as ``service.version``.
+        max_tenants: tenants that count apart.
+        strict: let a sink's failure surface, for tests.
+
+    Raises:
+        InvalidVariableError: a standard variable makes no sense; it says which.
+    """
+    fence, labels = RecordingFence(), TenantLabels(max_tenants)
+    live = LiveMetricsReader(LiveMetricsStore(max_tenants), fence=fence, max_tenants=max_tenants)
+    pipelines = build_pipelines(
+        os.environ if environ is None else environ,
+        metric_readers=[live],
+        span_processors=span_processors,
+        log_processors=log_processors,
+        resource_attributes=resource_attributes,
+        series=cardinality_limit(max_tenants),
+        clock=clock,
+    )
+    live.start()
+    meter = pipelines.meter_provider.get_meter(METER_NAME)
+    traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
+    recorded = MetricsSink(meter, labels=labels, fence=fence, contexts=traces)
+    # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.
+    chain: tuple[Sink, ...] = (traces, recorded, *sinks, LogSink(traces), traces.endings)
+    boundaries = tuple(Boundary(sink, strict=strict) for sink in chain)
+    tracker = CallTracker(FanOut(boundaries), clock=clock or SystemClock(), scopes=traces)
+    telemetry = Telemetry(tracker, live, pipelines, traces, labels, fence, boundaries)
+    _observe_exports(telemetry)
+    return telemetry
+
+
+def _observe_exports(telemetry: Telemetry) -> None:
+    """Register what the library says of itself."""
+
+    def per_signal(instrument: Instrument, value: Callable[[SignalHealth], float]) -> None:
+        def what() -> Iterable[Observation]:
+            signals = telemetry.pipelines.health().signals
+            return [Observation(value(s), {attr.SIGNAL: s.signal.value}) for s in signals if s.enabled]
+
+        observe(telemetry.meter, telemetry.fence, instrument, what)
+
+    per_signal(catalog.EXPORT_FAILURES, lambda health: health.consecutive_failures)
+    per_signal(catalog.EXPORT_AGE, lambda health: health.age_seconds)
+    per_signal(catalog.EXPORT_DROPPED, lambda health: health.dropped)
+    per_signal(catalog.EXPORT_REJECTED, lambda health: health.rejected)
+    observe(
+        telemetry.meter,
+        telemetry.fence,
+        catalog.SINK_FAILURES,
+        lambda: [Observation(telemetry.sink_failures)],
+    )
