@@ -19,10 +19,11 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from telemetry.clock import Clock, SystemClock
 from telemetry.export.batches import Batches, LogIntake, SpanIntake
+from telemetry.export.delta import Deltas, LowMemoryDeltas
 from telemetry.export.lane import Lane
 from telemetry.export.pipelines import Pipelines, Providers
-from telemetry.export.plan import ExportPlan, read_plan
-from telemetry.export.reader import Cumulative, ExportingReader
+from telemetry.export.plan import ExportPlan, Temporality, read_plan
+from telemetry.export.reader import Cumulative, ExportingReader, Ledger
 from telemetry.export.record import HealthRecord
 from telemetry.export.resource import read_resource
 from telemetry.export.senders import logs_sender, metrics_sender, spans_sender
@@ -89,7 +90,9 @@ class _Lanes:
         if (route := self._plan.routes[Signal.METRICS]).enabled:
             sender, record = metrics_sender(route), self._records[Signal.METRICS]
             plan = self._plan.metrics
-            reader = ExportingReader(sender, record, plan, ledger=Cumulative(), series=series, phase=phase)
+            reader = ExportingReader(
+                sender, record, plan, ledger=_LEDGERS[plan.temporality](), series=series, phase=phase
+            )
             self.made[Signal.METRICS] = Lane(reader, sender, record)
             yield reader
 
@@ -105,9 +108,16 @@ class _Lanes:
         """The exporting processor, if logs are exported."""
         if (route := self._plan.routes[Signal.LOGS]).enabled:
             sender, record = logs_sender(route), self._records[Signal.LOGS]
-            batches = Batches("export logs", sender, record, self._plan.logs)
+            batches = Batches("export logs", sender, record, self._plan.logs.batching)
             self.made[Signal.LOGS] = Lane(batches, sender, record)
             yield LogIntake(batches)
+
+
+_LEDGERS: Mapping[Temporality, Callable[[], Ledger]] = {
+    Temporality.CUMULATIVE: Cumulative,
+    Temporality.DELTA: Deltas,
+    Temporality.LOWMEMORY: LowMemoryDeltas,
+}
 
 
 def _meter_provider(
@@ -156,7 +166,9 @@ def _logger_provider(
 ) -> LoggerProvider:
     if plan.disabled:
         return NoOpLoggerProvider()
-    provider = SdkLoggerProvider(resource=resource, meter_provider=meters, shutdown_on_exit=False)
+    provider = SdkLoggerProvider(
+        resource=resource, log_record_limits=plan.logs.limits, meter_provider=meters, shutdown_on_exit=False
+    )
     for processor in processors:
         provider.add_log_record_processor(processor)
     return provider

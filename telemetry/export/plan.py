@@ -1,11 +1,10 @@
 """The whole of what the ``OTEL_*`` variables ask for, read once, checked, frozen."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import entry_points
 
+from opentelemetry.sdk._logs import LogRecordLimits
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
@@ -20,7 +19,9 @@ from opentelemetry.sdk.metrics.view import (
 from opentelemetry.sdk.trace import SpanLimits, sampling
 
 from telemetry.export.destination import Destination, is_named, read_destination
-from telemetry.export.environment import Environment, Variable
+from telemetry.export.environment import Environment
+from telemetry.export.limits import read_log_limits, read_span_limits
+from telemetry.export.sampler import read_sampler
 from telemetry.export.signals import Protocol, Signal
 
 
@@ -96,6 +97,14 @@ class TracesPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class LogsPlan:
+    """How log records are limited and gathered."""
+
+    limits: LogRecordLimits
+    batching: Batching
+
+
+@dataclass(frozen=True, slots=True)
 class ExportPlan:
     """Everything the variables say about exporting."""
 
@@ -104,7 +113,7 @@ class ExportPlan:
     routes: Mapping[Signal, Route]
     metrics: MetricsPlan
     traces: TracesPlan
-    logs: Batching
+    logs: LogsPlan
 
 
 def read_plan(variables: Mapping[str, str]) -> ExportPlan:
@@ -116,11 +125,11 @@ def read_plan(variables: Mapping[str, str]) -> ExportPlan:
         routes={signal: Route(signal) if disabled else read_route(environment, signal) for signal in Signal},
         metrics=_metrics(environment),
         traces=TracesPlan(
-            sampler=_sampler(environment),
-            limits=_span_limits(environment),
-            batching=_batching(environment, "BSP", 5000),
+            sampler=read_sampler(environment),
+            limits=read_span_limits(environment),
+            batching=_batching(environment, "BSP", delay=5000),
         ),
-        logs=_batching(environment, "BLRP", 1000),
+        logs=LogsPlan(limits=read_log_limits(environment), batching=_batching(environment, "BLRP", delay=1000)),
     )
 
 
@@ -166,69 +175,11 @@ _EXEMPLARS: Mapping[str, type[ExemplarFilter]] = {
 }
 
 
-def _batching(environment: Environment, prefix: str, delay: int) -> Batching:
+def _batching(environment: Environment, prefix: str, *, delay: int) -> Batching:
     capacity = environment.get(f"OTEL_{prefix}_MAX_QUEUE_SIZE", "2048").whole()
     size = environment.get(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", str(min(512, capacity)))
     if size.whole() > capacity:
         raise size.wrong(f"{size.text} is more than the queue holds, which is {capacity}")
     return Batching(
         capacity, size.whole(), environment.get(f"OTEL_{prefix}_SCHEDULE_DELAY", str(delay)).number() / 1000
-    )
-
-
-def _sampler(environment: Environment) -> sampling.Sampler:
-    """The sampler named, built in or installed by a package under the standard entry point."""
-    name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
-    argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
-    if built_in := _SAMPLERS.get(name.text.lower()):
-        return built_in
-    if ratio := _RATIO_SAMPLERS.get(name.text.lower()):
-        return ratio(_ratio(argument))
-    for entry in entry_points(group="opentelemetry_traces_sampler", name=name.text):
-        sampler = entry.load()(argument.text if argument else None)
-        if isinstance(sampler, sampling.Sampler):
-            return sampler
-    raise name.wrong(f"no sampler is called {name.text!r}")
-
-
-_SAMPLERS: Mapping[str, sampling.Sampler] = {
-    "always_on": sampling.ALWAYS_ON,
-    "always_off": sampling.ALWAYS_OFF,
-    "parentbased_always_on": sampling.DEFAULT_ON,
-    "parentbased_always_off": sampling.DEFAULT_OFF,
-}
-_RATIO_SAMPLERS: Mapping[str, type[sampling.TraceIdRatioBased | sampling.ParentBasedTraceIdRatio]] = {
-    "traceidratio": sampling.TraceIdRatioBased,
-    "parentbased_traceidratio": sampling.ParentBasedTraceIdRatio,
-}
-
-
-def _ratio(argument: Variable | None) -> float:
-    if argument is None:
-        return 1.0
-    value = argument.number(above=-math.ulp(0.0))
-    if value > 1:
-        raise argument.wrong(f"{argument.text} is not a share between 0 and 1")
-    return value
-
-
-def _span_limits(environment: Environment) -> SpanLimits:
-    """The limits on a span's size. Unset ones are the specification's: 128 of each, values of any length."""
-
-    def limit(name: str, default: int | None = 128) -> int:
-        variable = environment.find(*name.split())
-        value = variable.whole(at_least=0) if variable else default
-        return SpanLimits.UNSET if value is None else value
-
-    return SpanLimits(
-        max_attributes=limit("OTEL_ATTRIBUTE_COUNT_LIMIT"),
-        max_span_attributes=limit("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT OTEL_ATTRIBUTE_COUNT_LIMIT"),
-        max_events=limit("OTEL_SPAN_EVENT_COUNT_LIMIT"),
-        max_links=limit("OTEL_SPAN_LINK_COUNT_LIMIT"),
-        max_event_attributes=limit("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT"),
-        max_link_attributes=limit("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT"),
-        max_attribute_length=limit("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", None),
-        max_span_attribute_length=limit(
-            "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", None
-        ),
     )

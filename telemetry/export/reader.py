@@ -4,8 +4,9 @@ The SDK's periodic reader loses its thread at the first exception that is not a 
 away, and starts its clock with the process, so that workers started together export together.
 """
 
+from collections.abc import Mapping
 from threading import local
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from opentelemetry.sdk.metrics import (
     Counter,
@@ -16,7 +17,7 @@ from opentelemetry.sdk.metrics import (
     UpDownCounter,
     _Gauge,
 )
-from opentelemetry.sdk.metrics.export import CardinalityLimits, MetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import AggregationTemporality, CardinalityLimits, MetricReader, MetricsData
 
 from telemetry.export.chunks import chunks, point_count
 from telemetry.export.outcome import Outcome, Sender
@@ -31,6 +32,9 @@ CHUNK = 2_000
 class Ledger(Protocol):
     """Decides what of a collection is due, given what has been acknowledged before."""
 
+    collects: ClassVar[Mapping[type, AggregationTemporality]]
+    """What is to be collected other than as totals."""
+
     def due(self, collected: MetricsData) -> MetricsData:
         """What to send of everything collected."""
         ...
@@ -42,6 +46,8 @@ class Ledger(Protocol):
 
 class Cumulative:
     """Sends everything as collected: totals so far, which make up by themselves for what failed to arrive."""
+
+    collects: ClassVar[Mapping[type, AggregationTemporality]] = {}
 
     def due(self, collected: MetricsData) -> MetricsData:
         """All of it."""
@@ -65,6 +71,7 @@ class ExportingReader(MetricReader):
         phase: float,
     ) -> None:
         super().__init__(
+            preferred_temporality=dict(ledger.collects),
             preferred_aggregation={Histogram: plan.histograms},
             cardinality_limits=_limits(series),
         )
@@ -87,17 +94,18 @@ class ExportingReader(MetricReader):
     def _turn(self) -> bool:
         self._collected.data = None
         self.collect(timeout_millis=self._timeout * 1000)
-        if self._collected.data is None:
+        due = self._ledger.due(self._collected.data or MetricsData([]))
+        self._unsent = point_count(due)
+        if not self._unsent:
             self._record.idle()
             return True
-        total = self._send(self._ledger.due(self._collected.data))
+        total = self._send(due)
         self._record.exported(total)
         return total.delivered
 
     def _send(self, due: MetricsData) -> Outcome:
         """Send in chunks; those acknowledged before one fails count as arrived."""
         total = Outcome()
-        self._unsent = point_count(due)
         for chunk in chunks(due, CHUNK):
             total += self._sender.send(chunk)
             if total.failure:
