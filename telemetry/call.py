@@ -35,12 +35,17 @@ from telemetry.events import (
 from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 
+Emit = Callable[[Event], object]
+
+UNNAMED_ERROR = "_OTHER"
+"""The ``error.type`` of a failure nobody named (OpenTelemetry semantic conventions, ``error.type``)."""
+
 
 @contextmanager
-def timed_phase(call: CallRef, phase: Phase, *, sink: Sink, scopes: Scopes, clock: Clock) -> Iterator[None]:
+def timed_phase(call: CallRef, phase: Phase, *, emit: Emit, scopes: Scopes, clock: Clock) -> Iterator[None]:
     """Time a stretch of a call's path; what runs inside joins the call's trace. An exception marks it failed."""
     began = clock.now()
-    sink.emit(PhaseStarted(began, call, phase))
+    emit(PhaseStarted(began, call, phase))
     error_type: str | None = None
     try:
         with scopes.scope(call):
@@ -49,7 +54,7 @@ def timed_phase(call: CallRef, phase: Phase, *, sink: Sink, scopes: Scopes, cloc
         error_type = type(error).__name__
         raise
     finally:
-        sink.emit(PhaseEnded(clock.now(), call, phase, began, error_type))
+        emit(PhaseEnded(clock.now(), call, phase, began, error_type))
 
 
 class Registry(Protocol):
@@ -78,7 +83,7 @@ class Call:
     """One call's state machine. Every method may be called at any time, from any thread, any number of times.
 
     Methods that report a transition answer whether it was made; a duplicate or impossible one changes nothing and is
-    counted as a violation. ``at`` defaults to now.
+    counted as a violation. ``at`` defaults to now. A call's events leave one at a time, in the order of its states.
     """
 
     __slots__ = (
@@ -87,7 +92,6 @@ class Call:
         "_conversation",
         "_ending",
         "_last_seen",
-        "_lock",
         "_made",
         "_received",
         "_registry",
@@ -95,6 +99,7 @@ class Call:
         "_sink",
         "_started",
         "_state",
+        "exclusive",
         "ref",
     )
 
@@ -107,7 +112,8 @@ class Call:
         self._scopes = scopes
         self._clock = clock
         self._registry = registry
-        self._lock = RLock()
+        self.exclusive = RLock()
+        """Held while the call changes or one of its events is on its way."""
         self._state = CallState.PENDING
         self._made: set[Transition] = {Transition.RECEIVED}
         self._started: Instant | None = None
@@ -138,7 +144,7 @@ class Call:
 
     def snapshot(self) -> CallSnapshot:
         """The call at this moment."""
-        with self._lock:
+        with self.exclusive:
             return CallSnapshot(
                 self.ref.call_id,
                 self.ref.tenant_id,
@@ -154,7 +160,7 @@ class Call:
     def accepted(self, at: Instant | None = None) -> bool:
         """The carrier took the acceptance."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             return self._step(Transition.ACCEPTED, now) and self._emit(
                 CallAccepted(now, self.ref, now.since(self._received))
             )
@@ -169,7 +175,7 @@ class Call:
     ) -> bool:
         """The call is turned away; ``limit`` says which limit, where capacity was the reason."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             return self._step(Transition.REJECTED, now) and self._emit(
                 CallRejected(now, self.ref, reason, now.since(self._received), limit, error_type)
             )
@@ -177,7 +183,7 @@ class Call:
     def started(self, at: Instant | None = None) -> bool:
         """The media session runs: from here on time is billed."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             if not self._step(Transition.STARTED, now):
                 return False
             self._started = now
@@ -186,7 +192,7 @@ class Call:
     def abandoned(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
         """Accepted, but it will never start."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             return self._step(Transition.ABANDONED, now) and self._emit(
                 CallAbandoned(now, self.ref, reason, error_type)
             )
@@ -194,16 +200,19 @@ class Call:
     def referred(self, target: str | None = None, at: Instant | None = None) -> bool:
         """The carrier took the hand-off to another destination; report the end when it comes."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             if not self._step(Transition.REFERRED, now):
                 return False
             self._ending = True
             return self._emit(CallReferred(now, self.ref, target))
 
     def ended(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
-        """A started call is over. A ``stale`` one lasted only to its last sign of life."""
+        """A started call is over. A ``stale`` one lasted only to its last sign of life.
+
+        It counts as failed if there is an ``error_type``; where the reason is ``error`` there always is.
+        """
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             if self._state is CallState.STARTED:
                 self._emit_all(self._conversation.ended(now))
             return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type))
@@ -213,7 +222,7 @@ class Call:
 
         For ``finally`` blocks: pending becomes rejected, accepted abandoned, started ended.
         """
-        with self._lock:
+        with self.exclusive:
             if self._state is CallState.PENDING:
                 return self.rejected(RejectionReason.CARRIER_ERROR, error_type=error_type or reason.value, at=at)
             if self._state is CallState.ACCEPTED:
@@ -226,7 +235,9 @@ class Call:
 
     def seen(self, at: Instant | None = None) -> None:
         """The carrier gave a sign that the call lives."""
-        self._last_seen = max(self._last_seen, at or self._clock.now())
+        now = at or self._clock.now()
+        with self.exclusive:
+            self._last_seen = max(self._last_seen, now)
 
     def heartbeat(self, at: Instant | None = None) -> None:
         """The call is known to run: a sign of life, and the time up to it is billed."""
@@ -237,7 +248,7 @@ class Call:
     def bill(self, at: Instant | None = None) -> None:
         """Bill the time since the last billing, up to the last sign of life and no further."""
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             if self._state is not CallState.STARTED or self._started is None:
                 return
             unbilled = min(now, self._last_seen).since(self._started) - self._billed
@@ -253,7 +264,7 @@ class Call:
 
     def phase(self, phase: Phase) -> AbstractContextManager[None]:
         """Time a stretch of the call's path; what runs inside joins the call's trace. An exception marks it failed."""
-        return timed_phase(self.ref, phase, sink=self._sink, scopes=self._scopes, clock=self._clock)
+        return timed_phase(self.ref, phase, emit=self._emit, scopes=self._scopes, clock=self._clock)
 
     def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
         """Report a phase that is already over, such as the one before the call was known."""
@@ -330,6 +341,8 @@ class Call:
         last_moment = min(now, max(self._last_seen, started)) if reason is EndReason.STALE else now
         # Heartbeats have said that this much time was real, so the duration is never less.
         duration = max(last_moment.since(started), self._billed)
+        if reason is EndReason.ERROR:
+            error_type = error_type or UNNAMED_ERROR
         return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type)
 
     def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:
@@ -337,7 +350,7 @@ class Call:
 
     def _talk(self, step: Callable[[Instant], list[Event]], at: Instant | None) -> None:
         now = at or self._clock.now()
-        with self._lock:
+        with self.exclusive:
             self._last_seen = max(self._last_seen, now)
             if not self._state.terminal:
                 self._emit_all(step(now))
@@ -347,7 +360,8 @@ class Call:
             self._sink.emit(event)
 
     def _emit(self, event: Event) -> bool:
-        self._sink.emit(event)
+        with self.exclusive:
+            self._sink.emit(event)
         return True
 
 

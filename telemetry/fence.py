@@ -8,7 +8,15 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 PATIENCE_SECONDS = 0.05
 """How long recording waits for a live collection. One takes well under a millisecond; past this, something is stuck in
-it, and a call does not wait: the measurements are made and one live answer may show half an event."""
+it, and a call does not wait: the measurements are made and one live answer may show half an event. What is recorded
+after that, while the same collection is still stuck, does not wait at all."""
+
+
+class _ThisThread(local):
+    """What a thread knows of the collection it is in."""
+
+    collecting = False
+    holds = False
 
 
 class RecordingFence:
@@ -17,21 +25,26 @@ class RecordingFence:
     Recording holds the fence while it makes an event's measurements. The live reader must hold it too while it
     collects, but only once the SDK's own collection lock is won, since an export may hold that for long and recording
     must not wait for it. An observable instrument's callback runs at just that point, between the SDK's lock and the
-    reading of the sums: so the fence closes in :meth:`close`, registered as such a callback, and opens when the
-    collection is over.
+    reading of the sums: so the fence closes in :meth:`close`, registered as such a callback, and opens when the sums
+    have been read.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._this_thread = local()
+        self._torn_lock = Lock()
+        self._this_thread = _ThisThread()
+        self._collections = 0
+        self._closed_by = 0
+        self._stuck = 0
         self._recorded = 0
-        self._collected = 0
         self._torn = 0
+        self._seen = (0, 0)
+        self._collected = (0, 0)
 
     @property
     def settled(self) -> bool:
         """Whether the last live collection saw everything that has been recorded."""
-        return self._collected == self._recorded
+        return self._collected == (self._recorded, self._torn)
 
     @property
     def torn(self) -> int:
@@ -41,37 +54,58 @@ class RecordingFence:
     @property
     def collecting_live(self) -> bool:
         """Whether this thread's collection is the live reader's, for gauges that it has no use for."""
-        return getattr(self._this_thread, "collecting", False)
+        return self._this_thread.collecting
 
     def enter(self) -> bool:
-        """Begin an event's measurements; answers whether the fence is held and :meth:`leave` must give it back."""
-        held = self._lock.acquire(timeout=PATIENCE_SECONDS)
+        """Begin an event's measurements; answers whether the fence is held, for :meth:`leave`."""
+        if not self._lock.acquire(blocking=False) and not self._wait():
+            return False
         self._recorded += 1
-        if not held:
-            self._torn += 1
-        return held
+        return True
 
     def leave(self, held: bool) -> None:
         """End an event's measurements; ``held`` is what :meth:`enter` answered."""
         if held:
             self._lock.release()
+            return
+        # Counted only when all is measured: a collection that saw half of the event does not pass for the latest.
+        with self._torn_lock:
+            self._torn += 1
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """What the live reader wraps its collection in."""
+        """What the live reader wraps its collection in. A collection that fails has seen nothing."""
         self._this_thread.collecting = True
-        self._this_thread.seen = None
         try:
             yield
+            self._collected = self._seen
         finally:
             self._this_thread.collecting = False
-            if self._this_thread.seen is not None:
-                self._collected = self._this_thread.seen
-                self._lock.release()
+            self.open()
 
     def close(self, _options: CallbackOptions) -> Iterable[Observation]:
         """The callback that closes the fence for the live reader; observes nothing."""
-        if self.collecting_live and self._this_thread.seen is None:
+        mine = self._this_thread
+        if mine.collecting and not mine.holds:
             self._lock.acquire()
-            self._this_thread.seen = self._recorded
+            mine.holds = True
+            self._seen = (self._recorded, self._torn)
+            self._collections += 1
+            self._closed_by = self._collections
         return ()
+
+    def open(self) -> None:
+        """Let recording go on, now that the sums have been read."""
+        if self._this_thread.holds:
+            self._this_thread.holds = False
+            self._closed_by = 0
+            self._lock.release()
+
+    def _wait(self) -> bool:
+        closed_by = self._closed_by
+        if closed_by and closed_by == self._stuck:
+            return False
+        held = self._lock.acquire(timeout=PATIENCE_SECONDS)
+        if not held:
+            self._stuck = closed_by
+        return held

@@ -4,19 +4,19 @@ A child leaves as soon as it is finished, so an hour-long call does not wait an 
 session below it) stay open for as long as the call, and they are closed whatever way it ends.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry import attributes as attr
 from telemetry import genai
-from telemetry.attributes import CallId, MetricKey, Outcome, TraceKey
+from telemetry.attributes import CallId, Outcome
 from telemetry.clock import Instant
 from telemetry.events import (
     CallAbandoned,
@@ -33,6 +33,7 @@ from telemetry.events import (
     FallbackUsed,
     FirstAudio,
     InstructionsFailed,
+    LifecycleViolated,
     Phase,
     PhaseEnded,
     PhaseStarted,
@@ -46,51 +47,14 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
+from telemetry.open_spans import CallSpans, Described, OpenSpan, replace
 from telemetry.privacy import Privacy
 
 ROOT_NAME = "call"
 """The root span's name; tail sampling and dashboards look for it."""
 
-Described = dict[MetricKey | TraceKey, str | int | float | bool]
-
-
-@dataclass(slots=True)
-class _Open:
-    """One open span and the context its children are made in."""
-
-    span: Span
-    context: Context
-
-
-@dataclass(slots=True)
-class _CallTrace:
-    """The open spans of one call."""
-
-    root: _Open
-    session: _Open | None = None
-    phases: dict[Phase, _Open] = field(default_factory=dict)
-    turns: dict[int, _Open] = field(default_factory=dict)
-    tools: dict[str, _Open] = field(default_factory=dict)
-    tokens: dict[TraceKey, int] = field(default_factory=dict)
-    rejection: CallRejected | None = None
-    """Counted already, while the carrier is still being told."""
-
-    @property
-    def body(self) -> _Open:
-        """Where turns and tools hang: the session once it runs."""
-        return self.session or self.root
-
-    @property
-    def innermost(self) -> _Open:
-        """Where code that runs now hangs: the phase under way, if one is."""
-        return next(reversed(self.phases.values())) if self.phases else self.body
-
-    def open_spans(self) -> Iterator[Span]:
-        """Every open span but the root, innermost first."""
-        for opened in (*self.tools.values(), *self.turns.values(), *reversed(self.phases.values())):
-            yield opened.span
-        if self.session is not None:
-            yield self.session.span
+MAX_ANNOUNCED = 10_000
+"""Most traces of calls announced and not received yet; past this the oldest ends as it is."""
 
 
 class CallTraces:
@@ -103,8 +67,9 @@ class CallTraces:
     def __init__(self, tracer: Tracer, *, privacy: Privacy | None = None) -> None:
         self._tracer = tracer
         self._privacy = privacy or Privacy()
-        self._traces: dict[CallId, _CallTrace] = {}
-        self._handlers: dict[type[Event], Callable[[Any, _CallTrace], None]] = {
+        self._calls: dict[CallId, CallSpans] = {}
+        self._announced: OrderedDict[CallId, None] = OrderedDict()
+        self._handlers: dict[type[Event], Callable[[Any, CallSpans], None]] = {
             CallReceived: self._received,
             PhaseStarted: self._phase_started,
             PhaseEnded: self._phase_ended,
@@ -123,32 +88,38 @@ class CallTraces:
             ToolStarted: self._tool_started,
             ToolEnded: self._tool_ended,
             SessionError: self._session_error,
+            LifecycleViolated: self._violated,
         }
-        self.endings = _Endings(self._traces)
+        self.endings = _Endings(self._calls)
+
+    @property
+    def open_calls(self) -> int:
+        """Calls whose trace has not ended."""
+        return len(self._calls)
 
     def emit(self, event: Event) -> None:
         """Open, describe or close what the event is about."""
-        if isinstance(event, CallAnnounced | CallReceived) and event.call.call_id not in self._traces:
-            self._traces[event.call.call_id] = self._open_root(event)
+        if isinstance(event, CallAnnounced | CallReceived) and event.call.call_id not in self._calls:
+            self._announce(event)
         handler = self._handlers.get(type(event))
         if handler is not None and isinstance(event, CallEvent):
-            call_trace = self._traces.get(event.call.call_id)
-            if call_trace is not None:
-                handler(event, call_trace)
+            spans = self._calls.get(event.call.call_id)
+            if spans is not None:
+                handler(event, spans)
 
     def context(self, call: CallRef) -> Context | None:
         """The context measurements of the call are made in."""
-        call_trace = self._traces.get(call.call_id)
-        return None if call_trace is None else call_trace.root.context
+        spans = self._calls.get(call.call_id)
+        return None if spans is None else spans.root.context
 
     @contextmanager
     def scope(self, call: CallRef) -> Iterator[None]:
         """Within it, the call's innermost open span is the current one."""
-        call_trace = self._traces.get(call.call_id)
-        if call_trace is None:
+        spans = self._calls.get(call.call_id)
+        if spans is None:
             yield
             return
-        token = attach(call_trace.innermost.context)
+        token = attach(spans.innermost.context)
         try:
             yield
         finally:
@@ -156,101 +127,88 @@ class CallTraces:
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
-    def _open_root(self, event: CallAnnounced | CallReceived) -> _CallTrace:
+    def _announce(self, event: CallAnnounced | CallReceived) -> None:
         described: Described = {attr.CALL_ID: event.call.call_id}
-        return _CallTrace(
-            self._open(ROOT_NAME, event.at, Context(), described, kind=SpanKind.SERVER, links=_links(event.traceparent))
+        links = _links(event.traceparent)
+        root = OpenSpan.begin(
+            self._tracer, ROOT_NAME, event.at, Context(), described, kind=SpanKind.SERVER, links=links
         )
+        self._calls[event.call.call_id] = CallSpans(root)
+        self._announced[event.call.call_id] = None
+        while len(self._announced) > MAX_ANNOUNCED:
+            forgotten, _ = self._announced.popitem(last=False)
+            self.endings.drop(forgotten, event.at)
 
-    def _open(
-        self,
-        name: str,
-        at: Instant,
-        parent: Context,
-        described: Described,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        links: tuple[Link, ...] = (),
-    ) -> _Open:
-        span = self._tracer.start_span(
-            name,
-            context=parent,
-            kind=kind,
-            attributes=_plain(described),
-            links=links,
-            start_time=at.unix_nanos,
-        )
-        return _Open(span, trace.set_span_in_context(span, parent))
-
-    def _child(self, event: CallEvent, name: str, at: Instant, parent: _Open, described: Described) -> _Open:
-        return self._open(name, at, parent.context, {attr.TENANT_ID: event.call.tenant_id, **described})
+    def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
+        tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
+        return OpenSpan.begin(self._tracer, name, at, parent.context, tenant | described)
 
     # What each event does ---------------------------------------------------------------------------------------------
 
-    def _received(self, event: CallReceived, call: _CallTrace) -> None:
-        described = self._privacy.describe(event.caller, event.dialled)
-        call.root.span.set_attributes(_plain({attr.TENANT_ID: event.call.tenant_id, **described}))
+    def _received(self, event: CallReceived, call: CallSpans) -> None:
+        self._announced.pop(event.call.call_id, None)
+        call.received = True
+        tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
+        call.root.describe(tenant | self._privacy.describe(event.caller, event.dialled))
 
-    def _phase_started(self, event: PhaseStarted, call: _CallTrace) -> None:
-        call.phases[event.phase] = self._child(event, event.phase.value, event.at, call.body, {})
+    def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
+        phase = self._child(event, event.phase.value, event.at, call.body, {})
+        replace(call.phases, event.phase, phase, event.at)
 
-    def _phase_ended(self, event: PhaseEnded, call: _CallTrace) -> None:
+    def _phase_ended(self, event: PhaseEnded, call: CallSpans) -> None:
         opened = call.phases.pop(event.phase, None)
         if opened is None:
             opened = self._child(event, event.phase.value, event.started, call.body, {})
-        _fail(opened.span, event.error_type)
-        opened.span.end(event.at.unix_nanos)
+        opened.end(event.at, event.error_type)
         if event.phase is Phase.REJECT and call.rejection is not None:
             self.endings.close(call.rejection, event.at)
 
-    def _instructions_failed(self, event: InstructionsFailed, call: _CallTrace) -> None:
-        call.innermost.span.add_event("instructions.failed", {attr.ERROR_TYPE: event.error_type}, event.at.unix_nanos)
+    def _instructions_failed(self, event: InstructionsFailed, call: CallSpans) -> None:
+        call.innermost.note("instructions.failed", {attr.ERROR_TYPE: event.error_type}, event.at)
 
-    def _fallback_used(self, event: FallbackUsed, call: _CallTrace) -> None:  # noqa: ARG002 -- a handler's signature
-        call.root.span.set_attribute(attr.FALLBACK_USED, True)
+    def _fallback_used(self, event: FallbackUsed, call: CallSpans) -> None:  # noqa: ARG002 -- a handler's signature
+        call.root.describe({attr.FALLBACK_USED: True})
 
-    def _accepted(self, event: CallAccepted, call: _CallTrace) -> None:
-        call.root.span.set_attributes(
-            {attr.OUTCOME: Outcome.ACCEPTED.value, attr.CALL_SETUP_DURATION: event.setup_seconds}
-        )
+    def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
+        call.root.describe({attr.OUTCOME: Outcome.ACCEPTED.value, attr.CALL_SETUP_DURATION: event.setup_seconds})
 
-    def _started(self, event: CallStarted, call: _CallTrace) -> None:
-        call.session = self._child(event, "session", event.at, call.root, {attr.CALL_ID: event.call.call_id})
+    def _started(self, event: CallStarted, call: CallSpans) -> None:
+        if call.session is None:
+            call.session = self._child(event, "session", event.at, call.root, {attr.CALL_ID: event.call.call_id})
 
-    def _referred(self, event: CallReferred, call: _CallTrace) -> None:
-        described = {attr.TRANSFER_TARGET: event.target} if event.target else {}
-        call.body.span.add_event("call.referred", _plain(described), event.at.unix_nanos)
+    def _referred(self, event: CallReferred, call: CallSpans) -> None:
+        call.body.note("call.referred", {attr.TRANSFER_TARGET: event.target} if event.target else {}, event.at)
 
-    def _first_audio(self, event: FirstAudio, call: _CallTrace) -> None:
-        call.root.span.set_attribute(attr.CALL_FIRST_AUDIO, event.seconds)
+    def _first_audio(self, event: FirstAudio, call: CallSpans) -> None:
+        call.root.describe({attr.CALL_FIRST_AUDIO: event.seconds})
 
-    def _speech_ended(self, event: SpeechEnded, call: _CallTrace) -> None:
+    def _speech_ended(self, event: SpeechEnded, call: CallSpans) -> None:
         described: Described = {attr.SPEAKER: event.speaker.value}
         if event.interrupted:
             described[attr.TURN_INTERRUPTED] = True
-        parent = next(iter(call.turns.values()), call.body)
-        self._child(event, "speech", event.started, parent, described).span.end(event.at.unix_nanos)
+        self._child(event, "speech", event.started, call.turn_at(event.started), described).end(event.at)
 
-    def _turn_started(self, event: TurnStarted, call: _CallTrace) -> None:
-        call.turns[event.number] = self._child(event, "turn", event.at, call.body, {attr.TURN_NUMBER: event.number})
+    def _turn_started(self, event: TurnStarted, call: CallSpans) -> None:
+        turn = self._child(event, "turn", event.at, call.body, {attr.TURN_NUMBER: event.number})
+        replace(call.turns, event.number, turn, event.at)
 
-    def _turn_answered(self, event: TurnAnswered, call: _CallTrace) -> None:
+    def _turn_answered(self, event: TurnAnswered, call: CallSpans) -> None:
         opened = call.turns.get(event.number)
         if opened is not None:
-            opened.span.set_attribute(attr.TURN_FIRST_AUDIO, event.seconds)
+            opened.describe({attr.TURN_FIRST_AUDIO: event.seconds})
 
-    def _turn_interrupted(self, event: TurnInterrupted, call: _CallTrace) -> None:
+    def _turn_interrupted(self, event: TurnInterrupted, call: CallSpans) -> None:
         opened = call.turns.get(event.number)
         if opened is not None:
-            opened.span.set_attribute(attr.TURN_INTERRUPTED, True)
+            opened.describe({attr.TURN_INTERRUPTED: True})
 
-    def _turn_ended(self, event: TurnEnded, call: _CallTrace) -> None:
+    def _turn_ended(self, event: TurnEnded, call: CallSpans) -> None:
         opened = call.turns.pop(event.number, None)
         if opened is not None:
-            opened.span.set_attribute(attr.TURN_END_REASON, event.reason.value)
-            opened.span.end(event.at.unix_nanos)
+            opened.describe({attr.TURN_END_REASON: event.reason.value})
+            opened.end(event.at)
 
-    def _tokens_used(self, event: TokensUsed, call: _CallTrace) -> None:
+    def _tokens_used(self, event: TokensUsed, call: CallSpans) -> None:
         for key, count in (
             (genai.INPUT_TOKENS, event.usage.input),
             (genai.OUTPUT_TOKENS, event.usage.output),
@@ -260,35 +218,38 @@ class CallTraces:
         ):
             if count is not None:
                 call.tokens[key] = call.tokens.get(key, 0) + count
-        call.body.span.set_attributes(_plain(call.tokens))
+        call.body.describe(call.tokens)
 
-    def _tool_started(self, event: ToolStarted, call: _CallTrace) -> None:
+    def _tool_started(self, event: ToolStarted, call: CallSpans) -> None:
         described: Described = {
             genai.OPERATION_NAME: genai.EXECUTE_TOOL,
             genai.TOOL_NAME: event.tool,
             genai.TOOL_CALL_ID: event.tool_call_id,
             genai.TOOL_TYPE: genai.FUNCTION,
         }
-        call.tools[event.tool_call_id] = self._child(
-            event, f"execute_tool {event.tool}", event.at, call.body, described
-        )
+        tool = self._child(event, f"execute_tool {event.tool}", event.at, call.body, described)
+        replace(call.tools, event.tool_call_id, tool, event.at)
 
-    def _tool_ended(self, event: ToolEnded, call: _CallTrace) -> None:
+    def _tool_ended(self, event: ToolEnded, call: CallSpans) -> None:
         opened = call.tools.pop(event.tool_call_id, None)
         if opened is not None:
-            _fail(opened.span, event.error_type)
-            opened.span.end(event.at.unix_nanos)
+            opened.end(event.at, event.error_type)
 
-    def _session_error(self, event: SessionError, call: _CallTrace) -> None:
-        described = {attr.SESSION_ERROR_CODE: event.code}
-        call.body.span.add_event("session.error", _plain(described), event.at.unix_nanos)
+    def _session_error(self, event: SessionError, call: CallSpans) -> None:
+        call.body.note("session.error", {attr.SESSION_ERROR_CODE: event.code}, event.at)
+
+    def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
+        # Announced, but the tracker would not take it: no other end will come.
+        if not call.received:
+            self._announced.pop(event.call.call_id, None)
+            self.endings.drop(event.call.call_id, event.at, event.violation.value)
 
 
 class _Endings:
     """Closes what is open of a call, the root last."""
 
-    def __init__(self, traces: dict[CallId, _CallTrace]) -> None:
-        self._traces = traces
+    def __init__(self, calls: dict[CallId, CallSpans]) -> None:
+        self._calls = calls
 
     def emit(self, event: Event) -> None:
         """Close the call's trace if the event is terminal.
@@ -297,24 +258,24 @@ class _Endings:
         """
         if not isinstance(event, CallRejected | CallAbandoned | CallEnded):
             return
-        call_trace = self._traces.get(event.call.call_id)
-        if call_trace is None:
-            return
-        if isinstance(event, CallRejected) and Phase.REJECT in call_trace.phases:
-            call_trace.rejection = event
+        spans = self._calls.get(event.call.call_id)
+        if isinstance(event, CallRejected) and spans is not None and Phase.REJECT in spans.phases:
+            spans.rejection = event
         else:
             self.close(event, event.at)
 
     def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant) -> None:
-        """End every open span of the call, the root last."""
-        call_trace = self._traces.pop(event.call.call_id)
-        for span in call_trace.open_spans():
-            _fail(span, event.error_type)
-            span.end(at.unix_nanos)
-        root = call_trace.root.span
-        root.set_attributes(_plain(_ending(event)))
-        _fail(root, event.error_type)
-        root.end(at.unix_nanos)
+        """End every open span of the call and say how it ended."""
+        spans = self._calls.get(event.call.call_id)
+        if spans is not None:
+            spans.root.describe(_ending(event))
+            self.drop(event.call.call_id, at, event.error_type)
+
+    def drop(self, call_id: CallId, at: Instant, error_type: str | None = None) -> None:
+        """End every open span of the call."""
+        spans = self._calls.pop(call_id, None)
+        if spans is not None:
+            spans.end(at, error_type)
 
 
 def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
@@ -336,12 +297,6 @@ def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
     return described
 
 
-def _fail(span: Span, error_type: str | None) -> None:
-    if error_type is not None:
-        span.set_attribute(attr.ERROR_TYPE, error_type)
-        span.set_status(Status(StatusCode.ERROR))
-
-
 def _links(traceparent: str | None) -> tuple[Link, ...]:
     """A link to the trace a header named, if it names a valid one (W3C Trace Context)."""
     if not traceparent:
@@ -349,8 +304,3 @@ def _links(traceparent: str | None) -> tuple[Link, ...]:
     context = TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
     span_context = trace.get_current_span(context).get_span_context()
     return (Link(span_context),) if span_context.is_valid else ()
-
-
-def _plain(described: object) -> Mapping[str, str | int | float | bool]:
-    # Both kinds of key are strings; the SDK's signature knows only those.
-    return cast("Mapping[str, str | int | float | bool]", described)

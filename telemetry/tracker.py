@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from threading import RLock
+from threading import Lock
 
 from telemetry.attributes import (
     UNKNOWN_TENANT,
@@ -42,7 +42,7 @@ class CallTracker:
         self._scopes = scopes or NoopScopes()
         self._max_open = max_open
         self._max_remembered = max_remembered
-        self._lock = RLock()
+        self._lock = Lock()
         self._open: dict[CallId, Call] = {}
         self._over: OrderedDict[CallId, Call] = OrderedDict()
         self._total = Tally()
@@ -59,12 +59,13 @@ class CallTracker:
         Report it with :meth:`received` in any case; until then, :meth:`phase` times what is done for it.
         """
         ref = CallRef(CallId(call_id), UNKNOWN_TENANT)
-        self._sink.emit(CallAnnounced(at, ref, traceparent))
+        if not self.knows(ref.call_id):
+            self._sink.emit(CallAnnounced(at, ref, traceparent))
         return ref
 
     def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
         """Time what is done for a call before it is received."""
-        return timed_phase(announced, phase, sink=self._sink, scopes=self._scopes, clock=self._clock)
+        return timed_phase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
 
     def received(
         self,
@@ -80,31 +81,26 @@ class CallTracker:
         """A call has come in: it is pending from here on. Reported once more, the same handle is answered again."""
         ref = CallRef(CallId(call_id), TenantId(tenant_id))
         moment = at or self._clock.now()
-        with self._lock:
-            known = self._open.get(ref.call_id) or self._over.get(ref.call_id)
-            if known is not None:
-                known.repeated()
-                return known
-            if len(self._open) >= self._max_open:
-                overflowing = self._untracked(ref, Violation.OVERFLOW)
-                overflowing.repeated()
-                return overflowing
-            call = self._new(ref, moment)
-            self._open[ref.call_id] = call
-            self._count(ref.tenant_id, pending=1)
-            self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, content))
-            return call
+        call = self._new(ref, moment)
+        # Whoever finds the call from its registration on has to wait until its first event is out.
+        with call.exclusive:
+            entered = self._enter(call)
+            if entered is call:
+                self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, content))
+        if entered is not call:
+            entered.repeated()
+        return entered
 
     def call(self, call_id: CallId | str) -> Call:
         """The handle of a call, open or lately over. An unknown call's handle takes no transition and counts each."""
         with self._lock:
-            known = self._open.get(CallId(call_id)) or self._over.get(CallId(call_id))
+            known = self._known(CallId(call_id))
         return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)
 
     def knows(self, call_id: CallId | str) -> bool:
         """Whether the call is open or lately over."""
         with self._lock:
-            return call_id in self._open or call_id in self._over
+            return self._known(CallId(call_id)) is not None
 
     def webhook(self, outcome: WebhookOutcome) -> None:
         """A webhook delivery was answered."""
@@ -163,6 +159,21 @@ class CallTracker:
                 )
             if after.terminal:
                 self._remember(call)
+
+    def _enter(self, call: Call) -> Call:
+        """The call itself, now registered; or the one already known by its id; or, for want of room, a stand-in."""
+        with self._lock:
+            known = self._known(call.call_id)
+            if known is not None:
+                return known
+            if len(self._open) >= self._max_open:
+                return self._untracked(call.ref, Violation.OVERFLOW)
+            self._open[call.call_id] = call
+            self._count(call.tenant_id, pending=1)
+            return call
+
+    def _known(self, call_id: CallId) -> Call | None:
+        return self._open.get(call_id) or self._over.get(call_id)
 
     def _new(self, ref: CallRef, received: Instant) -> Call:
         return Call(ref, received, sink=self._sink, scopes=self._scopes, clock=self._clock, registry=self)

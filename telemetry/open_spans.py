@@ -1,0 +1,125 @@
+"""The spans of one call that are open: what hangs below what, and how all of them end."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+
+from telemetry import attributes as attr
+from telemetry.attributes import MetricKey, TraceKey
+from telemetry.clock import Instant
+from telemetry.events import CallRejected, Phase
+
+Key = MetricKey | TraceKey
+"""Spans take either kind."""
+
+Described = dict[Key, str | int | float | bool]
+"""What a span says."""
+
+Plain = Mapping[str, str | int | float | bool]
+"""The same for the SDK, whose signatures know no kinds of key."""
+
+_Key = TypeVar("_Key")
+
+
+@dataclass(slots=True)
+class OpenSpan:
+    """One open span and the context its children are made in."""
+
+    span: Span
+    context: Context
+    began: Instant
+
+    @classmethod
+    def begin(
+        cls,
+        tracer: Tracer,
+        name: str,
+        at: Instant,
+        parent: Context,
+        described: Described,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        links: tuple[Link, ...] = (),
+    ) -> "OpenSpan":
+        """Open a span at this moment."""
+        span = tracer.start_span(
+            name, parent, kind=kind, attributes=plain(described), links=links, start_time=at.unix_nanos
+        )
+        return cls(span, trace.set_span_in_context(span, parent), at)
+
+    def describe(self, described: Mapping[Key, str | int | float | bool]) -> None:
+        """Say more of it."""
+        self.span.set_attributes(plain(described))
+
+    def note(self, name: str, described: Described, at: Instant) -> None:
+        """Say what happened within it."""
+        self.span.add_event(name, plain(described), at.unix_nanos)
+
+    def end(self, at: Instant, error_type: str | None = None) -> None:
+        """End it, as failed if there is an ``error_type``."""
+        if error_type is not None:
+            self.span.set_attribute(attr.ERROR_TYPE, error_type)
+            self.span.set_status(Status(StatusCode.ERROR))
+        self.span.end(at.unix_nanos)
+
+
+@dataclass(slots=True)
+class CallSpans:
+    """The open spans of one call."""
+
+    root: OpenSpan
+    received: bool = False
+    """Whether the call is more than announced, so that its end will be reported."""
+    session: OpenSpan | None = None
+    phases: dict[Phase, OpenSpan] = field(default_factory=dict)
+    turns: dict[int, OpenSpan] = field(default_factory=dict)
+    tools: dict[str, OpenSpan] = field(default_factory=dict)
+    tokens: dict[Key, int] = field(default_factory=dict)
+    rejection: CallRejected | None = None
+    """Counted already, while the carrier is still being told."""
+
+    @property
+    def body(self) -> OpenSpan:
+        """Where turns and tools hang: the session once it runs."""
+        return self.session or self.root
+
+    @property
+    def innermost(self) -> OpenSpan:
+        """Where code that runs now hangs: the phase under way, if one is."""
+        under_way = list(self.phases.values())
+        return under_way[-1] if under_way else self.body
+
+    def turn_at(self, moment: Instant) -> OpenSpan:
+        """Where speech that began then hangs: the turn it belongs to, or the body for a greeting."""
+        begun = [turn for turn in self.turns.values() if turn.began <= moment]
+        return begun[-1] if begun else self.body
+
+    def end(self, at: Instant, error_type: str | None = None) -> None:
+        """End all of them, the root last."""
+        for opened in self._inside_out():
+            opened.end(at, error_type)
+
+    def _inside_out(self) -> Iterator[OpenSpan]:
+        yield from self.tools.values()
+        yield from self.turns.values()
+        yield from reversed(self.phases.values())
+        if self.session is not None:
+            yield self.session
+        yield self.root
+
+
+def replace(opened: dict[_Key, OpenSpan], key: _Key, by: OpenSpan, at: Instant) -> None:
+    """Put a span where one may be open already, because its end was never reported; that one ends now."""
+    former = opened.pop(key, None)
+    if former is not None:
+        former.end(at)
+    opened[key] = by
+
+
+def plain(described: Mapping[Key, str | int | float | bool]) -> Plain:
+    """Attributes as the SDK's signatures have them."""
+    return cast("Plain", described)
