@@ -14,7 +14,8 @@ from service.calls.deliveries import SeenDeliveries
 from service.calls.intake import IncomingCall
 from service.calls.manager import Announced, CallManager
 from service.carriers.carrier import Carrier, SignatureError
-from service.carriers.sip import SipHeader, SipNumber, caller_number, dialled_number, sip_headers
+from service.carriers.sip import NoSipNumber, SipHeader, SipNumber, caller_number, dialled_number, sip_headers
+from service.e164 import E164
 from service.problems import FieldProblem, Problem, ProblemError
 from telemetry.attributes import CallId, WebhookOutcome
 from telemetry.clock import Instant
@@ -171,7 +172,7 @@ def _incoming(announcement: _Announcement, received: Instant, request: Request) 
     )
 
 
-def _number(found: object) -> str | None:
+def _number(found: SipNumber | NoSipNumber) -> E164 | None:
     return found.number if isinstance(found, SipNumber) else None
 
 

@@ -7,13 +7,15 @@ from service.calls.capacity import Capacity, Slot
 from service.calls.tools import tools_for
 from service.carriers.carrier import Carrier, CarrierError
 from service.carriers.rejection import REJECTION_STATUS
+from service.e164 import E164
+from service.limits import CallLimits
+from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.tenant import CallTenant
 from telemetry.attributes import UNKNOWN_TENANT, CallId, RejectionReason, TenantId
 from telemetry.call import Call
 from telemetry.clock import Instant
 from telemetry.events import LimitHit, Phase
-from telemetry.gauges import Limits
 from telemetry.tracker import CallTracker
 
 CONTENT_FEATURE = "capture_content"
@@ -27,17 +29,17 @@ class IncomingCall:
     call_id: CallId
     received: Instant
     """When the webhook arrived."""
-    dialled: str | None = field(default=None, repr=False)
-    """E.164, if the announcement named a number."""
-    caller: str | None = field(default=None, repr=False)
+    dialled: E164 | None = field(default=None, repr=False)
+    """If the announcement named a number."""
+    caller: E164 | None = field(default=None, repr=False)
     traceparent: str | None = field(default=None, repr=False)
 
 
 class TenantSource(Protocol):
     """Where tenants come from at call time."""
 
-    async def tenant_for(self, number: str) -> CallTenant | None:
-        """Whose number it is; ``None`` if nobody's.
+    async def tenant_for(self, number: E164) -> TenantAnswer:
+        """Whose number it is.
 
         Raises:
             TenantLookupError: if that cannot be said now.
@@ -62,7 +64,7 @@ class Intake:
         carrier: Carrier,
         tenants: TenantSource,
         capacity: Capacity,
-        limits: Limits,
+        limits: CallLimits,
         *,
         fallback_instructions: str | None,
     ) -> None:
@@ -79,7 +81,7 @@ class Intake:
         announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
         try:
             with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
-                tenant = await self._tenants.tenant_for(incoming.dialled) if incoming.dialled else None
+                tenant = (await self._tenants.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
         except TenantLookupError:
             # Marked on the phase; without a tenant the call cannot be placed, as if the number were nobody's.
             tenant = None
@@ -115,6 +117,7 @@ class Intake:
         )
 
     def _reserve(self, tenant: CallTenant) -> Slot | LimitHit:
+        self._limits.set_own(tenant.tenant_id, tenant.max_concurrent_calls)
         return self._capacity.reserve(
             tenant.tenant_id, limit=self._limits.of(tenant.tenant_id), total_limit=self._limits.total()
         )

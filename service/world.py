@@ -1,0 +1,128 @@
+"""Everything one process of the service is made of, built in one place and taken down in one place."""
+
+import asyncio
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import monotonic
+from typing import Final
+
+from openai import AsyncOpenAI
+
+from service.calls.capacity import Capacity
+from service.calls.intake import Intake
+from service.calls.manager import DRAIN_SECONDS, CallManager
+from service.carriers.openai_realtime import OpenAIRealtimeCarrier
+from service.database import Database
+from service.limits import CallLimits
+from service.migrations import upgrade
+from service.security import AdminAttempts, AdminTokens
+from service.settings import Settings
+from service.tenants.cache import TenantCache
+from service.tenants.repository import TenantRepository
+from service.tenants.sql import SqlTenantRepository
+from telemetry.clock import Clock, SystemClock
+from telemetry.setup import Telemetry, start_telemetry
+
+STOP_SECONDS: Final = 3.8
+"""What stopping may take after the server has let go of its connections, which may take another second."""
+
+_UNSET_KEY: Final = "unset"
+# The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts of a running service."""
+
+    settings: Settings
+    telemetry: Telemetry
+    database: Database
+    tenants: TenantRepository
+    tenant_cache: TenantCache
+    limits: CallLimits
+    capacity: Capacity
+    carrier: OpenAIRealtimeCarrier
+    manager: CallManager
+    admin_tokens: AdminTokens
+    admin_attempts: AdminAttempts
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether what it takes to talk to the carrier is configured."""
+        return self.settings.openai_webhook_secret is not None and self.settings.openai_api_key is not None
+
+    async def start(self) -> None:
+        """Bring the schema up to date and begin to keep time."""
+        await upgrade(self.database.engine)
+        self.manager.start()
+
+    async def stop(self, budget_seconds: float = STOP_SECONDS) -> None:
+        """End running calls, export what there is, close connections: all within the budget."""
+        deadline = monotonic() + budget_seconds
+        try:
+            await self.manager.drain(min(DRAIN_SECONDS, budget_seconds))
+            await self.tenant_cache.close()
+            await self.carrier.close()
+        finally:
+            left = max(0.1, deadline - monotonic())
+            await asyncio.to_thread(self.telemetry.shutdown, left)
+            await self.database.dispose()
+
+
+def build_world(settings: Settings, *, clock: Clock | None = None) -> World:
+    """Put the parts together. Exports start at once; calls are taken after :meth:`World.start`."""
+    clock = clock or SystemClock()
+    telemetry = start_telemetry(
+        clock=clock,
+        resource_attributes={
+            "service.version": version("callscope"),
+            "deployment.environment.name": settings.app_env,
+        },
+        strict=settings.app_env == "test",
+    )
+    database = Database.from_url(settings.database_url.get_secret_value())
+    tenants = SqlTenantRepository(database)
+    tenant_cache = TenantCache(tenants, clock=clock)
+    limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
+    telemetry.observe_limits(limits)
+    capacity = Capacity()
+    carrier = OpenAIRealtimeCarrier(_client(settings), settings.realtime_model)
+    intake = Intake(
+        telemetry.tracker,
+        carrier,
+        tenant_cache,
+        capacity,
+        limits,
+        fallback_instructions=settings.fallback_instructions,
+    )
+    manager = CallManager(
+        telemetry.tracker,
+        carrier,
+        intake,
+        model=settings.realtime_model,
+        heartbeat_seconds=settings.call_heartbeat_seconds,
+        stale_seconds=settings.stale_call_seconds,
+        max_calls=settings.max_concurrent_calls,
+    )
+    return World(
+        settings=settings,
+        telemetry=telemetry,
+        database=database,
+        tenants=tenants,
+        tenant_cache=tenant_cache,
+        limits=limits,
+        capacity=capacity,
+        carrier=carrier,
+        manager=manager,
+        admin_tokens=AdminTokens(settings.admin_tokens),
+        admin_attempts=AdminAttempts(),
+    )
+
+
+def _client(settings: Settings) -> AsyncOpenAI:
+    key, secret = settings.openai_api_key, settings.openai_webhook_secret
+    return AsyncOpenAI(
+        api_key=key.get_secret_value() if key else _UNSET_KEY,
+        base_url=settings.openai_base_url,
+        webhook_secret=secret.get_secret_value() if secret else None,
+    )
