@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import RLock
 from typing import Protocol
 
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId, Violation
+from telemetry.attributes import OTHER, CallId, EndReason, RejectionReason, TenantId, Violation
 from telemetry.clock import Clock, Instant
 from telemetry.conversation import Conversation
 from telemetry.events import (
@@ -36,9 +36,6 @@ from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 
 Emit = Callable[[Event], object]
-
-UNNAMED_ERROR = "_OTHER"
-"""The ``error.type`` of a failure nobody named (OpenTelemetry semantic conventions, ``error.type``)."""
 
 
 @contextmanager
@@ -342,7 +339,7 @@ class Call:
         # Heartbeats have said that this much time was real, so the duration is never less.
         duration = max(last_moment.since(started), self._billed)
         if reason is EndReason.ERROR:
-            error_type = error_type or UNNAMED_ERROR
+            error_type = error_type or OTHER
         return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type)
 
     def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:

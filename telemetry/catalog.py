@@ -10,6 +10,7 @@ from enum import StrEnum
 from telemetry import attributes as attr
 from telemetry import genai
 from telemetry.attributes import EndReason, MetricKey, RejectionReason
+from telemetry.labels import MAX_ERROR_TYPES
 
 METER_NAME = "callscope"
 """The instrumentation scope of everything recorded here."""
@@ -137,7 +138,7 @@ ENDED = Instrument(
     "Started calls that are over, by reason; `error.type` only if the call failed.",
     (*TENANT, attr.END_REASON, attr.ERROR_TYPE),
     (Live("ended_calls"), Live("failed_calls", attr.ERROR_TYPE)),
-    series_per_tenant=16,
+    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2),
 )
 REFERRED = Instrument(
     "voice.call.referred",

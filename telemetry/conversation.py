@@ -20,6 +20,8 @@ from telemetry.events import (
 class _Turn(NamedTuple):
     number: int
     since: Instant | None
+    cut: bool = False
+    """Its answer was interrupted, though nobody was heard to speak into it."""
 
 
 class Conversation:
@@ -68,7 +70,7 @@ class Conversation:
         if self._agent_since is not None and self._overlapped is None:
             self._overlapped = last
             return [begun]
-        return [*self._close(last, at, TurnEnd.COMPLETED), begun]
+        return [*self._close(last, at), begun]
 
     def caller_stopped(self, at: Instant) -> list[Event]:
         """The caller stops speaking and waits for an answer."""
@@ -91,10 +93,14 @@ class Conversation:
             return []
         started, self._agent_since = self._agent_since, None
         spoken = SpeechEnded(at, self._call, Speaker.AGENT, started, interrupted)
-        answered, self._overlapped = self._overlapped, None
-        cut = [TurnInterrupted(at, self._call, (answered or self._current).number)] if interrupted else []
-        ended = self._close(answered, at, TurnEnd.INTERRUPTED if interrupted else TurnEnd.COMPLETED) if answered else []
-        return [spoken, *cut, *ended]
+        turn = self._current if self._overlapped is None else self._overlapped
+        turn = turn._replace(cut=turn.cut or interrupted)
+        cut = [TurnInterrupted(at, self._call, turn.number)] if interrupted else []
+        if self._overlapped is None:
+            self._current = turn
+            return [spoken, *cut]
+        self._overlapped = None
+        return [spoken, *cut, *self._close(turn, at)]
 
     def ended(self, at: Instant) -> list[Event]:
         """The call is over: so are speech and turns."""
@@ -121,6 +127,9 @@ class Conversation:
             return []
         return [TurnAnswered(at, self._call, self._current.number, at.since(waiting_since))]
 
-    def _close(self, turn: _Turn, at: Instant, reason: TurnEnd) -> list[Event]:
+    def _close(self, turn: _Turn, at: Instant, otherwise: TurnEnd = TurnEnd.COMPLETED) -> list[Event]:
         # Turn 0 is the greeting: nobody began it, so there is nothing to end.
-        return [] if turn.since is None else [TurnEnded(at, self._call, turn.number, turn.since, reason)]
+        if turn.since is None:
+            return []
+        reason = TurnEnd.INTERRUPTED if turn.cut else otherwise
+        return [TurnEnded(at, self._call, turn.number, turn.since, reason)]

@@ -64,10 +64,10 @@ class Distribution:
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
     """See :meth:`Distribution.quantile`."""
-    rank = share * sum(counts)
-    if not rank:
-        return bounds[0] if sum(counts) else None
-    below = 0
+    total = sum(counts)
+    if not total:
+        return None
+    rank, below = share * total, 0
     for bucket, count in enumerate(counts[:-1]):
         if count and below + count >= rank:
             lower = bounds[bucket - 1] if bucket else 0.0

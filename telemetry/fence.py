@@ -1,8 +1,9 @@
 """Makes the measurements of one event visible to the live reader together or not at all."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock, local
+from typing import Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
@@ -10,6 +11,41 @@ PATIENCE_SECONDS = 0.05
 """How long recording waits for a live collection. One takes well under a millisecond; past this, something is stuck in
 it, and a call does not wait: the measurements are made and one live answer may show half an event. What is recorded
 after that, while the same collection is still stuck, does not wait at all."""
+
+
+class Fence(Protocol):
+    """What the live reader collects behind."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last live collection saw everything that has been recorded."""
+        ...
+
+    def collecting(self) -> AbstractContextManager[None]:
+        """What the live reader wraps its collection in."""
+        ...
+
+    def open(self) -> None:
+        """Let recording go on, now that the sums have been read."""
+        ...
+
+
+class Unfenced:
+    """For measurements made by others, who know no fence: every read has to collect, and may show half an event."""
+
+    __slots__ = ()
+
+    @property
+    def settled(self) -> bool:
+        """Nobody knows."""
+        return False
+
+    def collecting(self) -> AbstractContextManager[None]:
+        """Hold nothing."""
+        return nullcontext()
+
+    def open(self) -> None:
+        """Nothing was held."""
 
 
 class _ThisThread(local):

@@ -1,13 +1,13 @@
 """What is observed when somebody collects, rather than recorded when something happens."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from telemetry import attributes as attr
 from telemetry import catalog
-from telemetry.attributes import CapacityScope, TenantId
+from telemetry.attributes import CapacityScope, Label, TenantId
 from telemetry.catalog import Instrument, Kind
 from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
@@ -46,24 +46,37 @@ def observe_calls(
 ) -> None:
     """Register the capacity gauges and the leak detector."""
 
-    def usages() -> list[tuple[Mapping[str, str], Usage, int]]:
-        total: tuple[Mapping[str, str], Usage, int] = (
-            {attr.CAPACITY_SCOPE: CapacityScope.GLOBAL},
-            tracker.usage(),
-            limits.total(),
-        )
-        return [total, *(tenant(tenant_id, usage) for tenant_id, usage in tracker.tenant_usage().items())]
-
-    def tenant(tenant_id: TenantId, usage: Usage) -> tuple[Mapping[str, str], Usage, int]:
-        attributes: dict[str, str] = {attr.CAPACITY_SCOPE: CapacityScope.TENANT, attr.TENANT_ID: labels.label(tenant_id)}
-        return attributes, usage, limits.of(tenant_id)
+    def readings() -> list[_Reading]:
+        everything = _Reading({attr.CAPACITY_SCOPE: CapacityScope.GLOBAL}, tracker.usage().in_use, limits.total())
+        return [everything, *_by_label(tracker.tenant_usage(), limits, labels)]
 
     def limit() -> Iterable[Observation]:
-        return [Observation(allowed, attributes) for attributes, _, allowed in usages()]
+        return [Observation(reading.allowed, reading.attributes) for reading in readings()]
 
     def utilization() -> Iterable[Observation]:
-        return [Observation(usage.in_use / allowed, attributes) for attributes, usage, allowed in usages() if allowed]
+        return [Observation(reading.share, reading.attributes) for reading in readings() if reading.allowed]
 
     observe(meter, fence, catalog.CAPACITY_LIMIT, limit)
     observe(meter, fence, catalog.CAPACITY_UTILIZATION, utilization)
     observe(meter, fence, catalog.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
+
+
+class _Reading(NamedTuple):
+    attributes: Mapping[str, str]
+    in_use: int
+    allowed: int
+
+    @property
+    def share(self) -> float:
+        return self.in_use / self.allowed
+
+
+def _by_label(usages: Mapping[TenantId, Usage], limits: Limits, labels: TenantLabels) -> Iterator[_Reading]:
+    """One reading a label: tenants past the budget share one, and there their slots and limits add up."""
+    sums: dict[Label, tuple[int, int]] = {}
+    for tenant_id, usage in usages.items():
+        label = labels.label(tenant_id)
+        in_use, allowed = sums.get(label, (0, 0))
+        sums[label] = (in_use + usage.in_use, allowed + limits.of(tenant_id))
+    for label, (in_use, allowed) in sums.items():
+        yield _Reading({attr.CAPACITY_SCOPE: CapacityScope.TENANT, attr.TENANT_ID: label}, in_use, allowed)

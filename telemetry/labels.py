@@ -4,41 +4,70 @@ from threading import Lock
 
 from telemetry.attributes import OTHER, UNKNOWN_TENANT, Label, TenantId
 
+MAX_ERROR_TYPES = 64
+"""Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
 
-class TenantLabels:
-    """Admits the first ``max_tenants`` tenants as labels; later ones count together under ``_other``.
 
-    A tenant's label never changes while the process runs, so what goes up under a label comes down under it.
+class _Budget:
+    """Admits the first ``most`` values as labels, besides those reserved; later ones count under ``_other``.
+
+    A value's label never changes while the process runs, so what goes up under a label comes down under it.
     """
 
-    __slots__ = ("_admitted", "_lock", "_max_tenants", "_refused")
+    __slots__ = ("_admitted", "_lock", "_most", "_refused")
 
-    def __init__(self, max_tenants: int) -> None:
-        if max_tenants < 1:
-            raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
-        self._max_tenants = max_tenants
-        self._admitted: dict[str, Label] = {UNKNOWN_TENANT: Label(UNKNOWN_TENANT), OTHER: OTHER}
+    def __init__(self, most: int, reserved: tuple[str, ...]) -> None:
+        self._admitted = {value: Label(value) for value in reserved}
+        self._most = most + len(reserved)
         self._refused = 0
         self._lock = Lock()
-
-    @property
-    def max_tenants(self) -> int:
-        """The budget."""
-        return self._max_tenants
 
     @property
     def refused(self) -> int:
         """Lookups that ended at ``_other`` because the budget was spent."""
         return self._refused
 
-    def label(self, tenant_id: TenantId) -> Label:
-        """The tenant's label, or ``_other`` once the budget is spent."""
-        label = self._admitted.get(tenant_id)
-        return label if label is not None else self._admit(tenant_id)
+    def _label(self, value: str) -> Label:
+        label = self._admitted.get(value)
+        return label if label is not None else self._admit(value)
 
-    def _admit(self, tenant_id: TenantId) -> Label:
+    def _admit(self, value: str) -> Label:
         with self._lock:
-            if len(self._admitted) - 2 >= self._max_tenants and tenant_id not in self._admitted:
+            if len(self._admitted) >= self._most and value not in self._admitted:
                 self._refused += 1
                 return OTHER
-            return self._admitted.setdefault(tenant_id, Label(tenant_id))
+            return self._admitted.setdefault(value, Label(value))
+
+
+class TenantLabels(_Budget):
+    """Admits the first ``max_tenants`` tenants as labels; later ones count together under ``_other``."""
+
+    __slots__ = ("_max_tenants",)
+
+    def __init__(self, max_tenants: int) -> None:
+        if max_tenants < 1:
+            raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
+        super().__init__(max_tenants, (UNKNOWN_TENANT, OTHER))
+        self._max_tenants = max_tenants
+
+    @property
+    def max_tenants(self) -> int:
+        """The budget."""
+        return self._max_tenants
+
+    def label(self, tenant_id: TenantId) -> Label:
+        """The tenant's label, or ``_other`` once the budget is spent."""
+        return self._label(tenant_id)
+
+
+class ErrorLabels(_Budget):
+    """Admits the first :data:`MAX_ERROR_TYPES` kinds of failure as labels; a text by mistake cannot make a series."""
+
+    __slots__ = ()
+
+    def __init__(self, most: int = MAX_ERROR_TYPES) -> None:
+        super().__init__(most, (OTHER,))
+
+    def label(self, error_type: str) -> Label:
+        """The kind's label, or ``_other`` once the budget is spent."""
+        return self._label(error_type)

@@ -1,6 +1,7 @@
 """The reader behind the live endpoints: each read costs what has changed since the last, not what exists."""
 
 import asyncio
+import logging
 import time
 from concurrent.futures import Future, InvalidStateError
 from queue import Empty, SimpleQueue
@@ -18,7 +19,8 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader, MetricsData
 
 from telemetry.catalog import cardinality_limit
-from telemetry.fence import RecordingFence
+from telemetry.clock import Clock, Instant, SystemClock
+from telemetry.fence import Fence, Unfenced
 from telemetry.live_store import LiveMetricsStore
 
 READ_BUDGET_SECONDS = 0.05
@@ -26,6 +28,8 @@ READ_BUDGET_SECONDS = 0.05
 
 FOLD_INTERVAL_SECONDS = 0.5
 """Without reads, changes are folded this often: an answer given while an export is collecting is not much older."""
+
+_logger = logging.getLogger(__name__)
 
 _INSTRUMENTS = (Counter, UpDownCounter, Histogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge)
 
@@ -41,20 +45,27 @@ class LiveMetricsReader(MetricReader):
     """
 
     def __init__(
-        self, store: LiveMetricsStore, *, fence: RecordingFence | None = None, max_tenants: int = 20_000
+        self,
+        store: LiveMetricsStore,
+        *,
+        fence: Fence | None = None,
+        max_tenants: int = 20_000,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__(
             preferred_temporality=dict.fromkeys(_INSTRUMENTS, AggregationTemporality.DELTA),
             cardinality_limits=dict.fromkeys(_INSTRUMENTS, cardinality_limit(max_tenants)),
         )
         self._store = store
-        self._fence = fence
+        self._fence = fence or Unfenced()
+        self._clock = clock or SystemClock()
         self._requests: SimpleQueue[Future[bool] | None] = SimpleQueue()
         self._lifecycle = Lock()
-        self._thread: Thread | None = None
+        self._thread = Thread(target=self._run, name="callscope-live-fold", daemon=True)
+        self._started = False
         self._stopped = False
-        self._folding_since: float | None = None
-        self._folded_at = time.monotonic()
+        self._folding_since: Instant | None = None
+        self._folded_at = self._clock.now()
         self._folds = 0
         self._failures = 0
         self._cpu_seconds = 0.0
@@ -71,7 +82,7 @@ class LiveMetricsReader(MetricReader):
 
     @property
     def failures(self) -> int:
-        """Collections that failed; the next one brings what they would have."""
+        """Collections that failed, the first of them logged; the next one brings what they would have."""
         return self._failures
 
     @property
@@ -82,8 +93,8 @@ class LiveMetricsReader(MetricReader):
     def start(self) -> None:
         """Begin to fold; called once the reader is registered with a provider. The first read does it too."""
         with self._lifecycle:
-            if self._thread is None and not self._stopped:
-                self._thread = Thread(target=self._run, name="callscope-live-fold", daemon=True)
+            if not self._started and not self._stopped:
+                self._started = True
                 self._thread.start()
 
     def refresh(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
@@ -110,20 +121,21 @@ class LiveMetricsReader(MetricReader):
 
     def age(self) -> float:
         """Seconds since the store last showed everything; 0 while nothing has been recorded since."""
-        if self._fence is not None and self._fence.settled:
-            return 0.0
-        return time.monotonic() - self._folded_at
+        return 0.0 if self._fence.settled else self._clock.now().since(self._folded_at)
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Fold what there is, in the folding thread as ever; false if that took too long."""
+        return self.refresh(timeout_millis / 1e3) == 0
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:  # noqa: ANN401, ARG002 -- the SDK's signature
         """Fold once more and stop. Reads go on to answer from the store."""
+        self.start()
         with self._lifecycle:
             if self._stopped:
                 return
             self._stopped = True
-            thread = self._thread
-        if thread is not None:
-            self._requests.put(None)
-            thread.join(timeout_millis / 1e3)
+        self._requests.put(None)
+        self._thread.join(timeout_millis / 1e3)
 
     def _receive_metrics(
         self,
@@ -131,14 +143,15 @@ class LiveMetricsReader(MetricReader):
         timeout_millis: float = 10_000,  # noqa: ARG002 -- the SDK's signature
         **kwargs: Any,  # noqa: ANN401, ARG002 -- the same
     ) -> None:
+        self._fence.open()
         self._store.fold(metrics_data)
 
     def _request(self, budget_seconds: float) -> Future[bool] | None:
         """A fold to wait for; ``None`` if waiting is pointless: nothing is new, or the fold under way is stuck."""
         self.start()
-        stuck_since = self._folding_since
-        stuck = stuck_since is not None and time.monotonic() - stuck_since > budget_seconds
-        if self._stopped or stuck or (self._fence is not None and self._fence.settled):
+        since = self._folding_since
+        stuck = since is not None and self._clock.now().since(since) > budget_seconds
+        if self._stopped or stuck or self._fence.settled:
             return None
         request: Future[bool] = Future()
         self._requests.put(request)
@@ -149,7 +162,7 @@ class LiveMetricsReader(MetricReader):
         while not stopping:
             requests = self._gather()
             stopping = None in requests
-            if requests or self._fence is None or not self._fence.settled:
+            if requests or not self._fence.settled:
                 folded = self._fold()
                 for request in requests:
                     _resolve(request, folded=folded)
@@ -165,12 +178,13 @@ class LiveMetricsReader(MetricReader):
             return requests
 
     def _fold(self) -> bool:
-        began, cpu = time.monotonic(), time.thread_time()
+        began, cpu = self._clock.now(), time.thread_time()
         self._folding_since = began
         try:
-            self._collect_fenced()
-        except Exception:  # noqa: BLE001 -- a failing callback of someone else's must not end live numbers for good
-            self._failures += 1
+            with self._fence.collecting():
+                self.collect()
+        except Exception as error:  # noqa: BLE001 -- what fails once must not end live numbers for good
+            self._note(error)
             return False
         else:
             self._folds += 1
@@ -180,12 +194,10 @@ class LiveMetricsReader(MetricReader):
             self._folding_since = None
             self._cpu_seconds += time.thread_time() - cpu
 
-    def _collect_fenced(self) -> None:
-        if self._fence is None:
-            self.collect()
-            return
-        with self._fence.collecting():
-            self.collect()
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            _logger.error("live collection failed, further failures are only counted: %s", type(error).__name__)
 
 
 def _resolve(request: Future[bool] | None, *, folded: bool) -> None:

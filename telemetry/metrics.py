@@ -33,7 +33,7 @@ from telemetry.events import (
     WebhookReceived,
 )
 from telemetry.fence import RecordingFence
-from telemetry.labels import TenantLabels
+from telemetry.labels import ErrorLabels, TenantLabels
 
 SYNCHRONOUS = (Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.HISTOGRAM)
 """The kinds that events are recorded on; the others are observed when somebody collects."""
@@ -75,6 +75,7 @@ class MetricsSink:
         self, meter: Meter, *, labels: TenantLabels, fence: RecordingFence, contexts: Contexts | None = None
     ) -> None:
         self._labels = labels
+        self._errors = ErrorLabels()
         self._fence = fence
         self._contexts = contexts or NoContexts()
         self._record = {i.name: _recorder(meter, i) for i in catalog.INSTRUMENTS if i.kind in SYNCHRONOUS}
@@ -115,6 +116,9 @@ class MetricsSink:
 
     def _tenant(self, tenant_id: TenantId) -> Labels:
         return {attr.TENANT_ID: self._labels.label(tenant_id)}
+
+    def _failure(self, error_type: str | None) -> Labels:
+        return {} if error_type is None else {attr.ERROR_TYPE: self._errors.label(error_type)}
 
     def _count(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
         labels, context = self._tenant(event.call.tenant_id), self._contexts.context(event.call)
@@ -164,7 +168,7 @@ class MetricsSink:
 
     def _ended(self, event: CallEnded) -> None:
         reason: Labels = {attr.END_REASON: Label(event.reason.value)}
-        failure: Labels = {} if event.error_type is None else {attr.ERROR_TYPE: Label(event.error_type)}
+        failure = self._failure(event.error_type)
         self._count(event, (catalog.ACTIVE, -1), (catalog.CALL_TIME, event.unbilled_seconds))
         self._count_by(event, catalog.ENDED, reason | failure)
         self._time(event, catalog.DURATION, event.duration_seconds, reason)
@@ -190,9 +194,7 @@ class MetricsSink:
                 self._time(event, catalog.TOKEN_USAGE, count, genai.token_labels(event.model, direction))
 
     def _tool_ended(self, event: ToolEnded) -> None:
-        labels = genai.tool_labels(event.tool)
-        if event.error_type is not None:
-            labels[attr.ERROR_TYPE] = Label(event.error_type)
+        labels = genai.tool_labels(event.tool) | self._failure(event.error_type)
         self._time(event, catalog.TOOL_DURATION, event.at.since(event.started), labels)
 
     def _violated(self, event: LifecycleViolated) -> None:

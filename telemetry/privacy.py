@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from telemetry import attributes as attr
 from telemetry.attributes import MetricKey, TraceKey
 
+MIN_KEY_BYTES = 16
+"""A shorter key could be tried out, and with it every phone number."""
+
 _SHOWN_DIGITS = 4
 _HASH_DIGITS = 16
 # 64 bits: enough that two of a million callers share a hash about once in forty million deployments.
@@ -28,6 +31,11 @@ class Privacy:
     """
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a key that protects nothing."""
+        if len(self.key) < MIN_KEY_BYTES:
+            raise ValueError(f"the key for hashes needs at least {MIN_KEY_BYTES} bytes, not {len(self.key)}")
 
     def hash_number(self, number: str) -> str:
         """A keyed hash (HMAC-SHA-256, cut to 64 bits) in hexadecimal."""
