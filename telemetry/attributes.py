@@ -160,6 +160,7 @@ FALLBACK_USED = TraceKey("voice.instructions.fallback")
 TRANSFER_TARGET = TraceKey("voice.transfer.target")
 SESSION_ERROR_CODE = TraceKey("voice.session.error.code")
 HTTP_STATUS = TraceKey("http.response.status_code")
+SPAN_CLOSED = TraceKey("callscope.span.closed")
 
 CALLER = TraceKey("voice.caller.number")
 DIALLED = TraceKey("voice.dialled.number")
@@ -195,6 +196,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TRANSFER_TARGET, T, "The name of the transfer destination, as the tenant configured it."),
     Attribute(SESSION_ERROR_CODE, T, "The code of an error the carrier reported inside the session."),
     Attribute(HTTP_STATUS, T, "The carrier's answer, where it gave one."),
+    Attribute(SPAN_CLOSED, T, "Why the span was ended from outside, such as `shutdown`; absent where its maker did."),
     Attribute(CALLER, P, "The caller's number, masked to its last four digits."),
     Attribute(DIALLED, P, "The dialled number, masked to its last four digits."),
     Attribute(CALLER_HASH, P, "A keyed hash of the caller's number, for joining calls of one caller."),

@@ -1,12 +1,8 @@
 """Events become log lines: one a transition at INFO, the conversation's details only at DEBUG."""
 
-import json
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
-
-from opentelemetry import trace
 
 from telemetry import attributes as attr
 from telemetry.events import (
@@ -25,15 +21,11 @@ from telemetry.events import (
     SessionError,
     TurnEnded,
 )
+from telemetry.log_format import DURATION_MS, EVENT_NAME
 from telemetry.sinks import NoopScopes, Scopes
 
 LOGGER_NAME: Final = "callscope.calls"
 """The logger of call transitions."""
-
-EVENT_NAME: Final = "event.name"
-"""The log attribute that says what happened, such as ``call.started``."""
-
-DURATION_MS: Final = "duration_ms"
 
 Extra = dict[str, object]
 
@@ -124,40 +116,3 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
     ),
 }
 # What is logged of which event: its level, its name, and what else the line says.
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ``ts, level, logger, msg``, then what the record carries of ``event, tenant_id, call_id,
-    trace_id, span_id, duration_ms`` and its other attributes under their own names.
-    """  # noqa: D205 -- the list of keys is one sentence
-
-    _SHORT: Final = {EVENT_NAME: "event", attr.TENANT_ID: "tenant_id", attr.CALL_ID: "call_id"}
-    _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
-        "message",
-        "asctime",
-        "taskName",
-        "color_message",
-    }
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON."""
-        line: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "msg": record.getMessage(),
-        }
-        for key, value in record.__dict__.items():
-            if key not in self._STANDARD and not key.startswith("otel"):
-                line[self._SHORT.get(key, key)] = value
-        line |= _trace_ids()
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
-
-
-def _trace_ids() -> dict[str, str]:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return {}
-    return {"trace_id": format(context.trace_id, "032x"), "span_id": format(context.span_id, "016x")}

@@ -35,7 +35,8 @@ from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
 from telemetry.live import LiveMetricsReader
 from telemetry.live_store import LiveMetricsStore, Numbers
-from telemetry.logs import LOGGER_NAME, JsonFormatter, LogSink
+from telemetry.log_format import JsonFormatter
+from telemetry.logs import LOGGER_NAME, LogSink
 from telemetry.metrics import MetricsSink
 from telemetry.privacy import Privacy
 from telemetry.sinks import Boundary, FanOut

@@ -1,0 +1,156 @@
+"""The spans of calls: the open ones while they are open, the finished ones as compact rows."""
+
+import weakref
+from collections.abc import Iterator, Mapping
+from threading import Lock
+from typing import Final, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event as SdkEvent
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+
+from telemetry import attributes as attr
+from telemetry.recent.record import SpanEvent, SpanRow
+from telemetry.scrub import Scalar, scrub_attributes, scrub_text
+
+_ROW_WEIGHT: Final = 420
+_EVENT_WEIGHT: Final = 320
+_VALUE_WEIGHT: Final = 60
+# About the bytes of an empty row, an event, and an attribute's value besides its characters. Keys are shared.
+
+_EVENTS: Final = 16
+# Events of one span that are kept. A session that reports more errors than this has them in the record's own list.
+
+
+class SpanRegister:
+    """Every span that has begun and not ended, by trace. Safe for threads.
+
+    Holds at most ``limit`` spans, and holds them weakly: one that its maker lost without ending it does not stay.
+    """
+
+    def __init__(self, limit: int = 200_000) -> None:
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit}")
+        self._limit = limit
+        self._lock = Lock()
+        self._traces: dict[int, dict[int, weakref.ref[Span]]] = {}
+        self._count = 0
+        self._missed = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def missed(self) -> int:
+        """Spans that began when the registry was full."""
+        return self._missed
+
+    def add(self, span: Span) -> None:
+        """A span began."""
+        context = span.context
+        with self._lock:
+            if self._count >= self._limit and not self._forget_lost():
+                self._missed += 1
+                return
+            self._traces.setdefault(context.trace_id, {})[context.span_id] = weakref.ref(span)
+            self._count += 1
+
+    def remove(self, trace_id: int, span_id: int) -> None:
+        """A span ended."""
+        with self._lock:
+            spans = self._traces.get(trace_id)
+            if spans is not None and spans.pop(span_id, None) is not None:
+                self._count -= 1
+                if not spans:
+                    del self._traces[trace_id]
+
+    def of_trace(self, trace_id: int) -> list[Span]:
+        """The open spans of one trace."""
+        with self._lock:
+            return list(_alive(self._traces.get(trace_id, {})))
+
+    def close(self, reason: str) -> int:
+        """End every open span and say on it why, so that none is lost when the process goes; answers how many."""
+        with self._lock:
+            spans = [span for refs in self._traces.values() for span in _alive(refs)]
+        for span in reversed(spans):
+            span.set_attribute(attr.SPAN_CLOSED, reason)
+            span.end()
+        return len(spans)
+
+    def _forget_lost(self) -> bool:
+        """Make room by letting go of spans that are gone; answers whether there is room now."""
+        for trace_id, refs in list(self._traces.items()):
+            for span_id in [span_id for span_id, ref in refs.items() if ref() is None]:
+                del refs[span_id]
+                self._count -= 1
+            if not refs:
+                del self._traces[trace_id]
+        return self._count < self._limit
+
+
+def _alive(refs: dict[int, weakref.ref[Span]]) -> Iterator[Span]:
+    for ref in refs.values():
+        span = ref()
+        if span is not None:
+            yield span
+
+
+class SpanKeeper(Protocol):
+    """Who takes the rows of finished spans."""
+
+    def span_ended(self, trace_id: int, span: ReadableSpan) -> None:
+        """A span is over."""
+        ...
+
+
+class SpanRecorder(SpanProcessor):
+    """Registers spans while they are open and hands them on when they end."""
+
+    def __init__(self, register: SpanRegister, keeper: SpanKeeper) -> None:
+        self._register = register
+        self._keeper = keeper
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 -- the SDK's signature
+        """Register the span."""
+        self._register.add(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Strike the span off the register and hand it on."""
+        context = span.context
+        if context is not None:
+            self._register.remove(context.trace_id, context.span_id)
+            self._keeper.span_ended(context.trace_id, span)
+
+
+def span_row(span: ReadableSpan, *, text: int) -> SpanRow:
+    """The span as a row, without personal data; ``text`` bounds the characters of each value."""
+    attributes = _cut(scrub_attributes(span.attributes), text)
+    events = tuple(_event(event, text) for event in span.events[:_EVENTS])
+    return SpanRow(
+        span_id=format_span_id(span.context.span_id) if span.context else "",
+        parent_id=format_span_id(span.parent.span_id) if span.parent else None,
+        name=scrub_text(span.name)[:text],
+        kind=span.kind.name.lower(),
+        start_unix_nanos=span.start_time or 0,
+        end_unix_nanos=span.end_time,
+        error=span.status.status_code is StatusCode.ERROR,
+        attributes=attributes,
+        events=events,
+        linked_trace_ids=tuple(format_trace_id(link.context.trace_id) for link in span.links[:_EVENTS]),
+        scope=span.instrumentation_scope.name if span.instrumentation_scope else "",
+        weight=_ROW_WEIGHT + _weigh(attributes) + sum(_EVENT_WEIGHT + _weigh(event.attributes) for event in events),
+    )
+
+
+def _event(event: SdkEvent, text: int) -> SpanEvent:
+    return SpanEvent(event.name[:text], event.timestamp, _cut(scrub_attributes(event.attributes), text))
+
+
+def _cut(attributes: dict[str, Scalar], text: int) -> dict[str, Scalar]:
+    return {key: value[:text] if isinstance(value, str) else value for key, value in attributes.items()}
+
+
+def _weigh(attributes: Mapping[str, Scalar]) -> int:
+    return sum(_VALUE_WEIGHT + (len(value) if isinstance(value, str) else 0) for value in attributes.values())
