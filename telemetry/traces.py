@@ -11,7 +11,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import Link, SpanKind, Tracer
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry import attributes as attr
@@ -111,6 +111,12 @@ class CallTraces:
         """The context measurements of the call are made in."""
         spans = self._calls.get(call.call_id)
         return None if spans is None else spans.root.context
+
+    def trace_id(self, call_id: CallId) -> str | None:
+        """The id of the open call's trace, 32 hexadecimal digits; ``None`` if it has none."""
+        spans = self._calls.get(call_id)
+        context = INVALID_SPAN_CONTEXT if spans is None else spans.root.span.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
     @contextmanager
     def scope(self, call: CallRef) -> Iterator[None]:

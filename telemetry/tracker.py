@@ -67,6 +67,11 @@ class CallTracker:
         """Time what is done for a call before it is received."""
         return timed_phase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more call could be tracked."""
+        return len(self._open) < self._max_open
+
     def received(
         self,
         call_id: CallId | str,
