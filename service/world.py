@@ -45,6 +45,8 @@ class World:
     manager: CallManager
     admin_tokens: AdminTokens
     admin_attempts: AdminAttempts
+    started: asyncio.Event
+    """Set once the schema is there and calls are taken."""
 
     @property
     def takes_calls(self) -> bool:
@@ -55,6 +57,7 @@ class World:
         """Bring the schema up to date and begin to keep time."""
         await upgrade(self.database.engine)
         self.manager.start()
+        self.started.set()
 
     async def stop(self, budget_seconds: float = STOP_SECONDS) -> None:
         """End running calls, export what there is, close connections: all within the budget."""
@@ -116,6 +119,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None) -> World:
         manager=manager,
         admin_tokens=AdminTokens(settings.admin_tokens),
         admin_attempts=AdminAttempts(),
+        started=asyncio.Event(),
     )
 
 

@@ -1,0 +1,5 @@
+"""``python -m service`` is ``callscope``."""
+
+from service.cli import main
+
+main()
