@@ -23,6 +23,9 @@ from telemetry.live_store import LiveMetricsStore
 from telemetry.logs import LogSink
 from telemetry.metrics import MetricsSink
 from telemetry.privacy import Privacy
+from telemetry.recent.calls import RecentCalls
+from telemetry.recent.limits import RecentLimits
+from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.sinks import Boundary, FanOut, Sink
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
@@ -39,6 +42,10 @@ class Telemetry:
     """What call code reports to."""
     live: LiveMetricsReader
     """What the admin endpoints read from."""
+    recent: RecentCalls
+    """What happened in each call that runs, and in the last ones that are over."""
+    spans: SpanRegister
+    """The spans that have begun and not ended."""
     pipelines: Pipelines
     """Providers and exports."""
     traces: CallTraces
@@ -61,7 +68,11 @@ class Telemetry:
         observe_calls(self.meter, self.fence, self.tracker, limits, self.labels)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
-        """Export what there is and stop, all within the budget; true if all arrived. A second call does nothing."""
+        """Export what there is and stop, all within the budget; true if all arrived. A second call does nothing.
+
+        Spans that are open still are ended first and say so: an open span would be lost.
+        """
+        self.spans.close("shutdown")
         return self.pipelines.shutdown(budget_seconds)
 
     def __enter__(self) -> Self:
@@ -84,6 +95,7 @@ def start_telemetry(
     span_processors: Sequence[SpanProcessor] = (),
     log_processors: Sequence[LogRecordProcessor] = (),
     resource_attributes: Mapping[str, str] | None = None,
+    recent_limits: RecentLimits | None = None,
     max_tenants: int = DEFAULT_MAX_TENANTS,
     strict: bool = False,
 ) -> Telemetry:
@@ -99,18 +111,22 @@ def start_telemetry(
         span_processors: processors that see every span.
         log_processors: processors that see every exported log record.
         resource_attributes: what the application says of itself, such as ``service.version``.
+        recent_limits: how much is remembered of calls.
         max_tenants: tenants that count apart.
         strict: let a sink's failure surface, for tests.
 
     Raises:
         InvalidVariableError: a standard variable makes no sense; it says which.
     """
+    clock, privacy = clock or SystemClock(), privacy or Privacy()
     fence, labels = RecordingFence(), TenantLabels(max_tenants)
+    register = SpanRegister()
+    recorder = SpanRecorder(register)
     live = LiveMetricsReader(LiveMetricsStore(max_tenants), fence=fence, max_tenants=max_tenants)
     pipelines = build_pipelines(
         os.environ if environ is None else environ,
         metric_readers=[live],
-        span_processors=span_processors,
+        span_processors=[recorder, *span_processors],
         log_processors=log_processors,
         resource_attributes=resource_attributes,
         series=cardinality_limit(max_tenants),
@@ -120,11 +136,13 @@ def start_telemetry(
     meter = pipelines.meter_provider.get_meter(METER_NAME)
     traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
     recorded = MetricsSink(meter, labels=labels, fence=fence, contexts=traces)
+    recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
+    recorder.hand_to(recent)
     # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.
-    chain: tuple[Sink, ...] = (traces, recorded, *sinks, LogSink(traces), traces.endings)
+    chain: tuple[Sink, ...] = (traces, recorded, recent, *sinks, LogSink(traces), traces.endings)
     boundaries = tuple(Boundary(sink, strict=strict) for sink in chain)
-    tracker = CallTracker(FanOut(boundaries), clock=clock or SystemClock(), scopes=traces)
-    telemetry = Telemetry(tracker, live, pipelines, traces, labels, fence, boundaries)
+    tracker = CallTracker(FanOut(boundaries), clock=clock, scopes=traces)
+    telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, fence, boundaries)
     _observe_exports(telemetry)
     return telemetry
 

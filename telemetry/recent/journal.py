@@ -87,6 +87,7 @@ class Journal:
         "started",
         "state",
         "steps",
+        "time_to_first_audio",
         "tokens",
         "trace",
         "turns",
@@ -113,6 +114,7 @@ class Journal:
         self.run_seconds: float | None = None
         """The duration as the call's end stated it."""
         self.first_audio: float | None = None
+        self.time_to_first_audio: float | None = None
         self.referred_to: str | None = None
         self.fallback = False
         self.last_seen = 0.0

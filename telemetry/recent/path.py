@@ -28,18 +28,18 @@ from telemetry.recent.record import Decision, Ending, ErrorRow, PhaseRow, ToolRo
 
 def _accepted(journal: Journal, event: CallAccepted, at: float) -> None:
     journal.step(Transition.ACCEPTED, at)
-    _decide(journal, Decision(Outcome.ACCEPTED, event.setup_seconds))
+    _decide(journal, Decision(Outcome.ACCEPTED, at, event.setup_seconds))
 
 
 def _rejected(journal: Journal, event: CallRejected, at: float) -> None:
     journal.step(Transition.REJECTED, at)
     error_type = short(event.error_type)
-    _decide(journal, Decision(Outcome.REJECTED, event.setup_seconds, event.reason, event.limit, error_type))
+    _decide(journal, Decision(Outcome.REJECTED, at, event.setup_seconds, event.reason, event.limit, error_type))
 
 
 def _decide(journal: Journal, decision: Decision) -> None:
     journal.decision = decision
-    journal.waited(decision.at)
+    journal.waited(decision.setup_seconds)
 
 
 def _started(journal: Journal, _event: CallStarted, at: float) -> None:

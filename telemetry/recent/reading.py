@@ -76,6 +76,7 @@ def record_of(journal: Journal, now: float, open_spans: Iterable[SpanRow] = ()) 
         decision=journal.decision,
         ending=journal.ending,
         first_audio=journal.first_audio,
+        time_to_first_audio=journal.time_to_first_audio,
         referred_to=journal.referred_to,
         fallback_instructions=journal.fallback,
         phases=tuple(sorted(_phases(journal), key=lambda row: row.start)),

@@ -148,7 +148,8 @@ class Decision:
 
     outcome: Outcome
     at: float
-    """Received to decided, in seconds."""
+    setup_seconds: float
+    """Received to decided."""
     reason: RejectionReason | None = None
     limit: LimitHit | None = None
     """The limit that was reached, at what value."""
@@ -266,7 +267,9 @@ class CallRecord:
     decision: Decision | None
     ending: Ending | None
     first_audio: float | None
-    """When the caller first heard the agent, which is also how long that took."""
+    """When the caller first heard the agent."""
+    time_to_first_audio: float | None
+    """Received to then, in seconds."""
     referred_to: str | None
     """The name of the destination the call was handed to."""
     fallback_instructions: bool

@@ -38,7 +38,9 @@ class SpanRegister:
         self._count = 0
         self._missed = 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Open spans."""
         return self._count
 
     @property
@@ -105,11 +107,24 @@ class SpanKeeper(Protocol):
         ...
 
 
+class NoKeeper:
+    """Lets finished spans go."""
+
+    __slots__ = ()
+
+    def span_ended(self, trace_id: int, span: ReadableSpan) -> None:
+        """Do nothing."""
+
+
 class SpanRecorder(SpanProcessor):
     """Registers spans while they are open and hands them on when they end."""
 
-    def __init__(self, register: SpanRegister, keeper: SpanKeeper) -> None:
+    def __init__(self, register: SpanRegister) -> None:
         self._register = register
+        self._keeper: SpanKeeper = NoKeeper()
+
+    def hand_to(self, keeper: SpanKeeper) -> None:
+        """From now on finished spans go there: the record of calls needs a tracer, which needs its processors first."""
         self._keeper = keeper
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 -- the SDK's signature

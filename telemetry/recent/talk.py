@@ -19,7 +19,8 @@ from telemetry.recent.record import SpeechRow, TurnRow
 
 
 def _first_audio(journal: Journal, event: FirstAudio, at: float) -> None:
-    journal.first_audio = event.seconds
+    journal.first_audio = at
+    journal.time_to_first_audio = event.seconds
     journal.agent_since = at
     journal.waited(event.seconds)
 
