@@ -161,6 +161,7 @@ class CallTracker:
                     call.tenant_id,
                     pending=after.pending - before.pending,
                     active=(after is CallState.STARTED) - (before is CallState.STARTED),
+                    decided=after is not CallState.REJECTED,
                 )
             if after.terminal:
                 self._remember(call)
@@ -174,7 +175,7 @@ class CallTracker:
             if len(self._open) >= self._max_open:
                 return self._untracked(call.ref, Violation.OVERFLOW)
             self._open[call.call_id] = call
-            self._count(call.tenant_id, pending=1)
+            self._count(call.tenant_id, pending=1, decided=False)
             return call
 
     def _known(self, call_id: CallId) -> Call | None:
@@ -192,10 +193,10 @@ class CallTracker:
         while len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 
-    def _count(self, tenant_id: TenantId, *, pending: int = 0, active: int = 0) -> None:
+    def _count(self, tenant_id: TenantId, *, decided: bool, pending: int = 0, active: int = 0) -> None:
         now = self._clock.now()
-        self._total.count(now, pending, active)
         tally = self._tenants.get(tenant_id)
         if tally is None:
             tally = self._tenants[tenant_id] = Tally()
-        tally.count(now, pending, active)
+        for counted in (self._total, tally):
+            counted.count(now, pending, active, decided=decided)

@@ -37,12 +37,16 @@ class Tally:
         self._active = 0
         self._steps: deque[tuple[int, int]] = deque()
 
-    def count(self, now: Instant, pending: int, active: int) -> None:
-        """Take or give back slots."""
+    def count(self, now: Instant, pending: int, active: int, *, decided: bool) -> None:
+        """Take or give back slots. A call counts in the peak once it is ``decided`` that it keeps its slot.
+
+        One that finds no room is pending for as long as it takes to say so; that is no slot anybody had.
+        """
         before = self._pending + self._active
         self._pending += pending
         self._active += active
-        self._remember(now, max(before, self._pending + self._active))
+        if decided:
+            self._remember(now, max(before, self._pending + self._active))
 
     def usage(self, now: Instant) -> Usage:
         """The slots held now and at the peak."""
