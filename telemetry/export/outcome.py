@@ -36,7 +36,7 @@ class Fault(StrEnum):
 
     @property
     def passing(self) -> bool:
-        """Whether the same batch may well be taken a little later."""
+        """Whether the same batch may well be taken later: the server is busy, or has not even seen it."""
         return self in _PASSING
 
 
@@ -46,6 +46,11 @@ _PASSING = {
     Fault.UNREACHABLE,
     Fault.DROPPED,
     Fault.TIMEOUT,
+    Fault.UNTRUSTED,
+    Fault.WRONG_NAME,
+    Fault.NO_CLIENT_CERTIFICATE,
+    Fault.TLS,
+    Fault.NOT_TLS,
     Fault.BUSY,
     Fault.CLOSED,
 }
