@@ -65,7 +65,8 @@ class RecordingFence:
     have been read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience_seconds
         self._lock = Lock()
         self._torn_lock = Lock()
         self._this_thread = _ThisThread()
@@ -141,7 +142,7 @@ class RecordingFence:
         closed_by = self._closed_by
         if closed_by and closed_by == self._stuck:
             return False
-        held = self._lock.acquire(timeout=PATIENCE_SECONDS)
+        held = self._lock.acquire(timeout=self._patience)
         if not held:
             self._stuck = closed_by
         return held

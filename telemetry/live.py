@@ -99,6 +99,8 @@ class LiveMetricsReader(MetricReader):
 
     def refresh(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
         """Bring the store up to date; answers its age in seconds: 0 if it shows all recorded before the call."""
+        if self._fence.settled:
+            return 0.0
         request = self._request(budget_seconds)
         if request is None:
             return self.age()
@@ -110,6 +112,8 @@ class LiveMetricsReader(MetricReader):
 
     async def refreshed(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
         """The same for an event loop, which goes on while the fold is made."""
+        if self._fence.settled:
+            return 0.0
         request = self._request(budget_seconds)
         if request is None:
             return self.age()
@@ -147,11 +151,11 @@ class LiveMetricsReader(MetricReader):
         self._store.fold(metrics_data)
 
     def _request(self, budget_seconds: float) -> Future[bool] | None:
-        """A fold to wait for; ``None`` if waiting is pointless: nothing is new, or the fold under way is stuck."""
+        """A fold to wait for; ``None`` if waiting is pointless: nobody folds any more, or the fold is stuck."""
         self.start()
         since = self._folding_since
         stuck = since is not None and self._clock.now().since(since) > budget_seconds
-        if self._stopped or stuck or self._fence.settled:
+        if self._stopped or stuck:
             return None
         request: Future[bool] = Future()
         self._requests.put(request)

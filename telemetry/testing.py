@@ -44,7 +44,7 @@ from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
 
 PATIENCE_SECONDS = 10.0
-"""How long the kit waits for a fold: a machine this slow has other troubles."""
+"""How long the kit waits for a fold, and recording for a fold's end: a machine this slow has other troubles."""
 
 _EPOCH_SECONDS = 1_800_000_000
 # Where a fake clock starts: a fixed moment in January 2027, so that a test never depends on the day it runs.
@@ -153,7 +153,7 @@ class TelemetryKit:
     ) -> None:
         self.clock = clock or FakeClock()
         self.tenant_labels = TenantLabels(max_tenants)
-        self.fence = RecordingFence()
+        self.fence = RecordingFence(PATIENCE_SECONDS)
         self.store = LiveMetricsStore(max_tenants)
         self.reader = LiveMetricsReader(self.store, fence=self.fence, max_tenants=max_tenants)
         limit = catalog.cardinality_limit(max_tenants)

@@ -1,0 +1,14 @@
+"""What the tests of the telemetry library share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from telemetry.testing import TelemetryKit, capture
+
+
+@pytest.fixture
+def kit() -> Iterator[TelemetryKit]:
+    """A pipeline in memory."""
+    with capture() as captured:
+        yield captured
