@@ -1,0 +1,89 @@
+"""What the routers answer with, and how the OpenAPI document declares it."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from service.problems import ProblemError, declared
+from service.security import CHALLENGE, HEADER
+from telemetry.clock import Instant
+
+Answers = dict[int | str, dict[str, Any]]
+"""Answers by status, as FastAPI's ``responses`` takes them."""
+
+JSON = "application/json"
+
+
+class MetricsScope(StrEnum):
+    """What the numbers of an answer cover."""
+
+    PROCESS = "process"
+    """The process that answered."""
+    FLEET = "fleet"
+    """All processes that share the registry."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_STORE = {"Cache-Control": "no-store"}
+
+
+def json_answer(content: object, headers: Mapping[str, str] = _NO_STORE) -> Response:
+    """Answer 200 with ``content``, which holds plain values only."""
+    # ASCII with escapes: whatever a carrier calls its calls, it can be written.
+    return Response(json.dumps(content, separators=(",", ":")).encode("ascii"), headers=headers, media_type=JSON)
+
+
+def metrics_headers(age_seconds: float, scope: MetricsScope = MetricsScope.PROCESS) -> dict[str, str]:
+    """What the numbers cover and how old they are; an age that is not zero never rounds to it."""
+    return {"X-Metrics-Scope": scope.value, "X-Metrics-Age-Ms": str(math.ceil(age_seconds * 1000)), **_NO_STORE}
+
+
+def moment(instant: Instant) -> datetime:
+    """The moment in UTC, to the microsecond."""
+    return _EPOCH + timedelta(microseconds=instant.unix_nanos // 1000)
+
+
+def answer(model: type[BaseModel], description: str, example: object, headers: object = None) -> dict[str, Any]:
+    """Declare an answer of the shape ``model``."""
+    declared = {"model": model, "description": description, "content": {JSON: {"example": example}}}
+    return declared | ({"headers": headers} if headers else {})
+
+
+def header(description: str, example: str, **schema: object) -> dict[str, Any]:
+    """Declare a header of an answer."""
+    return {"description": description, "required": True, "schema": {"type": "string", **schema}, "example": example}
+
+
+METRICS_HEADERS = {
+    "X-Metrics-Scope": header(
+        "What the numbers cover.", MetricsScope.PROCESS, enum=[scope.value for scope in MetricsScope]
+    ),
+    "X-Metrics-Age-Ms": header(
+        "How old the numbers are in milliseconds; 0: they show everything recorded before the request.",
+        "0",
+        pattern="^[0-9]+$",
+    ),
+}
+"""The headers of every answer with numbers, as the OpenAPI document declares them."""
+
+ADMIN_ANSWERS: Answers = {
+    401: declared(
+        ProblemError(HTTPStatus.UNAUTHORIZED, f"Send an admin token in {HEADER}."),
+        "The admin token is missing or wrong.",
+        "/api/v1/calls",
+        headers={"WWW-Authenticate": header("What to send.", CHALLENGE)},
+    ),
+    503: declared(
+        ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "No admin token is configured: set ADMIN_TOKEN."),
+        "No admin token is configured, or something the answer needs cannot be reached.",
+        "/api/v1/calls",
+    ),
+}
+"""What every admin endpoint may answer besides its own."""

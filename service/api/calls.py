@@ -1,0 +1,139 @@
+"""The calls that are under way."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from service.api import tags
+from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer, moment
+from service.api.text import writable
+from service.security import AdminCheck
+from telemetry.attributes import CallId
+from telemetry.call import CallSnapshot
+from telemetry.clock import Instant
+from telemetry.lifecycle import CallState
+from telemetry.tracker import CallTracker
+
+_PATH = "/api/v1/calls"
+
+
+class TraceIds(Protocol):
+    """Knows the traces of calls; :class:`telemetry.traces.CallTraces` does."""
+
+    def trace_id(self, call_id: CallId) -> str | None:
+        """The id of the call's trace, 32 hexadecimal digits; ``None`` if it has none."""
+        ...
+
+
+class NoTraceIds:
+    """For gateways that make no traces."""
+
+    __slots__ = ()
+
+    def trace_id(self, call_id: CallId) -> str | None:  # noqa: ARG002 -- the protocol's signature
+        """None."""
+        return None
+
+
+class CallStatus(StrEnum):
+    """Where a call stands, as operators say it."""
+
+    NEW = "NEW"
+    """Accepted; its media session has not begun."""
+    RUNNING = "RUNNING"
+    ENDING = "ENDING"
+    """It was handed off, or is being hung up."""
+
+
+class CallEntry(BaseModel):
+    """One call under way."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call_id: str = Field(description="The carrier's id of the call.")
+    tenant_id: str
+    status: CallStatus = Field(
+        description="`NEW`: accepted; `RUNNING`: started; `ENDING`: handed off or being hung up."
+    )
+    started_at: datetime | None = Field(description="When its media session began; `null` before that.")
+    duration_seconds: float = Field(description="Since then; 0 before.")
+    trace_id: str | None = Field(description="Of the call's trace, 32 hexadecimal digits; `null` if it has none.")
+
+
+class CallList(BaseModel):
+    """The calls under way."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: tuple[CallEntry, ...] = Field(description="Accepted and not over, in the order they were received.")
+    pending_call_ids: tuple[str, ...] = Field(description="Received and not yet decided upon.")
+
+
+EXAMPLE: dict[str, Any] = {
+    "calls": [
+        {
+            "call_id": "rtc_1",
+            "tenant_id": "acme",
+            "status": "RUNNING",
+            "started_at": "2026-11-22T19:59:47.700000Z",
+            "duration_seconds": 12.3,
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+        }
+    ],
+    "pending_call_ids": ["rtc_2"],
+}
+"""What the OpenAPI document shows."""
+
+_LISTED: Answers = {200: answer(CallList, "The calls under way.", EXAMPLE)}
+
+
+def calls_router(*, tracker: CallTracker, traces: TraceIds, admin: AdminCheck) -> APIRouter:
+    """The routes under ``/api/v1/calls``; ``admin`` decides who may use them."""
+    router = APIRouter(
+        prefix=_PATH,
+        tags=[tags.CALLS],
+        dependencies=[Depends(admin)],
+        responses=ADMIN_ANSWERS,
+        default_response_class=JSONResponse,
+    )
+
+    @router.get("", summary="Calls under way", operation_id="listCalls", responses=_LISTED)
+    def calls_under_way() -> Response:
+        """Show every call of this process that is not over."""
+        content = call_list(tracker.open_calls(), tracker.clock.now(), traces)
+        return json_answer(content.model_dump(mode="json"))
+
+    return router
+
+
+def call_list(calls: Iterable[CallSnapshot], now: Instant, traces: TraceIds) -> CallList:
+    """The answer that these calls make at the moment ``now``."""
+    known = list(calls)
+    return CallList(
+        calls=tuple(call_entry(call, now, traces) for call in known if call.state is not CallState.PENDING),
+        pending_call_ids=tuple(writable(call.call_id) for call in known if call.state is CallState.PENDING),
+    )
+
+
+def call_entry(call: CallSnapshot, now: Instant, traces: TraceIds) -> CallEntry:
+    """One call that has been accepted."""
+    return CallEntry(
+        call_id=writable(call.call_id),
+        tenant_id=writable(call.tenant_id),
+        status=status(call),
+        started_at=None if call.started is None else moment(call.started),
+        duration_seconds=0.0 if call.started is None else round(now.since(call.started), 3),
+        trace_id=traces.trace_id(call.call_id),
+    )
+
+
+def status(call: CallSnapshot) -> CallStatus:
+    """Where an accepted call stands."""
+    if call.ending:
+        return CallStatus.ENDING
+    return CallStatus.RUNNING if call.state is CallState.STARTED else CallStatus.NEW
