@@ -1,5 +1,7 @@
 """A real OpenTelemetry Collector, run with this repository's configuration layers."""
 
+import re
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -34,14 +36,7 @@ def layer(name: str) -> Path:
 class Collector:
     """A Collector on free ports. After `kill` or `stop`, `start` continues on the same ports and queue."""
 
-    def __init__(
-        self,
-        layers: Sequence[Path],
-        folder: Path,
-        environment: Mapping[str, str] | None = None,
-        *,
-        capture: bool = True,
-    ) -> None:
+    def __init__(self, layers: Sequence[Path], folder: Path, environment: Mapping[str, str] | None = None) -> None:
         self._layers = list(layers)
         self._program = Program("collector", folder)
         self._grpc, self._http, self._health, self._metrics = (free_port() for _ in range(4))
@@ -54,10 +49,9 @@ class Collector:
             **(environment or {}),
         }
         self.received = Received(folder / "received.jsonl")
-        """What came out of its pipelines (with `capture`)."""
-        if capture:
-            self._layers.append(folder / "capture.yaml")
-            self._layers[-1].write_text(CAPTURE.format(path=folder / "received.jsonl"))
+        """What came out of its pipelines: received, redacted and, in production, sampled."""
+        self._layers.append(folder / "capture.yaml")
+        self._layers[-1].write_text(CAPTURE.format(path=folder / "received.jsonl"))
 
     @property
     def otlp_http(self) -> str:
@@ -68,6 +62,14 @@ class Collector:
     def otlp_grpc(self) -> str:
         """The OTLP/gRPC address, for `OTEL_EXPORTER_OTLP_ENDPOINT`."""
         return f"http://{HOST}:{self._grpc}"
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of one of its own metrics over the series with these labels; 0 while it has none."""
+        with urllib.request.urlopen(f"http://{HOST}:{self._metrics}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        series = [line for line in lines if re.match(rf"{name}[{{ ]", line) and all(part in line for part in wanted)]
+        return sum(float(line.rpartition(" ")[2]) for line in series)
 
     @property
     def metrics_port(self) -> int:

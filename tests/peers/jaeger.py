@@ -76,6 +76,7 @@ class Jaeger:
         self._program.start(
             [require("jaeger"), "--config", self._config],
             lambda: answers(f"http://{HOST}:{self._ports['health']}/status") and answers(f"{self.url}/api/services"),
+            environment={"OTEL_TRACES_SAMPLER": "always_off"},  # it would trace itself, to whoever has port 4317
         )
         return self
 

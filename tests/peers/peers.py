@@ -1,7 +1,7 @@
 """Starts real programs for a test, each in a folder of its own, and stops them all at its end."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -48,10 +48,10 @@ class Peers:
         self._stack = ExitStack()
         self._started: list[Peer] = []
 
-    def collector(self, *layers: str | Path, capture: bool = True, **environment: str) -> Collector:
-        """A Collector with shipped layers (`"base", "local"`, `"vendors/otlp"`) or files, and environment variables."""
+    def collector(self, *layers: str | Path, environment: Mapping[str, str] | None = None) -> Collector:
+        """A Collector with shipped layers (`"base"`, `"vendors/otlp"`) or files of your own, and variables for them."""
         paths = [layer(item) if isinstance(item, str) else item for item in layers]
-        return self._start("collector", lambda folder: Collector(paths, folder, environment, capture=capture))
+        return self._start("collector", lambda folder: Collector(paths, folder, environment))
 
     def prometheus(self, *, interval: str = "1s", rules: bool = True, **scrape: int) -> Prometheus:
         """A Prometheus with the shipped settings and rules; keywords name jobs and the ports to scrape."""

@@ -66,13 +66,18 @@ class Telephone:
         root: Attributes | None = None,
         turn: Attributes | None = None,
         log: str = "call ended",
+        during: Callable[[], None] = lambda: None,
     ) -> str:
-        """One call with one turn: its trace, its log line and its measurements. Answers the trace's id."""
+        """One call with one turn: its trace, its log line and its measurements. Answers the trace's id.
+
+        `during` is called when the turn is over and the call is not.
+        """
         tracer = self._tracers.get_tracer(METER_NAME)
         labels = {"tenant.id": tenant}
         with tracer.start_as_current_span("call", attributes={**labels, **(root or {})}) as span:
             with tracer.start_as_current_span("turn", attributes={**labels, **(turn or {})}):
                 pass
+            during()
             if error:
                 span.set_status(Status(StatusCode.ERROR, error))
             self.record("voice.call.accepted", 1, labels)

@@ -1,0 +1,33 @@
+"""How an instrument is called in Prometheus, by its default translation (`UnderscoreEscapingWithSuffixes`)."""
+
+from collections.abc import Iterator
+
+from telemetry.catalog import INSTRUMENTS, Instrument, Kind
+
+UNIT_SUFFIXES = {"s": "_seconds", "1": "_ratio"}
+"""Units in braces, as `{call}`, leave no trace in the name."""
+
+RECORDED = ":"
+"""A colon marks the name of a recording rule's series, by Prometheus' convention."""
+
+
+def prometheus_names(instrument: Instrument) -> frozenset[str]:
+    """The names of the instrument's series in Prometheus."""
+    base = instrument.name.replace(".", "_") + UNIT_SUFFIXES.get(instrument.unit, "")
+    match instrument.kind:
+        case Kind.COUNTER | Kind.OBSERVABLE_COUNTER:
+            return frozenset({f"{base}_total"})
+        case Kind.HISTOGRAM:
+            return frozenset({f"{base}_bucket", f"{base}_sum", f"{base}_count"})
+        case _:
+            return frozenset({base})
+
+
+def catalogue_names() -> frozenset[str]:
+    """The names of everything in the catalogue."""
+    return frozenset(_names())
+
+
+def _names() -> Iterator[str]:
+    for instrument in INSTRUMENTS:
+        yield from prometheus_names(instrument)
