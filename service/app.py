@@ -1,13 +1,19 @@
 """The application: the world's parts behind their routes, alive for as long as the server runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
+from service.api.calls import calls_router
+from service.api.health import health_router
+from service.api.metrics import metrics_router
 from service.api.webhooks import webhooks_router
+from service.directory import ConfiguredTenants
 from service.problems import use_problem_details
+from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
+from service.security import require_admin
 from service.settings import Settings, load_settings
 from service.world import World, build_world
 
@@ -32,11 +38,32 @@ def app_of(world: World) -> FastAPI:
 
     app = FastAPI(title="Callscope", version=version("callscope"), description=DESCRIPTION, lifespan=lifespan)
     use_problem_details(app)
-    app.include_router(
-        webhooks_router(
-            carrier=world.carrier if world.takes_calls else None,
-            manager=world.manager,
-            tracker=world.telemetry.tracker,
-        )
-    )
+    for router in _routers(world):
+        app.include_router(router)
     return app
+
+
+def _routers(world: World) -> Iterator[APIRouter]:
+    telemetry, tracker = world.telemetry, world.telemetry.tracker
+    admin = require_admin(world.admin_tokens, world.admin_attempts)
+    yield webhooks_router(carrier=world.carrier if world.takes_calls else None, manager=world.manager, tracker=tracker)
+    yield metrics_router(
+        live=telemetry.live,
+        tracker=tracker,
+        limits=world.limits,
+        tenants=ConfiguredTenants(world.tenants),
+        admin=admin,
+    )
+    yield calls_router(tracker=tracker, traces=telemetry.traces, admin=admin)
+    yield health_router(readiness=_readiness(world))
+
+
+def _readiness(world: World) -> Readiness:
+    return Readiness(
+        {
+            "database": database_reachable(world.database),
+            "draining": not_draining(lambda: world.manager.draining),
+            "registry": registry_has_room(world.telemetry.tracker),
+        },
+        {"export": export_information(world.telemetry.pipelines.health)},
+    )

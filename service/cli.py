@@ -46,7 +46,7 @@ def serve(
 
 @app.command()
 def demo(
-    calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 1.5,
+    calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
     time_scale: Annotated[float, typer.Option(help="Real seconds that a second of conversation takes.")] = 1.0,
 ) -> None:

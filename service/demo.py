@@ -27,8 +27,8 @@ from telemetry.live_store import Numbers
 DATABASE: Final = "sqlite+aiosqlite:///callscope-demo.db"
 """A file of its own: what the demo makes up stays out of a real installation's numbers."""
 
-TENANT_LIMIT: Final = 8
-TOTAL_LIMIT: Final = 20
+TENANT_LIMIT: Final = 12
+TOTAL_LIMIT: Final = 30
 """Tight on purpose, so that calls are turned away now and then."""
 
 FALLBACK: Final = "You answer the telephone. Be brief and kind."
