@@ -1,8 +1,6 @@
 """Every error answer is problem details (RFC 9457): what went wrong, in a form that programs can read too."""
 
 import json
-import logging
-import traceback
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -14,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.openapi import PROBLEM_JSON, describe_problems
+from service.text import writable
+from service.unhandled import UnhandledErrors
 
 BLANK = "about:blank"
 """The type of a problem that means no more than its status (RFC 9457 §4.2.1)."""
@@ -36,10 +35,6 @@ _ROUTERS_OWN: Mapping[int, str] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; the Allow header names those it takes.",
 }
 # The router says no more than the status; these say what it means.
-
-_NO_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
-
-_logger = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
@@ -112,7 +107,7 @@ def problem_content(path: str, error: ProblemError) -> dict[str, object]:
         "title": error.title,
         "status": error.status_code,
         "detail": error.detail,
-        "instance": quote(path[:MAX_ECHO]),
+        "instance": quote(path[:MAX_ECHO], errors="replace"),
     }
     if error.errors:
         content["errors"] = [problem.model_dump() for problem in error.errors]
@@ -149,61 +144,27 @@ def use_problem_details(app: FastAPI) -> None:
     """
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(UnhandledErrors)
+    app.add_middleware(UnhandledErrors, failure=_failure)
     describe_problems(
         app, Problem, invalid=declared_invalid("/api/v1/calls", "query.limit", "Input should be a number")
     )
 
 
-class UnhandledErrors:
-    """Middleware that answers 500 to an error nobody handled and logs where it came from.
-
-    Neither the answer nor the log has the error's message, which may quote what a caller said or dialled. After the
-    answer has begun, the error is raised on too: only the server can still break the connection off.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, sending)
-        except Exception as error:
-            _log(scope, error)
-            if begun:
-                raise
-            failure = ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, UNHANDLED)
-            await problem_response(scope["path"], failure)(scope, receive, send)
-
-
-def _log(scope: Scope, error: Exception) -> None:
-    route = getattr(scope.get("route"), "path", "no route")
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    _logger.error("unhandled %s in %s %s\n%s", type(error).__name__, scope["method"], route, frames)
+def _failure(path: str) -> Response:
+    return problem_response(path, ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, UNHANDLED))
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     raised = cast("HTTPException", error)
-    if raised.status_code < HTTPStatus.BAD_REQUEST or raised.status_code in _NO_BODY:
+    if raised.status_code < HTTPStatus.BAD_REQUEST:
         return Response(status_code=raised.status_code, headers=raised.headers)
     if not isinstance(raised, ProblemError):
         raised = ProblemError(raised.status_code, _detail(raised), headers=raised.headers)
-    return problem_response(request.url.path, raised)
+    return problem_response(request.scope["path"], raised)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    return problem_response(request.url.path, invalid_request(cast("RequestValidationError", error).errors()))
+    return problem_response(request.scope["path"], invalid_request(cast("RequestValidationError", error).errors()))
 
 
 def _detail(raised: HTTPException) -> str:
@@ -213,4 +174,4 @@ def _detail(raised: HTTPException) -> str:
 
 
 def _field(location: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in location)[:MAX_ECHO]
+    return writable(".".join(str(part) for part in location)[:MAX_ECHO])

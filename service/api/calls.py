@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from service.api import tags
 from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer, moment
-from service.api.text import writable
 from service.security import AdminCheck
+from service.text import writable
 from telemetry.attributes import CallId
 from telemetry.call import CallSnapshot
 from telemetry.clock import Instant

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.answers import MetricsScope, moment
-from service.api.text import writable
 from service.consistency import Findings, Inconsistency
+from service.text import writable
 from telemetry.attributes import TenantId
 from telemetry.call import CallSnapshot
 from telemetry.clock import Instant

@@ -99,7 +99,7 @@ _TENANT: Answers = {
         f"{_PATH}/live/nobody",
     ),
     422: declared_invalid(
-        f"{_PATH}/live/%00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"
+        f"{_PATH}/live/\x00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"
     ),
 }
 
