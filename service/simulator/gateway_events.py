@@ -19,6 +19,8 @@ class GatewayEvents:
         """The response being generated."""
         self.cancelled = False
         """The gateway asked to cancel the active response."""
+        self.deaf = False
+        """The carrier answers nothing any more."""
         self._requested = asyncio.Event()
         self._awaited: dict[str, asyncio.Event] = {}
         self._handlers = {
@@ -41,7 +43,8 @@ class GatewayEvents:
     async def listen(self, messages: AsyncIterator[str]) -> None:
         """Handle messages until the gateway closes the sideband."""
         async for message in messages:
-            await self._handle(message)
+            if not self.deaf:
+                await self._handle(message)
 
     def response_began(self, response_id: str) -> None:
         """A response is being generated; it serves whatever request was open."""

@@ -15,6 +15,9 @@ from service.simulator.stage import Stage, closed_with
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 """The carrier's words when a session reaches its longest duration."""
 
+APOLOGY = say.AgentSpeaks("I am sorry, that is not possible right now.")
+"""What the agent says when the gateway answers that it could not end or transfer the call."""
+
 
 class Performance:
     """The conversation of one call."""
@@ -70,15 +73,17 @@ class Performance:
             case say.SidebandCloses():
                 return closed_with(ending.code)
             case say.LineGoesDead():
+                self._gateway.deaf = True
                 await asyncio.Event().wait()
                 return Closing(End.CALLER_HUNG_UP)
             case _:
                 assert_never(ending)
 
     async def _wait_for_gateway(self, tool_use: say.AgentUsesTool) -> Closing:
-        """The gateway is expected to end the call; a caller it keeps waiting hangs up."""
-        await self._agent.call_function(tool_use)
-        await asyncio.sleep(self._stage.pace.patience)
+        """The gateway is expected to end the call; a caller it fails or keeps waiting hangs up."""
+        tool_call_id = await self._agent.call_function(tool_use)
+        if await self._gateway.output_and_request(tool_call_id, self._stage.pace.patience):
+            await self._agent.speak(APOLOGY)
         return Closing(End.CALLER_HUNG_UP)
 
     async def _error(self, code: str, message: str) -> None:

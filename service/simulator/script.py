@@ -184,7 +184,7 @@ class SidebandCloses:
 
 @dataclass(frozen=True, slots=True)
 class LineGoesDead:
-    """No further event, and the connection stays open until the gateway acts."""
+    """No further event, no answer to what the gateway says; the connection stays open until the gateway acts."""
 
 
 Ending = CallerHangsUp | AgentHangsUp | AgentTransfers | SessionExpires | SidebandCloses | LineGoesDead

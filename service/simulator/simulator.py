@@ -1,8 +1,8 @@
 """The simulated carrier as a whole: serves call control, places calls, knows what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,7 +15,6 @@ from service.simulator.placing import happen
 from service.simulator.record import Dialled
 from service.simulator.server import CarrierApi
 from service.simulator.signing import key_of
-from service.simulator.tenants import Tenant, numbers_of
 from service.simulator.truth import CallReport
 from telemetry.clock import Clock, SystemClock
 
@@ -29,8 +28,8 @@ class Line:
 
     secret: str
     """The webhooks' signing secret, ``whsec_…``."""
-    tenants: Sequence[Tenant] = ()
-    """Whose numbers are whose; any other number belongs to ``_unknown``."""
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    """Numbers in E.164 and the ids of the tenants that have them; any other number belongs to ``_unknown``."""
     pace: Pace = NATURAL
     ring_seconds: float = 30.0
     """Real seconds a caller waits to be accepted, and then for the sideband to open."""
@@ -46,19 +45,19 @@ class Line:
 class Simulator:
     """A carrier that is on the air while its context is open."""
 
-    def __init__(self, line: Line, *, clock: Clock | None = None) -> None:
+    def __init__(self, line: Line, *, target: str = "", clock: Clock | None = None) -> None:
         key_of(line.secret)
         self._line = line
         self._clock = clock or SystemClock()
         self._exchange = Exchange(
-            numbers_of(line.tenants),
+            line.numbers,
             now=lambda: self._clock.now().monotonic,
             fallback=line.fallback_instructions,
         )
         api = CarrierApi(self._exchange, pace=line.pace, clock=self._clock, api_key=line.api_key)
         self._listener = Listener(api.app(), host=line.host, port=line.port)
         self._open = AsyncExitStack()
-        self.target = ""
+        self.target = target
         """The gateway's address, such as ``http://127.0.0.1:8000``; to be set before the first call."""
 
     async def __aenter__(self) -> Self:
@@ -82,6 +81,11 @@ class Simulator:
         return f"http://{self._listener.address}/v1"
 
     @property
+    def numbers(self) -> Mapping[str, str]:
+        """Whose numbers are whose."""
+        return self._line.numbers
+
+    @property
     def running(self) -> int:
         """Calls that are not over."""
         return self._exchange.running
@@ -90,9 +94,9 @@ class Simulator:
         """What the carrier saw until now: see :mod:`service.simulator.truth`."""
         return self._exchange.tally.as_json()
 
-    def total(self, field: str) -> float:
-        """One number of the truth over all tenants, without the minutes of running calls."""
-        return self._exchange.tally.total(field)
+    def counts(self) -> dict[str, Any]:
+        """The truth's numbers alone."""
+        return self._exchange.tally.counts()
 
     def hang_up_all(self) -> None:
         """Every caller hangs up now."""

@@ -1,6 +1,7 @@
 """The tenants whose numbers simulated callers dial, in the shape ``tenants import`` reads."""
 
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 DEMO_NAMES = ("Acme", "Globex", "Initech")
@@ -25,6 +26,11 @@ def number_of(index: int) -> str:
     if not 0 <= area < len(TOLL_FREE):
         raise ValueError(f"only {len(TOLL_FREE) * NUMBERS_AN_AREA} numbers can be given out, asked for number {index}")
     return f"+1{TOLL_FREE[area]}555{subscriber:04d}"
+
+
+def unassigned_number(rng: Random) -> str:
+    """A number no tenant here has."""
+    return f"+1{UNASSIGNED_AREA}555{rng.randrange(NUMBERS_AN_AREA):04d}"
 
 
 def _tenant(tenant_id: str, name: str, index: int, max_concurrent_calls: int | None) -> Tenant:

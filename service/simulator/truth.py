@@ -136,17 +136,16 @@ class Tally:
         """A call is over."""
         self._reports.append(report)
 
-    def total(self, field: str) -> float:
-        """One field over all tenants, without the minutes of running calls."""
-        return sum(counts.get(field, 0) for counts in self._counts.values())
-
-    def as_json(self) -> dict[str, Any]:
-        """The whole truth at this moment, the minutes of running calls included."""
+    def counts(self) -> dict[str, Any]:
+        """The numbers at this moment, in all and by tenant, the minutes of running calls included."""
         running = self._running_minutes()
         tenants = {tenant: _row(counts, running.get(tenant, 0.0)) for tenant, counts in self._counts.items()}
-        return {
-            "global": {field: sum(row[field] for row in tenants.values()) for field in LIVE_FIELDS + EXTRA_FIELDS},
-            "tenants": tenants,
+        fields = LIVE_FIELDS + EXTRA_FIELDS
+        return {"global": {field: sum(row[field] for row in tenants.values()) for field in fields}, "tenants": tenants}
+
+    def as_json(self) -> dict[str, Any]:
+        """The whole truth at this moment: the numbers, the latest calls, what broke the protocol."""
+        return self.counts() | {
             "calls": [asdict(report) for report in self._reports],
             "violations": [asdict(violation) for violation in self._violations],
         }

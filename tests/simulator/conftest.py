@@ -6,7 +6,7 @@ import pytest
 
 from service.simulator.pace import Pace
 from service.simulator.simulator import Line, Simulator
-from service.simulator.tenants import demo_tenants
+from service.simulator.tenants import demo_tenants, numbers_of
 from tests.simulator.mini_gateway import MiniGateway
 from tests.simulator.stand import SECRET, Stand
 
@@ -15,7 +15,7 @@ from tests.simulator.stand import SECRET, Stand
 async def stand() -> AsyncIterator[Stand]:
     line = Line(
         secret=SECRET,
-        tenants=demo_tenants(),
+        numbers=numbers_of(demo_tenants()),
         pace=Pace(scale=0.01, patience=0.5, greeting=0.5),
         ring_seconds=0.5,
         fallback_instructions="Be kind.",

@@ -3,10 +3,13 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 
 from openai import APIError, AsyncOpenAI
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeAudioConfigParam
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.simulator.listener import Listener
 
-TRANSFER_TARGETS = {"sales": "tel:+14155550110"}
+TRANSFER_TARGETS = {"sales": "tel:+14155550110", "support": "sip:support@pbx.example.com"}
 
 
 class MiniGateway:
@@ -26,14 +29,16 @@ class MiniGateway:
             api_key="sk-test", base_url=base_url, webhook_secret=secret, max_retries=0, timeout=1.0
         )
         self.reject_with: int | None = None
+        self.take: Callable[[str], Awaitable[None]] = self.accept_and_attach
         self.instructions = "You are a test."
+        self.audio: RealtimeAudioConfigParam = {}
         self.greets = self.uses_tools = True
-        self.audio: dict[str, Any] = {}
+        self.says: str | None = None
+        self.answers: list[int] = []
         self.seen: Counter[str] = Counter()
         self.events: list[dict[str, Any]] = []
+        self.webhooks: list[tuple[str, Any]] = []
         self.failures: list[Exception] = []
-        self.webhooks: list[Any] = []
-        self.answers: list[int] = []
         self.closes: list[ConnectionClosed] = []
         self._calls: dict[str, asyncio.Task[None]] = {}
         route = Route("/api/v1/openai/webhook", self._webhook, methods=["POST"])
@@ -50,7 +55,7 @@ class MiniGateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*self._calls.values())
+        await self.settled()
         await self.client.close()
         await self._listener.__aexit__(kind, error, trace)
 
@@ -58,9 +63,25 @@ class MiniGateway:
         """Wait until every call begun so far is over on this side, too."""
         await asyncio.gather(*self._calls.values())
 
+    async def accept_and_attach(self, call_id: str) -> None:
+        await self.client.realtime.calls.accept(
+            call_id, type="realtime", model="gpt-realtime-2.1", instructions=self.instructions, audio=self.audio
+        )
+        self.seen["accepted"] += 1
+        await self.attach(call_id)
+
+    async def attach(self, call_id: str) -> None:
+        async with self.client.realtime.connect(call_id=call_id) as sideband:
+            self.seen["started"] += 1
+            try:
+                await self._follow(call_id, sideband)
+            except ConnectionClosed as close:
+                self.closes.append(close)
+            self.seen["ended"] += 1
+
     async def _webhook(self, request: Request) -> Response:
         event: Any = self.client.webhooks.unwrap(await request.body(), dict(request.headers))
-        self.webhooks.append(event)
+        self.webhooks.append((request.headers["webhook-id"], event))
         if self.answers:
             return Response(status_code=self.answers.pop(0))
         if event.data.call_id not in self._calls:
@@ -73,44 +94,35 @@ class MiniGateway:
                 await self.client.realtime.calls.reject(call_id, status_code=self.reject_with)
                 self.seen["rejected"] += 1
             else:
-                await self._take(call_id)
+                await self.take(call_id)
         except (APIError, InvalidStatus) as error:
             self.failures.append(error)
 
-    async def _take(self, call_id: str) -> None:
-        extra: dict[str, Any] = {"audio": self.audio} if self.audio else {}
-        await self.client.realtime.calls.accept(
-            call_id, type="realtime", model="gpt-realtime-2.1", instructions=self.instructions, **extra
-        )
-        self.seen["accepted"] += 1
-        async with self.client.realtime.connect(call_id=call_id) as sideband:
-            self.seen["started"] += 1
-            try:
-                await self._follow(call_id, sideband)
-            except ConnectionClosed as close:
-                self.closes.append(close)
-            self.seen["ended"] += 1
-
-    async def _follow(self, call_id: str, sideband: Any) -> None:
+    async def _follow(self, call_id: str, sideband: AsyncRealtimeConnection) -> None:
+        if self.says is not None:
+            await sideband.send_raw(self.says)
         if self.greets:
             await sideband.response.create()
         while True:
-            event = (await sideband.recv()).to_dict()
+            event: dict[str, Any] = json.loads(await sideband.recv_bytes())
             self.events.append(event)
             self.seen[event["type"]] += 1
             if event["type"] == "response.done":
-                self._count_tokens(event["response"])
-                for item in event["response"]["output"]:
-                    if item["type"] == "function_call" and self.uses_tools:
-                        await self._use_tool(call_id, sideband, item)
+                await self._answer(call_id, sideband, event["response"])
 
-    def _count_tokens(self, response: dict[str, Any]) -> None:
+    async def _answer(self, call_id: str, sideband: AsyncRealtimeConnection, response: dict[str, Any]) -> None:
         usage = response.get("usage") or {}
         self.seen["tokens_input"] += usage.get("input_tokens", 0)
         self.seen["tokens_output"] += usage.get("output_tokens", 0)
+        for item in response["output"]:
+            if item["type"] == "function_call" and self.uses_tools:
+                self.seen["tools"] += 1
+                try:
+                    await self._use_tool(call_id, sideband, item)
+                except APIError as error:
+                    self.failures.append(error)
 
-    async def _use_tool(self, call_id: str, sideband: Any, item: dict[str, Any]) -> None:
-        self.seen["tools"] += 1
+    async def _use_tool(self, call_id: str, sideband: AsyncRealtimeConnection, item: dict[str, Any]) -> None:
         if item["name"] == "end_call":
             await self.client.realtime.calls.hangup(call_id)
         elif item["name"] == "transfer_call":
@@ -118,6 +130,7 @@ class MiniGateway:
             await self.client.realtime.calls.refer(call_id, target_uri=target)
             self.seen["referred"] += 1
         else:
-            output = {"type": "function_call_output", "call_id": item["call_id"], "output": "{}"}
-            await sideband.conversation.item.create(item=output)
+            await sideband.conversation.item.create(
+                item={"type": "function_call_output", "call_id": item["call_id"], "output": "{}"}
+            )
             await sideband.response.create()

@@ -1,0 +1,50 @@
+"""The truth as text for a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.simulator.truth import LIVE_FIELDS
+
+_PROGRESS = (
+    ("placed", "placed"),
+    ("active", "active_calls"),
+    ("accepted", "accepted_calls"),
+    ("over capacity", "rejected_calls_capacity"),
+    ("ended", "ended_calls"),
+    ("referred", "referred_calls"),
+    ("failed", "failed_calls"),
+    ("undelivered", "undelivered"),
+)
+
+
+def progress_line(truth: Mapping[str, Any]) -> str:
+    """How far the traffic is, in one line."""
+    totals = truth["global"]
+    return "  ".join(f"{label} {totals[field]:g}" for label, field in _PROGRESS)
+
+
+def summary(truth: Mapping[str, Any]) -> str:
+    """The twelve live fields in all and by tenant, then whatever else was counted, then breaches of the protocol."""
+    totals = truth["global"]
+    rows = [_row(field, truth) for field in LIVE_FIELDS]
+    others = [f"{field:40}{totals[field]:>12g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
+    breaches = [f"violation: {entry['what']} ({entry['call_id']})" for entry in truth["violations"]]
+    return "\n".join([_heading(truth), *rows, "", *others, *breaches])
+
+
+def _heading(truth: Mapping[str, Any]) -> str:
+    return f"{'':40}{'all':>12}" + "".join(f"{tenant_id:>14}" for tenant_id in _shown(truth))
+
+
+def _row(field: str, truth: Mapping[str, Any]) -> str:
+    tenants = "".join(f"{truth['tenants'][tenant_id][field]:>14.6g}" for tenant_id in _shown(truth))
+    return f"{field:40}{truth['global'][field]:>12.6g}{tenants}"
+
+
+def _shown(truth: Mapping[str, Any]) -> list[str]:
+    """As many tenants as fit beside each other."""
+    return list(truth["tenants"])[:_MAX_COLUMNS]
+
+
+_MAX_COLUMNS = 5
+"""Tenants with a column of their own in the summary."""

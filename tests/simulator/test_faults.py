@@ -1,0 +1,194 @@
+"""Everything that can go wrong at the carrier, as the official SDK's client meets it."""
+
+import json
+
+import openai
+import pytest
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.http11 import Response
+
+from service.simulator.faults import CallFaults, DropConnection, NeverAnswer, Refuse, SocketCut
+from service.simulator.script import (
+    AgentGreets,
+    AgentHangsUp,
+    AgentSpeaks,
+    AgentTransfers,
+    CallerSpeaks,
+    CallScript,
+    Pause,
+)
+from tests.simulator.stand import Stand
+
+PLAIN = CallScript("plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (404, openai.NotFoundError),
+        (409, openai.ConflictError),
+        (429, openai.RateLimitError),
+        (500, openai.InternalServerError),
+    ],
+)
+async def test_a_refused_accept_is_no_call(stand: Stand, status: int, error: type[Exception]) -> None:
+    """The SDK raises what the status stands for, and nothing is accepted or abandoned."""
+    report = await stand.call(PLAIN, faults=CallFaults(accept=Refuse(status)))
+    await stand.gateway.settled()
+    assert [type(failure) for failure in stand.gateway.failures] == [error]
+    assert (report.end, report.accepted) == ("unanswered", False)
+    assert (stand.totals["accepted_calls"], stand.totals["abandoned"], stand.totals["unanswered"]) == (0, 0, 1)
+
+
+async def test_a_404_says_the_call_is_not_found(stand: Stand) -> None:
+    """The body of a 404 has the code a gateway looks for."""
+    await stand.call(PLAIN, faults=CallFaults(accept=Refuse(404)))
+    await stand.gateway.settled()
+    failure = stand.gateway.failures[0]
+    assert isinstance(failure, openai.APIStatusError)
+    assert (failure.code, failure.type) == ("call_id_not_found", "invalid_request_error")
+
+
+async def test_a_fault_ends_after_its_times(stand: Stand) -> None:
+    """An accept that is refused once succeeds at the second try, and that is no breach of the protocol."""
+    stand.gateway.client = stand.gateway.client.with_options(max_retries=1)
+    report = await stand.call(PLAIN, faults=CallFaults(accept=Refuse(500, times=1)))
+    assert report.accepted
+    assert stand.totals["violations"] == 0
+
+
+async def test_an_accept_that_is_never_answered_times_out(stand: Stand) -> None:
+    """The client's own timeout ends the wait, and the caller gives up."""
+    report = await stand.call(PLAIN, faults=CallFaults(accept=NeverAnswer()))
+    await stand.gateway.settled()
+    assert isinstance(stand.gateway.failures[0], openai.APITimeoutError)
+    assert report.end == "unanswered"
+
+
+async def test_a_lost_answer_is_an_accept_nobody_knows_of(stand: Stand) -> None:
+    """An accept that was carried out without an answer counts as lost, neither as accepted nor as abandoned."""
+    report = await stand.call(PLAIN, faults=CallFaults(accept=DropConnection()))
+    await stand.gateway.settled()
+    assert isinstance(stand.gateway.failures[0], openai.APIConnectionError)
+    assert (report.end, report.accepted) == ("abandoned", False)
+    totals = stand.totals
+    assert (totals["accepts_lost"], totals["accepted_calls"], totals["abandoned"]) == (1, 0, 0)
+
+
+async def test_a_blind_retry_of_a_lost_accept_breaks_the_protocol(stand: Stand) -> None:
+    """The second accept is a conflict, and the truth says who sent it."""
+    stand.gateway.client = stand.gateway.client.with_options(max_retries=1)
+    await stand.call(PLAIN, call_id="rtc_twice", faults=CallFaults(accept=DropConnection(times=1)))
+    await stand.gateway.settled()
+    assert isinstance(stand.gateway.failures[0], openai.ConflictError)
+    assert stand.carrier.truth()["violations"] == [{"call_id": "rtc_twice", "what": "second accept"}]
+
+
+async def test_a_lost_accept_counts_once_the_gateway_acts_on_it(stand: Stand) -> None:
+    """A gateway that attaches to the session all the same has an accepted and started call."""
+    faults = CallFaults(accept=Refuse(500, processed=True))
+
+    async def attach_anyway(call_id: str) -> None:
+        with pytest.raises(openai.InternalServerError):
+            await stand.gateway.client.realtime.calls.accept(call_id, type="realtime")
+        await stand.gateway.attach(call_id)
+
+    stand.gateway.take = attach_anyway
+    report = await stand.call(PLAIN, faults=faults)
+    assert (report.accepted, report.started, report.end) == (True, True, "caller_hung_up")
+    assert stand.totals["accepted_calls"] == 1
+
+
+async def test_a_sideband_may_be_found_late(stand: Stand) -> None:
+    """So many handshakes are refused with 404; the SDK raises what a gateway can retry on."""
+    refusals: list[Response] = []
+
+    async def attach_patiently(call_id: str) -> None:
+        await stand.gateway.client.realtime.calls.accept(call_id, type="realtime")
+        for _ in range(2):
+            with pytest.raises(InvalidStatus) as refusal:
+                await stand.gateway.attach(call_id)
+            refusals.append(refusal.value.response)
+        await stand.gateway.attach(call_id)
+
+    stand.gateway.take = attach_patiently
+    report = await stand.call(PLAIN, faults=CallFaults(handshake_refusals=2))
+    assert [refusal.status_code for refusal in refusals] == [404, 404]
+    assert b"call_id_not_found" in (refusals[0].body or b"")
+    assert report.started
+
+
+async def test_a_sideband_that_is_never_found_is_an_abandoned_call(stand: Stand) -> None:
+    """A call that was accepted and whose sideband never opens is abandoned, never started."""
+    report = await stand.call(PLAIN, faults=CallFaults(handshake_refusals=1000))
+    await stand.gateway.settled()
+    assert isinstance(stand.gateway.failures[0], InvalidStatus)
+    assert (report.end, report.accepted, report.started) == ("abandoned", True, False)
+    assert (stand.totals["abandoned"], stand.totals["started_calls"]) == (1, 0)
+
+
+@pytest.mark.parametrize("after", range(0, 34, 3))
+async def test_a_sideband_can_break_at_every_step(stand: Stand, after: int) -> None:
+    """Wherever the connection breaks, the gateway got every event sent before, and the call ended without failing."""
+    report = await stand.call(PLAIN, faults=CallFaults(cut=SocketCut(after)))
+    await stand.gateway.settled()
+    assert len(stand.gateway.events) == after
+    assert (report.started, report.failed, report.end) == (True, False, "caller_hung_up")
+    assert stand.gateway.closes[0].rcvd is None
+    assert (stand.totals["active_calls"], stand.totals["ended_calls"]) == (0, 1)
+
+
+async def test_a_cut_with_an_error_code_is_a_failed_call(stand: Stand) -> None:
+    """The close code of a cut reaches the gateway, and 1011 means that the call failed."""
+    report = await stand.call(PLAIN, faults=CallFaults(cut=SocketCut(4, code=1011)))
+    await stand.gateway.settled()
+    close = stand.gateway.closes[0]
+    assert isinstance(close, ConnectionClosedError)
+    assert close.rcvd is not None
+    assert close.rcvd.code == 1011
+    assert report.failed
+
+
+async def test_the_first_event_can_be_the_gateways(stand: Stand) -> None:
+    """A cut counts what the carrier sends in answer to the gateway, too: the line breaks though nobody speaks."""
+    script = CallScript("mute", (Pause(2000),))
+    stand.gateway.says = json.dumps({"type": "session.update", "session": {"type": "realtime"}})
+    report = await stand.call(script, faults=CallFaults(cut=SocketCut(2)))
+    assert (report.end, report.failed) == ("caller_hung_up", False)
+
+
+@pytest.mark.parametrize("fault", [Refuse(500), NeverAnswer(), DropConnection(processed=False)])
+async def test_a_refused_reject_still_tells_its_reason(
+    stand: Stand, fault: Refuse | NeverAnswer | DropConnection
+) -> None:
+    """The reason counts by what the gateway asked for, and once, however the request goes."""
+    stand.gateway.reject_with = 486
+    report = await stand.call(PLAIN, faults=CallFaults(reject=fault))
+    await stand.gateway.settled()
+    assert len(stand.gateway.failures) == 1
+    assert (report.rejection_status, stand.totals["rejected_calls_capacity"]) == (486, 1)
+
+
+@pytest.mark.parametrize("fault", [Refuse(500), Refuse(404), NeverAnswer(), DropConnection(processed=False)])
+async def test_a_refer_that_fails_is_no_transfer(stand: Stand, fault: Refuse | NeverAnswer | DropConnection) -> None:
+    """Without a 200 the call was not referred, and the caller who waits in vain hangs up."""
+    script = CallScript("moves", (AgentGreets(AgentSpeaks("Hello")),), AgentTransfers("sales"))
+    report = await stand.call(script, faults=CallFaults(refer=fault))
+    await stand.gateway.settled()
+    assert (report.referred, report.started) == (False, True)
+    assert stand.totals["referred_calls"] == 0
+
+
+async def test_a_refer_whose_answer_is_lost_happens_and_is_not_known(stand: Stand) -> None:
+    """The caller leaves for the new destination, and no transfer counts since the gateway cannot know of one."""
+    script = CallScript("moves", (AgentGreets(AgentSpeaks("Hello")),), AgentTransfers("sales"))
+    report = await stand.call(script, faults=CallFaults(refer=DropConnection()))
+    assert (report.end, report.referred) == ("referred", False)
+
+
+async def test_a_hang_up_that_fails_leaves_the_caller_waiting(stand: Stand) -> None:
+    """Without the hang-up the call goes on until the caller's patience ends."""
+    script = CallScript("ends", (AgentGreets(AgentSpeaks("Hello")),), AgentHangsUp())
+    report = await stand.call(script, faults=CallFaults(hangup=Refuse(500)))
+    assert report.end in {"caller_hung_up", "left"}
+    assert report.started
