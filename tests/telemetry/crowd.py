@@ -1,6 +1,7 @@
 """Several threads at once, with the interpreter made to switch between them as often as it can."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,15 @@ def together(*tasks: Callable[[], object]) -> None:
     with restless(), ThreadPoolExecutor(len(tasks)) as pool:
         for done in [pool.submit(task) for task in tasks]:
             done.result()
+
+
+def until(condition: Callable[[], object], patience_seconds: float = 30.0) -> None:
+    """Wait until the condition holds; ``TimeoutError`` if it does not in all that time."""
+    deadline = time.monotonic() + patience_seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not happen")
+        time.sleep(0.001)
 
 
 @contextmanager
