@@ -25,7 +25,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
 from telemetry import catalog
 from telemetry.clock import Instant
@@ -39,6 +39,10 @@ from telemetry.log_format import JsonFormatter
 from telemetry.logs import LOGGER_NAME, LogSink
 from telemetry.metrics import MetricsSink
 from telemetry.privacy import Privacy
+from telemetry.recent.calls import RecentCalls
+from telemetry.recent.limits import RecentLimits
+from telemetry.recent.loglines import RecentLogs
+from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.sinks import Boundary, FanOut
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
@@ -150,6 +154,8 @@ class TelemetryKit:
         max_open: int = 100_000,
         max_remembered: int = 10_000,
         further_readers: Iterable[MetricReader] = (),
+        sampler: Sampler = ALWAYS_ON,
+        recent_limits: RecentLimits | None = None,
     ) -> None:
         self.clock = clock or FakeClock()
         self.tenant_labels = TenantLabels(max_tenants)
@@ -167,10 +173,23 @@ class TelemetryKit:
             shutdown_on_exit=False,
         )
         self._finished = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider(resource=Resource({}), sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self.tracer_provider = TracerProvider(resource=Resource({}), sampler=sampler, shutdown_on_exit=False)
+        self.open_spans = SpanRegister()
+        recorder = SpanRecorder(self.open_spans)
+        self.tracer_provider.add_span_processor(recorder)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._finished))
         self.meter = self.meter_provider.get_meter(catalog.METER_NAME)
+        privacy = privacy or Privacy()
         self.traces = CallTraces(self.tracer_provider.get_tracer(catalog.METER_NAME), privacy=privacy)
+        self.recent = RecentCalls(
+            contexts=self.traces,
+            privacy=privacy,
+            limits=recent_limits,
+            register=self.open_spans,
+            clock=self.clock,
+            epoch="kit",
+        )
+        recorder.hand_to(self.recent)
         self._events = EventLog()
         self._lines = _Lines()
         self.tracker = CallTracker(
@@ -243,7 +262,8 @@ class TelemetryKit:
         metrics = MetricsSink(self.meter, labels=self.tenant_labels, fence=self.fence, contexts=self.traces)
         logger = logging.Logger(LOGGER_NAME, logging.DEBUG)  # noqa: LOG001 -- one of its own: nothing global is touched
         logger.addHandler(self._lines)
-        sinks = (self._events, self.traces, metrics, LogSink(self.traces, logger), self.traces.endings)
+        logger.addHandler(RecentLogs(self.recent))
+        sinks = (self._events, self.traces, metrics, self.recent, LogSink(self.traces, logger), self.traces.endings)
         return FanOut([Boundary(sink, strict=True) for sink in sinks])
 
 
