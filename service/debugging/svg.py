@@ -1,0 +1,243 @@
+"""A call's drawing as a picture: light, legible in a ticket, and understandable without its colours."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from service.debugging.axis import tick_label, ticks
+from service.debugging.svg_writer import element, text_of, titled
+from service.debugging.waterfall import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
+
+WIDTH: Final = 1000.0
+MARGIN: Final = 24.0
+LABELS: Final = 130.0
+"""Room for the tracks' names."""
+TRACK: Final = 26.0
+"""Height of a track with the gap below it."""
+BAR: Final = 18.0
+AXIS: Final = 24.0
+LINE: Final = 19.0
+"""Height of a line of text."""
+LETTER: Final = 6.6
+"""About the width of a letter at the size of text used."""
+FACT_COLUMNS: Final = 3
+
+LEFT: Final = MARGIN + LABELS
+RIGHT: Final = WIDTH - MARGIN
+SPAN: Final = RIGHT - LEFT
+
+COLOURS: Final = {
+    Paint.SETUP: "#cbd5e1",
+    Paint.SESSION: "#94a3b8",
+    Paint.PHASE: "#64748b",
+    Paint.CALLER: "#2563eb",
+    Paint.AGENT: "#0d9488",
+    Paint.WAIT: "#fbbf24",
+    Paint.TOOL: "#7c3aed",
+    Paint.FAILED: "#dc2626",
+}
+"""Of equal meaning in grey: light for waiting and setup, dark for what acts."""
+
+_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT})
+_INK: Final = "#0f172a"
+_SOFT: Final = "#475569"
+_RULE: Final = "#e2e8f0"
+_ALARM: Final = "#b91c1c"
+_FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px"
+
+
+def render_svg(drawing: Waterfall) -> str:
+    """The picture, as a document of its own."""
+    parts: list[str] = []
+    y = MARGIN + 14
+    y = _heading(parts, drawing, y)
+    for panel in drawing.panels:
+        y = _panel(parts, panel, y)
+    y = _words(parts, drawing, y)
+    y = _legend(parts, drawing, y)
+    height = y + MARGIN
+    body = [
+        element("title", text_of(drawing.title), id="title"),
+        element("desc", text_of(_description(drawing)), id="desc"),
+        _PATTERNS,
+        element("rect", width=WIDTH, height=height, fill="#ffffff"),
+        *parts,
+    ]
+    return element(
+        "svg",
+        "\n".join(body),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
+        width=WIDTH,
+        height=height,
+        role="img",
+        aria_labelledby="title desc",
+        style=_FONT,
+    )
+
+
+_PATTERNS: Final = element(
+    "defs",
+    element(
+        "linearGradient",
+        element("stop", offset="0", stop_color="#ffffff", stop_opacity="0")
+        + element("stop", offset="1", stop_color="#ffffff", stop_opacity="1"),
+        id="open",
+    ),
+)
+
+
+def _description(drawing: Waterfall) -> str:
+    """The picture for those who cannot see it."""
+    facts = "; ".join(f"{name}: {value}" for name, value in drawing.facts)
+    moments = " ".join(f"At {moment.at:.1f} s: {moment.text}." for moment in drawing.moments)
+    return f"{drawing.explanation} {facts}. {moments} {' '.join(drawing.notes)}".strip()
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+
+
+def _text(x: float, y: float, said: str, *, fill: str = _INK, **attributes: str | float) -> str:
+    return element("text", text_of(said), x=x, y=y, fill=fill, **attributes)
+
+
+def _heading(parts: list[str], drawing: Waterfall, y: float) -> float:
+    parts.append(_text(MARGIN, y, drawing.title, font_size="17px", font_weight="600"))
+    y += LINE + 3
+    for line in _wrapped(drawing.explanation, WIDTH - 2 * MARGIN):
+        parts.append(_text(MARGIN, y, line, font_size="13px"))
+        y += LINE
+    y += 4
+    column = (WIDTH - 2 * MARGIN) / FACT_COLUMNS
+    for index, (name, value) in enumerate(drawing.facts):
+        x = MARGIN + column * (index % FACT_COLUMNS)
+        row = y + LINE * (index // FACT_COLUMNS)
+        parts.append(_text(x, row, name, fill=_SOFT))
+        parts.append(_text(x + 84, row, _fitting(value, column - 92)))
+    return y + LINE * -(-len(drawing.facts) // FACT_COLUMNS) + 10
+
+
+def _words(parts: list[str], drawing: Waterfall, y: float) -> float:
+    end = drawing.panels[-1].end
+    for moment in drawing.moments:
+        parts.append(_text(LEFT - 10, y, tick_label(moment.at, end), fill=_SOFT, text_anchor="end"))
+        parts.append(_text(LEFT, y, _fitting(moment.text, SPAN)))
+        y += LINE
+    for note in drawing.notes:
+        for line in _wrapped(note, SPAN):
+            parts.append(_text(LEFT, y, line, fill=_SOFT, font_style="italic"))
+            y += LINE
+    return y + 4
+
+
+def _wrapped(said: str, width: float) -> Iterable[str]:
+    line = ""
+    for word in said.split():
+        if line and (len(line) + 1 + len(word)) * LETTER > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    if line:
+        yield _fitting(line, width)
+
+
+def _fitting(said: str, width: float) -> str:
+    most = max(1, int(width / LETTER))
+    return said if len(said) <= most else said[: most - 1] + "…"
+
+
+# Panels ---------------------------------------------------------------------------------------------------------------
+
+
+def _panel(parts: list[str], panel: Panel, y: float) -> float:
+    top = y + AXIS
+    bottom = top + TRACK * len(panel.tracks)
+    if panel.title:
+        parts.append(_text(MARGIN, y + 14, panel.title, font_weight="600"))
+    for tick in ticks(panel.end):
+        x = _x(tick, panel)
+        parts.append(element("line", x1=x, x2=x, y1=top - 4, y2=bottom, stroke=_RULE))
+        anchor = "end" if x > RIGHT - 30 else "middle"
+        parts.append(_text(x, top - 9, tick_label(tick, panel.end), fill=_SOFT, text_anchor=anchor, font_size="11px"))
+    for index, track in enumerate(panel.tracks):
+        _track(parts, track, panel, top + TRACK * index)
+    return bottom + 14
+
+
+def _track(parts: list[str], track: Track, panel: Panel, top: float) -> None:
+    parts.append(_text(LEFT - 10, top + 13, _fitting(track.label, LABELS - 10), fill=_SOFT, text_anchor="end"))
+    for bar in track.bars:
+        _bar(parts, bar, panel, top)
+    last = LEFT - 100.0
+    for mark in track.marks:
+        last = _mark(parts, mark, panel, top, last)
+
+
+def _bar(parts: list[str], bar: Bar, panel: Panel, top: float) -> None:
+    x, width = _x(bar.start, panel), max(1.0, _x(bar.end, panel) - _x(bar.start, panel))
+    parts.append(
+        titled("rect", bar.text, x=x, y=top, width=width, height=BAR, rx=min(2.0, width / 2), fill=COLOURS[bar.paint])
+    )
+    if bar.open:
+        fade = min(width, 40.0)
+        parts.append(element("rect", x=x + width - fade, y=top, width=fade, height=BAR, fill="url(#open)"))
+    room = width - 10 - (20 if bar.open else 0)
+    if len(bar.text) * LETTER <= room:
+        ink = _INK if bar.paint in _ON_LIGHT else "#ffffff"
+        parts.append(_text(x + 5, top + 13, bar.text, fill=ink, font_size="11px", pointer_events="none"))
+
+
+def _mark(parts: list[str], mark: Mark, panel: Panel, top: float, last: float) -> float:
+    """Draw a mark, and its text unless that would run into the one before, which ended at ``last``."""
+    x = _x(mark.at, panel)
+    if mark.sign is Sign.STEP:
+        parts.append(titled("line", mark.text, x1=x, x2=x, y1=top - 3, y2=top + BAR + 3, stroke=_INK, stroke_width=1.5))
+        return last
+    shape = f"M{x - 5:.1f} {top - 4:.1f}h10l-5 9z" if mark.sign is Sign.INTERRUPTION else _cross(x, top + BAR / 2)
+    parts.append(titled("path", mark.text, d=shape, fill=_ALARM, stroke="#ffffff", stroke_width=0.8))
+    if mark.sign is Sign.ERROR and x > last and x + 8 + len(mark.text) * LETTER < RIGHT:
+        parts.append(_text(x + 8, top + 13, mark.text, fill=_ALARM, font_size="11px"))
+        return x + 16 + len(mark.text) * LETTER
+    return last
+
+
+def _cross(x: float, y: float) -> str:
+    return f"M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"
+
+
+def _x(seconds: float, panel: Panel) -> float:
+    return LEFT + SPAN * min(1.0, max(0.0, seconds / panel.end))
+
+
+# Legend ---------------------------------------------------------------------------------------------------------------
+
+_MEANINGS: Final = {
+    Paint.CALLER: "caller speaks",
+    Paint.AGENT: "agent speaks",
+    Paint.WAIT: "caller waits for the answer",
+    Paint.TOOL: "tool",
+    Paint.FAILED: "failed",
+}
+
+
+def _legend(parts: list[str], drawing: Waterfall, y: float) -> float:
+    tracks = [track for panel in drawing.panels for track in panel.tracks]
+    paints = {bar.paint for track in tracks for bar in track.bars}
+    signs = {mark.sign for track in tracks for mark in track.marks}
+    x = LEFT
+    for paint, meaning in _MEANINGS.items():
+        if paint in paints:
+            parts.append(element("rect", x=x, y=y - 10, width=12, height=12, rx=2, fill=COLOURS[paint]))
+            x = _meaning(parts, x, y, meaning)
+    if Sign.INTERRUPTION in signs:
+        parts.append(element("path", d=f"M{x:.1f} {y - 9:.1f}h10l-5 9z", fill=_ALARM))
+        x = _meaning(parts, x, y, "interruption")
+    if Sign.ERROR in signs:
+        parts.append(element("path", d=_cross(x + 6, y - 4), fill=_ALARM))
+        x = _meaning(parts, x, y, "error")
+    return y + 4 if x > LEFT else y
+
+
+def _meaning(parts: list[str], x: float, y: float, meaning: str) -> float:
+    parts.append(_text(x + 17, y, meaning, fill=_SOFT, font_size="11px"))
+    return x + 17 + len(meaning) * LETTER + 18

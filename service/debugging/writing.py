@@ -1,0 +1,192 @@
+"""From a call's record to its answer: offsets get wall-clock times, spans become a tree, links are written."""
+
+from dataclasses import asdict, dataclass
+from urllib.parse import quote
+
+from service.debugging.detail import (
+    CallDetail,
+    DecisionDetail,
+    EndingDetail,
+    ErrorDetail,
+    Limit,
+    Links,
+    LogDetail,
+    PhaseDetail,
+    SpeechDetail,
+    TokenDetail,
+    ToolDetail,
+    TraceDetail,
+    TransitionDetail,
+    TurnDetail,
+)
+from service.debugging.explain import explain
+from service.debugging.span_tree import plain, span_tree
+from service.debugging.times import Times, rounded, rounded_if
+from service.text import writable
+from telemetry.recent.record import CallRecord, ErrorRow, Trace, TurnRow
+
+CALLS = "/api/v1/calls"
+TRACES = "/api/v1/traces"
+
+UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
+INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
+
+
+@dataclass(frozen=True, slots=True)
+class TraceUrls:
+    """Where a trace backend shows a trace; nowhere if no template is configured."""
+
+    template: str | None = None
+    """With ``{trace_id}`` in the id's place."""
+
+    def url(self, trace_id: str) -> str | None:
+        """The page of one trace."""
+        return self.template.replace("{trace_id}", trace_id) if self.template else None
+
+
+def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
+    """The answer that a record makes."""
+    call, times = record.summary, Times(record.summary.received)
+    return CallDetail(
+        call_id=writable(call.call_id),
+        tenant_id=writable(call.tenant_id),
+        state=call.state,
+        outcome=call.outcome,
+        explanation=writable(explain(record)),
+        caller=call.caller,
+        caller_hash=record.caller_hash,
+        dialled=record.dialled,
+        received_at=times.at(0.0),
+        started_at=times.perhaps(call.started),
+        ended_at=times.perhaps(call.ended),
+        as_of=times.at(record.as_of),
+        duration_seconds=rounded(call.duration),
+        duration_basis=call.duration_basis,
+        setup_seconds=rounded_if(record.decision.setup_seconds if record.decision else None),
+        time_to_first_audio_seconds=rounded_if(record.time_to_first_audio),
+        longest_wait_seconds=rounded(call.longest_wait),
+        last_seen_seconds=rounded(call.last_seen),
+        decision=_decision(record, times),
+        ending=_ending(record, times),
+        referred_to=_perhaps(record.referred_to),
+        fallback_instructions=record.fallback_instructions,
+        transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
+        phases=tuple(
+            PhaseDetail(phase=p.phase, error_type=_perhaps(p.error_type), **times.stretch(p.start, p.end))
+            for p in record.phases
+        ),
+        turn_count=call.turns,
+        interruption_count=call.interruptions,
+        turns=tuple(_turn(turn, times, record.as_of) for turn in record.turns),
+        speech=tuple(
+            SpeechDetail(speaker=s.speaker, interrupted=s.interrupted, **times.stretch(s.start, s.end))
+            for s in record.speech
+        ),
+        tools=tuple(
+            ToolDetail(
+                tool=writable(t.tool),
+                tool_call_id=writable(t.tool_call_id),
+                error_type=_perhaps(t.error_type),
+                **times.stretch(t.start, t.end),
+            )
+            for t in record.tools
+        ),
+        errors=tuple(ErrorDetail(trouble=e.trouble, detail=_error(e), **times.point(e.at)) for e in record.errors),
+        tokens=_tokens(record),
+        trace=None if record.trace is None else _trace(record.trace, record, times, urls),
+        logs=_logs(record, times),
+        events_truncated=record.events_truncated,
+        dropped=dict(record.dropped),
+        links=_links(record, urls),
+    )
+
+
+def _perhaps(text: str | None) -> str | None:
+    return None if text is None else writable(text)
+
+
+def _decision(record: CallRecord, times: Times) -> DecisionDetail | None:
+    decision = record.decision
+    if decision is None:
+        return None
+    limit = decision.limit
+    return DecisionDetail(
+        outcome=decision.outcome,
+        setup_seconds=rounded(decision.setup_seconds),
+        reason=decision.reason,
+        limit=None if limit is None else Limit(scope=limit.scope, limit=limit.limit, in_use=limit.in_use),
+        error_type=_perhaps(decision.error_type),
+        **times.point(decision.at),
+    )
+
+
+def _ending(record: CallRecord, times: Times) -> EndingDetail | None:
+    ending = record.ending
+    if ending is None:
+        return None
+    return EndingDetail(reason=ending.reason, error_type=_perhaps(ending.error_type), **times.point(ending.at))
+
+
+def _turn(turn: TurnRow, times: Times, now: float) -> TurnDetail:
+    return TurnDetail(
+        number=turn.number,
+        time_to_first_audio_seconds=rounded_if(turn.time_to_first_audio),
+        waited_from_seconds=rounded_if(turn.caller_stopped),
+        waited_seconds=rounded_if(turn.waited(now)),
+        interrupted=turn.interrupted,
+        end_reason=turn.reason,
+        **times.stretch(turn.start, turn.end),
+    )
+
+
+def _error(row: ErrorRow) -> str:
+    return writable(row.detail if row.violation is None else f"{row.detail}: {row.violation}")
+
+
+def _tokens(record: CallRecord) -> TokenDetail:
+    tokens = record.tokens
+    return TokenDetail(
+        **asdict(tokens.usage),
+        responses=tokens.responses,
+        partial=tokens.partial,
+        models=tuple(map(writable, tokens.models)),
+    )
+
+
+def _trace(trace: Trace, record: CallRecord, times: Times, urls: TraceUrls) -> TraceDetail:
+    note = None if trace.sampled else UNSAMPLED
+    if record.dropped.get("spans"):
+        note = INCOMPLETE
+    return TraceDetail(
+        trace_id=trace.trace_id,
+        root_span_id=trace.root_span_id,
+        sampled=trace.sampled,
+        note=note,
+        url=urls.url(trace.trace_id),
+        spans=span_tree(trace.spans, times),
+    )
+
+
+def _logs(record: CallRecord, times: Times) -> tuple[LogDetail, ...]:
+    return tuple(
+        LogDetail(
+            at=times.at_nanos(row.unix_nanos),
+            level=row.level,
+            logger=row.logger,
+            message=writable(row.message),
+            span_id=row.span_id,
+            attributes=plain(row.attributes),
+        )
+        for row in record.logs
+    )
+
+
+def _links(record: CallRecord, urls: TraceUrls) -> Links:
+    itself = f"{CALLS}/{quote(writable(record.summary.call_id), safe='')}"
+    trace_id = record.summary.trace_id
+    return Links(
+        self=itself,
+        timeline=f"{itself}/timeline.svg",
+        trace=f"{TRACES}/{trace_id}" if trace_id else None,
+        trace_backend=urls.url(trace_id) if trace_id else None,
+    )
