@@ -1,5 +1,7 @@
 """The local layer at work: metrics in Prometheus, traces in Jaeger, an exemplar leading from one to the other."""
 
+import time
+
 import pytest
 
 from telemetry.catalog import INSTRUMENTS
@@ -63,6 +65,18 @@ def test_prometheus_keeps_what_says_whose_series_it_is(peers: Peers, prometheus:
     assert sample.labels["job"] == "callscope"
     assert sample.labels["voice_call_rejection_reason"] == "capacity"
     assert len(sample.labels["instance"]) == 36
+
+
+def test_the_first_call_of_a_tenant_is_an_increase(peers: Peers, prometheus: Prometheus) -> None:
+    """A counter that first appears as 1 counts as an increase of 1, so that rare events are not lost to alerts."""
+    collector = _local(peers, prometheus)
+    errors = 'voice_instructions_errors_total{tenant_id="first"}'
+    with Telephone(collector.otlp_http, signals=["metrics"]) as telephone:
+        telephone.record("voice.instructions.errors", 1, {"tenant.id": "first"})
+        time.sleep(0.01)  # its start and its first export must not fall into one millisecond
+        telephone.flush()
+    assert until(lambda: prometheus.value(f"increase({errors}[5m])"), "the increase") > 0
+    assert prometheus.value(f"min_over_time({errors}[5m])") == 0
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])

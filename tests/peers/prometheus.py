@@ -77,7 +77,7 @@ class Prometheus:
                 f"--storage.tsdb.path={self._data}",
                 f"--web.listen-address={HOST}:{self._port}",
                 "--web.enable-otlp-receiver",
-                "--enable-feature=exemplar-storage",
+                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
             ],
             lambda: answers(f"{self.url}/-/ready"),
         )
