@@ -55,6 +55,7 @@ class _Watch(BaseAdapter):
             raise
         self.last = self._judge(response)
         if self.last.failure and self.last.failure.fault is Fault.REDIRECTED:
+            response.close()
             raise _Redirected(response=response)
         return response
 

@@ -54,7 +54,7 @@ class Pipelines:
         self._lanes = lanes
         self._records = records
         self._ending = Lock()
-        self._ended = False
+        self._all_arrived: bool | None = None
         atexit.register(self.shutdown)
         for lane in lanes.values():
             lane.start()
@@ -79,12 +79,14 @@ class Pipelines:
         """Export what there is and end everything, all signals together within ``budget_seconds``.
 
         True if all arrived. What did not is counted as dropped and logged in one line. Threads still waiting for a
-        silent server are left behind as daemons. A second call does nothing.
+        silent server are left behind as daemons. A second call does nothing and says what the first said.
         """
         with self._ending:
-            if self._ended:
-                return True
-            self._ended = True
+            if self._all_arrived is None:
+                self._all_arrived = self._end(budget_seconds)
+            return self._all_arrived
+
+    def _end(self, budget_seconds: float) -> bool:
         atexit.unregister(self.shutdown)
         start = monotonic()
         arrived = self._end_lanes(start, budget_seconds)
