@@ -1,5 +1,6 @@
 """One call as it is to happen: who calls whom, what the webhook says and how it is delivered, what goes wrong."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ class SimulatedCall:
 
     def webhook_id(self, reissue: int = 0) -> str:
         """The ``webhook-id`` of the call's event, or of one of its reissues."""
-        return f"wh_{self.call_id}_{reissue}"
+        return "wh_" + hashlib.sha256(f"{self.call_id}/{reissue}".encode()).hexdigest()[:32]
 
     def webhook_body(self, created_at: int) -> bytes:
         """The ``realtime.call.incoming`` event announcing the call."""
@@ -51,5 +52,5 @@ class SimulatedCall:
         data: dict[str, object] = {"call_id": self.call_id, "sip_headers": headers}
         if self.media_security is not None:
             data["sip_media_security"] = self.media_security
-        head = {"object": "event", "id": f"evt_{self.call_id}", "type": "realtime.call.incoming"}
+        head = {"object": "event", "id": f"evt_{self.webhook_id()[3:]}", "type": "realtime.call.incoming"}
         return json.dumps(head | {"created_at": created_at, "data": data}).encode()

@@ -17,13 +17,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Either makes every caller hang up and the run end in good order."""
 
 
-async def run(carrier: Simulator, plan: Plan, *, tell: Callable[[str], None]) -> None:
+async def run(
+    carrier: Simulator, plan: Plan, *, tell: Callable[[str], None], progress_seconds: float = PROGRESS_SECONDS
+) -> None:
     """One whole run in the foreground; raises :class:`OSError` when the carrier cannot listen."""
     traffic = Traffic(carrier, plan)
     async with carrier:
         tell(f"the carrier serves {carrier.base_url} and calls {carrier.target}")
         with _stopped_by_signals(traffic):
-            async with _progress(carrier, tell):
+            async with _progress(carrier, tell, progress_seconds):
                 await traffic.run()
     if traffic.shed:
         tell(f"{traffic.shed} calls not placed: {plan.max_running} were running")
@@ -42,15 +44,15 @@ def _stopped_by_signals(traffic: Traffic) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _progress(carrier: Simulator, tell: Callable[[str], None]) -> AsyncIterator[None]:
-    telling = asyncio.create_task(_tell(carrier, tell))
+async def _progress(carrier: Simulator, tell: Callable[[str], None], every: float) -> AsyncIterator[None]:
+    telling = asyncio.create_task(_tell(carrier, tell, every))
     try:
         yield
     finally:
         telling.cancel()
 
 
-async def _tell(carrier: Simulator, tell: Callable[[str], None]) -> None:
+async def _tell(carrier: Simulator, tell: Callable[[str], None], every: float) -> None:
     while True:
-        await asyncio.sleep(PROGRESS_SECONDS)
+        await asyncio.sleep(every)
         tell(progress_line(carrier.counts()))

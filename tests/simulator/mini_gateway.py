@@ -36,6 +36,7 @@ class MiniGateway:
         self.says: str | None = None
         self.answers: list[int] = []
         self.seen: Counter[str] = Counter()
+        self.heard: Counter[str] = Counter()
         self.events: list[dict[str, Any]] = []
         self.webhooks: list[tuple[str, Any]] = []
         self.failures: list[Exception] = []
@@ -107,6 +108,7 @@ class MiniGateway:
             event: dict[str, Any] = json.loads(await sideband.recv_bytes())
             self.events.append(event)
             self.seen[event["type"]] += 1
+            self.heard[call_id] += 1
             if event["type"] == "response.done":
                 await self._answer(call_id, sideband, event["response"])
 

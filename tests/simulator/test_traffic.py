@@ -1,0 +1,172 @@
+"""Traffic, deliveries and clean ends, with a truth that equals what the gateway observed."""
+
+import asyncio
+from collections import Counter
+from random import Random
+
+import httpx2
+import pytest
+
+from service.simulator.call import Delivery
+from service.simulator.dialling import dial
+from service.simulator.pace import NATURAL, Pace
+from service.simulator.plan import Plan
+from service.simulator.script import CallScript, LineGoesDead, Pause
+from service.simulator.shares import Shares
+from service.simulator.simulator import Line, Simulator
+from service.simulator.traffic import Traffic
+from tests.simulator.stand import ACME, SECRET, Stand
+
+SHORT = CallScript("short", (Pause(0.1),))
+
+
+async def test_truth_equals_what_the_gateway_saw(stand: Stand) -> None:
+    """After two hundred calls of every kind, faults aside, both ends agree on calls, turns, tokens and transfers."""
+    shares = Shares(hangups=0.25, refers=0.2, errors=0.2, silent=0.1, late=0, unknown=0.1, duplicates=0.3)
+    traffic = Traffic(stand.carrier, Plan("run", seed=11, calls=200, calls_per_second=200, shares=shares))
+    await traffic.run()
+    await stand.gateway.settled()
+    totals, seen = stand.totals, stand.gateway.seen
+    assert not stand.gateway.failures
+    assert totals["violations"] == 0
+    assert (totals["placed"], totals["received"], traffic.placed, traffic.shed) == (200, 200, 200, 0)
+    for field, noted in {
+        "accepted_calls": "accepted",
+        "started_calls": "started",
+        "ended_calls": "ended",
+        "referred_calls": "referred",
+        "turns": "input_audio_buffer.speech_stopped",
+        "interruptions": "output_audio_buffer.cleared",
+        "silences": "input_audio_buffer.timeout_triggered",
+        "session_errors": "error",
+        "keys_pressed": "input_audio_buffer.dtmf_event_received",
+        "tool_calls": "tools",
+        "tokens_input": "tokens_input",
+        "tokens_output": "tokens_output",
+    }.items():
+        assert totals[field] == seen[noted], field
+    assert totals["referred_calls"] > 20
+    assert totals["failed_calls"] > 20
+    assert totals["interruptions"] > 20
+
+
+async def test_minutes_are_those_of_the_sidebands(stand: Stand) -> None:
+    """The minutes of the truth are the seconds of its calls, by tenant."""
+    reports = await asyncio.gather(*(stand.call(SHORT) for _ in range(5)))
+    row = stand.carrier.counts()["tenants"]["acme"]
+    assert row["minutes_processed"] == pytest.approx(sum(report.seconds for report in reports) / 60)
+
+
+async def test_twins_share_an_id_and_reissues_have_their_own(stand: Stand) -> None:
+    """A repeated delivery carries the same body; only a reissue has another ``webhook-id``."""
+    report = await stand.call(SHORT, delivery=Delivery(twins=1, echoes=1, reissues=1))
+    ids = Counter(webhook_id for webhook_id, _ in stand.gateway.webhooks)
+    assert sorted(ids.values()) == [1, 3]
+    assert len({event.data.call_id for _, event in stand.gateway.webhooks}) == 1
+    assert report.deliveries == (200,) * 4
+    assert (stand.totals["duplicates_sent"], stand.totals["deliveries"], stand.totals["received"]) == (3, 4, 1)
+
+
+async def test_a_refused_delivery_is_tried_again(stand: Stand) -> None:
+    """After an answer that is no 2xx the same ``webhook-id`` comes again, signed anew."""
+    stand.gateway.answers = [503, 302]
+    report = await stand.call(SHORT)
+    assert report.deliveries == (503, 302, 200)
+    assert len({webhook_id for webhook_id, _ in stand.gateway.webhooks}) == 1
+    assert report.started
+
+
+async def test_a_call_that_cannot_be_delivered_is_over(stand: Stand) -> None:
+    """After the last attempt the caller is gone, and the call was never received."""
+    stand.gateway.answers = [500, 500, 500]
+    report = await stand.call(SHORT)
+    assert (report.end, report.deliveries) == ("undelivered", (500, 500, 500))
+    assert (stand.totals["received"], stand.totals["undelivered"]) == (0, 1)
+
+
+async def test_a_gateway_that_is_not_there_is_no_error(stand: Stand) -> None:
+    """A refused connection is an attempt without a status."""
+    stand.carrier.target = "http://127.0.0.1:9"
+    report = await stand.call(SHORT)
+    assert (report.end, report.deliveries) == ("undelivered", (0, 0, 0))
+
+
+async def test_too_many_calls_at_a_time_are_not_placed(stand: Stand) -> None:
+    """Beyond the limit calls are shed and counted, and the rate of the others does not suffer."""
+    plan = Plan("run", calls=30, calls_per_second=5000, max_running=4, shares=Shares(late=0, duplicates=0))
+    traffic = Traffic(stand.carrier, plan)
+    await traffic.run()
+    assert traffic.placed + traffic.shed == 30
+    assert traffic.shed > 0
+    assert stand.totals["placed"] == traffic.placed
+
+
+async def test_traffic_ends_by_its_seconds(stand: Stand) -> None:
+    """No call begins after the plan's seconds are over."""
+    plan = Plan("run", seconds=0.2, calls_per_second=50)
+    traffic = Traffic(stand.carrier, plan)
+    await traffic.run()
+    due = sum(1 for total in _running_sums(plan, 200) if total <= 0.2)
+    assert traffic.placed == due
+
+
+def _running_sums(plan: Plan, count: int) -> list[float]:
+    sums = [plan.gap(0)]
+    for place in range(1, count):
+        sums.append(sums[-1] + plan.gap(place))
+    return sums
+
+
+@pytest.mark.parametrize("hang_up", [True, False])
+async def test_traffic_stops_cleanly(stand: Stand, *, hang_up: bool) -> None:
+    """After a stop no call begins; those running are over when the run is, by their own end or by hanging up."""
+    traffic = Traffic(stand.carrier, Plan("run", calls_per_second=100))
+    running = asyncio.create_task(traffic.run())
+    while stand.totals["active_calls"] < 3:  # noqa: ASYNC110 - counts are all there is to wait on
+        await asyncio.sleep(0.01)
+    traffic.stop(hang_up=hang_up)
+    async with asyncio.timeout(30):
+        await running
+    await stand.gateway.settled()
+    totals = stand.totals
+    assert totals["active_calls"] == 0
+    assert totals["started_calls"] == totals["ended_calls"] == stand.gateway.seen["ended"]
+    assert stand.carrier.running == 0
+    ends = {call["end"] for call in stand.carrier.truth()["calls"]}
+    assert ("stopped" in ends) is hang_up
+
+
+async def test_going_off_the_air_ends_what_runs(stand: Stand) -> None:
+    """A call that runs when the carrier stops is over, with its end noted."""
+    async with Simulator(Line(secret=SECRET, pace=Pace(0.01)), target=stand.gateway.address) as carrier:
+        stand.gateway.client = stand.gateway.client.with_options(base_url=carrier.base_url)
+        call = dial(ACME, CallScript("dead", (), LineGoesDead()), rng=Random(1))  # noqa: S311 - not secret
+        placed = asyncio.create_task(carrier.place_call(call))
+        while not stand.gateway.seen["session.created"]:  # noqa: ASYNC110 - notes are all there is to wait on
+            await asyncio.sleep(0.01)
+    report = await placed
+    assert (report.end, report.tenant_id) == ("stopped", "_unknown")
+    assert carrier.counts()["global"]["active_calls"] == 0
+
+
+async def test_the_truth_can_be_asked_for(stand: Stand) -> None:
+    """Beside the carrier's interface the truth is served, the same that the simulator gives."""
+    await stand.call(SHORT, call_id="rtc_1")
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        truth = (await client.get(stand.carrier.base_url.removesuffix("/v1") + "/truth")).json()
+    assert truth["global"] == stand.carrier.truth()["global"]
+    assert [call["call_id"] for call in truth["calls"]] == ["rtc_1"]
+
+
+async def test_a_taken_port_is_an_error(stand: Stand) -> None:
+    """Going on the air on somebody's port raises instead of serving nobody."""
+    port = int(stand.carrier.base_url.rpartition(":")[2].removesuffix("/v1"))
+    with pytest.raises(OSError, match="in use"):
+        await Simulator(Line(secret=SECRET, port=port)).__aenter__()
+
+
+def test_time_can_be_scaled_but_not_turned() -> None:
+    """A negative scale is refused; the usual one is natural."""
+    assert NATURAL.scale == 1.0
+    with pytest.raises(ValueError, match="time scale"):
+        Pace(scale=-1.0)
