@@ -27,7 +27,7 @@ class HealthRecord:
         self._succeeded_at: Instant | None = None
         self._failures = 0
         self._error: str | None = None
-        self._dropped = 0
+        self._dropped = self._dropped_before = 0
         self._rejected = 0
         self._dropping = False
         self._rejecting = False
@@ -93,7 +93,8 @@ class HealthRecord:
             failures, self._failures = self._failures, 0
             outage = now.since(self._current_at)
             self._succeeded_at = self._current_at = now
-            self._dropping = self._dropping and failures > 0
+            self._dropping = self._dropping and not failures and self._dropped > self._dropped_before
+            self._dropped_before = self._dropped
         if failures:
             told = f"{failures} failed attempt{'s' * (failures > 1)} in {outage:.0f} s"
             _logger.warning("Export of %s to %s works again, after %s.", *self._where, told)

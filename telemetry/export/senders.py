@@ -1,5 +1,6 @@
 """The sender a route asks for: over HTTP, over gRPC, to the console, or to the console besides."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -46,17 +47,17 @@ class _Each(Generic[Batch_contra]):
 
 def metrics_sender(route: Route) -> Sender[MetricsData]:
     """What sends metrics along this route."""
-    return _sender(route, metrics_over_http, metrics_over_grpc, ConsoleMetricExporter)
+    return _sender(route, metrics_over_http, metrics_over_grpc, lambda: ConsoleMetricExporter(sys.stdout))
 
 
 def spans_sender(route: Route) -> Sender[list[ReadableSpan]]:
     """What sends spans along this route."""
-    return _sender(route, spans_over_http, spans_over_grpc, ConsoleSpanExporter)
+    return _sender(route, spans_over_http, spans_over_grpc, lambda: ConsoleSpanExporter(out=sys.stdout))
 
 
 def logs_sender(route: Route) -> Sender[list[ReadableLogRecord]]:
     """What sends log records along this route."""
-    return _sender(route, logs_over_http, logs_over_grpc, ConsoleLogRecordExporter)
+    return _sender(route, logs_over_http, logs_over_grpc, lambda: ConsoleLogRecordExporter(sys.stdout))
 
 
 def _sender(route: Route, http: Maker[Sent], grpc: Maker[Sent], console: Callable[[], Exporter[Sent]]) -> Sender[Sent]:
