@@ -6,10 +6,11 @@ the package it does nothing.
 
 from alembic import context
 
+import service.records.models
 import service.tenants.models
 from service.database import Base
 
-TABLES = (service.tenants.models,)
+TABLES = (service.tenants.models, service.records.models)
 """Every module that adds tables to the metadata: naming them here is what loads them."""
 
 

@@ -1,0 +1,122 @@
+"""The tables calls and the processes that hold them are recorded in.
+
+Moments are whole milliseconds since 1970 UTC and durations whole milliseconds: exact on every database, and what usage
+computes with. ``to_timestamp(received_ms / 1000.0)`` (PostgreSQL) or ``datetime(received_ms / 1000, 'unixepoch')``
+(SQLite) shows a moment to people.
+"""
+
+from sqlalchemy import BigInteger, Index, Integer, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.database import Base
+from service.tenants.models import TENANT_ID
+
+CALL_ID = String(255).with_variant(String(255, collation="C"), "postgresql")
+"""A carrier's id of a call; compared by its bytes."""
+
+MAX_CALL_ID = 255
+"""Characters of a call id that fit; a carrier's are far shorter."""
+
+INSTANCE_ID = String(64)
+"""The ``service.instance.id`` of a process."""
+
+OPEN = "ended_ms IS NULL"
+CLOSED = "ended_ms IS NOT NULL"
+
+
+class CallRecordRow(Base):
+    """One call, from its announcement to its end."""
+
+    __tablename__ = "call_records"
+
+    call_id: Mapped[str] = mapped_column(CALL_ID, primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(TENANT_ID)
+    state: Mapped[str] = mapped_column(String(16))
+    """A :class:`telemetry.lifecycle.CallState`."""
+    outcome: Mapped[str] = mapped_column(String(16))
+    """A :class:`service.records.record.CallOutcome`."""
+    reason: Mapped[str | None] = mapped_column(String(32))
+    """Why it was rejected, abandoned or ended."""
+    error_type: Mapped[str | None] = mapped_column(String(128))
+
+    received_ms: Mapped[int] = mapped_column(BigInteger)
+    decided_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Accepted or rejected."""
+    started_ms: Mapped[int | None] = mapped_column(BigInteger)
+    first_audio_ms: Mapped[int | None] = mapped_column(BigInteger)
+    referred_ms: Mapped[int | None] = mapped_column(BigInteger)
+    ended_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Rejected, abandoned or ended; null while the call is open."""
+    last_seen_ms: Mapped[int] = mapped_column(BigInteger)
+    """The last sign of life."""
+    usage_from_ms: Mapped[int] = mapped_column(BigInteger)
+    """Where its usage begins: started, or received for a call that has not started."""
+
+    billed_ms: Mapped[int] = mapped_column(BigInteger)
+    """Call time so far; grows with each heartbeat."""
+    duration_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """The final call time; null while open. Apart from ``billed_ms`` so that no heartbeat touches an index."""
+    duration_basis: Mapped[str | None] = mapped_column(String(24))
+    """A :class:`service.records.record.DurationBasis`; null while the call is open, and where nothing was measured."""
+
+    caller_masked: Mapped[str | None] = mapped_column(String(16))
+    caller_hash: Mapped[str | None] = mapped_column(String(32))
+    dialled_masked: Mapped[str | None] = mapped_column(String(16))
+    dialled_hash: Mapped[str | None] = mapped_column(String(32))
+
+    input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cached_input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    input_text_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    input_audio_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_text_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_audio_tokens: Mapped[int | None] = mapped_column(BigInteger)
+
+    trace_id: Mapped[str | None] = mapped_column(String(32))
+    span_id: Mapped[str | None] = mapped_column(String(16))
+    """The root span, so that a process that takes the call over continues its trace."""
+
+    instance_id: Mapped[str] = mapped_column(INSTANCE_ID)
+    """The process that holds the call, or held it last."""
+    claim: Mapped[int] = mapped_column(BigInteger)
+    """When that process took the call in hand, in microseconds; grows with each take-over, so that a process that lost
+    the call cannot write to it any more."""
+    version: Mapped[int] = mapped_column(Integer)
+    """Counts the changes under one claim: an older state never overwrites a newer one."""
+    handed_over_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """When a process that stopped left the call, running, to the next."""
+    written_ms: Mapped[int] = mapped_column(BigInteger)
+    """When this row last changed."""
+
+    __table_args__ = (
+        Index("ix_call_records_received", "received_ms", "call_id"),
+        Index("ix_call_records_tenant_received", "tenant_id", "received_ms", "call_id"),
+        Index("ix_call_records_open", "instance_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+        Index(
+            "ix_call_records_usage",
+            "usage_from_ms",
+            "tenant_id",
+            "duration_ms",
+            "outcome",
+            "reason",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
+        Index("ix_call_records_duration", "duration_ms"),
+    )
+
+
+class InstanceRow(Base):
+    """A process that holds calls."""
+
+    __tablename__ = "instances"
+
+    instance_id: Mapped[str] = mapped_column(INSTANCE_ID, primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(BigInteger)
+    started_ms: Mapped[int] = mapped_column(BigInteger)
+    last_beat_ms: Mapped[int] = mapped_column(BigInteger)
+    beats: Mapped[int] = mapped_column(BigInteger)
+    """Grows with each beat: whoever watches needs no clock in common with the one watched."""
+    stopped_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """When it stopped in good order; null while it runs, and after a crash."""

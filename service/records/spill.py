@@ -1,0 +1,228 @@
+"""Where records go while the database is away: files of this process's own, replayed when it is back.
+
+A lock on one more file shows, for as long as the process lives, that its records are its own: the operating system
+lets go of it whatever way the process ends. Whoever finds it free has proof, not a guess, that the process is dead, and
+takes its files over.
+"""
+
+import errno
+import fcntl
+import os
+import re
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from service.records.record import Row
+from service.records.segment import Part, Segment, compacted, lines_of, read_part
+
+MAX_BYTES = 64 * 1024 * 1024
+"""How large the files may grow together: about 90,000 calls, since each is kept once when room gets scarce."""
+
+_LOCK = ".lock"
+_SEGMENT = ".spill"
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WORTH_COMPACTING = 2
+# A segment is compacted again once it is this many times as large as after the last time.
+
+
+class SpillFolderError(ValueError):
+    """The folder for spilled records cannot be used; says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpillSize:
+    """How full the spill is."""
+
+    bytes: int
+    damaged_lines: int
+    """Lines found torn or changed, each at most one state of one call."""
+    full: bool
+    """The last attempt to keep something failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some spilled rows, to be written to the database and then marked as done."""
+
+    path: Path
+    part: Part
+
+
+class Spill:
+    """Bounded files of rows in one folder. Safe for threads; every method may block on the disk."""
+
+    def __init__(self, folder: Path, instance_id: str, *, max_bytes: int = MAX_BYTES, sync: bool = True) -> None:
+        if not _INSTANCE_ID.fullmatch(instance_id):
+            raise ValueError(f"an instance id is 1 to 64 of A-Z, a-z, 0-9, _ and -, not {instance_id!r}")
+        self._folder = folder
+        self._instance_id = instance_id
+        self._max_bytes = max_bytes
+        self._sync = sync
+        self._lock = Lock()
+        self._locks: dict[str, int] = {}
+        self._active: Segment | None = None
+        self._compacted_size = 0
+        self._numbers = 0
+        self._backlog: deque[Path] = deque()
+        self._offset = 0
+        self._backlog_bytes = 0
+        self._damaged = 0
+        self._full = False
+
+    def open(self) -> None:
+        """Take the folder into use. Raises :class:`SpillFolderError` if it cannot be."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            mine = self._lock_mine()
+        except OSError as error:
+            raise SpillFolderError(f"{self._folder}: {os.strerror(error.errno or errno.EIO)}") from None
+        if mine is None:
+            raise SpillFolderError(f"{self._folder}: another process uses the instance id {self._instance_id}")
+        self._locks[self._instance_id] = mine
+
+    def _lock_mine(self) -> int | None:
+        path = self._folder / f"{self._instance_id}{_LOCK}"
+        if path.exists():
+            return _try_lock(path)
+        # Under its name the file must never be seen unlocked: another process would take this one for dead.
+        unnamed = path.with_suffix(".locking")
+        lock = _try_lock(unnamed)
+        unnamed.rename(path)
+        return lock
+
+    def close(self) -> None:
+        """Let go of the folder; what is still in it stays for the next process."""
+        with self._lock:
+            self._retire()
+            left = bool(self._backlog)
+            for instance_id in list(self._locks):
+                self._unlock(instance_id, remove=not left)
+
+    # Keeping ----------------------------------------------------------------------------------------------------------
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Keep these rows, all or none. Raises ``OSError``, with ``ENOSPC`` also when the bound is reached."""
+        lines = lines_of(rows)
+        with self._lock:
+            try:
+                self._append(lines)
+            except OSError:
+                self._full = True
+                raise
+            self._full = False
+
+    def _append(self, lines: bytes) -> None:
+        if self._size() + len(lines) > self._max_bytes:
+            self._compact()
+        if self._size() + len(lines) > self._max_bytes:
+            raise OSError(errno.ENOSPC, "the spill has reached its bound")
+        if self._active is None:
+            self._active = Segment(self._next_path(), sync=self._sync)
+        self._active.append(lines)
+
+    def _compact(self) -> None:
+        old = self._active
+        if old is None or old.size < _WORTH_COMPACTING * self._compacted_size:
+            return
+        self._active = compacted(old.path, self._next_path(), sync=self._sync)
+        old.close()
+        self._compacted_size = self._active.size
+
+    def _size(self) -> int:
+        return self._backlog_bytes + (self._active.size if self._active else 0)
+
+    def _next_path(self) -> Path:
+        self._numbers += 1
+        return self._folder / f"{self._instance_id}.{self._numbers:06d}{_SEGMENT}"
+
+    # Replaying --------------------------------------------------------------------------------------------------------
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits to be replayed."""
+        return not self._backlog and self._active is None
+
+    def next_chunk(self, most: int) -> Chunk | None:
+        """Up to so many of the oldest rows, or ``None``. The same ones again until :meth:`done`."""
+        with self._lock:
+            if not self._backlog:
+                self._retire()
+            if not self._backlog:
+                return None
+            return Chunk(self._backlog[0], read_part(self._backlog[0], self._offset, most))
+
+    def done(self, chunk: Chunk) -> None:
+        """The database has these rows."""
+        with self._lock:
+            self._damaged += chunk.part.damaged
+            self._offset = chunk.part.end
+            if chunk.part.last:
+                self._backlog.popleft()
+                self._offset = 0
+                chunk.path.unlink(missing_ok=True)
+                self._backlog_bytes -= chunk.part.end
+                self._full = False
+
+    def _retire(self) -> None:
+        """Write no more to the present file, so that it can be replayed."""
+        if self._active is not None:
+            self._active.close()
+            self._enlist(self._active.path)
+            self._active = None
+            self._compacted_size = 0
+
+    def _enlist(self, path: Path) -> None:
+        self._backlog.append(path)
+        self._backlog_bytes += path.stat().st_size
+
+    # Other processes --------------------------------------------------------------------------------------------------
+
+    def adopt(self) -> frozenset[str]:
+        """Take over the files of processes that are dead; answers every process proven dead and not yet forgotten."""
+        with self._lock:
+            for path in sorted(self._folder.glob(f"*{_LOCK}")):
+                if path.stem not in self._locks:
+                    self._adopt(path)
+            return frozenset(self._locks) - {self._instance_id}
+
+    def forget(self, instance_id: str) -> None:
+        """Everything of this dead process is dealt with."""
+        with self._lock:
+            if not any(path.name.startswith(f"{instance_id}.") for path in self._backlog):
+                self._unlock(instance_id, remove=True)
+
+    def size(self) -> SpillSize:
+        """How full the spill is."""
+        with self._lock:
+            return SpillSize(self._size(), self._damaged, self._full)
+
+    def _adopt(self, path: Path) -> None:
+        lock = _try_lock(path)
+        if lock is None:
+            return
+        self._locks[path.stem] = lock
+        for segment in sorted(self._folder.glob(f"{path.stem}.*{_SEGMENT}")):
+            self._enlist(segment)
+
+    def _unlock(self, instance_id: str, *, remove: bool) -> None:
+        lock = self._locks.pop(instance_id, None)
+        if lock is not None:
+            if remove:
+                (self._folder / f"{instance_id}{_LOCK}").unlink(missing_ok=True)
+            os.close(lock)
+
+
+def _try_lock(path: Path) -> int | None:
+    """A descriptor that holds the file's lock, or ``None`` while another process does."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return None
+        raise
+    return file
