@@ -43,44 +43,35 @@ def to_e164(text: str, *, region: str | None = None) -> E164 | NumberProblem:
     if len(written) > MAX_WRITTEN or not _WRITTEN.fullmatch(written):
         return NumberProblem.NOT_A_NUMBER
     if written.startswith("+"):
-        return _international(written)
-    return NumberProblem.NO_COUNTRY if region is None else _national(written, region)
+        return _settled(written, None, _DELIVERABLE)
+    return NumberProblem.NO_COUNTRY if region is None else _settled(written, region, _PLANNED)
 
 
 def is_planned(number: E164) -> bool:
     """Whether the number has a length its country's numbering plan foresees."""
-    return phonenumbers.is_possible_number(phonenumbers.parse(number))
+    return _read(number, None, _PLANNED) is not None
 
 
-def _international(written: str) -> E164 | NumberProblem:
-    parsed = _parse(written, None)
-    if parsed is None or phonenumbers.is_possible_number_with_reason(parsed) not in _DELIVERABLE:
+def _settled(written: str, region: str | None, accepted: frozenset[int]) -> E164 | NumberProblem:
+    """The number, if reading it again gives the same: else two spellings of one number could miss each other."""
+    number = _read(written, region, accepted)
+    if number is None or len(number) > MAX_DIGITS + 1 or _read(number, None, accepted) != number:
         return NumberProblem.IMPOSSIBLE
-    return _settled(parsed)
+    return E164(number)
 
 
-def _national(written: str, region: str) -> E164 | NumberProblem:
-    parsed = _parse(written, region)
-    if parsed is None or not phonenumbers.is_possible_number(parsed):
-        return NumberProblem.IMPOSSIBLE
-    return _settled(parsed)
-
-
-def _parse(written: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+def _read(written: str, region: str | None, accepted: frozenset[int]) -> str | None:
     try:
-        return phonenumbers.parse(written, region)
+        parsed = phonenumbers.parse(written, region)
     except NumberParseException:
         return None
+    if phonenumbers.is_possible_number_with_reason(parsed) not in accepted:
+        return None
+    return phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
 
 
-def _settled(parsed: phonenumbers.PhoneNumber) -> E164 | NumberProblem:
-    """The E.164 text, if reading that text again gives the same: else two spellings could miss each other."""
-    text = phonenumbers.format_number(parsed, PhoneNumberFormat.E164)
-    again = _parse(text, None)
-    if again is None or len(text) > MAX_DIGITS + 1:
-        return NumberProblem.IMPOSSIBLE
-    return E164(text) if phonenumbers.format_number(again, PhoneNumberFormat.E164) == text else NumberProblem.IMPOSSIBLE
+_PLANNED = frozenset({ValidationResult.IS_POSSIBLE})
+"""What a numbering plan has; numbers that only neighbours can dial without their area code are not meant."""
 
-
-_DELIVERABLE = frozenset({ValidationResult.IS_POSSIBLE, ValidationResult.TOO_LONG, ValidationResult.INVALID_LENGTH})
+_DELIVERABLE = _PLANNED | {ValidationResult.TOO_LONG, ValidationResult.INVALID_LENGTH}
 """What a network may deliver in international form; too short, local-only and unknown countries it may not."""

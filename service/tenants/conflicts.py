@@ -7,7 +7,7 @@ from service.tenants.errors import ImportProblem
 from service.tenants.spec import TenantSpec
 
 _Claim = tuple[str, str]
-"""Field and value that only one entry may state. Ids and numbers cannot be mistaken for each other: only these have a +."""
+"""Field and value that only one entry may state. An id and a number cannot be mistaken for each other, having no +."""
 
 
 def duplicates(specs: Sequence[TenantSpec]) -> list[ImportProblem]:

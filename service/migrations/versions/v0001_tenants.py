@@ -21,12 +21,6 @@ def upgrade() -> None:
     _changes()
 
 
-def downgrade() -> None:
-    """Drop the tables, with all that is in them."""
-    for table in ("tenant_changes", "tenant_audit", "tenant_instructions", "tenant_numbers", "tenants"):
-        op.drop_table(table)
-
-
 def _tenants() -> None:
     op.create_table(
         "tenants",
