@@ -1,0 +1,79 @@
+"""A gateway's admin side: the test kit's pipeline behind the routers."""
+
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI
+
+from service.api.calls import calls_router
+from service.api.health import health_router
+from service.api.metrics import DirectoryUnavailableError, metrics_router
+from service.api.tags import OPENAPI_TAGS
+from service.limits import CallLimits
+from service.problems import use_problem_details
+from service.readiness import Readiness
+from service.security import AdminAttempts, AdminTokens, require_admin
+from telemetry.testing import TelemetryKit
+
+TOKEN = "correct horse"
+
+
+@dataclass
+class FakeTenants:
+    """Knows the tenants it is told of, until it is broken."""
+
+    known: set[str] = field(default_factory=lambda: {"acme", "globex"})
+    broken: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    async def knows(self, tenant_id: str) -> bool:
+        self.asked.append(tenant_id)
+        if self.broken:
+            raise DirectoryUnavailableError
+        return tenant_id in self.known
+
+
+@dataclass
+class FakeParts:
+    """What the readiness of the app under test depends on."""
+
+    reasons: dict[str, str | None] = field(default_factory=lambda: {"database": None, "draining": None})
+    exporting: dict[str, object] = field(default_factory=lambda: {"failing": False})
+
+    def readiness(self) -> Readiness:
+        async def database() -> str | None:
+            return self.reasons["database"]
+
+        async def draining() -> str | None:
+            return self.reasons["draining"]
+
+        return Readiness({"database": database, "draining": draining}, {"export": lambda: self.exporting})
+
+
+@dataclass
+class Gateway:
+    """The app under test, and all that stands behind it."""
+
+    kit: TelemetryKit
+    limits: CallLimits = field(default_factory=lambda: CallLimits(100, 10))
+    tenants: FakeTenants = field(default_factory=FakeTenants)
+    parts: FakeParts = field(default_factory=FakeParts)
+    attempts: AdminAttempts = field(default_factory=AdminAttempts)
+    tokens: AdminTokens = field(default_factory=lambda: AdminTokens([TOKEN]))
+
+    def app(self) -> FastAPI:
+        """The routers in an app of their own."""
+        admin = require_admin(self.tokens, self.attempts)
+        app = FastAPI(title="Under test", openapi_tags=OPENAPI_TAGS)
+        use_problem_details(app)
+        app.include_router(
+            metrics_router(
+                live=self.kit.reader,
+                tracker=self.kit.tracker,
+                limits=self.limits,
+                tenants=self.tenants,
+                admin=admin,
+            )
+        )
+        app.include_router(calls_router(tracker=self.kit.tracker, traces=self.kit.traces, admin=admin))
+        app.include_router(health_router(readiness=self.parts.readiness()))
+        return app

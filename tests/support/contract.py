@@ -1,0 +1,60 @@
+"""Holds real answers against what an OpenAPI document declares of them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import httpx2
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+
+PROBLEM = "#/components/schemas/Problem"
+
+Json = dict[str, Any]
+
+
+class Contract:
+    """The document of one app; :meth:`check` is fit to be a client's response hook."""
+
+    def __init__(self, document: Json) -> None:
+        self._document = document
+        self._paths = [(_pattern(template), operations) for template, operations in document["paths"].items()]
+        self.checked = 0
+
+    def check(self, response: httpx2.Response) -> None:
+        """Fail unless status, content type, headers and body are what the document declares for this request."""
+        response.read()
+        declared = self._answer(response)
+        media_type = response.headers["content-type"]
+        assert media_type in declared["content"], f"{_request(response)} answered {media_type}, declared: {declared}"
+        self._valid(declared["content"][media_type]["schema"], response.json(), _request(response))
+        for name, header in declared.get("headers", {}).items():
+            self._valid(header["schema"], response.headers[name], f"{_request(response)}, header {name}")
+        self.checked += 1
+
+    def _answer(self, response: httpx2.Response) -> Json:
+        operations = self._operations(response.request.url.path)
+        operation = operations.get(response.request.method.lower())
+        if operation is None:
+            # What the router answers by itself is no operation's; it must be a problem all the same.
+            assert response.status_code in {404, 405}
+            return {"content": {"application/problem+json": {"schema": {"$ref": PROBLEM}}}}
+        declared: Mapping[str, Json] = operation["responses"]
+        assert str(response.status_code) in declared, f"{_request(response)} answered {response.status_code}"
+        return declared[str(response.status_code)]
+
+    def _operations(self, path: str) -> Json:
+        return next((operations for pattern, operations in self._paths if pattern.fullmatch(path)), {})
+
+    def _valid(self, schema: Json, value: object, what: str) -> None:
+        whole = schema | {"components": self._document["components"]}
+        errors = list(OAS31Validator(whole, format_checker=oas31_format_checker).iter_errors(value))
+        assert not errors, f"{what}: {errors[0].message} at {list(errors[0].absolute_path)}"
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    literals = re.split(r"\{[^}]+\}", template)
+    return re.compile("[^/]+".join(re.escape(literal) for literal in literals), re.DOTALL)
+
+
+def _request(response: httpx2.Response) -> str:
+    return f"{response.request.method} {response.request.url.path}"
