@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from service.calls.capacity import Capacity
 from service.calls.intake import Intake
 from service.calls.manager import DRAIN_SECONDS, CallManager
-from service.carriers.openai_realtime import OpenAIRealtimeCarrier
+from service.carriers.openai_realtime import OpenAIRealtimeCarrier, Patience
 from service.database import Database
 from service.limits import CallLimits
 from service.migrations import upgrade
@@ -72,7 +72,7 @@ class World:
             await self.database.dispose()
 
 
-def build_world(settings: Settings, *, clock: Clock | None = None) -> World:
+def build_world(settings: Settings, *, clock: Clock | None = None, patience: Patience | None = None) -> World:
     """Put the parts together. Exports start at once; calls are taken after :meth:`World.start`."""
     clock = clock or SystemClock()
     telemetry = start_telemetry(
@@ -89,7 +89,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None) -> World:
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
     capacity = Capacity()
-    carrier = OpenAIRealtimeCarrier(_client(settings), settings.realtime_model)
+    carrier = OpenAIRealtimeCarrier(_client(settings), settings.realtime_model, patience)
     intake = Intake(
         telemetry.tracker,
         carrier,

@@ -1,5 +1,7 @@
 """What is decided about an announced call, in order: whose it is, whether there is room, what the agent is told."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +19,9 @@ from telemetry.call import Call
 from telemetry.clock import Instant
 from telemetry.events import LimitHit, Phase
 from telemetry.tracker import CallTracker
+
+TELLING_AT_ONCE = 16
+"""Rejections being told to the carrier at the same time: a flood of them must not slow the calls that are let in."""
 
 CONTENT_FEATURE = "capture_content"
 """The tenant's switch for transcripts and the like on spans."""
@@ -74,6 +79,7 @@ class Intake:
         self._capacity = capacity
         self._limits = limits
         self._fallback = fallback_instructions
+        self._telling = asyncio.Semaphore(TELLING_AT_ONCE)
 
     async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | None]:
         """Find out whose call it is, and count it as received, whatever the answer."""
@@ -153,11 +159,19 @@ class Intake:
     async def _turn_away(
         self, call: Call, reason: RejectionReason, *, limit: LimitHit | None = None, error_type: str | None = None
     ) -> None:
-        """Count the rejection at once, then tell the carrier; the caller may have gone by then."""
+        """Count the rejection at once, then tell the carrier; the caller may have gone by then.
+
+        An accept that failed may have been carried out all the same: what can no longer be rejected is hung up.
+        """
+        with suppress(CarrierError), call.phase(Phase.REJECT):
+            call.rejected(reason, limit=limit, error_type=error_type)
+            async with self._telling:
+                await self._tell(call, reason)
+
+    async def _tell(self, call: Call, reason: RejectionReason) -> None:
         try:
-            with call.phase(Phase.REJECT):
-                call.rejected(reason, limit=limit, error_type=error_type)
-                await self._carrier.reject(call.call_id, REJECTION_STATUS[reason])
+            await self._carrier.reject(call.call_id, REJECTION_STATUS[reason])
         except CarrierError:
-            # It shows on the phase; nothing about the decision changes.
-            return
+            if reason is RejectionReason.CARRIER_ERROR:
+                await self._carrier.hangup(call.call_id)
+            raise

@@ -69,6 +69,11 @@ class CallManager:
         """Whether no new call is taken."""
         return self._draining
 
+    @property
+    def busy(self) -> bool:
+        """Whether any call is on its way."""
+        return bool(self._tasks or self._hangups)
+
     def start(self) -> None:
         """Begin to keep time; needs the running loop."""
         self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")

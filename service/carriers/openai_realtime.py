@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -16,12 +17,6 @@ from service.carriers.realtime_events import translate
 from service.carriers.signals import SessionFault, Signal
 from telemetry.attributes import CallId
 
-ACCEPT_SECONDS: Final = 10.0
-"""The carrier has been seen to take over five seconds to answer an accept, if only with 404."""
-
-CONTROL_SECONDS: Final = 5.0
-"""Reject, refer, hang-up: per try."""
-
 CONTROL_RETRIES: Final = 2
 """Saying no or hanging up twice does no harm; accepting or referring twice might."""
 
@@ -34,12 +29,23 @@ _MAX_FRAME_BYTES: Final = 8 * 2**20
 _NORMAL_CLOSURE: Final = frozenset({1000, 1001})
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the carrier may take to answer, in seconds."""
+
+    accept: float = 10.0
+    """It has been seen to take over five seconds, if only to say 404."""
+    control: float = 5.0
+    """Reject, refer, hang-up, per try; also opening a session."""
+
+
 class OpenAIRealtimeCarrier:
     """Call control and sessions of one OpenAI project."""
 
-    def __init__(self, client: AsyncOpenAI, model: str) -> None:
+    def __init__(self, client: AsyncOpenAI, model: str, patience: Patience | None = None) -> None:
         self._client = client
         self._model = model
+        self._patience = patience or Patience()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance)."""
@@ -51,7 +57,7 @@ class OpenAIRealtimeCarrier:
 
     async def accept(self, call_id: CallId, instructions: str, tools: Sequence[Tool]) -> None:
         """Take the call."""
-        once = self._client.with_options(max_retries=0, timeout=ACCEPT_SECONDS)
+        once = self._client.with_options(max_retries=0, timeout=self._patience.accept)
         await _controlled(
             once.realtime.calls.accept(
                 call_id,
@@ -68,16 +74,16 @@ class OpenAIRealtimeCarrier:
 
     async def reject(self, call_id: CallId, sip_status: int) -> None:
         """Turn the call away."""
-        await _controlled(self._patient.realtime.calls.reject(call_id, status_code=sip_status))
+        await _controlled(self._insistent.realtime.calls.reject(call_id, status_code=sip_status))
 
     async def refer(self, call_id: CallId, target_uri: str) -> None:
         """Hand the caller to another destination."""
-        once = self._client.with_options(max_retries=0, timeout=CONTROL_SECONDS)
+        once = self._client.with_options(max_retries=0, timeout=self._patience.control)
         await _controlled(once.realtime.calls.refer(call_id, target_uri=target_uri))
 
     async def hangup(self, call_id: CallId) -> None:
         """End the call."""
-        await _controlled(self._patient.realtime.calls.hangup(call_id))
+        await _controlled(self._insistent.realtime.calls.hangup(call_id))
 
     @asynccontextmanager
     async def session(self, call_id: CallId) -> AsyncIterator[CarrierSession]:
@@ -93,8 +99,8 @@ class OpenAIRealtimeCarrier:
         await self._client.close()
 
     @property
-    def _patient(self) -> AsyncOpenAI:
-        return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=CONTROL_SECONDS)
+    def _insistent(self) -> AsyncOpenAI:
+        return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=self._patience.control)
 
     async def _attach(self, call_id: CallId) -> AsyncRealtimeConnection:
         for delay in ATTACH_DELAYS:
@@ -107,7 +113,7 @@ class OpenAIRealtimeCarrier:
         return await self._connect(call_id)
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
-        options: Any = {"open_timeout": CONTROL_SECONDS, "max_size": _MAX_FRAME_BYTES}
+        options: Any = {"open_timeout": self._patience.control, "max_size": _MAX_FRAME_BYTES}
         try:
             return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
         except InvalidStatus as error:

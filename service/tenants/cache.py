@@ -19,8 +19,8 @@ class CachePolicy:
     """A change is seen at the latest after so long."""
     grace: float = 300.0
     """With the database down, a tenant is still answered so long after it was last known to be right."""
-    query_timeout: float = 2.0
-    """A query that takes longer has failed; a carrier gives a webhook a few seconds in all."""
+    query_timeout: float = 5.0
+    """A query that takes longer has failed. A flood of calls delays its answer too, which is no failure of the database."""
     retry_after: float = 1.0
     """After a failure, lookups that need the database fail at once for so long."""
     max_tenants: int = 10_000

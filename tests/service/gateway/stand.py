@@ -1,0 +1,210 @@
+"""The whole service on a real port, facing the simulated carrier; calls, deliveries and what is counted of them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+from pydantic import SecretStr
+from sqlalchemy import text
+from standardwebhooks import Webhook
+
+from service.api.webhooks import PATH
+from service.app import app_of
+from service.carriers.openai_realtime import Patience
+from service.server import Server, address_of, listen, server_for
+from service.settings import Settings
+from service.simulator.call import ONCE, Delivery
+from service.simulator.comparison import Difference, differences, live_answers
+from service.simulator.dialling import dial
+from service.simulator.faults import NO_FAULTS, CallFaults
+from service.simulator.pace import Pace
+from service.simulator.plan import Plan
+from service.simulator.script import CallScript
+from service.simulator.simulator import Line, Simulator
+from service.simulator.tenants import numbers_of, simulated_tenants
+from service.simulator.traffic import Traffic
+from service.simulator.truth import CallReport
+from service.tenants.spec import TenantSpec
+from service.world import World, build_world
+from telemetry.live_store import Numbers
+from telemetry.recent.record import CallRecord
+
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+TOKEN = "token-of-the-tests"
+FALLBACK = "You answer the telephone."
+QUICK = Pace(scale=0.01)
+"""Conversations a hundred times as fast as people talk."""
+
+SETTLED_SECONDS = 60.0
+"""How long a fact may take to come true on a busy machine before the test fails."""
+
+
+class _Server(Server):
+    """A server that leaves the test run's signals alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Stand:
+    """The service, the carrier it faces, and ways to ask both."""
+
+    def __init__(self, world: World, carrier: Simulator, client: httpx2.AsyncClient) -> None:
+        self.world, self.carrier, self.client = world, carrier, client
+        self._rng = Random(7)  # noqa: S311 - reproducible, not secret
+
+    @property
+    def number(self) -> str:
+        """A number of the first tenant."""
+        return next(iter(self.carrier.numbers))
+
+    async def call(
+        self,
+        script: CallScript,
+        *,
+        number: str | None = None,
+        faults: CallFaults = NO_FAULTS,
+        delivery: Delivery = ONCE,
+        call_id: str | None = None,
+    ) -> CallReport:
+        """Have one call happen from its announcement until both ends consider it over."""
+        call = dial(
+            number or self.number,
+            script,
+            rng=self._rng,
+            faults=faults,
+            delivery=delivery,
+            call_id=call_id or fresh_id(),
+        )
+        report = await self.carrier.place_call(call)
+        await self.settled()
+        return report
+
+    async def traffic(self, plan: Plan) -> None:
+        """Have a plan's calls happen."""
+        await Traffic(self.carrier, plan).run()
+        await self.settled()
+
+    async def deliver(self, body: bytes, *, webhook_id: str | None = None, **headers: str) -> httpx2.Response:
+        """Post a delivery signed as the specification's own library signs it; ``headers`` replace what it made."""
+        signed = signed_headers(body, webhook_id or f"wh_{uuid4().hex}")
+        return await self.client.post(PATH, content=body, headers=signed | headers)
+
+    async def settled(self) -> None:
+        """Wait until no call is on its way."""
+        await self.until(lambda: not self.world.manager.busy, "no call to be on its way")
+
+    async def until(self, fact: Callable[[], bool], what: str) -> None:
+        """Wait until something is so."""
+        try:
+            async with asyncio.timeout(SETTLED_SECONDS):
+                while not fact():  # noqa: ASYNC110 - facts of many kinds, none of which notifies
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"waited {SETTLED_SECONDS:g} s for {what}") from None
+
+    async def numbers(self, tenant_id: str | None = None) -> Numbers:
+        """Everything the live view counts."""
+        await self.world.telemetry.live.refreshed(SETTLED_SECONDS)
+        numbers = self.world.telemetry.live.store.numbers(tenant_id)
+        assert numbers is not None
+        return numbers
+
+    async def differences(self) -> list[Difference]:
+        """Where the admin endpoints and the carrier's truth disagree."""
+        truth = self.carrier.truth()
+        return differences(truth, await live_answers(self.client, truth["tenants"]))
+
+    async def get(self, path: str) -> dict[str, Any]:
+        """An admin endpoint's answer."""
+        answer: dict[str, Any] = (await self.client.get(path)).raise_for_status().json()
+        return answer
+
+    def record(self, call_id: str) -> CallRecord:
+        """What is remembered of a call."""
+        record = self.world.telemetry.recent.call(call_id)
+        assert record is not None
+        return record
+
+    async def break_table(self, table: str) -> None:
+        """Take a table away: from now on the database answers with an error where it is needed."""
+        async with self.world.database.writing() as session:
+            await session.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
+
+
+def fresh_id() -> str:
+    """A call id as the carrier makes them."""
+    return f"rtc_u1_{uuid4().hex}"
+
+
+def announcement(call_id: object = None, *, to: str = "sip:+18005550000@sip.example.com", **data: Any) -> bytes:  # noqa: ANN401
+    """The body of a ``realtime.call.incoming`` event."""
+    headers = [{"name": "From", "value": "sip:+14155550123@sip.example.com"}, {"name": "To", "value": to}]
+    event = {
+        "object": "event",
+        "id": "evt_1",
+        "type": "realtime.call.incoming",
+        "created_at": 1750287018,
+        "data": {"call_id": fresh_id() if call_id is None else call_id, "sip_headers": headers} | data,
+    }
+    return json.dumps(event).encode()
+
+
+def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> Mapping[str, str]:
+    """What the specification's own library puts on a delivery."""
+    moment = at or datetime.now(UTC)
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(int(moment.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign(webhook_id, moment, body.decode("utf-8", "replace")),
+        "content-type": "application/json",
+    }
+
+
+@asynccontextmanager
+async def standing(
+    folder: Path,
+    *,
+    tenants: int = 2,
+    tenant_limit: int | None = None,
+    pace: Pace = QUICK,
+    patience: Patience | None = None,
+    **chosen: Any,  # noqa: ANN401 - settings of every type
+) -> AsyncIterator[Stand]:
+    """A service and a carrier, up; ``chosen`` are settings."""
+    specs = simulated_tenants(tenants, max_concurrent_calls=tenant_limit)
+    line = Line(secret=SECRET, numbers=numbers_of(specs), pace=pace, fallback_instructions=FALLBACK)
+    async with Simulator(line) as carrier:
+        settings = Settings(
+            app_env="test",
+            admin_token=(SecretStr(TOKEN),),
+            database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
+            openai_api_key=SecretStr("simulated"),
+            openai_base_url=carrier.base_url,
+            openai_webhook_secret=SecretStr(SECRET),
+            **chosen,
+        )
+        world = build_world(settings, patience=patience)
+        with listen("127.0.0.1", 0) as listening:
+            server = _Server(server_for(app_of(world)).config)
+            serving = asyncio.create_task(server.serve([listening]))
+            try:
+                await world.started.wait()
+                await world.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
+                carrier.target = address_of(listening)
+                headers = {"X-Admin-Token": TOKEN}
+                async with httpx2.AsyncClient(
+                    base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS
+                ) as client:
+                    yield Stand(world, carrier, client)
+            finally:
+                server.should_exit = True
+                await serving

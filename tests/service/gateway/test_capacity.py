@@ -1,0 +1,65 @@
+"""The capacity rule under many calls at once."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.calls.capacity import Capacity, Slot
+from service.simulator.script import CallerHangsUp, CallScript, Pause
+from telemetry.attributes import CapacityScope, TenantId
+from telemetry.events import LimitHit
+from tests.service.gateway.stand import Stand, fresh_id, standing
+
+LONG = CallScript("long", (Pause(100_000),), CallerHangsUp())
+
+
+@pytest.mark.parametrize(
+    ("tenant_limit", "total", "scope"), [(10, 1_000, "tenant"), (None, 10, "global")], ids=["tenant", "global"]
+)
+async def test_five_hundred_webhooks_against_a_limit_of_ten(
+    tmp_path: Path, tenant_limit: int | None, total: int, scope: str
+) -> None:
+    """Of five hundred calls announced at once exactly ten are accepted, and each other one says which limit it met."""
+    async with standing(tmp_path, tenants=1, tenant_limit=tenant_limit, max_concurrent_calls=total) as stand:
+        ids = [fresh_id() for _ in range(500)]
+        placing = [asyncio.create_task(stand.call(LONG, call_id=call_id)) for call_id in ids]
+        await stand.until(lambda: _decided(stand) == 500, "all calls to be decided")
+        await stand.until(lambda: stand.carrier.counts()["global"]["active_calls"] == 10, "ten sessions")
+        counted = await stand.numbers()
+        assert (counted["received_calls"], counted["accepted_calls"]) == (500, 10)
+        assert counted["rejected_calls_capacity"] == 490
+        assert stand.world.telemetry.tracker.usage().peak_in_use == 10
+        turned_away = next(record for record in map(stand.record, ids) if record.summary.rejection_reason)
+        assert turned_away.decision is not None
+        assert turned_away.decision.limit == LimitHit(CapacityScope(scope), 10, 10)
+        stand.carrier.hang_up_all()
+        await asyncio.gather(*placing)
+        assert await stand.differences() == []
+
+
+def _decided(stand: Stand) -> int:
+    numbers = stand.world.telemetry.live.store.numbers() or {}
+    stand.world.telemetry.live.refresh()
+    return int(numbers["accepted_calls"] + numbers["rejected_calls_capacity"])
+
+
+def test_the_tenants_own_limit_is_named_first() -> None:
+    """Where both limits are reached, the tenant's says more."""
+    capacity, acme = Capacity(), TenantId("acme")
+    assert isinstance(capacity.reserve(acme, limit=1, total_limit=1), Slot)
+    assert capacity.reserve(acme, limit=1, total_limit=1) == LimitHit(CapacityScope.TENANT, 1, 1)
+    assert capacity.reserve(TenantId("other"), limit=1, total_limit=1) == LimitHit(CapacityScope.GLOBAL, 1, 1)
+
+
+def test_a_slot_is_given_back_once() -> None:
+    """However often a slot is released, it counts once."""
+    capacity, acme = Capacity(), TenantId("acme")
+    first, second = (capacity.reserve(acme, limit=2, total_limit=2) for _ in range(2))
+    assert isinstance(first, Slot)
+    assert isinstance(second, Slot)
+    for _ in range(3):
+        first.release()
+    assert (capacity.in_use, capacity.held_by(acme)) == (1, 1)
+    second.release()
+    assert (capacity.in_use, capacity.held_by(acme)) == (0, 0)
