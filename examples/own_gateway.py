@@ -28,9 +28,9 @@ class Tenants:
 
 def create_app() -> FastAPI:
     """Build the app; uvicorn calls this in the process that serves."""
+    admin = require_admin(AdminTokens.parse(os.environ["ADMIN_TOKEN"], required=True), AdminAttempts())
     telemetry = start_telemetry()
     tracker, limits = telemetry.tracker, CallLimits(total=100, per_tenant=10)
-    admin = require_admin(AdminTokens.parse(os.environ["ADMIN_TOKEN"], required=True), AdminAttempts())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

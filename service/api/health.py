@@ -40,7 +40,7 @@ class CheckOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     ok: bool
-    reason: str | None = Field(description="Why not.")
+    reason: str | None = Field(None, description="Why not; absent if it is.")
 
 
 class Ready(BaseModel):
@@ -64,7 +64,7 @@ class NotReady(Problem):
 
 
 _INFORMATION = {"export": {"failing": False}}
-_READY = {"checks": {"database": {"ok": True, "reason": None}}, "information": _INFORMATION}
+_READY = {"checks": {"database": {"ok": True}}, "information": _INFORMATION}
 _UNREADY = {"checks": {"database": {"ok": False, "reason": "no answer within 2 s"}}, "information": _INFORMATION}
 _EXAMPLE = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: database.", members=_UNREADY)
 
@@ -112,4 +112,4 @@ def _members(report: Report) -> dict[str, object]:
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:
-    return {"ok": outcome.ok, "reason": outcome.reason}
+    return {"ok": outcome.ok} if outcome.ok else {"ok": outcome.ok, "reason": outcome.reason}
