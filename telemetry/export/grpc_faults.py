@@ -35,6 +35,8 @@ _TRANSPORT: tuple[tuple[str, Fault], ...] = (
     ("DNS resolution failed", Fault.UNKNOWN_HOST),
     ("Domain name not found", Fault.UNKNOWN_HOST),
     ("http1.x server", Fault.NOT_OTLP),
+    ("Failed parsing HTTP/2", Fault.NOT_OTLP),
+    ("missing selected ALPN", Fault.NOT_OTLP),
     ("HTTP proxy returned", Fault.REFUSED),
     ("Connection refused", Fault.REFUSED),
     ("Network is unreachable", Fault.UNREACHABLE),

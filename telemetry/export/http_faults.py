@@ -139,6 +139,7 @@ def _always(fault: Fault) -> Callable[[BaseException], Failure]:
 
 _ERRORS: tuple[tuple[type[BaseException], Callable[[BaseException], Failure]], ...] = (
     (ssl.SSLCertVerificationError, _of_certificate),
+    (ssl.SSLEOFError, _always(Fault.DROPPED)),
     (ssl.SSLError, _of_tls),
     (socket.gaierror, _always(Fault.UNKNOWN_HOST)),
     (ConnectionRefusedError, _always(Fault.REFUSED)),

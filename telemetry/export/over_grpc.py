@@ -30,7 +30,7 @@ from telemetry.export.destination import Destination, TlsFiles
 from telemetry.export.grpc_faults import failure_of_call
 from telemetry.export.outcome import Outcome
 from telemetry.export.signals import Compression
-from telemetry.export.watched import WatchedSender
+from telemetry.export.watched import Watch, WatchedSender
 
 _COMPRESSION = {
     Compression.NONE: grpc.Compression.NoCompression,
@@ -40,25 +40,23 @@ _COMPRESSION = {
 Stub = TypeVar("Stub")
 
 
-class _Watch(grpc.UnaryUnaryClientInterceptor):
-    """Lets calls through and remembers what became of the last one."""
+class _WatchingInterceptor(grpc.UnaryUnaryClientInterceptor):
+    """Lets calls through and tells the watch what became of them."""
 
-    def __init__(self) -> None:
-        self.last: Outcome | None = None
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc's own
         """Make the call, and judge its end."""
         call = continuation(details, request)
         error = call.exception()
-        if error is None:
-            self.last = outcome_of(call.result())
-        else:
-            self.last = Outcome(failure_of_call(error))
+        self._watch.saw(outcome_of(call.result()) if error is None else Outcome(failure_of_call(error)))
         return call
 
-    def watched(self, stub: Callable[[grpc.Channel], Stub]) -> Callable[[grpc.Channel], Stub]:
-        """The stub's maker, over a channel whose calls come by here."""
-        return lambda channel: stub(grpc.intercept_channel(channel, self))
+
+def _watched(stub: Callable[[grpc.Channel], Stub], watch: Watch) -> Callable[[grpc.Channel], Stub]:
+    """The stub's maker, over a channel whose calls are watched."""
+    return lambda channel: stub(grpc.intercept_channel(channel, _WatchingInterceptor(watch)))
 
 
 class _Arguments(TypedDict):
@@ -100,39 +98,39 @@ def _content(path: Path | None) -> bytes | None:
 
 
 class _MetricExporter(OTLPMetricExporter):
-    def __init__(self, watch: _Watch, destination: Destination) -> None:
+    def __init__(self, watch: Watch, destination: Destination) -> None:
         MetricExporter.__init__(self)
         self._max_export_batch_size = None
         OTLPExporterMixin.__init__(
-            self, **_arguments(destination, watch.watched(MetricsServiceStub), MetricExportResult)
+            self, **_arguments(destination, _watched(MetricsServiceStub, watch), MetricExportResult)
         )
 
 
 class _SpanExporter(OTLPSpanExporter):
-    def __init__(self, watch: _Watch, destination: Destination) -> None:
-        OTLPExporterMixin.__init__(self, **_arguments(destination, watch.watched(TraceServiceStub), SpanExportResult))
+    def __init__(self, watch: Watch, destination: Destination) -> None:
+        OTLPExporterMixin.__init__(self, **_arguments(destination, _watched(TraceServiceStub, watch), SpanExportResult))
 
 
 class _LogExporter(OTLPLogExporter):
-    def __init__(self, watch: _Watch, destination: Destination) -> None:
+    def __init__(self, watch: Watch, destination: Destination) -> None:
         OTLPExporterMixin.__init__(
-            self, **_arguments(destination, watch.watched(LogsServiceStub), LogRecordExportResult)
+            self, **_arguments(destination, _watched(LogsServiceStub, watch), LogRecordExportResult)
         )
 
 
 def metrics_over_grpc(destination: Destination) -> WatchedSender[MetricsData]:
     """A sender of collected metrics."""
-    watch = _Watch()
+    watch = Watch()
     return WatchedSender(_MetricExporter(watch, destination), watch)
 
 
 def spans_over_grpc(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
     """A sender of spans."""
-    watch = _Watch()
+    watch = Watch()
     return WatchedSender(_SpanExporter(watch, destination), watch)
 
 
 def logs_over_grpc(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
     """A sender of log records."""
-    watch = _Watch()
+    watch = Watch()
     return WatchedSender(_LogExporter(watch, destination), watch)

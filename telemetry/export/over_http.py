@@ -21,7 +21,7 @@ from telemetry.export.destination import Destination
 from telemetry.export.http_faults import failure_of_error, failure_of_status
 from telemetry.export.outcome import Fault, Outcome
 from telemetry.export.signals import Compression
-from telemetry.export.watched import WatchedSender
+from telemetry.export.watched import Watch, WatchedSender
 
 _COMPRESSION = {
     Compression.NONE: HttpCompression.NoCompression,
@@ -34,27 +34,28 @@ class _Redirected(RequestException):
     """Raised for an answer between 300 and 399, which the exporters would otherwise take for success."""
 
 
-class _Watch(BaseAdapter):
-    """Passes requests on to another adapter and remembers what became of the last one."""
+class _WatchedAdapter(BaseAdapter):
+    """Passes requests on to another adapter and tells the watch what became of them."""
 
-    def __init__(self, inner: BaseAdapter, destination: Destination) -> None:
+    def __init__(self, inner: BaseAdapter, destination: Destination, watch: Watch) -> None:
         super().__init__()
         self._inner = inner
         self._destination = destination
-        self.last: Outcome | None = None
+        self._watch = watch
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401 - passed on
-        """Send one request; an error or a redirect is remembered and raised."""
+        """Send one request; an error or a redirect is raised."""
         if authority := self._destination.tls.authority:
             # requests lets REQUESTS_CA_BUNDLE override a session's own certificates; the OTLP variable is nearer.
             options["verify"] = str(authority)
         try:
             response = self._inner.send(request, *args, **options)
         except Exception as error:
-            self.last = Outcome(failure_of_error(error))
+            self._watch.saw(Outcome(failure_of_error(error)))
             raise
-        self.last = self._judge(response)
-        if self.last.failure and self.last.failure.fault is Fault.REDIRECTED:
+        outcome = self._judge(response)
+        self._watch.saw(outcome)
+        if outcome.failure and outcome.failure.fault is Fault.REDIRECTED:
             response.close()
             raise _Redirected(response=response)
         return response
@@ -81,10 +82,10 @@ class _Arguments(TypedDict):
     session: Session
 
 
-def _prepare(destination: Destination) -> tuple[_Arguments, _Watch]:
-    session = Session()
-    watch = _Watch(session.get_adapter(destination.url), destination)
-    session.mount("https://" if destination.secure else "http://", watch)
+def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
+    session, watch = Session(), Watch()
+    adapter = _WatchedAdapter(session.get_adapter(destination.url), destination, watch)
+    session.mount("https://" if destination.secure else "http://", adapter)
     tls = destination.tls
     arguments = _Arguments(
         endpoint=destination.url,

@@ -16,16 +16,9 @@ from telemetry.export.over_grpc import logs_over_grpc, metrics_over_grpc, spans_
 from telemetry.export.over_http import logs_over_http, metrics_over_http, spans_over_http
 from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol
-from telemetry.export.watched import Exporter, WatchedSender
+from telemetry.export.watched import Exporter, Watch, WatchedSender
 
 Sent = TypeVar("Sent")
-Maker = Callable[[Destination], Sender[Sent]]
-
-
-class _Unwatched:
-    """The watch on an exporter that makes no requests."""
-
-    last: Outcome | None = None
 
 
 class _Each(Generic[Batch_contra]):
@@ -45,26 +38,44 @@ class _Each(Generic[Batch_contra]):
             sender.close()
 
 
+def metrics_to(destination: Destination) -> WatchedSender[MetricsData]:
+    """What sends metrics to this destination."""
+    return metrics_over_grpc(destination) if _by_grpc(destination) else metrics_over_http(destination)
+
+
+def spans_to(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
+    """What sends spans to this destination."""
+    return spans_over_grpc(destination) if _by_grpc(destination) else spans_over_http(destination)
+
+
+def logs_to(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
+    """What sends log records to this destination."""
+    return logs_over_grpc(destination) if _by_grpc(destination) else logs_over_http(destination)
+
+
 def metrics_sender(route: Route) -> Sender[MetricsData]:
     """What sends metrics along this route."""
-    return _sender(route, metrics_over_http, metrics_over_grpc, lambda: ConsoleMetricExporter(sys.stdout))
+    return _sender(route, metrics_to, lambda: ConsoleMetricExporter(sys.stdout))
 
 
 def spans_sender(route: Route) -> Sender[list[ReadableSpan]]:
     """What sends spans along this route."""
-    return _sender(route, spans_over_http, spans_over_grpc, lambda: ConsoleSpanExporter(out=sys.stdout))
+    return _sender(route, spans_to, lambda: ConsoleSpanExporter(out=sys.stdout))
 
 
 def logs_sender(route: Route) -> Sender[list[ReadableLogRecord]]:
     """What sends log records along this route."""
-    return _sender(route, logs_over_http, logs_over_grpc, lambda: ConsoleLogRecordExporter(sys.stdout))
+    return _sender(route, logs_to, lambda: ConsoleLogRecordExporter(sys.stdout))
 
 
-def _sender(route: Route, http: Maker[Sent], grpc: Maker[Sent], console: Callable[[], Exporter[Sent]]) -> Sender[Sent]:
-    senders: list[Sender[Sent]] = []
-    if route.destination:
-        make = grpc if route.destination.protocol is Protocol.GRPC else http
-        senders.append(make(route.destination))
+def _by_grpc(destination: Destination) -> bool:
+    return destination.protocol is Protocol.GRPC
+
+
+def _sender(
+    route: Route, to: Callable[[Destination], Sender[Sent]], console: Callable[[], Exporter[Sent]]
+) -> Sender[Sent]:
+    senders: list[Sender[Sent]] = [to(route.destination)] if route.destination else []
     if route.console:
-        senders.append(WatchedSender(console(), _Unwatched()))
+        senders.append(WatchedSender(console(), Watch()))
     return senders[0] if len(senders) == 1 else _Each(senders)

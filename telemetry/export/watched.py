@@ -1,5 +1,6 @@
 """An SDK exporter with a watch on its transport: success or failure from the one, the reason from the other."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Generic, Protocol
 
@@ -18,11 +19,24 @@ class Exporter(Protocol[Batch_contra]):
         ...
 
 
-class Watch(Protocol):
+class Watch:
     """Sees every request an exporter makes."""
 
-    last: Outcome | None
-    """What became of the latest request; none if there was none."""
+    def __init__(self) -> None:
+        self.last: Outcome | None = None
+        """What became of the latest request; none if there was none."""
+        self.on_failure: Callable[[], None] = _go_on
+        """Called after each request that failed, before the exporter decides on a retry."""
+
+    def saw(self, outcome: Outcome) -> None:
+        """A request is over."""
+        self.last = outcome
+        if outcome.failure:
+            self.on_failure()
+
+
+def _go_on() -> None:
+    """Leave the exporter to its retries."""
 
 
 class WatchedSender(Generic[Batch_contra]):
@@ -55,3 +69,10 @@ class WatchedSender(Generic[Batch_contra]):
         if not self._closed:
             self._closed = True
             self._exporter.shutdown()
+
+    def send_once(self, batch: Batch_contra) -> Outcome:
+        """Send one batch without retries, then close."""
+        self._watch.on_failure = self.close
+        outcome = self.send(batch)
+        self.close()
+        return outcome
