@@ -1,5 +1,6 @@
-"""The spans of one call that are open: what hangs below what, and how all of them end."""
+"""The spans that are open, call by call: what hangs below what, and how all of them end."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -9,7 +10,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
 
 from telemetry import attributes as attr
-from telemetry.attributes import MetricKey, TraceKey
+from telemetry.attributes import CallId, MetricKey, TraceKey
 from telemetry.clock import Instant
 from telemetry.events import CallRejected, Phase
 
@@ -110,6 +111,43 @@ class CallSpans:
         if self.session is not None:
             yield self.session
         yield self.root
+
+
+class OpenCalls:
+    """The open spans of every call that has not ended. Of calls only announced it keeps so many and no more."""
+
+    def __init__(self, max_announced: int) -> None:
+        self._max_announced = max_announced
+        self._calls: dict[CallId, CallSpans] = {}
+        self._announced: OrderedDict[CallId, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many calls have open spans."""
+        return len(self._calls)
+
+    def get(self, call_id: CallId) -> CallSpans | None:
+        """The call's spans, if any are open."""
+        return self._calls.get(call_id)
+
+    def announce(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
+        """Keep a call's spans, perhaps in the place of one announced long ago and never received."""
+        self._calls[call_id] = spans
+        self._announced[call_id] = None
+        while len(self._announced) > self._max_announced:
+            forgotten, _ = self._announced.popitem(last=False)
+            self.end(forgotten, at)
+
+    def receive(self, call_id: CallId, spans: CallSpans) -> None:
+        """Keep the call's spans until its end is reported."""
+        self._announced.pop(call_id, None)
+        spans.received = True
+
+    def end(self, call_id: CallId, at: Instant, error_type: str | None = None) -> None:
+        """End every open span of the call and keep nothing of it."""
+        self._announced.pop(call_id, None)
+        spans = self._calls.pop(call_id, None)
+        if spans is not None:
+            spans.end(at, error_type)
 
 
 def replace(opened: dict[_Key, OpenSpan], key: _Key, by: OpenSpan, at: Instant) -> None:

@@ -4,7 +4,6 @@ A child leaves as soon as it is finished, so an hour-long call does not wait an 
 session below it) stay open for as long as the call, and they are closed whatever way it ends.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,7 +46,7 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.open_spans import CallSpans, Described, OpenSpan, replace
+from telemetry.open_spans import CallSpans, Described, OpenCalls, OpenSpan, replace
 from telemetry.privacy import Privacy
 
 ROOT_NAME = "call"
@@ -67,8 +66,7 @@ class CallTraces:
     def __init__(self, tracer: Tracer, *, privacy: Privacy | None = None) -> None:
         self._tracer = tracer
         self._privacy = privacy or Privacy()
-        self._calls: dict[CallId, CallSpans] = {}
-        self._announced: OrderedDict[CallId, None] = OrderedDict()
+        self._calls = OpenCalls(MAX_ANNOUNCED)
         self._handlers: dict[type[Event], Callable[[Any, CallSpans], None]] = {
             CallReceived: self._received,
             PhaseStarted: self._phase_started,
@@ -99,7 +97,7 @@ class CallTraces:
 
     def emit(self, event: Event) -> None:
         """Open, describe or close what the event is about."""
-        if isinstance(event, CallAnnounced | CallReceived) and event.call.call_id not in self._calls:
+        if isinstance(event, CallAnnounced | CallReceived) and self._calls.get(event.call.call_id) is None:
             self._announce(event)
         handler = self._handlers.get(type(event))
         if handler is not None and isinstance(event, CallEvent):
@@ -139,11 +137,7 @@ class CallTraces:
         root = OpenSpan.begin(
             self._tracer, ROOT_NAME, event.at, Context(), described, kind=SpanKind.SERVER, links=links
         )
-        self._calls[event.call.call_id] = CallSpans(root)
-        self._announced[event.call.call_id] = None
-        while len(self._announced) > MAX_ANNOUNCED:
-            forgotten, _ = self._announced.popitem(last=False)
-            self.endings.drop(forgotten, event.at)
+        self._calls.announce(event.call.call_id, CallSpans(root), event.at)
 
     def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
         tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
@@ -152,8 +146,7 @@ class CallTraces:
     # What each event does ---------------------------------------------------------------------------------------------
 
     def _received(self, event: CallReceived, call: CallSpans) -> None:
-        self._announced.pop(event.call.call_id, None)
-        call.received = True
+        self._calls.receive(event.call.call_id, call)
         tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
         call.root.describe(tenant | self._privacy.describe(event.caller, event.dialled))
 
@@ -247,14 +240,13 @@ class CallTraces:
     def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
         # Announced, but the tracker would not take it: no other end will come.
         if not call.received:
-            self._announced.pop(event.call.call_id, None)
-            self.endings.drop(event.call.call_id, event.at, event.violation.value)
+            self._calls.end(event.call.call_id, event.at, event.violation.value)
 
 
 class _Endings:
     """Closes what is open of a call, the root last."""
 
-    def __init__(self, calls: dict[CallId, CallSpans]) -> None:
+    def __init__(self, calls: OpenCalls) -> None:
         self._calls = calls
 
     def emit(self, event: Event) -> None:
@@ -275,13 +267,7 @@ class _Endings:
         spans = self._calls.get(event.call.call_id)
         if spans is not None:
             spans.root.describe(_ending(event))
-            self.drop(event.call.call_id, at, event.error_type)
-
-    def drop(self, call_id: CallId, at: Instant, error_type: str | None = None) -> None:
-        """End every open span of the call."""
-        spans = self._calls.pop(call_id, None)
-        if spans is not None:
-            spans.end(at, error_type)
+            self._calls.end(event.call.call_id, at, event.error_type)
 
 
 def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:

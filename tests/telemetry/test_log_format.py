@@ -47,9 +47,9 @@ def test_time_is_utc_to_the_millisecond() -> None:
 
 def test_an_exception_tells_where_and_what_kind_not_what_it_said() -> None:
     """An exception's class and where it passed are on the line; its message, which may quote a caller, is not."""
-    failed = record("failed")
+    failed, tenants = record("failed"), dict[str, str]()
     try:
-        {}["no tenant for +4915112345678"]
+        tenants["no tenant for +4915112345678"]
     except LookupError:
         failed.exc_info = sys.exc_info()
     line = JsonFormatter().format(failed)

@@ -1,0 +1,241 @@
+"""What each event is counted as, by how much and under which attributes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from telemetry import catalog
+from telemetry.attributes import EndReason, RejectionReason, WebhookOutcome
+from telemetry.call import Call
+from telemetry.catalog import Kind
+from telemetry.clock import Instant
+from telemetry.events import Event, TokenUsage
+from telemetry.fence import RecordingFence
+from telemetry.metrics import SYNCHRONOUS, MetricsSink
+from telemetry.testing import Labels, TelemetryKit, Value, labels
+from telemetry.tracker import CallTracker
+
+ACME = labels({"tenant.id": "acme"})
+
+
+def of_acme(further: dict[str, str]) -> Labels:
+    return labels({"tenant.id": "acme", **further})
+
+
+@pytest.fixture
+def call(kit: TelemetryKit) -> Call:
+    return kit.tracker.received("rtc_1", "acme")
+
+
+def changed(kit: TelemetryKit, report: Callable[[], object]) -> dict[str, dict[Labels, Value]]:
+    """The series that the report made or changed."""
+    before = kit.metrics()
+    report()
+    after = kit.metrics()
+    fresh = {
+        name: {key: value for key, value in series.items() if before.get(name, {}).get(key) != value}
+        for name, series in after.items()
+    }
+    return {name: series for name, series in fresh.items() if series}
+
+
+def started(call: Call) -> Call:
+    call.accepted()
+    call.started()
+    return call
+
+
+def test_received(kit: TelemetryKit) -> None:
+    """A received call counts, and holds a pending slot."""
+    assert changed(kit, lambda: kit.tracker.received("rtc_1", "acme")) == {
+        "voice.call.received": {ACME: 1},
+        "voice.call.pending": {ACME: 1},
+    }
+
+
+def test_accepted(kit: TelemetryKit, call: Call) -> None:
+    """An accepted call counts with its setup time, and still holds its slot."""
+    kit.clock.advance(0.5)
+    assert changed(kit, call.accepted) == {
+        "voice.call.accepted": {ACME: 1},
+        "voice.call.setup.duration": {of_acme({"voice.call.outcome": "accepted"}): (1, 0.5)},
+    }
+
+
+@pytest.mark.parametrize("reason", list(RejectionReason))
+def test_rejected(kit: TelemetryKit, call: Call, reason: RejectionReason) -> None:
+    """A rejected call counts by reason with its setup time, and gives its slot back."""
+    kit.clock.advance(0.5)
+    assert changed(kit, lambda: call.rejected(reason)) == {
+        "voice.call.rejected": {of_acme({"voice.call.rejection.reason": reason.value}): 1},
+        "voice.call.pending": {ACME: 0},
+        "voice.call.setup.duration": {of_acme({"voice.call.outcome": "rejected"}): (1, 0.5)},
+    }
+
+
+def test_started(kit: TelemetryKit, call: Call) -> None:
+    """A started call turns from pending to active."""
+    call.accepted()
+    assert changed(kit, call.started) == {
+        "voice.call.started": {ACME: 1},
+        "voice.call.active": {ACME: 1},
+        "voice.call.pending": {ACME: 0},
+    }
+
+
+def test_abandoned(kit: TelemetryKit, call: Call) -> None:
+    """An abandoned call counts by reason, and gives its slot back."""
+    call.accepted()
+    assert changed(kit, lambda: call.abandoned(EndReason.HANGUP)) == {
+        "voice.call.abandoned": {of_acme({"voice.call.end.reason": "hangup"}): 1},
+        "voice.call.pending": {ACME: 0},
+    }
+
+
+def test_referred(kit: TelemetryKit, call: Call) -> None:
+    """A referred call counts, and runs on."""
+    started(call)
+    assert changed(kit, call.referred) == {"voice.call.referred": {ACME: 1}}
+
+
+def test_ended(kit: TelemetryKit, call: Call) -> None:
+    """An ended call counts by reason, with its time and its duration, and gives its slot back."""
+    started(call)
+    kit.clock.advance(5)
+    assert changed(kit, call.heartbeat) == {"voice.call.time": {ACME: 5.0}}
+    kit.clock.advance(2)
+    assert changed(kit, lambda: call.ended(EndReason.COMPLETED)) == {
+        "voice.call.ended": {of_acme({"voice.call.end.reason": "completed"}): 1},
+        "voice.call.active": {ACME: 0},
+        "voice.call.time": {ACME: 7.0},
+        "voice.call.duration": {of_acme({"voice.call.end.reason": "completed"}): (1, 7.0)},
+    }
+
+
+def test_failed(kit: TelemetryKit, call: Call) -> None:
+    """A failed call's end has the kind of failure beside its reason."""
+    started(call)
+    call.ended(EndReason.ERROR, error_type="TimeoutError")
+    assert kit.metrics()["voice.call.ended"] == {
+        of_acme({"voice.call.end.reason": "error", "error.type": "TimeoutError"}): 1
+    }
+
+
+def test_instructions(kit: TelemetryKit, call: Call) -> None:
+    """Instructions that cannot be read, and the fallback that stands in, count each."""
+    assert changed(kit, lambda: call.instructions_failed("OperationalError")) == {
+        "voice.instructions.errors": {ACME: 1}
+    }
+    assert changed(kit, call.fallback_used) == {"voice.instructions.fallbacks": {ACME: 1}}
+
+
+def test_audio_and_interruptions(kit: TelemetryKit, call: Call) -> None:
+    """The first audio is timed from the call's announcement, an answer's from the caller's last word."""
+    kit.clock.advance(2)
+    assert changed(kit, call.agent_started_speaking) == {"voice.call.time_to_first_audio": {ACME: (1, 2.0)}}
+    assert changed(kit, lambda: call.agent_stopped_speaking(interrupted=True)) == {
+        "voice.turn.interruptions": {ACME: 1}
+    }
+    call.caller_started_speaking()
+    call.caller_stopped_speaking()
+    kit.clock.advance(0.75)
+    assert changed(kit, call.agent_started_speaking) == {"voice.turn.time_to_first_audio": {ACME: (1, 0.75)}}
+
+
+def test_tokens(kit: TelemetryKit, call: Call) -> None:
+    """Tokens count by direction under the conventions' attributes; an unknown count is not taken for zero."""
+    conventional = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-realtime",
+    }
+    assert changed(kit, lambda: call.tokens_used(TokenUsage(input=120, output=30), "gpt-realtime")) == {
+        "gen_ai.client.token.usage": {
+            of_acme(conventional | {"gen_ai.token.type": "input"}): (1, 120),
+            of_acme(conventional | {"gen_ai.token.type": "output"}): (1, 30),
+        }
+    }
+    assert changed(kit, lambda: call.tokens_used(TokenUsage(), "gpt-realtime")) == {}
+
+
+def test_tools(kit: TelemetryKit, call: Call) -> None:
+    """A tool's time counts under its name, and under the kind of failure if it raised."""
+    named = {"gen_ai.tool.name": "lookup", "gen_ai.tool.type": "function"}
+
+    def use() -> None:
+        with call.tool("lookup", "item_1"):
+            kit.clock.advance(0.5)
+
+    def fail() -> None:
+        with pytest.raises(TimeoutError), call.tool("lookup", "item_2"):
+            raise TimeoutError
+
+    assert changed(kit, use) == {"gen_ai.execute_tool.duration": {of_acme(named): (1, 0.5)}}
+    assert changed(kit, fail) == {
+        "gen_ai.execute_tool.duration": {of_acme(named | {"error.type": "TimeoutError"}): (1, 0.0)}
+    }
+
+
+@pytest.mark.parametrize("outcome", list(WebhookOutcome))
+def test_webhooks(kit: TelemetryKit, outcome: WebhookOutcome) -> None:
+    """A delivery counts by what became of it, without a tenant."""
+    kit.tracker.webhook(outcome)
+    assert kit.metrics() == {"voice.webhook.received": {labels({"voice.webhook.outcome": outcome.value}): 1}}
+
+
+def test_violations(kit: TelemetryKit, call: Call) -> None:
+    """What the lifecycle does not allow counts by kind."""
+    assert changed(kit, call.started) == {
+        "voice.lifecycle.violations": {of_acme({"voice.lifecycle.violation": "out_of_order"}): 1}
+    }
+
+
+def test_every_measurement_carries_only_what_the_catalogue_declares(kit: TelemetryKit, call: Call) -> None:
+    """Of all that a full call records, no series has an attribute that its instrument does not declare."""
+    call.instructions_failed("OperationalError")
+    call.fallback_used()
+    started(call)
+    call.agent_started_speaking()
+    call.agent_stopped_speaking(interrupted=True)
+    call.caller_started_speaking()
+    call.caller_stopped_speaking()
+    call.agent_started_speaking()
+    call.tokens_used(TokenUsage(1, 1), "gpt-realtime")
+    with pytest.raises(TimeoutError), call.tool("lookup", "item_1"):
+        raise TimeoutError
+    call.heartbeat()
+    call.referred()
+    call.ended(EndReason.ERROR)
+    call.ended(EndReason.ERROR)
+    kit.tracker.received("rtc_2", "acme").rejected(RejectionReason.CAPACITY)
+    abandoned = kit.tracker.received("rtc_3", "acme")
+    abandoned.accepted()
+    abandoned.abandoned(EndReason.HANGUP)
+    kit.tracker.webhook(WebhookOutcome.ACCEPTED)
+    declared = {instrument.name: instrument for instrument in catalog.INSTRUMENTS}
+    recorded = kit.metrics()
+    for name, series in recorded.items():
+        assert all({key for key, _ in attributes} <= set(declared[name].attributes) for attributes in series), name
+    assert {i.name for i in catalog.INSTRUMENTS if i.kind in SYNCHRONOUS} <= set(recorded)
+
+
+def test_histograms_have_the_catalogues_boundaries(kit: TelemetryKit, call: Call) -> None:
+    """Bucket boundaries come from the catalogue, not from the SDK."""
+    call.accepted()
+    assert kit.distributions()["voice.call.setup.duration"].bounds == catalog.WAIT_BOUNDARIES
+    assert all(i.boundaries for i in catalog.INSTRUMENTS if i.kind is Kind.HISTOGRAM)
+
+
+def test_an_event_that_nothing_counts_passes_by(kit: TelemetryKit) -> None:
+    """Events without a measurement record nothing and do not unsettle the live view."""
+    fence = RecordingFence()
+    sink = MetricsSink(kit.meter, labels=kit.tenant_labels, fence=fence)
+    sink.emit(Event(Instant(0, 0)))
+    assert fence.settled
+
+
+def test_without_traces_measurements_are_made_all_the_same(kit: TelemetryKit) -> None:
+    """A sink that knows no traces counts as ever."""
+    tracker = CallTracker(MetricsSink(kit.meter, labels=kit.tenant_labels, fence=kit.fence))
+    tracker.received("rtc_1", "acme")
+    assert kit.metrics()["voice.call.received"] == {ACME: 1}
