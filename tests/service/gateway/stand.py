@@ -96,7 +96,7 @@ class Stand:
     async def deliver(self, body: bytes, *, webhook_id: str | None = None, **headers: str) -> httpx2.Response:
         """Post a delivery signed as the specification's own library signs it; ``headers`` replace what it made."""
         signed = signed_headers(body, webhook_id or f"wh_{uuid4().hex}")
-        return await self.client.post(PATH, content=body, headers=signed | headers)
+        return await self.client.post(PATH, content=body, headers={**signed, **headers})
 
     async def settled(self) -> None:
         """Wait until no call is on its way."""
@@ -153,7 +153,7 @@ def announcement(call_id: object = None, *, to: str = "sip:+18005550000@sip.exam
         "id": "evt_1",
         "type": "realtime.call.incoming",
         "created_at": 1750287018,
-        "data": {"call_id": fresh_id() if call_id is None else call_id, "sip_headers": headers} | data,
+        "data": {"call_id": fresh_id() if call_id is None else call_id, "sip_headers": headers, **data},
     }
     return json.dumps(event).encode()
 
