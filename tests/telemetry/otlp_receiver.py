@@ -276,7 +276,7 @@ def http_receiver(tls: TlsIdentity | None = None, port: int = 0) -> Iterator[Rec
     receiver = Receiver()
     handler = type("Handler", (_Handler,), {"receiver": receiver})
     server = _Server(handler, port, _tls_context(tls) if tls else None)
-    receiver.endpoint = f"{'https' if tls else 'http'}://localhost:{server.server_port}"
+    receiver.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -327,7 +327,7 @@ def grpc_receiver(tls: TlsIdentity | None = None, port: int = 0) -> Iterator[Rec
     logs_grpc.add_LogsServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
     address = f"127.0.0.1:{port}"
     bound = server.add_secure_port(address, _grpc_credentials(tls)) if tls else server.add_insecure_port(address)
-    receiver.endpoint = f"{'https' if tls else 'http'}://localhost:{bound}"
+    receiver.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{bound}"
     server.start()
     try:
         yield receiver

@@ -15,7 +15,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.bytes_sent = 0
         """Bytes that clients have sent, over all connections."""
-        self.endpoint = f"http://localhost:{self._listener.getsockname()[1]}"
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def serve(self) -> None:
         """Accept connections until closed."""

@@ -29,7 +29,7 @@ class Certificates:
 
     authority: Path
     server: TlsIdentity
-    """For ``localhost``."""
+    """For this machine."""
     misnamed: TlsIdentity
     """For another name."""
     demanding: TlsIdentity
@@ -48,8 +48,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     folder = tmp_path_factory.mktemp("certificates")
     authority, stranger = trustme.CA(), trustme.CA()
 
-    def identity(name: str) -> tuple[Path, Path]:
-        leaf = authority.issue_cert(name)
+    def identity(name: str, *others: str) -> tuple[Path, Path]:
+        leaf = authority.issue_cert(name, *others)
         chain, key = folder / f"{name}.pem", folder / f"{name}.key"
         chain.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         key.write_bytes(leaf.private_key_pem.bytes())
@@ -60,7 +60,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     client, client_key = identity("client.example")
     both = folder / "both.pem"
     both.write_bytes(client_key.read_bytes() + client.read_bytes())
-    server = identity("localhost")
+    server = identity("localhost", "127.0.0.1")
     return Certificates(
         authority=folder / "authority.pem",
         server=TlsIdentity(*server),

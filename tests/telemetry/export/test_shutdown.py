@@ -31,9 +31,9 @@ def bad_endpoint(request: pytest.FixtureRequest, protocol: str) -> Iterator[str]
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         port = listener.getsockname()[1]
         if request.param == "deaf":
-            yield f"http://localhost:{port}"
+            yield f"http://127.0.0.1:{port}"
             return
-    yield f"http://localhost:{port}"
+    yield f"http://127.0.0.1:{port}"
 
 
 def test_all_signals_end_together_within_the_budget(

@@ -54,7 +54,7 @@ def last_total(receiver: Receiver) -> int:
 
 def test_totals_and_spans_are_right_once_a_server_returns(protocol: str, closed_port: int) -> None:
     """What was counted and ended during many failed rounds is complete after the first that succeeds, and in order."""
-    with running(to(f"http://localhost:{closed_port}", protocol, **BRISK)) as pipelines:
+    with running(to(f"http://127.0.0.1:{closed_port}", protocol, **BRISK)) as pipelines:
         for number in range(5):
             count(pipelines, number)
             pipelines.tracer_provider.get_tracer("test").start_span(str(number)).end()

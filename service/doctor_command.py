@@ -1,0 +1,51 @@
+"""``callscope doctor``: does what the service exports arrive?
+
+Exit codes: 0 everything that is exported arrives, 1 something does not, or a variable makes no sense, 2 the command
+line itself is wrong.
+"""
+
+import os
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import typer
+from dotenv import dotenv_values
+from rich.console import Console
+from rich.markup import escape
+
+from service.settings import ENV_FILE
+from telemetry.doctor import Finding, Verdict, diagnose
+from telemetry.export import InvalidVariableError
+
+_MARKS = {
+    Verdict.ARRIVED: "[green]✔[/]",
+    Verdict.REJECTED: "[yellow]![/]",
+    Verdict.FAILED: "[red]✘[/]",
+    Verdict.OFF: "[dim]·[/]",
+}
+
+
+def doctor() -> None:
+    """Send one test point, span and log record as the service would, and say what arrived or why not."""
+    try:
+        findings = diagnose(_environment(), {"service.version": version("callscope")})
+    except InvalidVariableError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    _show(findings)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def _environment() -> dict[str, str]:
+    """The process's variables, before those of ``.env``."""
+    written = {key: value for key, value in dotenv_values(ENV_FILE).items() if value is not None}
+    return written | dict(os.environ)
+
+
+def _show(findings: Iterable[Finding]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        console.print(f"{_MARKS[finding.verdict]} {escape(finding.sentence)}")
+        if finding.endpoint:
+            console.print(f"  [dim]{escape(finding.endpoint)}[/]")
