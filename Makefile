@@ -14,7 +14,17 @@ run: $(READY) ## set up and run the demo: service, tenants and simulated traffic
 	$(BIN)/callscope demo
 
 test: $(READY) ## set up and run the test suite
-	$(BIN)/pytest
+	$(BIN)/pytest --cov --cov-report=term
+
+check: $(READY) ## lint, format, types, import direction, generated documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m telemetry.catalog_docs --check
+
+bench: $(READY) ## compare with the plain SDK and named peers; prints ratios
+	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
 
 peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose
 	./tests/peers/install.sh
