@@ -21,8 +21,8 @@ from telemetry.privacy import Privacy, mask_number
 MAX_OPEN = 100_000
 """Open calls a process records; as many as it tracks."""
 
-MAX_WAITING = 100_000
-"""Records that may wait to be written; one call waits at most once, with its latest state."""
+MAX_CLOSED = 100_000
+"""Calls that are over and not yet kept anywhere. A call waits at most once, with its latest state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class CallLedger:
         privacy: Privacy | None = None,
         contexts: Contexts | None = None,
         max_open: int = MAX_OPEN,
-        max_waiting: int = MAX_WAITING,
+        max_closed: int = MAX_CLOSED,
     ) -> None:
         self._instance_id = instance_id
         self._privacy = privacy or Privacy()
         self.contexts = contexts or NoContexts()
         """Where trace ids come from."""
         self._max_open = max_open
-        self._max_waiting = max_waiting
+        self._max_closed = max_closed
         self._lock = Lock()
         self._open: dict[CallId, HeldCall] = {}
         self._closed: dict[CallId, HeldCall] = {}
@@ -124,18 +124,17 @@ class CallLedger:
         return get_current_span(context if context is not None else Context()).get_span_context()
 
     def _changed(self, held: HeldCall) -> None:
-        if held.over:
-            self._open.pop(held.record.call_id, None)
-            self._closed[held.record.call_id] = held
-        self._wait(held)
-
-    def _wait(self, held: HeldCall) -> None:
-        if held not in self._waiting and len(self._waiting) >= self._max_waiting:
-            # An open call comes back with its next change; one that is over is lost here.
-            self._refused += held.over
-            self._forget(held)
-            return
         self._waiting[held] = None
+        if held.over:
+            self._close(held)
+
+    def _close(self, held: HeldCall) -> None:
+        del self._open[held.record.call_id]
+        if len(self._closed) < self._max_closed:
+            self._closed[held.record.call_id] = held
+        else:
+            del self._waiting[held]
+            self._refused += 1
 
     def _forget(self, held: HeldCall) -> None:
         if self._closed.get(held.record.call_id) is held:
@@ -169,7 +168,7 @@ class CallLedger:
         """Nobody could keep these: they wait again."""
         with self._lock:
             for change in changes:
-                self._wait(change.held)
+                self._waiting[change.held] = None
 
     def refuse(self, changes: Iterable[Change]) -> None:
         """These cannot be kept at all."""
@@ -215,7 +214,7 @@ class CallLedger:
             for held in calls:
                 held.record.handed_over_ms = milliseconds(at)
                 held.changed(shape=True)
-                self._wait(held)
+                self._waiting[held] = None
             return len(calls)
 
     def size(self) -> LedgerSize:

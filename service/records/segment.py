@@ -1,7 +1,8 @@
 """One append-only file of rows. Not safe for threads by itself: the spill's lock guards it."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Part:
 
 
 class Segment:
-    """A file that is either written to its end or leaves no trace of the attempt."""
+    """A file that is written at its end."""
 
     __slots__ = ("_file", "_sync", "path", "size")
 
@@ -34,12 +35,12 @@ class Segment:
         self.size = 0
 
     def append(self, lines: bytes) -> None:
-        """Write these at the end. Raises ``OSError`` if the disk does not take all of them; then none is there."""
+        """Write these at the end. Raises ``OSError`` if the disk does not take all of them; append no more then."""
         try:
             self._write(lines)
         except OSError:
-            os.ftruncate(self._file, self.size)
-            os.lseek(self._file, self.size, os.SEEK_SET)
+            with suppress(OSError):
+                os.ftruncate(self._file, self.size)
             raise
         self.size += len(lines)
 
@@ -74,21 +75,23 @@ def read_part(path: Path, begin: int, most: int) -> Part:
         return Part((), 0, begin, last=True)
 
 
-def compacted(path: Path, into: Path, *, sync: bool) -> Segment:
-    """A new segment with the latest state of each call in the old one, which it replaces."""
+def compacted(paths: Iterable[Path], into: Path, *, sync: bool) -> Segment:
+    """A new segment with the latest state of each call in these, which it replaces."""
+    sources = tuple(paths)
     segment = Segment(into, sync=sync)
     try:
-        segment.append(b"".join(map(to_line, latest(_rows(path)))))
+        segment.append(lines_of(latest(row for path in sources for row in _rows(path))))
     except OSError:
         segment.close()
         into.unlink()
         raise
-    path.unlink()
+    for path in sources:
+        path.unlink(missing_ok=True)
     return segment
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
+    with suppress(FileNotFoundError), path.open("rb") as file:
         yield from (row for row in map(from_line, file) if row is not None)
 
 

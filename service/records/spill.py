@@ -25,7 +25,7 @@ _LOCK = ".lock"
 _SEGMENT = ".spill"
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _WORTH_COMPACTING = 2
-# A segment is compacted again once it is this many times as large as after the last time.
+# The files are compacted again once they are this many times as large as after the last time.
 
 
 class SpillFolderError(ValueError):
@@ -121,14 +121,21 @@ class Spill:
             raise OSError(errno.ENOSPC, "the spill has reached its bound")
         if self._active is None:
             self._active = Segment(self._next_path(), sync=self._sync)
-        self._active.append(lines)
+        try:
+            self._active.append(lines)
+        except OSError:
+            # What it ends with now may be torn; the next attempt begins a new one.
+            self._retire()
+            raise
 
     def _compact(self) -> None:
-        old = self._active
-        if old is None or old.size < _WORTH_COMPACTING * self._compacted_size:
+        """Keep only the latest state of each call, if that has not been done lately."""
+        if self._size() < _WORTH_COMPACTING * self._compacted_size:
             return
-        self._active = compacted(old.path, self._next_path(), sync=self._sync)
-        old.close()
+        self._retire()
+        self._active = compacted(self._backlog, self._next_path(), sync=self._sync)
+        self._backlog.clear()
+        self._offset = self._backlog_bytes = 0
         self._compacted_size = self._active.size
 
     def _size(self) -> int:
@@ -157,6 +164,9 @@ class Spill:
     def done(self, chunk: Chunk) -> None:
         """The database has these rows."""
         with self._lock:
+            if not self._backlog or self._backlog[0] != chunk.path:
+                # It has been compacted into another one, which brings them again.
+                return
             self._damaged += chunk.part.damaged
             self._offset = chunk.part.end
             if chunk.part.last:
@@ -164,19 +174,21 @@ class Spill:
                 self._offset = 0
                 chunk.path.unlink(missing_ok=True)
                 self._backlog_bytes -= chunk.part.end
-                self._full = False
 
     def _retire(self) -> None:
         """Write no more to the present file, so that it can be replayed."""
-        if self._active is not None:
-            self._active.close()
-            self._enlist(self._active.path)
-            self._active = None
-            self._compacted_size = 0
+        if self._active is None:
+            return
+        self._active.close()
+        if self._active.size:
+            self._enlist(self._active.path, self._active.size)
+        else:
+            self._active.path.unlink(missing_ok=True)
+        self._active = None
 
-    def _enlist(self, path: Path) -> None:
+    def _enlist(self, path: Path, size: int) -> None:
         self._backlog.append(path)
-        self._backlog_bytes += path.stat().st_size
+        self._backlog_bytes += size
 
     # Other processes --------------------------------------------------------------------------------------------------
 
@@ -205,7 +217,7 @@ class Spill:
             return
         self._locks[path.stem] = lock
         for segment in sorted(self._folder.glob(f"{path.stem}.*{_SEGMENT}")):
-            self._enlist(segment)
+            self._enlist(segment, segment.stat().st_size)
 
     def _unlock(self, instance_id: str, *, remove: bool) -> None:
         lock = self._locks.pop(instance_id, None)

@@ -57,6 +57,7 @@ class Keeper:
         await asyncio.gather(*self.records._tasks, return_exceptions=True)
         for lock in list(self.records._spill._locks):
             self.records._spill._unlock(lock, remove=False)
+        self.records._stopped = True
 
 
 class Desk:
