@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from service.api.call_debugging import call_debugging_router
 from service.api.calls import calls_router
 from service.api.metrics import metrics_router
 from service.limits import CallLimits
@@ -42,7 +43,8 @@ def create_app() -> FastAPI:
     app.include_router(
         metrics_router(live=telemetry.live, tracker=tracker, limits=limits, tenants=Tenants(), admin=admin)
     )
-    app.include_router(calls_router(tracker=tracker, traces=telemetry.traces, admin=admin))
+    app.include_router(calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, admin=admin))
+    app.include_router(call_debugging_router(recent=telemetry.recent, admin=admin))
 
     @app.post("/my/calls/{call_id}")
     async def call_comes_in(call_id: str) -> None:  # your own call code reports what happens, and nothing else

@@ -6,10 +6,13 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
+from service.api.call_debugging import call_debugging_router
 from service.api.calls import calls_router
+from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
 from service.api.webhooks import webhooks_router
+from service.debugging.writing import TraceUrls
 from service.directory import ConfiguredTenants
 from service.problems import use_problem_details
 from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
@@ -46,15 +49,19 @@ def app_of(world: World) -> FastAPI:
 def _routers(world: World) -> Iterator[APIRouter]:
     telemetry, tracker = world.telemetry, world.telemetry.tracker
     admin = require_admin(world.admin_tokens, world.admin_attempts)
+    tenants = ConfiguredTenants(world.tenants)
+    urls = TraceUrls(world.settings.trace_url_template)
     yield webhooks_router(carrier=world.carrier if world.takes_calls else None, manager=world.manager, tracker=tracker)
     yield metrics_router(
         live=telemetry.live,
         tracker=tracker,
         limits=world.limits,
-        tenants=ConfiguredTenants(world.tenants),
+        tenants=tenants,
         admin=admin,
     )
-    yield calls_router(tracker=tracker, traces=telemetry.traces, admin=admin)
+    yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
+    yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
+    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin)
     yield health_router(readiness=_readiness(world))
 
 

@@ -1,10 +1,11 @@
 """What the OpenAPI document says of errors: not the framework's own shape in plain JSON, but problem details."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 
 PROBLEM_JSON = "application/problem+json"
@@ -26,7 +27,7 @@ def describe_problems(app: FastAPI, problem: type[BaseModel], *, invalid: Docume
 
     def openapi() -> Document:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(generate(), problem, invalid)
+            app.openapi_schema = _with_whole_examples(app, _with_problems(generate(), problem, invalid))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # the documented way of changing it
@@ -45,6 +46,22 @@ def _with_problems(document: Document, problem: type[BaseModel], invalid: Docume
         schemas.pop(name, None)
     schemas.update(_components(problem))
     return document
+
+
+def _with_whole_examples(app: FastAPI, document: Document) -> Document:
+    """Give the examples their nulls back: FastAPI leaves every ``None`` out of the document, also out of those."""
+    for route in iter_route_contexts(app.routes):
+        operations = document.get("paths", {}).get(route.path_format, {})
+        for method in {method.lower() for method in route.methods or ()} & operations.keys():
+            _restore(operations[method]["responses"], route.responses)
+    return document
+
+
+def _restore(answers: Document, declared: Mapping[int | str, Document]) -> None:
+    for status, answer in declared.items():
+        for media_type, content in answer.get("content", {}).items():
+            whole = {key: content[key] for key in ("example", "examples") if key in content}
+            answers[str(status)]["content"][media_type].update(deepcopy(whole))
 
 
 def _error_answers(document: Document) -> Iterator[Document]:

@@ -1,22 +1,26 @@
-"""The calls that are under way."""
+"""The list of calls: those under way, or those that are looked for."""
 
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer, moment
+from service.api.answers import ADMIN_ANSWERS, JSON, Answers, json_answer, moment
+from service.api.call_search import INVALID, Search, search
+from service.api.found_calls import FOUND_EXAMPLE, FoundCalls, found_calls
+from service.debugging.writing import NO_BACKEND, TraceUrls
 from service.security import AdminCheck
 from service.text import writable
 from telemetry.attributes import CallId
 from telemetry.call import CallSnapshot
 from telemetry.clock import Instant
 from telemetry.lifecycle import CallState
+from telemetry.recent.calls import RecentCalls
 from telemetry.tracker import CallTracker
 
 _PATH = "/api/v1/calls"
@@ -89,11 +93,27 @@ EXAMPLE: dict[str, Any] = {
 }
 """What the OpenAPI document shows."""
 
-_LISTED: Answers = {200: answer(CallList, "The calls under way.", EXAMPLE)}
+_LISTED: Answers = {
+    200: {
+        "model": CallList | FoundCalls,
+        "description": "The calls under way; with any parameter, a page of those looked for.",
+        "content": {
+            JSON: {
+                "examples": {
+                    "under way": {"summary": "Without parameters", "value": EXAMPLE},
+                    "found": {"summary": "With `outcome=failed&limit=1`", "value": FOUND_EXAMPLE},
+                }
+            }
+        },
+    },
+    422: INVALID,
+}
 
 
-def calls_router(*, tracker: CallTracker, traces: TraceIds, admin: AdminCheck) -> APIRouter:
-    """The routes under ``/api/v1/calls``; ``admin`` decides who may use them."""
+def calls_router(
+    *, tracker: CallTracker, traces: TraceIds, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND
+) -> APIRouter:
+    """The list under ``/api/v1/calls``; ``admin`` decides who may use it."""
     router = APIRouter(
         prefix=_PATH,
         tags=[tags.CALLS],
@@ -102,9 +122,14 @@ def calls_router(*, tracker: CallTracker, traces: TraceIds, admin: AdminCheck) -
         default_response_class=JSONResponse,
     )
 
-    @router.get("", summary="Calls under way", operation_id="listCalls", responses=_LISTED)
-    def calls_under_way() -> Response:
-        """Show every call of this process that is not over."""
+    @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
+    def calls(asked: Annotated[Search | None, Depends(search)]) -> Response:
+        """List every call of this process that is not over; or find calls, under way or over, the latest first.
+
+        With any parameter it is a search, among all calls that run and the last ones that are over.
+        """
+        if asked is not None:
+            return json_answer(found_calls(recent, asked, urls).model_dump(mode="json"))
         content = call_list(tracker.open_calls(), tracker.clock.now(), traces)
         return json_answer(content.model_dump(mode="json"))
 

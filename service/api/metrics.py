@@ -147,7 +147,7 @@ def metrics_router(
         age = await live.refreshed()
         numbers = live.store.live(tenant_id)
         if numbers is None:
-            await _demand(tenants, tenant_id)
+            await demand_tenant(tenants, tenant_id)
         return json_answer(numbers or _NOTHING, metrics_headers(age))
 
     @router.get("/capacity/debug", summary="The registry of calls", operation_id="capacityDebug", responses=_CAPACITY)
@@ -167,7 +167,8 @@ def metrics_router(
     return router
 
 
-async def _demand(tenants: TenantDirectory, tenant_id: str) -> None:
+async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:
+    """Raise a 404 problem unless there is such a tenant, or a 503 one if that cannot be found out now."""
     try:
         known = await tenants.knows(tenant_id)
     except DirectoryUnavailableError:

@@ -20,7 +20,7 @@ Under = Annotated[float | None, Field(description="In seconds; `null` while it g
 class Shape(BaseModel):
     """What all of them have in common."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Limit(Shape):
@@ -180,6 +180,15 @@ class LogDetail(Shape):
     attributes: dict[str, Scalar]
 
 
+class GapDetail(Shape):
+    """A stretch of the call from which rows were left out."""
+
+    kind: str
+    count: int
+    offset_seconds: Offset
+    duration_seconds: float | None = Field(description="`null` if everything up to now was left out.")
+
+
 class Links(Shape):
     """Where to go on."""
 
@@ -229,4 +238,5 @@ class CallDetail(Shape):
     logs: tuple[LogDetail, ...]
     events_truncated: bool = Field(description="Something was left out: first and last rows of each kind are kept.")
     dropped: dict[str, int] = Field(description="How many rows were left out, by kind.")
+    gaps: tuple[GapDetail, ...] = Field(description="Where turns, speech and tools were left out.")
     links: Links

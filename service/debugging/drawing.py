@@ -1,14 +1,15 @@
 """What of a call is drawn: which panels and tracks it has, and what stands out of it."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from service.debugging.detail import CallDetail, PhaseDetail, SpeechDetail, ToolDetail, TurnDetail
+from service.debugging.detail import CallDetail, GapDetail, PhaseDetail, SpeechDetail, ToolDetail, TurnDetail
 from service.debugging.explain import span_of_time
 from service.debugging.facts import facts_of, moments_of, notes_of
 from service.debugging.waterfall import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
 from telemetry.events import Speaker
-from telemetry.lifecycle import TERMINAL
+from telemetry.lifecycle import TERMINAL, CallState
 
 CLOSE_UP: Final = 3.0
 """A call this many times as long as its setup shows the setup apart, on an axis of its own."""
@@ -35,13 +36,13 @@ def waterfall(call: CallDetail) -> Waterfall:
 def _panels(call: CallDetail) -> Iterable[Panel]:
     end, setup = _end(call), _setup_end(call)
     going_on = call.state not in TERMINAL
-    if end < setup * CLOSE_UP:
-        yield Panel("", end, (_life(call, end), *_phases(call.phases, end), *_conversation(call, end)), going_on)
+    if end < setup * CLOSE_UP or call.state is CallState.REJECTED:
+        yield Panel("", end, (*_life(call, 0.0, end), *_phases(call.phases, end), *_conversation(call, end)), going_on)
         return
     early = [phase for phase in call.phases if phase.offset_seconds < setup]
     late = [phase for phase in call.phases if phase.offset_seconds >= setup]
-    yield Panel("Setup", setup, (_life(call, setup), *_phases(early, setup)))
-    yield Panel("Call", end, (_life(call, end), *_phases(late, end), *_conversation(call, end)), going_on)
+    yield Panel("Setup", setup, (*_life(call, 0.0, setup), *_phases(early, setup)))
+    yield Panel("Call", end, (*_life(call, setup, end), *_phases(late, end), *_conversation(call, end)), going_on)
 
 
 def _end(call: CallDetail) -> float:
@@ -60,11 +61,11 @@ def _setup_end(call: CallDetail) -> float:
 # Tracks ---------------------------------------------------------------------------------------------------------------
 
 
-def _life(call: CallDetail, end: float) -> Track:
+def _life(call: CallDetail, since: float, end: float) -> list[Track]:
     received, started = call.received_at, call.started_at
     begin = (started - received).total_seconds() if started else None
     over = (call.as_of - received).total_seconds()
-    going_on = call.state not in TERMINAL
+    going_on = call.state not in TERMINAL and over <= end
     bars = [Bar(0.0, min(over if begin is None else begin, end), Paint.SETUP, "setup", going_on and begin is None)]
     if begin is not None and begin < end:
         text = f"session, {span_of_time(call.duration_seconds)}"
@@ -72,25 +73,32 @@ def _life(call: CallDetail, end: float) -> Track:
     marks = [
         Mark(step.offset_seconds, Sign.STEP, str(step.transition))
         for step in call.transitions
-        if step.offset_seconds <= end
+        if since <= step.offset_seconds <= end
     ]
-    return Track("call", tuple(bars), tuple(marks))
+    tracks = [Track("call", tuple(bars)), Track("state", (), tuple(marks))]
+    return tracks if marks else tracks[:1]
 
 
 def _phases(phases: Iterable[PhaseDetail], end: float) -> list[Track]:
     tracks: dict[str, list[Bar]] = {}
     for phase in phases:
-        tracks.setdefault(str(phase.phase), []).append(_timed(phase, str(phase.phase), Paint.PHASE, end))
-    return [Track(name.replace("_", " "), tuple(bars)) for name, bars in tracks.items()]
+        tracks.setdefault(_words(phase.phase), []).append(_timed(phase, _words(phase.phase), Paint.PHASE, end))
+    return [Track(name, tuple(bars)) for name, bars in tracks.items()]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _conversation(call: CallDetail, end: float) -> Iterable[Track]:
     if not call.speech and not call.turns and not call.tools and not call.errors:
         return
     for speaker, paint in ((Speaker.CALLER, Paint.CALLER), (Speaker.AGENT, Paint.AGENT)):
-        yield _speech([row for row in call.speech if row.speaker is speaker], speaker, paint, end)
-    yield Track("wait", tuple(_waits(call.turns)))
-    yield from _tools(call.tools, end)
+        rows = [row for row in call.speech if row.speaker is speaker]
+        yield _with_gaps(_speech(rows, speaker, paint, end), call.gaps, "speech", end)
+    yield _with_gaps(Track("wait", tuple(_waits(call.turns))), call.gaps, "turns", end)
+    tools = _tools(call.tools, end)
+    yield from (_with_gaps(tool, call.gaps, "tools", end) for tool in tools)
     if call.errors:
         marks = tuple(Mark(error.offset_seconds, Sign.ERROR, error.detail) for error in call.errors)
         yield Track("errors", (), marks)
@@ -104,6 +112,20 @@ def _speech(rows: Sequence[SpeechDetail], speaker: Speaker, paint: Paint, end: f
         if row.interrupted
     )
     return Track(str(speaker), bars, marks)
+
+
+def _with_gaps(track: Track, gaps: Iterable[GapDetail], kind: str, end: float) -> Track:
+    bars = tuple(
+        Bar(
+            gap.offset_seconds,
+            end if gap.duration_seconds is None else gap.offset_seconds + gap.duration_seconds,
+            Paint.LEFT_OUT,
+            "left out",
+        )
+        for gap in gaps
+        if gap.kind == kind
+    )
+    return replace(track, bars=(*bars, *track.bars)) if bars else track
 
 
 def _waits(turns: Iterable[TurnDetail]) -> Iterable[Bar]:

@@ -75,14 +75,15 @@ def _limit(limit: LimitHit | None) -> str:
 def _ended(record: CallRecord) -> str:
     failed = record.ending is not None and record.ending.error_type is not None
     said = "Failed" if failed else "Ended"
-    to = f" ({record.referred_to})" if record.referred_to else ""
-    return f"{said} after {span_of_time(record.summary.duration)}{to}: {_why(record)}."
+    return f"{said} after {span_of_time(record.summary.duration)}: {_why(record)}."
 
 
 def _why(record: CallRecord) -> str:
     ending = record.ending
     if ending is None:
         return "for no known reason"
+    if ending.reason is EndReason.REFERRED and record.referred_to:
+        return f"it was handed to {record.referred_to}"
     return _ENDED[ending.reason] + (f" ({ending.error_type})" if ending.error_type else "")
 
 

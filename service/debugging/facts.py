@@ -3,15 +3,21 @@
 from collections.abc import Iterable
 from typing import Final
 
-from service.debugging.detail import CallDetail
+from service.debugging.detail import CallDetail, SpeechDetail
 from service.debugging.explain import span_of_time
 from service.debugging.waterfall import Moment
 
 MOST_MOMENTS: Final = 8
 """More than these are only counted: a picture in a ticket is read at a glance."""
 
+MOST_INTERRUPTIONS: Final = 3
+"""More than these are told in one line."""
+
 NOTABLE_WAIT: Final = 2.0
 """Seconds a caller waits for an answer before the wait is worth a line."""
+
+_KINDS: Final = {"speech": "stretches of speech", "logs": "log lines"}
+# How rows are called where their plain names would not do.
 
 
 def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
@@ -46,9 +52,10 @@ def moments_of(call: CallDetail) -> tuple[Moment, ...]:
 
 def notes_of(call: CallDetail) -> tuple[str, ...]:
     """What the drawing leaves out."""
-    dropped = ", ".join(f"{count} {kind}" for kind, count in call.dropped.items())
+    dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
     left_out = f"Left out between the first and the last: {dropped}." if dropped else None
-    return tuple(note for note in (left_out, call.trace.note if call.trace else None) if note)
+    unsampled = call.trace.note if call.trace and not call.trace.sampled else None
+    return tuple(note for note in (left_out, unsampled) if note)
 
 
 def _time(seconds: float | None) -> str | None:
@@ -67,6 +74,8 @@ def _count(tokens: int | None) -> str:
 
 
 def _failures(call: CallDetail) -> Iterable[Moment]:
+    if call.ending is not None and call.ending.error_type:
+        yield Moment(call.ending.offset_seconds, f"the call failed: {call.ending.error_type}")
     for phase in call.phases:
         if phase.error_type:
             yield Moment(phase.offset_seconds, f"{phase.phase} failed: {phase.error_type}")
@@ -87,8 +96,14 @@ def _waits(call: CallDetail) -> Iterable[Moment]:
 
 
 def _interruptions(call: CallDetail) -> Iterable[Moment]:
-    for speech in call.speech:
-        if speech.interrupted:
-            at = speech.offset_seconds + (speech.duration_seconds or 0.0)
-            said = f"after {span_of_time(speech.duration_seconds or 0.0)} of speech"
-            yield Moment(at, f"the caller interrupts the agent {said}")
+    cut = [speech for speech in call.speech if speech.interrupted]
+    if call.interruption_count > MOST_INTERRUPTIONS and cut:
+        yield Moment(_end(cut[0]), f"the first of {call.interruption_count} interruptions")
+        return
+    for speech in cut:
+        said = f"after {span_of_time(speech.duration_seconds or 0.0)} of speech"
+        yield Moment(_end(speech), f"the caller interrupts the agent {said}")
+
+
+def _end(speech: SpeechDetail) -> float:
+    return speech.offset_seconds + (speech.duration_seconds or 0.0)

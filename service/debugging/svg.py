@@ -33,11 +33,12 @@ COLOURS: Final = {
     Paint.AGENT: "#0d9488",
     Paint.WAIT: "#fbbf24",
     Paint.TOOL: "#7c3aed",
+    Paint.LEFT_OUT: "url(#left-out)",
     Paint.FAILED: "#dc2626",
 }
 """Of equal meaning in grey: light for waiting and setup, dark for what acts."""
 
-_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT})
+_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT, Paint.LEFT_OUT})
 _INK: Final = "#0f172a"
 _SOFT: Final = "#475569"
 _RULE: Final = "#e2e8f0"
@@ -82,6 +83,14 @@ _PATTERNS: Final = element(
         element("stop", offset="0", stop_color="#ffffff", stop_opacity="0")
         + element("stop", offset="1", stop_color="#ffffff", stop_opacity="1"),
         id="open",
+    )
+    + element(
+        "pattern",
+        element("rect", width=8, height=8, fill="#f8fafc") + element("path", d="M0 8L8 0", stroke="#cbd5e1"),
+        id="left-out",
+        width=8,
+        height=8,
+        patternUnits="userSpaceOnUse",
     ),
 )
 
@@ -118,6 +127,7 @@ def _heading(parts: list[str], drawing: Waterfall, y: float) -> float:
 
 def _words(parts: list[str], drawing: Waterfall, y: float) -> float:
     end = drawing.panels[-1].end
+    y += 8
     for moment in drawing.moments:
         parts.append(_text(LEFT - 10, y, tick_label(moment.at, end), fill=_SOFT, text_anchor="end"))
         parts.append(_text(LEFT, y, _fitting(moment.text, SPAN)))
@@ -191,13 +201,22 @@ def _mark(parts: list[str], mark: Mark, panel: Panel, top: float, last: float) -
     """Draw a mark, and its text unless that would run into the one before, which ended at ``last``."""
     x = _x(mark.at, panel)
     if mark.sign is Sign.STEP:
-        parts.append(titled("line", mark.text, x1=x, x2=x, y1=top - 3, y2=top + BAR + 3, stroke=_INK, stroke_width=1.5))
-        return last
+        parts.append(titled("line", mark.text, x1=x, x2=x, y1=top, y2=top + BAR, stroke=_INK, stroke_width=1.5))
+        return _beside(parts, mark.text, x, top, last, _INK)
     shape = f"M{x - 5:.1f} {top - 4:.1f}h10l-5 9z" if mark.sign is Sign.INTERRUPTION else _cross(x, top + BAR / 2)
     parts.append(titled("path", mark.text, d=shape, fill=_ALARM, stroke="#ffffff", stroke_width=0.8))
-    if mark.sign is Sign.ERROR and x > last and x + 8 + len(mark.text) * LETTER < RIGHT:
-        parts.append(_text(x + 8, top + 13, mark.text, fill=_ALARM, font_size="11px"))
-        return x + 16 + len(mark.text) * LETTER
+    return last if mark.sign is Sign.INTERRUPTION else _beside(parts, mark.text, x, top, last, _ALARM)
+
+
+def _beside(parts: list[str], said: str, x: float, top: float, last: float, ink: str) -> float:
+    """Write to the right of a mark, at the right edge to its left, or nowhere if there is no room."""
+    width = len(said) * LETTER
+    if x > last and x + 6 + width < RIGHT:
+        parts.append(_text(x + 6, top + 13, said, fill=ink, font_size="11px"))
+        return x + 12 + width
+    if x - 12 - width > last:
+        parts.append(_text(x - 6, top + 13, said, fill=ink, font_size="11px", text_anchor="end"))
+        return x + 6
     return last
 
 
@@ -217,6 +236,7 @@ _MEANINGS: Final = {
     Paint.WAIT: "caller waits for the answer",
     Paint.TOOL: "tool",
     Paint.FAILED: "failed",
+    Paint.LEFT_OUT: "left out",
 }
 
 
@@ -227,7 +247,7 @@ def _legend(parts: list[str], drawing: Waterfall, y: float) -> float:
     x = LEFT
     for paint, meaning in _MEANINGS.items():
         if paint in paints:
-            parts.append(element("rect", x=x, y=y - 10, width=12, height=12, rx=2, fill=COLOURS[paint]))
+            parts.append(element("rect", x=x, y=y - 10, width=12, height=12, rx=2, fill=COLOURS[paint], stroke=_RULE))
             x = _meaning(parts, x, y, meaning)
     if Sign.INTERRUPTION in signs:
         parts.append(element("path", d=f"M{x:.1f} {y - 9:.1f}h10l-5 9z", fill=_ALARM))

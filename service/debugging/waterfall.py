@@ -17,6 +17,8 @@ class Paint(StrEnum):
     WAIT = "wait"
     """The caller waits for an answer."""
     TOOL = "tool"
+    LEFT_OUT = "left_out"
+    """Something was here and has not been kept."""
     FAILED = "failed"
     """A phase or a tool that failed."""
 

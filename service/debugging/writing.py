@@ -1,6 +1,7 @@
 """From a call's record to its answer: offsets get wall-clock times, spans become a tree, links are written."""
 
 from dataclasses import asdict, dataclass
+from typing import Final
 from urllib.parse import quote
 
 from service.debugging.detail import (
@@ -8,6 +9,7 @@ from service.debugging.detail import (
     DecisionDetail,
     EndingDetail,
     ErrorDetail,
+    GapDetail,
     Limit,
     Links,
     LogDetail,
@@ -42,6 +44,15 @@ class TraceUrls:
     def url(self, trace_id: str) -> str | None:
         """The page of one trace."""
         return self.template.replace("{trace_id}", trace_id) if self.template else None
+
+
+NO_BACKEND: Final = TraceUrls()
+"""No trace backend is configured."""
+
+
+def call_path(call_id: str) -> str:
+    """Where a call is found."""
+    return f"{CALLS}/{quote(writable(call_id), safe='')}"
 
 
 def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
@@ -97,6 +108,15 @@ def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
         logs=_logs(record, times),
         events_truncated=record.events_truncated,
         dropped=dict(record.dropped),
+        gaps=tuple(
+            GapDetail(
+                kind=gap.kind,
+                count=gap.count,
+                offset_seconds=rounded(gap.start),
+                duration_seconds=rounded_if(None if gap.end is None else max(0.0, gap.end - gap.start)),
+            )
+            for gap in record.gaps
+        ),
         links=_links(record, urls),
     )
 
@@ -182,7 +202,7 @@ def _logs(record: CallRecord, times: Times) -> tuple[LogDetail, ...]:
 
 
 def _links(record: CallRecord, urls: TraceUrls) -> Links:
-    itself = f"{CALLS}/{quote(writable(record.summary.call_id), safe='')}"
+    itself = call_path(record.summary.call_id)
     trace_id = record.summary.trace_id
     return Links(
         self=itself,

@@ -43,6 +43,13 @@ class Excerpt(Generic[RowT]):
         yield from self._first
         yield from self._last or ()
 
+    @property
+    def gap(self) -> tuple[RowT, RowT | None] | None:
+        """The rows on either side of what was left out; the second is ``None`` if nothing has come after it."""
+        if not self._dropped or not self._first:
+            return None
+        return self._first[-1], self._last[0] if self._last else None
+
     def add(self, row: RowT) -> int:
         """Append a row; answers by how many bytes the excerpt has grown, negative if a heavier row had to go."""
         if len(self._first) < self._head:

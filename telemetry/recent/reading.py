@@ -15,6 +15,7 @@ from telemetry.recent.record import (
     CallSummary,
     DurationBasis,
     ErrorRow,
+    Gap,
     LogRow,
     PhaseRow,
     SpanRow,
@@ -32,6 +33,8 @@ _OUTCOMES: Final = {
     EndReason.STALE: CallOutcome.STALE,
     EndReason.SHUTDOWN: CallOutcome.SHUTDOWN,
 }
+
+_Stretch = TurnRow | SpeechRow | ToolRow
 
 RowT = TypeVar("RowT", bound=AnyRow)
 
@@ -88,6 +91,7 @@ def record_of(journal: Journal, now: float, open_spans: Iterable[SpanRow] = ()) 
         trace=_trace(journal, open_spans),
         logs=_rows(journal, Rows.LOGS, LogRow),
         dropped=_dropped(journal),
+        gaps=tuple(_gaps(journal)),
     )
 
 
@@ -163,6 +167,15 @@ def _trace(journal: Journal, open_spans: Iterable[SpanRow]) -> Trace | None:
         sampled=journal.trace.trace_flags.sampled,
         spans=tuple(sorted(spans.values(), key=lambda span: span.start_unix_nanos)),
     )
+
+
+def _gaps(journal: Journal) -> Iterable[Gap]:
+    for kind in (Rows.TURNS, Rows.SPEECH, Rows.TOOLS):
+        excerpt = journal.rows.get(kind)
+        sides = excerpt.gap if excerpt is not None else None
+        if excerpt is not None and sides is not None:
+            before, after = cast("tuple[_Stretch, _Stretch | None]", sides)
+            yield Gap(kind.value, excerpt.dropped, before.end or before.start, after.start if after else None)
 
 
 def _dropped(journal: Journal) -> dict[str, int]:

@@ -254,6 +254,17 @@ class CallSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of the call from which rows were left out."""
+
+    kind: str
+    count: int
+    start: float
+    end: float | None
+    """``None`` if everything up to now was."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallRecord:
     """Everything known of one call. Rows are in the order they began."""
 
@@ -283,6 +294,8 @@ class CallRecord:
     logs: tuple[LogRow, ...]
     dropped: Mapping[str, int]
     """Rows left out, by kind; kinds of which nothing is missing are absent."""
+    gaps: tuple[Gap, ...]
+    """Where turns, speech and tools were left out."""
 
     @property
     def events_truncated(self) -> bool:

@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 
+from service.api.call_debugging import call_debugging_router
 from service.api.calls import calls_router
+from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import DirectoryUnavailableError, metrics_router
 from service.api.tags import OPENAPI_TAGS
+from service.debugging.writing import TraceUrls
 from service.limits import CallLimits
 from service.problems import use_problem_details
 from service.readiness import Readiness
@@ -74,6 +77,15 @@ class Gateway:
                 admin=admin,
             )
         )
-        app.include_router(calls_router(tracker=self.kit.tracker, traces=self.kit.traces, admin=admin))
+        urls = TraceUrls("https://traces.example/trace/{trace_id}")
+        app.include_router(
+            exemplars_router(live=self.kit.reader, recent=self.kit.recent, tenants=self.tenants, urls=urls, admin=admin)
+        )
+        app.include_router(
+            calls_router(
+                tracker=self.kit.tracker, traces=self.kit.traces, recent=self.kit.recent, urls=urls, admin=admin
+            )
+        )
+        app.include_router(call_debugging_router(recent=self.kit.recent, urls=urls, admin=admin))
         app.include_router(health_router(readiness=self.parts.readiness()))
         return app

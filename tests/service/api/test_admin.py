@@ -18,8 +18,13 @@ ADMIN_PATHS = (
     "/api/v1/metrics/live",
     "/api/v1/metrics/live/acme",
     "/api/v1/metrics/capacity/debug",
+    "/api/v1/metrics/live/acme/exemplars",
     "/api/v1/calls",
+    "/api/v1/calls/rtc_1",
+    "/api/v1/calls/rtc_1/timeline.svg",
+    "/api/v1/traces/00000000000000000000000000000001",
 )
+IN_PATHS = {"tenant_id": "acme", "call_id": "rtc_1", "trace_id": "00000000000000000000000000000001"}
 PUBLIC_PATHS = ("/api/v1/health", "/livez", "/readyz")
 
 
@@ -116,7 +121,7 @@ def test_the_document_declares_the_scheme(app: FastAPI) -> None:
     scheme = document["components"]["securitySchemes"]["AdminToken"]
     assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", HEADER)
     secured = {path for path, operations in document["paths"].items() if operations["get"].get("security")}
-    assert {path.replace("{tenant_id}", "acme") for path in secured} == set(ADMIN_PATHS)
+    assert {path.format_map(IN_PATHS) for path in secured} == set(ADMIN_PATHS)
 
 
 def test_every_answer_was_held_against_the_document(admin: httpx2.Client, contract: Contract) -> None:

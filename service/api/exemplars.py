@@ -1,0 +1,207 @@
+"""From "p99 is bad" to a call in one step: each histogram's buckets, with an example call in each."""
+
+from datetime import datetime
+from http import HTTPStatus
+from itertools import pairwise
+from typing import Any, Final
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from service.api import tags
+from service.api.answers import ADMIN_ANSWERS, METRICS_HEADERS, Answers, answer, json_answer, metrics_headers, moment
+from service.api.metrics import TenantDirectory, TenantInPath, demand_tenant
+from service.debugging.times import rounded
+from service.debugging.writing import NO_BACKEND, TRACES, TraceUrls, call_path
+from service.problems import ProblemError, declared, declared_invalid
+from service.security import AdminCheck
+from service.text import writable
+from telemetry import catalog
+from telemetry.catalog import Instrument
+from telemetry.clock import Instant
+from telemetry.distribution import Distribution, Example
+from telemetry.live import LiveMetricsReader
+from telemetry.recent.calls import RecentCalls
+
+SUMMARISED: Final = tuple(instrument for instrument in catalog.INSTRUMENTS if instrument.summarised)
+"""The histograms whose distribution is kept."""
+
+
+class ExampleCall(BaseModel):
+    """A measurement of the bucket, and the call it was made in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float = Field(description="What was measured.")
+    at: datetime
+    trace_id: str
+    call_id: str | None = Field(description="`null` if the call is no longer among the last ones.")
+    links: dict[str, str] = Field(description="`call`, `timeline`, `trace`, `trace_backend`, as far as there are any.")
+
+
+class Bucket(BaseModel):
+    """Measurements above ``over`` and up to ``up_to``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    over: float | None = Field(description="`null` for the first bucket.")
+    up_to: float | None = Field(description="`null` for the last bucket: it has no upper bound.")
+    count: int
+    example: ExampleCall | None = Field(description="The latest of a sampled trace; `null` if there was none.")
+
+
+class HistogramExamples(BaseModel):
+    """One histogram since the process started."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    unit: str
+    description: str
+    count: int
+    total: float = Field(description="The sum of all measurements.")
+    p50: float | None = Field(description="Interpolated inside its bucket; `null` without measurements.")
+    p90: float | None
+    p99: float | None
+    buckets: tuple[Bucket, ...] = Field(description="Those that hold anything, from the fastest to the slowest.")
+
+
+class Exemplars(BaseModel):
+    """Example calls of one tenant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tenant_id: str
+    histograms: dict[str, HistogramExamples] = Field(description="By instrument.")
+
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "tenant_id": "acme",
+    "histograms": {
+        "voice.turn.time_to_first_audio": {
+            "unit": "s",
+            "description": "End of the caller's speech until the first audio of the answer.",
+            "count": 1,
+            "total": 4.2,
+            "p50": 4.0,
+            "p90": 4.8,
+            "p99": 4.98,
+            "buckets": [
+                {
+                    "over": 3.0,
+                    "up_to": 5.0,
+                    "count": 1,
+                    "example": {
+                        "value": 4.2,
+                        "at": "2026-11-22T14:02:31Z",
+                        "trace_id": "0af7651916cd43dd8448eb211c80319c",
+                        "call_id": "rtc_1",
+                        "links": {
+                            "call": "/api/v1/calls/rtc_1",
+                            "timeline": "/api/v1/calls/rtc_1/timeline.svg",
+                            "trace": "/api/v1/traces/0af7651916cd43dd8448eb211c80319c",
+                        },
+                    },
+                }
+            ],
+        }
+    },
+}
+"""What the OpenAPI document shows."""
+
+_PATH = "/api/v1/metrics/live"
+_ANSWERS: Answers = {
+    200: answer(Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, METRICS_HEADERS),
+    404: declared(
+        ProblemError(HTTPStatus.NOT_FOUND, "There is no such tenant."),
+        "There is no such tenant: it is not configured, and no call of it has been measured.",
+        f"{_PATH}/nobody/exemplars",
+    ),
+    422: declared_invalid(f"{_PATH}/\x00/exemplars", "path.tenant_id", "String should match pattern"),
+}
+
+
+def exemplars_router(
+    *,
+    live: LiveMetricsReader,
+    recent: RecentCalls,
+    tenants: TenantDirectory,
+    admin: AdminCheck,
+    urls: TraceUrls = NO_BACKEND,
+) -> APIRouter:
+    """The route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
+    router = APIRouter(
+        tags=[tags.METRICS],
+        dependencies=[Depends(admin)],
+        responses=ADMIN_ANSWERS,
+        default_response_class=JSONResponse,
+    )
+
+    @router.get(
+        f"{_PATH}/{{tenant_id}}/exemplars",
+        summary="Example calls behind a tenant's histograms",
+        operation_id="exemplars",
+        responses=_ANSWERS,
+    )
+    async def exemplars(tenant_id: TenantInPath) -> Response:
+        """Show each histogram's filled buckets, and in each the latest call that fell into it."""
+        age = await live.refreshed()
+        distributions = live.store.distributions(tenant_id)
+        if distributions is None:
+            await demand_tenant(tenants, tenant_id)
+        content = _exemplars(tenant_id, distributions or {}, recent, urls)
+        return json_answer(content.model_dump(mode="json"), metrics_headers(age))
+
+    return router
+
+
+def _exemplars(tenant_id: str, known: dict[str, Distribution], recent: RecentCalls, urls: TraceUrls) -> Exemplars:
+    return Exemplars(
+        tenant_id=writable(tenant_id),
+        histograms={
+            instrument.name: _histogram(
+                instrument, known.get(instrument.name) or Distribution(instrument.boundaries), recent, urls
+            )
+            for instrument in SUMMARISED
+        },
+    )
+
+
+def _histogram(instrument: Instrument, found: Distribution, recent: RecentCalls, urls: TraceUrls) -> HistogramExamples:
+    edges = pairwise([None, *found.bounds, None])
+    return HistogramExamples(
+        unit=instrument.unit,
+        description=instrument.description,
+        count=found.count,
+        total=rounded(found.total),
+        p50=found.quantile(0.5),
+        p90=found.quantile(0.9),
+        p99=found.quantile(0.99),
+        buckets=tuple(
+            Bucket(over=over, up_to=up_to, count=count, example=_example(found.examples.get(index), recent, urls))
+            for index, ((over, up_to), count) in enumerate(zip(edges, found.counts, strict=True))
+            if count
+        ),
+    )
+
+
+def _example(example: Example | None, recent: RecentCalls, urls: TraceUrls) -> ExampleCall | None:
+    if example is None:
+        return None
+    call_id = recent.call_of_trace(example.trace_id)
+    return ExampleCall(
+        value=rounded(example.value),
+        at=moment(Instant(0.0, example.unix_nanos)),
+        trace_id=example.trace_id,
+        call_id=None if call_id is None else writable(call_id),
+        links=_links(example.trace_id, call_id, urls),
+    )
+
+
+def _links(trace_id: str, call_id: str | None, urls: TraceUrls) -> dict[str, str]:
+    backend = urls.url(trace_id)
+    links = {"trace_backend": backend} if backend else {}
+    if call_id is not None:
+        itself = call_path(call_id)
+        links |= {"call": itself, "timeline": f"{itself}/timeline.svg", "trace": f"{TRACES}/{trace_id}"}
+    return links
