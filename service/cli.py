@@ -7,6 +7,7 @@ import typer
 
 from service.app import app_of
 from service.database import DatabaseUrlError
+from service.debugging.command import call
 from service.demo import DemoOptions, run_demo
 from service.server import address_of, listen, server_for
 from service.settings import Settings, SettingsError, load_settings
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(tenants, name="tenants")
 app.command()(simulate)
+app.command()(call)
 
 _WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 
