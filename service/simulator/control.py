@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from service.simulator.faults import DropConnection, Fault, NeverAnswer, Operation, Refuse
 from service.simulator.leg import CallLeg, CarrierError, call_not_found
-from service.simulator.listener import abort_of
+from service.simulator.listener import abort
 
 DECLINE = 603
 """The SIP status of a reject that names none."""
@@ -116,7 +116,7 @@ async def _go_wrong(request: Request, fault: Fault) -> Response:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
         case DropConnection():
-            await abort_of(request)()
+            await abort(request)
     return Response()
 
 

@@ -104,8 +104,8 @@ class CallLeg:
         if not self.told.done():
             self.told.set_result(closing)
 
-    def attach(self) -> None:
-        """Open the sideband; raises :class:`CarrierError`."""
+    def admit(self) -> None:
+        """Let a handshake for the sideband pass; raises :class:`CarrierError`."""
         if self.state is State.ATTACHED:
             self.record.violated("second sideband")
             raise CarrierError(409, "session_already_attached", "The session has a sideband already")
@@ -113,14 +113,20 @@ class CallLeg:
             self.record.violated("sideband before accept")
         if self.state is not State.ACCEPTED or self._refuses_handshake():
             raise call_not_found()
-        self.state = State.ATTACHED
-        self.record.accept_known()
-        self.record.opened()
-        self.joined.set()
 
     def _refuses_handshake(self) -> bool:
         self._handshakes_refused += 1
         return self._handshakes_refused <= self.record.dialled.faults.handshake_refusals
+
+    def attach(self) -> bool:
+        """The handshake is done and the sideband open, unless the call changed meanwhile."""
+        if self.state is not State.ACCEPTED:
+            return False
+        self.state = State.ATTACHED
+        self.record.accept_known()
+        self.record.opened()
+        self.joined.set()
+        return True
 
     def detach(self, closing: Closing) -> None:
         """The sideband is closed, and with it the call is over."""

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,28 +14,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-ABORT = "callscope.simulator.abort"
-"""The ASGI scope extension that breaks the connection."""
+CONNECTION = "callscope.simulator.connection"
+"""The ASGI scope extension that gives applications the connection itself."""
 
 STOP_SECONDS = 1
 """How long requests in progress may take once the server is stopping."""
 
 _LOGGER = logging.getLogger(__name__)
 
-Abort = Callable[[], Awaitable[None]]
-"""Breaks a connection off."""
-
-
-async def _abort(transport: asyncio.Transport) -> None:
-    """Break off once what was written has left this process: a peer never misses what it was sent before."""
-    while not transport.is_closing() and transport.get_write_buffer_size():  # noqa: ASYNC110 - nobody tells
-        await asyncio.sleep(0.001)
-    await asyncio.sleep(0)
-    transport.abort()
-
 
 class _HttpConnection(HttpToolsProtocol):
-    """An HTTP connection that offers :data:`ABORT`."""
+    """An HTTP connection that offers :data:`CONNECTION`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they come
         super().__init__(*args, **kwargs)
@@ -43,11 +32,11 @@ class _HttpConnection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"now": lambda: _abort(self.transport)}}
+        self.scope["extensions"] = {CONNECTION: {"transport": self.transport}}
 
 
 class _WebSocketConnection(WebSocketsSansIOProtocol):
-    """A WebSocket connection that offers :data:`ABORT`."""
+    """A WebSocket connection that offers :data:`CONNECTION`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they come
         super().__init__(*args, **kwargs)
@@ -56,7 +45,13 @@ class _WebSocketConnection(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            self.scope["extensions"][ABORT] = {"now": lambda: _abort(self.transport)}
+            self.scope["extensions"][CONNECTION] = {"transport": self.transport}
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - an ASGI event
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # The base class takes a refused handshake for one that was forgotten, and would log it as an error.
+            self.handshake_complete = True
 
 
 class _Server(uvicorn.Server):
@@ -75,10 +70,23 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-def abort_of(connection: HTTPConnection) -> Abort:
-    """What breaks a connection of a :class:`Listener` off."""
-    abort: Abort = connection.scope["extensions"][ABORT]["now"]
-    return abort
+def _transport(connection: HTTPConnection) -> asyncio.Transport:
+    transport: asyncio.Transport = connection.scope["extensions"][CONNECTION]["transport"]
+    return transport
+
+
+def is_closing(connection: HTTPConnection) -> bool:
+    """Whether the other end is gone already."""
+    return _transport(connection).is_closing()
+
+
+async def abort(connection: HTTPConnection) -> None:
+    """Break off once what was written has left this process: a peer never misses what it was sent before."""
+    transport = _transport(connection)
+    while not transport.is_closing() and transport.get_write_buffer_size():  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0)
+    transport.abort()
 
 
 class Listener:

@@ -27,7 +27,7 @@ def summary(truth: Mapping[str, Any]) -> str:
     """The twelve live fields in all and by tenant, then whatever else was counted, then breaches of the protocol."""
     totals = truth["global"]
     rows = [_row(field, truth) for field in LIVE_FIELDS]
-    others = [f"{field:40}{totals[field]:>12g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
+    others = [f"{field:40}{totals[field]:>12.10g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
     breaches = [f"violation: {entry['what']} ({entry['call_id']})" for entry in truth["violations"]]
     return "\n".join([_heading(truth), *rows, "", *others, *breaches])
 
@@ -37,8 +37,8 @@ def _heading(truth: Mapping[str, Any]) -> str:
 
 
 def _row(field: str, truth: Mapping[str, Any]) -> str:
-    tenants = "".join(f"{truth['tenants'][tenant_id][field]:>14.6g}" for tenant_id in _shown(truth))
-    return f"{field:40}{truth['global'][field]:>12.6g}{tenants}"
+    tenants = "".join(f"{truth['tenants'][tenant_id][field]:>14.10g}" for tenant_id in _shown(truth))
+    return f"{field:40}{truth['global'][field]:>12.10g}{tenants}"
 
 
 def _shown(truth: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from service.simulator import wire
 from service.simulator.gateway_events import GatewayEvents
 from service.simulator.leg import CallLeg, Closing
-from service.simulator.listener import abort_of
+from service.simulator.listener import abort, is_closing
 from service.simulator.pace import Pace
 from service.simulator.performance import Performance
 from service.simulator.record import End
@@ -33,10 +33,15 @@ async def converse(socket: WebSocket, leg: CallLeg, *, pace: Pace, clock: Clock)
 
     Raises :class:`service.simulator.leg.CarrierError` when the sideband may not be opened.
     """
-    leg.attach()
+    leg.admit()
+    await socket.accept()
+    if is_closing(socket):
+        return
+    if not leg.attach():
+        await abort(socket)
+        return
     closing = closed_with(1011)
     try:
-        await socket.accept()
         stage = Stage(socket.send_text, leg.record, pace=pace, clock=clock)
         session = wire.session(stage.new_id("sess"), leg.session, stage.unix() + SESSION_SECONDS)
         closing = await _first_end(socket, leg, stage, GatewayEvents(stage, session))
@@ -95,6 +100,6 @@ async def _close(socket: WebSocket, closing: Closing) -> None:
     if closing.end is End.LEFT:
         return
     if closing.code is None:
-        await abort_of(socket)()
+        await abort(socket)
     else:
         await socket.close(closing.code)

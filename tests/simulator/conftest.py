@@ -8,19 +8,25 @@ from service.simulator.pace import Pace
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
 from tests.simulator.mini_gateway import MiniGateway
-from tests.simulator.stand import SECRET, Stand
+from tests.simulator.stand import API_KEY, FALLBACK, SECRET, Stand
 
 
 @pytest.fixture
-async def stand() -> AsyncIterator[Stand]:
+def patience() -> float:
+    """Seconds a caller waits for what the gateway owes; long, so that a busy machine changes nothing."""
+    return 30.0
+
+
+@pytest.fixture
+async def stand(patience: float) -> AsyncIterator[Stand]:
     line = Line(
         secret=SECRET,
         numbers=numbers_of(demo_tenants()),
-        pace=Pace(scale=0.01, patience=0.5, greeting=0.5),
-        ring_seconds=0.5,
-        fallback_instructions="Be kind.",
-        api_key="sk-test",
+        pace=Pace(scale=0.01, patience=patience, greeting=30.0),
+        ring_seconds=30.0,
+        fallback_instructions=FALLBACK,
+        api_key=API_KEY,
     )
-    async with Simulator(line) as carrier, MiniGateway(carrier.base_url, SECRET) as gateway:
+    async with Simulator(line) as carrier, MiniGateway(carrier.base_url, SECRET, API_KEY) as gateway:
         carrier.target = gateway.address
         yield Stand(carrier, gateway)

@@ -24,9 +24,9 @@ TRANSFER_TARGETS = {"sales": "tel:+14155550110", "support": "sip:support@pbx.exa
 class MiniGateway:
     """Notes everything it sees, for a test to compare with what the carrier saw."""
 
-    def __init__(self, base_url: str, secret: str) -> None:
+    def __init__(self, base_url: str, secret: str, api_key: str) -> None:
         self.client = AsyncOpenAI(
-            api_key="sk-test", base_url=base_url, webhook_secret=secret, max_retries=0, timeout=1.0
+            api_key=api_key, base_url=base_url, webhook_secret=secret, max_retries=0, timeout=30.0
         )
         self.reject_with: int | None = None
         self.take: Callable[[str], Awaitable[None]] = self.accept_and_attach
@@ -63,6 +63,10 @@ class MiniGateway:
     async def settled(self) -> None:
         """Wait until every call begun so far is over on this side, too."""
         await asyncio.gather(*self._calls.values())
+
+    def handled(self, call_id: str) -> bool:
+        """Whether everything was done that this gateway does about a call."""
+        return call_id in self._calls and self._calls[call_id].done()
 
     async def accept_and_attach(self, call_id: str) -> None:
         await self.client.realtime.calls.accept(

@@ -1,10 +1,11 @@
 """A carrier and a small gateway facing it, and calls between them."""
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import TypedDict, Unpack
 
-from service.simulator.call import Delivery
+from service.simulator.call import Delivery, SimulatedCall
 from service.simulator.dialling import dial
 from service.simulator.faults import CallFaults
 from service.simulator.script import CallScript
@@ -13,6 +14,8 @@ from service.simulator.truth import CallReport
 from tests.simulator.mini_gateway import MiniGateway
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+API_KEY = "sk-test"
+FALLBACK = "Be kind."
 ACME = "+18005550000"
 
 
@@ -30,19 +33,28 @@ class Stand:
         self._rng = Random(7)  # noqa: S311 - reproducible, not secret
 
     async def call(self, script: CallScript, number: str = ACME, **wishes: Unpack[Wishes]) -> CallReport:
-        async with asyncio.timeout(30):
-            return await self.carrier.place_call(dial(number, script, rng=self._rng, **wishes))
+        """Have a call happen to its own end."""
+        return await self._place(dial(number, script, rng=self._rng, **wishes))
+
+    async def call_in_vain(self, script: CallScript, **wishes: Unpack[Wishes]) -> CallReport:
+        """Have a call happen until the gateway has done what it does, and have the caller give up then."""
+        call = dial(ACME, script, rng=self._rng, **wishes)
+        placed = asyncio.create_task(self._place(call))
+        await self.until(lambda: self.gateway.handled(call.call_id))
+        self.carrier.hang_up_all()
+        return await placed
+
+    async def _place(self, call: SimulatedCall) -> CallReport:
+        async with asyncio.timeout(60):
+            return await self.carrier.place_call(call)
+
+    async def until(self, fact: Callable[[], bool]) -> None:
+        """Wait until something is so."""
+        async with asyncio.timeout(60):
+            while not fact():  # noqa: ASYNC110 - facts of many kinds, none of which notifies
+                await asyncio.sleep(0.005)
 
     @property
     def totals(self) -> dict[str, float]:
         totals: dict[str, float] = self.carrier.counts()["global"]
         return totals
-
-    def carrier_soon_hangs_up(self) -> None:
-        """Let every caller hang up once a greeting was heard."""
-        self._hanging_up = asyncio.create_task(self._hang_up_after_greeting())
-
-    async def _hang_up_after_greeting(self) -> None:
-        while not self.gateway.seen["response.done"]:  # noqa: ASYNC110 - the gateway's notes are all there is to wait on
-            await asyncio.sleep(0.01)
-        self.carrier.hang_up_all()

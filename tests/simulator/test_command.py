@@ -79,8 +79,7 @@ async def test_a_signal_ends_the_run_in_good_order(stand: Stand) -> None:
     carrier = Simulator(Line(secret=SECRET), target=stand.gateway.address)
     plan = Plan("run", calls_per_second=50, max_running=2)
     running = asyncio.create_task(run(carrier, plan, tell=told.append, progress_seconds=0.01))
-    while len(told) < 3 or carrier.running < 2:  # noqa: ASYNC110 - nothing tells when both are so
-        await asyncio.sleep(0.01)
+    await stand.until(lambda: len(told) > 2 and carrier.running == 2)
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(30):
         await running

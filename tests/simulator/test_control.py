@@ -102,7 +102,7 @@ async def test_a_body_that_makes_no_sense_is_refused(
         answers.append(await plain.post(f"/realtime/calls/{call_id}/{operation}", content=body))
 
     stand.gateway.take = ask
-    report = await stand.call(OPEN)
+    report = await stand.call_in_vain(OPEN)
     assert answers[0].status_code == 400
     assert answers[0].json()["error"]["type"] == "invalid_request_error"
     assert (report.end, report.accepted, report.rejection_status) == ("unanswered", False, None)
@@ -183,8 +183,7 @@ async def test_a_breach_of_the_protocol_is_refused_and_told(
 ) -> None:
     """What a gateway must not do is answered with an error, and the truth names the call and the breach."""
     stand.gateway.take = lambda call_id: misbehave(stand, call_id)
-    report = await stand.call(OPEN, call_id="rtc_breach")
-    await stand.gateway.settled()
+    report = await stand.call_in_vain(OPEN, call_id="rtc_breach")
     assert stand.carrier.truth()["violations"] == [{"call_id": "rtc_breach", "what": what}]
     assert report.accepted
     assert (report.counts["violations"], stand.totals["rejected_calls_capacity"]) == (1, 0)
@@ -216,7 +215,7 @@ async def test_nothing_can_be_asked_of_a_call_that_rings(stand: Stand) -> None:
                 await request
 
     stand.gateway.take = ask
-    report = await stand.call(OPEN)
+    report = await stand.call_in_vain(OPEN)
     await stand.gateway.settled()
     assert report.end == "unanswered"
 

@@ -1,5 +1,6 @@
 """Every kind of script, followed by the official SDK's client."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from service.simulator.script import (
     SidebandCloses,
     TokenUsage,
 )
-from tests.simulator.stand import Stand
+from tests.simulator.stand import FALLBACK, Stand
 
 GREETING = AgentGreets(AgentSpeaks("Hello, how can I help?"))
 
@@ -158,6 +159,7 @@ async def test_a_tools_answer_brings_the_next_response(stand: Stand) -> None:
     assert len(report.turn_seconds) == 1
 
 
+@pytest.mark.parametrize("patience", [0.3])
 async def test_a_gateway_that_answers_no_tool_loses_the_caller(stand: Stand) -> None:
     """When a tool's output does not come, the caller runs out of patience and hangs up."""
     stand.gateway.uses_tools = False
@@ -177,11 +179,11 @@ async def test_silence_is_reported(stand: Stand) -> None:
 
 async def test_errors_that_end_nothing_end_nothing(stand: Stand) -> None:
     """A warning and a failed response leave the session alive, and are no failure of the call."""
-    script = CallScript("bumpy", (SessionWarns("invalid_value"), ResponseFails("server_error"), GREETING))
+    script = CallScript("bumpy", (GREETING, SessionWarns("invalid_value"), ResponseFails("server_error"), Pause(0.1)))
     report = await stand.call(script)
     await stand.gateway.settled()
     assert _first(stand, "error")["error"]["code"] == "invalid_value"
-    failed = _first(stand, "response.done")["response"]
+    failed = [event for event in stand.gateway.events if event["type"] == "response.done"][-1]["response"]
     assert (failed["status"], failed["status_details"]["error"]["code"]) == ("failed", "server_error")
     assert (report.counts["session_errors"], report.counts["responses_failed"], report.failed) == (1, 1, False)
 
@@ -210,8 +212,10 @@ async def test_the_close_code_tells_a_crash(stand: Stand, code: int, *, failed: 
 
 async def test_a_dead_line_is_over_when_somebody_hangs_up(stand: Stand) -> None:
     """A line that went dead stays open and silent until the carrier's owner or the gateway ends it."""
-    stand.carrier_soon_hangs_up()
-    report = await stand.call(CallScript("dead", (GREETING,), LineGoesDead()))
+    placed = asyncio.create_task(stand.call(CallScript("dead", (GREETING,), LineGoesDead())))
+    await stand.until(lambda: stand.gateway.seen["output_audio_buffer.stopped"] == 1)
+    stand.carrier.hang_up_all()
+    report = await placed
     assert (report.end, report.failed) == ("stopped", False)
 
 
@@ -229,7 +233,7 @@ async def test_known_general_instructions_are_counted_as_a_fallback(stand: Stand
     """An accept with the gateway's general instructions counts as their use; one with others does not."""
     await stand.call(CallScript("own"))
     assert stand.totals["fallback_instructions_used"] == 0
-    stand.gateway.instructions = "Be kind."
+    stand.gateway.instructions = FALLBACK
     await stand.call(CallScript("general"))
     assert stand.totals["fallback_instructions_used"] == 1
 

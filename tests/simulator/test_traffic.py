@@ -21,15 +21,15 @@ SHORT = CallScript("short", (Pause(0.1),))
 
 
 async def test_truth_equals_what_the_gateway_saw(stand: Stand) -> None:
-    """After two hundred calls of every kind, faults aside, both ends agree on calls, turns, tokens and transfers."""
+    """After calls of every kind, faults aside, both ends agree on calls, turns, tokens and transfers."""
     shares = Shares(hangups=0.25, refers=0.2, errors=0.2, silent=0.1, late=0, unknown=0.1, duplicates=0.3)
-    traffic = Traffic(stand.carrier, Plan("run", seed=11, calls=200, calls_per_second=200, shares=shares))
+    traffic = Traffic(stand.carrier, Plan("run", seed=11, calls=120, calls_per_second=100, shares=shares))
     await traffic.run()
     await stand.gateway.settled()
     totals, seen = stand.totals, stand.gateway.seen
     assert not stand.gateway.failures
     assert totals["violations"] == 0
-    assert (totals["placed"], totals["received"], traffic.placed, traffic.shed) == (200, 200, 200, 0)
+    assert (totals["placed"], totals["received"], traffic.placed, traffic.shed) == (120, 120, 120, 0)
     for field, noted in {
         "accepted_calls": "accepted",
         "started_calls": "started",
@@ -45,9 +45,7 @@ async def test_truth_equals_what_the_gateway_saw(stand: Stand) -> None:
         "tokens_output": "tokens_output",
     }.items():
         assert totals[field] == seen[noted], field
-    assert totals["referred_calls"] > 20
-    assert totals["failed_calls"] > 20
-    assert totals["interruptions"] > 20
+    assert min(totals["referred_calls"], totals["failed_calls"], totals["interruptions"]) > 10
 
 
 async def test_minutes_are_those_of_the_sidebands(stand: Stand) -> None:
@@ -122,8 +120,7 @@ async def test_traffic_stops_cleanly(stand: Stand, *, hang_up: bool) -> None:
     """After a stop no call begins; those running are over when the run is, by their own end or by hanging up."""
     traffic = Traffic(stand.carrier, Plan("run", calls_per_second=100))
     running = asyncio.create_task(traffic.run())
-    while stand.totals["active_calls"] < 3:  # noqa: ASYNC110 - counts are all there is to wait on
-        await asyncio.sleep(0.01)
+    await stand.until(lambda: stand.totals["active_calls"] >= 3)
     traffic.stop(hang_up=hang_up)
     async with asyncio.timeout(30):
         await running
@@ -142,8 +139,7 @@ async def test_going_off_the_air_ends_what_runs(stand: Stand) -> None:
         stand.gateway.client = stand.gateway.client.with_options(base_url=carrier.base_url)
         call = dial(ACME, CallScript("dead", (), LineGoesDead()), rng=Random(1))  # noqa: S311 - not secret
         placed = asyncio.create_task(carrier.place_call(call))
-        while not stand.gateway.seen["session.created"]:  # noqa: ASYNC110 - notes are all there is to wait on
-            await asyncio.sleep(0.01)
+        await stand.until(lambda: stand.gateway.seen["session.created"] == 1)
     report = await placed
     assert (report.end, report.tenant_id) == ("stopped", "_unknown")
     assert carrier.counts()["global"]["active_calls"] == 0
@@ -170,3 +166,19 @@ def test_time_can_be_scaled_but_not_turned() -> None:
     assert NATURAL.scale == 1.0
     with pytest.raises(ValueError, match="time scale"):
         Pace(scale=-1.0)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_caller_waits_only_so_long(stand: Stand, *, accepted: bool) -> None:
+    """A gateway that does nothing, or accepts and never opens the sideband, loses the caller after the ring time."""
+
+    async def dawdle(call_id: str) -> None:
+        if accepted:
+            await stand.gateway.client.realtime.calls.accept(call_id, type="realtime")
+
+    stand.gateway.take = dawdle
+    async with Simulator(Line(secret=SECRET, ring_seconds=0.3), target=stand.gateway.address) as carrier:
+        stand.gateway.client = stand.gateway.client.with_options(base_url=carrier.base_url)
+        report = await carrier.place_call(dial(ACME, SHORT, rng=Random(1)))  # noqa: S311 - not secret
+    assert report.end in ({"abandoned", "unanswered"} if accepted else {"unanswered"})
+    assert not report.started
