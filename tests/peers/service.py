@@ -1,0 +1,77 @@
+"""The service itself as a process of its own, started the way a user starts it."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+import httpx2
+
+from tests.peers.network import HOST, answers, free_port
+from tests.peers.program import Program
+
+TOKEN = "token-of-the-peers"
+SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+
+class Service:
+    """One process of the service on a free port, facing a carrier at ``base_url``."""
+
+    def __init__(self, folder: Path, base_url: str, environment: Mapping[str, str] | None = None) -> None:
+        self._program = Program("service", folder)
+        self._port = free_port()
+        self._environment = {
+            "APP_ENV": "prod",
+            "PORT": str(self._port),
+            "ADMIN_TOKEN": TOKEN,
+            "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'callscope.db'}",
+            "OPENAI_API_KEY": "simulated",
+            "OPENAI_BASE_URL": base_url,
+            "OPENAI_WEBHOOK_SECRET": SECRET,
+            "OTEL_METRIC_EXPORT_INTERVAL": "500",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            **(environment or {}),
+        }
+
+    @property
+    def address(self) -> str:
+        """Where it serves."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def whole_environment(self) -> Mapping[str, str]:
+        """What a command needs to work on the same database."""
+        return {**os.environ, **self._environment}
+
+    def command(self, *words: str) -> list[str]:
+        """A ``callscope`` command line."""
+        return [sys.executable, "-m", "service", *words]
+
+    @property
+    def log(self) -> str:
+        """What it has printed."""
+        return self._program.log
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._program.running
+
+    def client(self) -> httpx2.AsyncClient:
+        """A client of its admin endpoints."""
+        return httpx2.AsyncClient(base_url=self.address, headers={"X-Admin-Token": TOKEN}, timeout=30)
+
+    def start(self) -> Self:
+        """Start and wait until it answers."""
+        ready = f"{self.address}/livez"
+        self._program.start(self.command("serve"), lambda: answers(ready), environment=self._environment)
+        return self
+
+    def stop(self) -> int | None:
+        """Ask it to end (SIGTERM) and wait; answers the exit code."""
+        return self._program.stop()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._program.kill()
