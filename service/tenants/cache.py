@@ -20,7 +20,7 @@ class CachePolicy:
     grace: float = 300.0
     """With the database down, a tenant is still answered so long after it was last known to be right."""
     query_timeout: float = 5.0
-    """A query that takes longer has failed. A flood of calls delays its answer too, which is no failure of the database."""
+    """A query that takes longer has failed. A flood of calls delays answers too, and is no failure of the database."""
     retry_after: float = 1.0
     """After a failure, lookups that need the database fail at once for so long."""
     max_tenants: int = 10_000
@@ -73,7 +73,7 @@ class TenantCache:
             retry_after=policy.retry_after,
         )
         self._tenants = ReadThrough(
-            lambda number: tenants.for_call(E164(number)),
+            tenants.for_calls,
             self._freshness,
             timeout=policy.query_timeout,
             max_found=policy.max_tenants,

@@ -43,7 +43,7 @@ class Freshness:
         self._retry_after = retry_after
         self._epoch: Epoch | None = None
         self._failed_at = float("-inf")
-        self._flight: SingleFlight[None, Epoch] = SingleFlight()
+        self._flight = SingleFlight(self._ask)
 
     async def current(self) -> Epoch:
         """The epoch that holds now; :class:`TenantLookupError` when the database does not say."""
@@ -52,7 +52,7 @@ class Freshness:
             return self._epoch
         if now - self._failed_at < self._retry_after:
             raise TenantLookupError("the database failed a moment ago")
-        return await self._flight.run(None, self._ask)
+        return await self._flight.run()
 
     async def _ask(self) -> Epoch:
         asked_at = self._clock.now().monotonic

@@ -1,15 +1,21 @@
 """A bounded memory in front of one kind of lookup."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from service.tenants.batching import Batches
 from service.tenants.freshness import Epoch, Freshness
 from service.tenants.lru import Lru
 from service.tenants.patience import answered
-from service.tenants.single_flight import SingleFlight
 
 V = TypeVar("V")
+
+MAX_BATCH = 500
+"""Keys that one query asks for; a burst of more takes several, one after the other."""
+
+_Question = tuple[str, int]
+"""A key, and the revision it is asked under: an answer begun before a change is not for who asks after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +27,16 @@ class Entry(Generic[V]):
 
 
 class ReadThrough(Generic[V]):
-    """Answers from memory while nothing changed, else by one query a key at a time.
+    """Answers from memory while nothing changed, else by one query at a time for all who ask.
 
     What was found and what was not are remembered apart, so that a flood of keys nobody has displaces no good entry.
     """
 
-    __slots__ = ("_absent", "_flights", "_found", "_freshness", "_load", "_timeout", "hits", "misses")
+    __slots__ = ("_absent", "_batches", "_found", "_freshness", "_load", "_timeout", "hits", "misses")
 
     def __init__(
         self,
-        load: Callable[[str], Awaitable[V | None]],
+        load: Callable[[Sequence[str]], Awaitable[Mapping[str, V]]],
         freshness: Freshness,
         *,
         timeout: float,
@@ -42,7 +48,7 @@ class ReadThrough(Generic[V]):
         self._timeout = timeout
         self._found: Lru[str, Entry[V]] = Lru(max_found)
         self._absent: Lru[str, Epoch] = Lru(max_absent)
-        self._flights: SingleFlight[tuple[str, int], V | None] = SingleFlight()
+        self._batches = Batches(self._query, MAX_BATCH)
         self.hits = 0
         self.misses = 0
 
@@ -54,7 +60,9 @@ class ReadThrough(Generic[V]):
             self.hits += 1
             return None if entry is None else entry.value
         self.misses += 1
-        return await self._flights.run((key, epoch.revision), lambda: self._read(key, epoch))
+        value = await self._batches.get((key, epoch.revision))
+        self._remember(key, value, epoch)
+        return value
 
     def last_known(self, key: str) -> Entry[V] | None:
         """What was found last, however long ago; its epoch says until when it was known to hold."""
@@ -62,7 +70,7 @@ class ReadThrough(Generic[V]):
 
     async def close(self) -> None:
         """Give up the queries under way."""
-        await self._flights.close()
+        await self._batches.close()
 
     @property
     def evictions(self) -> int:
@@ -72,12 +80,15 @@ class ReadThrough(Generic[V]):
     def __len__(self) -> int:
         return len(self._found) + len(self._absent)
 
-    async def _read(self, key: str, epoch: Epoch) -> V | None:
-        value = await answered(lambda: self._load(key), within=self._timeout)
+    async def _query(self, questions: Sequence[_Question]) -> Mapping[_Question, V]:
+        keys = list({key for key, _ in questions})
+        found = await answered(lambda: self._load(keys), within=self._timeout)
+        return {question: found[question[0]] for question in questions if question[0] in found}
+
+    def _remember(self, key: str, value: V | None, epoch: Epoch) -> None:
         if value is None:
             self._found.discard(key)
             self._absent.put(key, epoch)
         else:
             self._absent.discard(key)
             self._found.put(key, Entry(value, epoch))
-        return value

@@ -24,11 +24,13 @@ async def revision(session: AsyncSession) -> int:
     return (await session.execute(select(ChangesRow.revision))).scalar_one()
 
 
-async def for_call(session: AsyncSession, number: str) -> CallTenant | None:
-    """The tenant the number reaches, without reading anything but the two tables that say so."""
-    query = select(TenantRow).join(NumberRow).where(NumberRow.number == number)
-    row = (await session.execute(query)).scalar_one_or_none()
-    return None if row is None else _call_tenant(row)
+async def for_calls(session: AsyncSession, numbers: Iterable[str]) -> dict[str, CallTenant]:
+    """The tenants the numbers reach, without reading anything but the two tables that say so."""
+    found: dict[str, CallTenant] = {}
+    for batch in batches(numbers):
+        query = select(NumberRow.number, TenantRow).join(TenantRow).where(NumberRow.number.in_(batch))
+        found.update((number, _call_tenant(row)) for number, row in await session.execute(query))
+    return found
 
 
 async def tenant(session: AsyncSession, tenant_id: str) -> Tenant | None:
@@ -62,11 +64,13 @@ async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, s
     return found
 
 
-async def current_instructions(session: AsyncSession, tenant_id: str) -> str | None:
-    """The text of the newest version, ``None`` when there is none or it was withdrawn."""
-    query = select(InstructionsRow.text).where(InstructionsRow.tenant_id == tenant_id)
-    newest_first = query.order_by(InstructionsRow.version.desc()).limit(1)
-    return (await session.execute(newest_first)).scalar_one_or_none()
+async def current_instructions(session: AsyncSession, tenant_ids: Iterable[str]) -> dict[str, str]:
+    """The texts of the newest versions, where there are any that were not withdrawn."""
+    found: dict[str, str] = {}
+    for batch in batches(tenant_ids):
+        newest = await _newest_instructions(session, batch)
+        found.update((owner, text) for owner, (_, text) in newest.items() if text is not None)
+    return found
 
 
 async def instructions_history(session: AsyncSession, tenant_id: str, limit: int) -> tuple[InstructionsVersion, ...]:

@@ -1,6 +1,6 @@
 """What can be asked about tenants and done to them, wherever they are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.e164 import E164
@@ -15,18 +15,18 @@ MAX_PAGE = 1_000
 
 
 class CallTenants(Protocol):
-    """What deciding about a call asks; each answer is one small query."""
+    """What deciding about calls asks, for many calls at once; each answer is one small query."""
 
     async def revision(self) -> int:
         """A number that grows with every change of any tenant."""
         ...
 
-    async def for_call(self, number: E164) -> CallTenant | None:
-        """The tenant the dialled number reaches, enabled or not."""
+    async def for_calls(self, numbers: Collection[str]) -> Mapping[str, CallTenant]:
+        """The tenants the dialled numbers reach, enabled or not; a number that is nobody's is left out."""
         ...
 
-    async def current_instructions(self, tenant_id: str) -> str | None:
-        """The tenant's instructions; ``None`` when it has none."""
+    async def current_instructions(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
+        """The tenants' instructions; a tenant that has none is left out."""
         ...
 
 

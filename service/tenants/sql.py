@@ -1,6 +1,6 @@
 """Tenants in a SQL database."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,15 +46,15 @@ class SqlTenantRepository:
         async with self._database.reading() as session:
             return await reading.revision(session)
 
-    async def for_call(self, number: E164) -> CallTenant | None:
-        """The tenant the dialled number reaches, enabled or not."""
+    async def for_calls(self, numbers: Collection[str]) -> Mapping[str, CallTenant]:
+        """The tenants the dialled numbers reach, enabled or not; a number that is nobody's is left out."""
         async with self._database.reading() as session:
-            return await reading.for_call(session, number)
+            return await reading.for_calls(session, numbers)
 
-    async def current_instructions(self, tenant_id: str) -> str | None:
-        """The tenant's instructions; ``None`` when it has none."""
+    async def current_instructions(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
+        """The tenants' instructions; a tenant that has none is left out."""
         async with self._database.reading() as session:
-            return await reading.current_instructions(session, tenant_id)
+            return await reading.current_instructions(session, tenant_ids)
 
     async def by_id(self, tenant_id: str) -> Tenant | None:
         """The tenant with this id."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from service.database import Database
 from service.e164 import E164
 from service.tenants.cache import CachePolicy, TenantAnswer, TenantCache
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
+from service.tenants.read_through import MAX_BATCH
 from service.tenants.spec import TenantSpec
 from service.tenants.sql import SqlTenantRepository
 from service.tenants.tenant import CallTenant
@@ -46,14 +48,14 @@ class FakeTenants:
         await self._ask("revision")
         return self.version
 
-    async def for_call(self, number: E164) -> CallTenant | None:
-        found = self.tenants.get(number)
-        await self._ask(number)
+    async def for_calls(self, numbers: Collection[str]) -> Mapping[str, CallTenant]:
+        found = {number: self.tenants[number] for number in numbers if number in self.tenants}
+        await self._ask("tenants", *numbers)
         return found
 
-    async def current_instructions(self, tenant_id: str) -> str | None:
-        await self._ask(f"instructions of {tenant_id}")
-        return self.instructions.get(tenant_id)
+    async def current_instructions(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
+        await self._ask("instructions", *(f"instructions of {tenant_id}" for tenant_id in tenant_ids))
+        return {tenant_id: self.instructions[tenant_id] for tenant_id in tenant_ids if tenant_id in self.instructions}
 
     def change(self, **changes: object) -> None:
         self.tenants[NUMBER] = replace(self.tenants[NUMBER], **changes)  # type: ignore[arg-type] # names are checked at run time
@@ -64,9 +66,10 @@ class FakeTenants:
         while await self.arrivals.get() != what:
             pass
 
-    async def _ask(self, what: str) -> None:
-        self.asked[what] += 1
-        self.arrivals.put_nowait(what)
+    async def _ask(self, *subjects: str) -> None:
+        self.asked.update(subjects)
+        for subject in subjects:
+            self.arrivals.put_nowait(subject)
         await self.answering.wait()
         if self.error is not None:
             raise self.error
@@ -96,10 +99,10 @@ async def test_a_tenant_is_read_once(cache: TenantCache, tenants: FakeTenants, c
     """A tenant is queried at its first call; later calls cost nothing, past the TTL one question for all entries."""
     for _ in range(3):
         assert await cache.tenant_for(NUMBER) == TenantAnswer(ACME, stale=False)
-    assert tenants.asked == {"revision": 1, NUMBER: 1}
+    assert tenants.asked == {"revision": 1, "tenants": 1, NUMBER: 1}
     clock.advance(5)
     assert await cache.tenant_for(NUMBER) == TenantAnswer(ACME, stale=False)
-    assert tenants.asked == {"revision": 2, NUMBER: 1}
+    assert tenants.asked == {"revision": 2, "tenants": 1, NUMBER: 1}
 
 
 async def test_instructions_are_read_once(cache: TenantCache, tenants: FakeTenants) -> None:
@@ -107,7 +110,7 @@ async def test_instructions_are_read_once(cache: TenantCache, tenants: FakeTenan
     for _ in range(3):
         assert await cache.instructions_for("acme") == "You are Ada."
         assert await cache.instructions_for("beta") is None
-    assert tenants.asked == {"revision": 1, "instructions of acme": 1, "instructions of beta": 1}
+    assert (tenants.asked["instructions of acme"], tenants.asked["instructions of beta"]) == (1, 1)
 
 
 async def test_a_change_is_seen_after_the_ttl(cache: TenantCache, tenants: FakeTenants, clock: FakeClock) -> None:
@@ -183,7 +186,17 @@ async def test_calls_for_one_number_share_one_query(cache: TenantCache, tenants:
     await asyncio.sleep(0)
     tenants.answering.set()
     assert await asyncio.gather(*calls) == [TenantAnswer(ACME, stale=False)] * 100
-    assert tenants.asked == {"revision": 1, NUMBER: 1}
+    assert tenants.asked == {"revision": 1, "tenants": 1, NUMBER: 1}
+
+
+async def test_a_burst_of_calls_for_many_numbers_is_no_storm_of_queries(
+    cache: TenantCache, tenants: FakeTenants
+) -> None:
+    """Thousands of calls at once, each for another number, take a handful of queries, and each gets its own answer."""
+    numbers = [E164(f"+4930{n:06}") for n in range(5 * MAX_BATCH)]
+    answers = await asyncio.gather(*(cache.tenant_for(number) for number in [*numbers, NUMBER]))
+    assert answers == [TenantAnswer(None, stale=False)] * len(numbers) + [TenantAnswer(ACME, stale=False)]
+    assert tenants.asked["tenants"] == 6
 
 
 async def test_a_caller_who_gives_up_leaves_the_others_their_answer(cache: TenantCache, tenants: FakeTenants) -> None:
@@ -346,7 +359,7 @@ async def test_changes_in_a_real_database_are_seen(tenants_in_database: SqlTenan
     cache = TenantCache(tenants_in_database, clock=clock)
     stated = TenantSpec(tenant_id=TenantId("acme"), numbers=(NUMBER,), instructions="You are Ada.")
     await tenants_in_database.put(stated, actor="ops")
-    assert (await cache.tenant_for(NUMBER)).tenant == await tenants_in_database.for_call(NUMBER)
+    assert {NUMBER: (await cache.tenant_for(NUMBER)).tenant} == await tenants_in_database.for_calls([NUMBER])
     assert await cache.instructions_for("acme") == "You are Ada."
     await tenants_in_database.set_instructions("acme", "You are Bob.", actor="ops")
     await tenants_in_database.set_enabled("acme", False, actor="ops")

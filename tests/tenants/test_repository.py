@@ -96,14 +96,14 @@ async def test_what_nobody_has_is_not_found(tenants: SqlTenantRepository) -> Non
     """Ids and numbers that nobody has are answered with nothing, not with an error."""
     assert await tenants.by_id("nobody") is None
     assert await tenants.by_number(FIRST) is None
-    assert await tenants.for_call(FIRST) is None
-    assert await tenants.current_instructions("nobody") is None
+    assert await tenants.for_calls([FIRST]) == {}
+    assert await tenants.current_instructions(["nobody"]) == {}
 
 
 async def test_a_call_learns_what_it_needs(tenants: SqlTenantRepository) -> None:
     """The lookup of a call has the tenant's state, limit, targets and features, disabled or not."""
     await tenants.put(acme(enabled=False, features={"capture_content": True}), actor=OPS)
-    assert await tenants.for_call(FIRST) == CallTenant(
+    known = CallTenant(
         tenant_id=TenantId("acme"),
         name="Acme",
         enabled=False,
@@ -111,7 +111,8 @@ async def test_a_call_learns_what_it_needs(tenants: SqlTenantRepository) -> None
         transfer_targets={},
         features={"capture_content": True},
     )
-    assert await tenants.current_instructions("acme") == "You are Ada."
+    assert await tenants.for_calls([FIRST, SECOND]) == {FIRST: known}
+    assert await tenants.current_instructions(["acme", "beta"]) == {"acme": "You are Ada."}
 
 
 async def test_a_call_finds_its_tenant_when_instructions_cannot_be_read(
@@ -121,7 +122,7 @@ async def test_a_call_finds_its_tenant_when_instructions_cannot_be_read(
     await tenants.put(acme(), actor=OPS)
     async with database.writing() as session:
         await (await session.connection()).run_sync(InstructionsRow.metadata.tables["tenant_instructions"].drop)
-    assert await tenants.for_call(FIRST) is not None
+    assert FIRST in await tenants.for_calls([FIRST])
 
 
 async def test_what_is_not_mentioned_stays(tenants: SqlTenantRepository) -> None:
@@ -268,7 +269,7 @@ async def test_instructions_keep_every_version(tenants: SqlTenantRepository, clo
     times.append(moment(clock))
     second = await tenants.set_instructions("acme", "You are Bob.", actor="second")
     assert (second.instructions, second.instructions_version) == ("You are Bob.", 2)
-    assert await tenants.current_instructions("acme") == "You are Bob."
+    assert await tenants.current_instructions(["acme"]) == {"acme": "You are Bob."}
     history = await tenants.instructions_history("acme")
     assert [(kept.version, kept.text, kept.created_by) for kept in history] == [
         (2, "You are Bob.", "second"),
@@ -284,7 +285,7 @@ async def test_instructions_can_be_withdrawn(tenants: SqlTenantRepository) -> No
     withdrawn = await tenants.set_instructions("acme", None, actor=OPS)
     assert (withdrawn.instructions, withdrawn.instructions_version) == (None, 2)
     assert await tenants.by_id("acme") == withdrawn
-    assert await tenants.current_instructions("acme") is None
+    assert await tenants.current_instructions(["acme"]) == {}
     assert [kept.text for kept in await tenants.instructions_history("acme")] == [None, "You are Ada."]
 
 
@@ -299,9 +300,9 @@ async def test_numbers_are_added_and_removed(tenants: SqlTenantRepository) -> No
     """A number given to a tenant reaches it, in whatever spelling it was given; a number taken away reaches nobody."""
     await tenants.put(acme(), actor=OPS)
     assert (await tenants.add_number("acme", "+1 800 555 0101", actor=OPS)).numbers == (FIRST, SECOND)
-    assert await tenants.for_call(SECOND) is not None
+    assert SECOND in await tenants.for_calls([SECOND])
     assert (await tenants.remove_number("acme", SECOND, actor=OPS)).numbers == (FIRST,)
-    assert await tenants.for_call(SECOND) is None
+    assert await tenants.for_calls([SECOND]) == {}
 
 
 async def test_a_number_has_one_owner(tenants: SqlTenantRepository) -> None:
@@ -409,8 +410,8 @@ async def test_an_import_can_move_numbers_around(tenants: SqlTenantRepository) -
     """Tenants may exchange their numbers within one import."""
     await tenants.import_all([spec("a", numbers=[FIRST]), spec("b", numbers=[SECOND])], actor=OPS)
     await tenants.import_all([spec("a", numbers=[SECOND]), spec("b", numbers=[FIRST, THIRD])], actor=OPS)
-    owners = {number: (await tenants.for_call(number)) for number in (FIRST, SECOND, THIRD)}
-    assert [owner and owner.tenant_id for owner in owners.values()] == ["b", "a", "b"]
+    owners = await tenants.for_calls([FIRST, SECOND, THIRD])
+    assert {number: owner.tenant_id for number, owner in owners.items()} == {FIRST: "b", SECOND: "a", THIRD: "b"}
 
 
 async def test_an_import_with_a_taken_number_stores_nothing(tenants: SqlTenantRepository) -> None:
