@@ -8,9 +8,10 @@ from alembic import context
 
 import service.records.models
 import service.tenants.models
+import service.usage.models
 from service.database import Base
 
-TABLES = (service.tenants.models, service.records.models)
+TABLES = (service.tenants.models, service.records.models, service.usage.models)
 """Every module that adds tables to the metadata: naming them here is what loads them."""
 
 

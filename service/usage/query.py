@@ -1,0 +1,183 @@
+"""Usage in SQL: calls that lie in one slot are summed by the database, the few that cross a boundary come one by one.
+
+Both statements read one index alone; see ``ix_call_records_usage``.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.selectable import CompoundSelect, FromClause
+
+from service.records.record import CallOutcome
+from service.records.store import CALLS
+from service.usage.local_time import HOUR_MS, Unit
+from service.usage.period import Grouping
+from service.usage.rounding import PER_SECOND
+from service.usage.rules import ROUNDINGS, Rules
+from service.usage.splitting import WHOLE, Slots
+
+Number = ColumnElement[int]
+
+_ANSWERED = (CallOutcome.ENDED.value, CallOutcome.FAILED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the records."""
+
+    slots: Slots
+    grouping: Grouping
+    rules: Rules
+    tenant_id: str | None
+    look_back_ms: int
+    """How long before the period a call that reaches into it can have started."""
+
+
+async def longest_call_ms(session: AsyncSession) -> int:
+    """The longest closed call there is; the last entry of an index."""
+    return int(await session.scalar(select(func.coalesce(func.max(CALLS.c.duration_ms), 0))) or 0)
+
+
+def summed(question: Question) -> Select[Any]:
+    """Sums of the closed calls that lie in one slot: slot, tenant, outcome, reason, calls, answered, two durations.
+
+    In the order of the slots; what is not grouped by is an empty text.
+    """
+    rounded, source = _rounded(question.rules)
+    keys = [_slot(question, CALLS.c.usage_from_ms), *_keys(question.grouping)]
+    ran = func.coalesce(CALLS.c.duration_ms, 0)
+    sums = (func.count(), func.sum(_answered()), func.sum(ran), func.sum(rounded))
+    named = [key.label(f"key_{number}") for number, key in enumerate(keys)]
+    return (
+        select(*named, *sums)
+        .select_from(source)
+        .where(_starts(question, question.slots.period.start_ms), _in_one_slot(question))
+        .group_by(*named)
+        .order_by(named[0])
+    )
+
+
+def crossing(question: Question) -> CompoundSelect[Any]:
+    """The other calls, one by one, in the order of their starts: start, duration, tenant, outcome, reason, answered."""
+    row, start_ms = CALLS.c, question.slots.period.start_ms
+    facts = (row.tenant_id, row.outcome, row.reason)
+    # Adding up a duration that is null makes no call reach in.
+    reaches_in = row.usage_from_ms + row.duration_ms > start_ms
+    across = and_(row.usage_from_ms >= start_ms, ~_in_one_slot(question))
+    closed = select(row.usage_from_ms, row.duration_ms, *facts, _answered()).where(
+        _starts(question, start_ms - question.look_back_ms),
+        or_(and_(row.usage_from_ms < start_ms, reaches_in), across),
+    )
+    started = case((row.started_ms.is_not(None), 1), else_=0)
+    running = select(row.usage_from_ms, row.billed_ms, *facts, started).where(
+        row.ended_ms.is_(None),
+        row.usage_from_ms < question.slots.period.end_ms,
+        or_(row.usage_from_ms >= start_ms, row.usage_from_ms + row.billed_ms > start_ms),
+        *_of_tenant(question),
+    )
+    return union_all(closed, running).order_by("usage_from_ms")
+
+
+def _answered() -> Number:
+    return case((CALLS.c.outcome.in_(_ANSWERED), 1), else_=0)
+
+
+def _starts(question: Question, from_ms: int) -> ColumnElement[bool]:
+    row = CALLS.c
+    started = (row.usage_from_ms >= from_ms, row.usage_from_ms < question.slots.period.end_ms)
+    return and_(row.ended_ms.is_not(None), *started, *_of_tenant(question))
+
+
+def _of_tenant(question: Question) -> list[ColumnElement[bool]]:
+    return [] if question.tenant_id is None else [CALLS.c.tenant_id == question.tenant_id]
+
+
+def _in_one_slot(question: Question) -> ColumnElement[bool]:
+    """Whether a call's last millisecond is in the slot of its first, and in the period."""
+    start, ran = CALLS.c.usage_from_ms, func.coalesce(CALLS.c.duration_ms, 0)
+    ends_within = start + ran <= question.slots.period.end_ms
+    if question.slots.unit is None:
+        return ends_within
+    last = start + case((ran > 0, ran - 1), else_=0)
+    return and_(ends_within, _slot(question, start) == _slot(question, last))
+
+
+def _slot(question: Question, at_ms: Number) -> Number:
+    """The same as :meth:`service.usage.local_time.LocalTime.slot`."""
+    unit = question.slots.unit
+    if unit is None:
+        return literal(WHOLE, BigInteger)
+    offset = _offset(question, at_ms)
+    whole = (at_ms + offset) // unit.milliseconds
+    return whole if unit is Unit.DAY else whole * HOUR_MS - offset
+
+
+def _offset(question: Question, at_ms: Number) -> Number:
+    stretches = question.slots.local.stretches
+    until_next = [(at_ms < later.start_ms, literal(one.offset_ms, BigInteger)) for one, later in pairwise(stretches)]
+    last = literal(stretches[-1].offset_ms, BigInteger)
+    return case(*until_next, else_=last) if until_next else last
+
+
+def _keys(grouping: Grouping) -> list[ColumnElement[Any]]:
+    nothing = literal("")
+    outcome = (CALLS.c.outcome, func.coalesce(CALLS.c.reason, "")) if grouping.by_outcome else (nothing, nothing)
+    return [CALLS.c.tenant_id if grouping.by_tenant else nothing, *outcome]
+
+
+# Rounding in SQL --------------------------------------------------------------------------------------------------
+
+
+def _rounded(rules: Rules) -> tuple[Number, FromClause]:
+    """A call's rounded duration, and the tables it is computed from."""
+    general_initial, general_step = _general(rules)
+    if rules.only_general:
+        return _rounded_by(general_initial, general_step), CALLS
+    own = _own_rules().subquery("own")
+    holds = and_(
+        own.c.tenant_id == CALLS.c.tenant_id,
+        own.c.valid_from_ms <= CALLS.c.usage_from_ms,
+        or_(own.c.valid_until_ms.is_(None), own.c.valid_until_ms > CALLS.c.usage_from_ms),
+    )
+    initial = func.coalesce(own.c.initial_ms, general_initial)
+    step = func.coalesce(own.c.step_ms, general_step)
+    return _rounded_by(initial, step), CALLS.outerjoin(own, holds)
+
+
+def _own_rules() -> Select[Any]:
+    row = ROUNDINGS.c
+    until = func.lead(row.valid_from_ms).over(partition_by=row.tenant_id, order_by=row.valid_from_ms)
+    return select(row.tenant_id, row.valid_from_ms, row.initial_ms, row.step_ms, until.label("valid_until_ms"))
+
+
+def _general(rules: Rules) -> tuple[Number, Number]:
+    """First interval and step of the general rule at a call's start."""
+    at_ms = CALLS.c.usage_from_ms
+    initial: Number = literal(PER_SECOND.initial_ms, BigInteger)
+    step: Number = literal(PER_SECOND.step_ms, BigInteger)
+    for agreed in rules.general:
+        holds = at_ms >= agreed.valid_from_ms
+        initial = case((holds, literal(agreed.rounding.initial_ms, BigInteger)), else_=initial)
+        step = case((holds, literal(agreed.rounding.step_ms, BigInteger)), else_=step)
+    return initial, step
+
+
+def _rounded_by(initial: Number, step: Number) -> Number:
+    """The same as :meth:`service.usage.rounding.Rounding.rounded`."""
+    ran = CALLS.c.duration_ms
+    steps = (ran - initial + step - 1) // step
+    return case((func.coalesce(ran, 0) <= 0, 0), (ran <= initial, initial), else_=initial + steps * step)

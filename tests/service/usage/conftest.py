@@ -1,0 +1,42 @@
+"""Real databases with the newest schema, and calls put into them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.database import Database
+from service.migrations import upgrade
+from tests.peers.peers import Peers
+
+BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)]
+
+
+@pytest.fixture(scope="module")
+def postgres_server(module_peers: Peers) -> str:
+    """The address of a PostgreSQL that the tests of a module share."""
+    return module_peers.postgres().url
+
+
+@pytest.fixture(params=BACKENDS)
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """A database with the newest schema, on each kind of server."""
+    if request.param == "sqlite":
+        url = f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
+    else:
+        url = await _created_on(request.getfixturevalue("postgres_server"))
+    async with Database.from_url(url) as opened:
+        await upgrade(opened.engine)
+        yield opened
+
+
+async def _created_on(server: str) -> str:
+    name = f"test_{uuid4().hex}"
+    engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return f"{server.rpartition('/')[0]}/{name}"

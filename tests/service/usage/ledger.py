@@ -1,0 +1,143 @@
+"""Calls for tests of usage: made in one line each, written as rows, and added up the slow and obvious way."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from service.database import Database
+from service.records.record import CallOutcome, CallRecord, DurationBasis
+from service.records.store import RecordStore
+from service.usage.local_time import moment
+from service.usage.period import Dimension, Grouping, Period
+from service.usage.report import UsageLine, UsageReader
+from service.usage.rules import Rules
+from service.usage.splitting import Sums
+from telemetry.attributes import CallId, TenantId
+from telemetry.lifecycle import CallState
+from telemetry.testing import FakeClock
+
+Key = tuple[str | None, str | None, str | None, str | None]
+"""Slot, tenant, outcome and reason of a line."""
+
+_STATES = {
+    CallOutcome.OPEN: (CallState.STARTED, None),
+    CallOutcome.ENDED: (CallState.ENDED, "hangup"),
+    CallOutcome.FAILED: (CallState.ENDED, "error"),
+    CallOutcome.REJECTED: (CallState.REJECTED, "capacity"),
+    CallOutcome.ABANDONED: (CallState.ABANDONED, "error"),
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A call as a test states it."""
+
+    start: str | int
+    """An ISO moment with offset, or milliseconds."""
+    seconds: float = 0.0
+    tenant_id: str = "acme"
+    outcome: CallOutcome = CallOutcome.ENDED
+
+    @property
+    def start_ms(self) -> int:
+        if isinstance(self.start, int):
+            return self.start
+        return round(datetime.fromisoformat(self.start).timestamp() * 1000)
+
+    @property
+    def answered(self) -> bool:
+        return self.outcome not in (CallOutcome.REJECTED, CallOutcome.ABANDONED)
+
+    @property
+    def duration_ms(self) -> int:
+        return round(self.seconds * 1000) if self.answered else 0
+
+    @property
+    def reason(self) -> str | None:
+        return _STATES[self.outcome][1]
+
+    def record(self, number: int) -> CallRecord:
+        closed = self.outcome is not CallOutcome.OPEN
+        return CallRecord(
+            CallId(f"rtc_{number}"),
+            TenantId(self.tenant_id),
+            received_ms=self.start_ms,
+            last_seen_ms=self.start_ms + self.duration_ms,
+            usage_from_ms=self.start_ms,
+            instance_id="maker",
+            claim=1,
+            version=1,
+            state=_STATES[self.outcome][0],
+            outcome=self.outcome,
+            reason=self.reason,
+            started_ms=self.start_ms if self.answered else None,
+            ended_ms=self.start_ms + self.duration_ms if closed else None,
+            billed_ms=self.duration_ms,
+            duration_ms=self.duration_ms if closed and self.answered else None,
+            duration_basis=DurationBasis.MEASURED if closed and self.answered else None,
+        )
+
+
+async def written(database: Database, calls: Iterable[Made], first: int = 0) -> None:
+    """Write the calls as rows."""
+    rows = [call.record(number).row() for number, call in enumerate(calls, first)]
+    await RecordStore(database, FakeClock()).write(rows)
+
+
+async def read(database: Database, period: Period, group_by: str, tenant_id: str | None = None) -> list[UsageLine]:
+    """The lines of a report."""
+    lines = UsageReader(database).lines(period, Grouping.parse(group_by, period), tenant_id=tenant_id)
+    return [line async for line in lines]
+
+
+def keyed(lines: Iterable[UsageLine]) -> dict[Key, Sums]:
+    """Lines by what tells them apart; no two may be the same."""
+    by_key: dict[Key, Sums] = {}
+    for line in lines:
+        key = (line.slot, line.tenant_id, line.outcome, line.reason)
+        assert key not in by_key
+        by_key[key] = line.sums
+    return by_key
+
+
+def added_up(calls: Iterable[Made], period: Period, grouping: Grouping, rules: Rules) -> dict[Key, Sums]:
+    """What a report must say: each call's time minute by minute, each in the slot the clock shows.
+
+    Periods must begin and end on whole minutes or between calls; clocks change on whole minutes anyway.
+    """
+    sums: dict[Key, Sums] = defaultdict(Sums)
+    for call in calls:
+        end_ms = call.start_ms + call.duration_ms
+        if period.start_ms <= call.start_ms < period.end_ms:
+            one = Sums(1, int(call.answered), int(call.outcome is CallOutcome.OPEN))
+            sums[_key(call, call.start_ms, period.zone, grouping)].add(one)
+        surplus = rules.rounding(call.tenant_id, call.start_ms).rounded(call.duration_ms) - call.duration_ms
+        for at_ms, until_ms in pairwise(_minutes(call.start_ms, end_ms)):
+            if period.start_ms <= at_ms < period.end_ms:
+                part, more = until_ms - at_ms, surplus if until_ms == end_ms else 0
+                sums[_key(call, at_ms, period.zone, grouping)].add(Sums(0, 0, 0, part, part + more))
+    return dict(sums)
+
+
+def clock_hour(at_ms: int, zone: ZoneInfo) -> str:
+    """The hour the clock shows at a moment, with the offset it has then."""
+    shown = moment(at_ms, zone)
+    return f"{shown:%Y-%m-%dT%H}:00:00{shown.isoformat()[-6:]}"
+
+
+def _minutes(start_ms: int, end_ms: int) -> list[int]:
+    whole = range((start_ms // 60_000 + 1) * 60_000, end_ms, 60_000)
+    return [start_ms, *whole, end_ms] if end_ms > start_ms else []
+
+
+def _key(call: Made, at_ms: int, zone: ZoneInfo, grouping: Grouping) -> Key:
+    slot = None
+    if Dimension.DAY in grouping.dimensions:
+        slot = moment(at_ms, zone).date().isoformat()
+    if Dimension.HOUR in grouping.dimensions:
+        slot = clock_hour(at_ms, zone)
+    outcome = (str(call.outcome), call.reason) if grouping.by_outcome else (None, None)
+    return (slot, call.tenant_id if grouping.by_tenant else None, *outcome)
