@@ -20,7 +20,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, TraceBasedExemplarFilter, UpDownCounter
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, MetricReader, NumberDataPoint
+from opentelemetry.sdk.metrics.export import (
+    HistogramDataPoint,
+    InMemoryMetricReader,
+    MetricReader,
+    MetricsData,
+    NumberDataPoint,
+)
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -216,13 +222,7 @@ class TelemetryKit:
 
     def metrics(self) -> dict[str, dict[Labels, Value]]:
         """By instrument and attributes: what has been counted, or a histogram's count and sum."""
-        data = self._cumulative.get_metrics_data()
-        collected: dict[str, dict[Labels, Value]] = {}
-        for resource_metrics in data.resource_metrics if data else ():
-            for scope_metrics in resource_metrics.scope_metrics:
-                for metric in scope_metrics.metrics:
-                    collected[metric.name] = dict(_plain(point) for point in metric.data.data_points)
-        return collected
+        return plain_metrics(self._cumulative.get_metrics_data())
 
     def live(self, tenant_id: str | None = None) -> Numbers:
         """The twelve fields, of one tenant or of all; ``LookupError`` for a tenant never seen."""
@@ -238,15 +238,7 @@ class TelemetryKit:
 
     def spans(self) -> list[SpanTree]:
         """The finished spans as trees, roots in the order they began; ``LookupError`` if one has no parent there."""
-        finished = self._finished.get_finished_spans()
-        known = {_id(span) for span in finished}
-        below: dict[int | None, list[ReadableSpan]] = {}
-        for span in sorted(finished, key=lambda span: span.start_time or 0):
-            parent = None if span.parent is None else span.parent.span_id
-            if parent is not None and parent not in known:
-                raise LookupError(f"span {span.name!r} is an orphan: its parent has not ended")
-            below.setdefault(parent, []).append(span)
-        return _trees(below, None)
+        return span_trees(self._finished.get_finished_spans())
 
     def logs(self) -> list[dict[str, object]]:
         """Every log line, parsed."""
@@ -272,6 +264,29 @@ def capture() -> Iterator[TelemetryKit]:
     """A kit with nothing special about it, closed at the end."""
     with TelemetryKit() as kit:
         yield kit
+
+
+def plain_metrics(data: MetricsData | None) -> dict[str, dict[Labels, Value]]:
+    """A collection as plain values, by instrument and attributes."""
+    collected: dict[str, dict[Labels, Value]] = {}
+    for resource_metrics in data.resource_metrics if data else ():
+        for scope_metrics in resource_metrics.scope_metrics:
+            for metric in scope_metrics.metrics:
+                collected[metric.name] = dict(_plain(point) for point in metric.data.data_points)
+    return collected
+
+
+def span_trees(finished: Iterable[ReadableSpan]) -> list[SpanTree]:
+    """Finished spans as trees, roots in the order they began; ``LookupError`` if a parent is not among them."""
+    spans = sorted(finished, key=lambda span: span.start_time or 0)
+    known = {_id(span) for span in spans}
+    below: dict[int | None, list[ReadableSpan]] = {}
+    for span in spans:
+        parent = None if span.parent is None else span.parent.span_id
+        if parent is not None and parent not in known:
+            raise LookupError(f"span {span.name!r} is an orphan: its parent has not ended")
+        below.setdefault(parent, []).append(span)
+    return _trees(below, None)
 
 
 def _seen(tenant_id: str | None, found: _T | None) -> _T:
