@@ -2,6 +2,7 @@
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterator
 from threading import Lock
 
 from opentelemetry import trace
@@ -9,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
 from telemetry.attributes import CallId
-from telemetry.clock import Clock, Instant, SystemClock
+from telemetry.clock import Clock, SystemClock
 from telemetry.events import CallAnnounced, CallEvent, CallReceived, CallRef, Event, LifecycleViolated
 from telemetry.lifecycle import CallState
 from telemetry.metrics import Contexts, NoContexts
@@ -111,20 +112,13 @@ class RecentCalls:
             InvalidCursorError: the cursor is not one that this record gave out.
         """
         before = read_cursor(self._epoch, cursor) if cursor else None
-        with self._lock:
-            journals = list(self._journals.values())
-        now = self._clock.now()
         found: list[CallSummary] = []
         last = 0
-        for journal in reversed(journals):
-            if before is not None and journal.sequence >= before:
-                continue
-            summary = self._summary(journal, now)
-            if query.admits(summary):
-                if len(found) == limit:
-                    return CallPage(tuple(found), write_cursor(self._epoch, last))
-                found.append(summary)
-                last = journal.sequence
+        for sequence, summary in self._matching(query, before):
+            if len(found) == limit:
+                return CallPage(tuple(found), write_cursor(self._epoch, last))
+            found.append(summary)
+            last = sequence
         return CallPage(tuple(found), None)
 
     def pending(self) -> list[CallId]:
@@ -218,9 +212,20 @@ class RecentCalls:
             del self._by_trace[journal.trace.trace_id]
         self._bytes -= journal.weight
 
-    def _summary(self, journal: Journal, now: Instant) -> CallSummary:
+    def _matching(self, query: CallQuery, before: int | None) -> Iterator[tuple[int, CallSummary]]:
+        """The calls looked for that were received before the one with this number. Calls go on meanwhile."""
         with self._lock:
-            return summary_of(journal, journal.offset(now))
+            journals = list(self._journals.values())
+        now = self._clock.now()
+        for journal in reversed(journals):
+            if before is not None and journal.sequence >= before:
+                continue
+            if not query.may_admit(journal.state, journal.ref.tenant_id, journal.received):
+                continue
+            with self._lock:
+                summary = summary_of(journal, journal.offset(now))
+            if query.admits(summary):
+                yield journal.sequence, summary
 
     def _record(self, journal: Journal | None) -> CallRecord | None:
         if journal is None:

@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanContext
 
 from telemetry import attributes as attr
 from telemetry.clock import Instant
-from telemetry.events import CallReceived, CallRef, Phase
+from telemetry.events import CallReceived, CallRef, Phase, TurnEnd
 from telemetry.lifecycle import STEPS, CallState, Transition
 from telemetry.privacy import Privacy
 from telemetry.recent.excerpt import Excerpt
@@ -47,6 +47,25 @@ class Rows(StrEnum):
 
 
 AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow
+
+
+class OpenTurn:
+    """A turn that goes on."""
+
+    __slots__ = ("caller_stopped", "interrupted", "number", "start", "time_to_first_audio")
+
+    def __init__(self, number: int, start: float) -> None:
+        self.number = number
+        self.start = start
+        self.caller_stopped: float | None = None
+        self.time_to_first_audio: float | None = None
+        self.interrupted = False
+
+    def row(self, end: float | None = None, reason: TurnEnd | None = None) -> TurnRow:
+        """The turn as it stands, or as it ended."""
+        return TurnRow(
+            self.number, self.start, end, self.caller_stopped, self.time_to_first_audio, self.interrupted, reason
+        )
 
 
 class Journal:
@@ -126,7 +145,7 @@ class Journal:
         self.caller_since: float | None = None
         self.agent_since: float | None = None
         self.open_phases: dict[Phase, float] = {}
-        self.open_turns: dict[int, TurnRow] = {}
+        self.open_turns: dict[int, OpenTurn] = {}
         self.open_tools: dict[str, ToolRow] = {}
         self.rows: dict[Rows, Excerpt[AnyRow]] = {}
         self.overflow: dict[Rows, int] = {}

@@ -83,7 +83,7 @@ def record_of(journal: Journal, now: float, open_spans: Iterable[SpanRow] = ()) 
         referred_to=journal.referred_to,
         fallback_instructions=journal.fallback,
         phases=tuple(sorted(_phases(journal), key=lambda row: row.start)),
-        turns=tuple(sorted((*_rows(journal, Rows.TURNS, TurnRow), *journal.open_turns.values()), key=_start)),
+        turns=tuple(sorted(_turns(journal), key=_start)),
         speech=tuple(sorted(_speech(journal), key=_start)),
         tools=tuple(sorted(_tools(journal), key=_start)),
         errors=_rows(journal, Rows.ERRORS, ErrorRow),
@@ -116,7 +116,7 @@ def _duration(journal: Journal, moment: float) -> float:
 
 
 def _longest_wait(journal: Journal, moment: float) -> float:
-    waits = [journal.longest_wait, *(turn.waited(moment) or 0.0 for turn in journal.open_turns.values())]
+    waits = [journal.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in journal.open_turns.values())]
     undecided = journal.state is CallState.PENDING
     unheard = journal.state is CallState.STARTED and journal.first_audio is None
     return max(*waits, moment if undecided or unheard else 0.0)
@@ -134,6 +134,11 @@ def _phases(journal: Journal) -> Iterable[PhaseRow]:
             yield PhaseRow(phase, start, None)
         else:
             yield PhaseRow(phase, start, journal.ended, _fate(journal))
+
+
+def _turns(journal: Journal) -> Iterable[TurnRow]:
+    yield from _rows(journal, Rows.TURNS, TurnRow)
+    yield from (turn.row() for turn in journal.open_turns.values())
 
 
 def _tools(journal: Journal) -> Iterable[ToolRow]:

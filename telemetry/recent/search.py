@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from telemetry.attributes import TenantId
+from telemetry.clock import Instant
 from telemetry.lifecycle import TERMINAL, CallState
 from telemetry.recent.record import CallOutcome, CallSummary
 
@@ -38,16 +39,22 @@ class CallQuery:
     caller_ends_with: str | None = None
     """The last digits of the caller's number, at most four."""
 
+    def may_admit(self, state: CallState, tenant_id: TenantId, received: Instant) -> bool:
+        """Whether a call of which so much is known can be one of those looked for: cheaper than to know more of it."""
+        seconds = received.unix_nanos / 1e9
+        return (
+            state in self.states
+            and (self.tenant_id is None or tenant_id == self.tenant_id)
+            and (self.since is None or seconds >= self.since)
+            and (self.until is None or seconds < self.until)
+        )
+
     def admits(self, call: CallSummary) -> bool:
         """Whether the call is one of those looked for."""
-        received = call.received.unix_nanos / 1e9
         return (
-            call.state in self.states
-            and (self.tenant_id is None or call.tenant_id == self.tenant_id)
+            self.may_admit(call.state, call.tenant_id, call.received)
             and (self.outcome is None or call.outcome is self.outcome)
             and (self.slower_than is None or call.longest_wait > self.slower_than)
-            and (self.since is None or received >= self.since)
-            and (self.until is None or received < self.until)
             and (self.caller_ends_with is None or (call.caller or "").endswith(self.caller_ends_with))
         )
 

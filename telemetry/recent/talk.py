@@ -1,6 +1,5 @@
 """What the events of the conversation mean for a call's journal: turns, speech, interruptions, tokens."""
 
-from dataclasses import replace
 from typing import Final
 
 from telemetry.events import (
@@ -14,8 +13,8 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.recent.journal import Journal, Note, Rows
-from telemetry.recent.record import SpeechRow, TurnRow
+from telemetry.recent.journal import Journal, Note, OpenTurn, Rows
+from telemetry.recent.record import SpeechRow
 
 
 def _first_audio(journal: Journal, event: FirstAudio, at: float) -> None:
@@ -38,32 +37,32 @@ def _speech_ended(journal: Journal, event: SpeechEnded, at: float) -> None:
 def _caller_stopped(journal: Journal, at: float) -> None:
     turn = journal.open_turns.get(journal.turns)
     if turn is not None:
-        journal.open_turns[turn.number] = replace(turn, caller_stopped=at)
+        turn.caller_stopped = at
 
 
 def _turn_started(journal: Journal, event: TurnStarted, at: float) -> None:
     journal.turns = event.number
     journal.caller_since = at
-    journal.open_turns[event.number] = TurnRow(event.number, at)
+    journal.open_turns[event.number] = OpenTurn(event.number, at)
 
 
 def _turn_answered(journal: Journal, event: TurnAnswered, at: float) -> None:
     journal.agent_since = at
     turn = journal.open_turns.get(event.number)
     if turn is not None:
-        journal.open_turns[event.number] = replace(turn, time_to_first_audio=event.seconds)
+        turn.time_to_first_audio = event.seconds
 
 
 def _turn_interrupted(journal: Journal, event: TurnInterrupted, _at: float) -> None:
     journal.interruptions += 1
     turn = journal.open_turns.get(event.number)
     if turn is not None:
-        journal.open_turns[event.number] = replace(turn, interrupted=True)
+        turn.interrupted = True
 
 
 def _turn_ended(journal: Journal, event: TurnEnded, at: float) -> None:
-    turn = journal.open_turns.pop(event.number, None) or TurnRow(event.number, journal.offset(event.started))
-    ended = replace(turn, end=at, reason=event.reason)
+    turn = journal.open_turns.pop(event.number, None) or OpenTurn(event.number, journal.offset(event.started))
+    ended = turn.row(at, event.reason)
     journal.waited(ended.waited(at) or 0.0)
     journal.keep(Rows.TURNS, ended)
 

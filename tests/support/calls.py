@@ -1,6 +1,7 @@
 """Calls of every kind an engineer has to look into, played through the real pipeline on a clock of their own."""
 
 import random
+from contextlib import suppress
 
 from telemetry.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.call import Call
@@ -67,6 +68,13 @@ def greeting(kit: TelemetryKit, call: Call, seconds: float = 2.4) -> None:
     call.agent_stopped_speaking()
 
 
+def failed_tool(kit: TelemetryKit, call: Call, seconds: float = 3.1) -> None:
+    """A tool that gives up; its error quotes a number."""
+    with suppress(TimeoutError), call.tool("book_table", "call_2"):
+        kit.clock.advance(seconds)
+        raise TimeoutError("no answer from +4930123456")
+
+
 def rejected(kit: TelemetryKit) -> Call:
     """Turned away at a tenant's limit of ten."""
     call = announced(kit)
@@ -98,12 +106,8 @@ def ordinary(kit: TelemetryKit) -> Call:
     call.agent_started_speaking()
     kit.clock.advance(5.0)
     call.agent_stopped_speaking()
-    try:
-        with call.tool("book_table", "call_2"):
-            kit.clock.advance(3.1)
-            raise TimeoutError("no answer from +4930123456")
-    except TimeoutError:
-        call.session_error("rate_limit_exceeded")
+    failed_tool(kit, call)
+    call.session_error("rate_limit_exceeded")
     for _ in range(4):
         turn(kit, call, wait=0.9)
     with call.phase(Phase.TRANSFER):
@@ -116,7 +120,7 @@ def ordinary(kit: TelemetryKit) -> Call:
 
 def hour_long(kit: TelemetryKit, turns: int = 500) -> Call:
     """An hour's conversation of many turns, some interrupted, some with tools, that breaks off in error."""
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311 -- the same calls every time
     call = started(kit)
     greeting(kit, call)
     for number in range(turns):
@@ -125,7 +129,9 @@ def hour_long(kit: TelemetryKit, turns: int = 500) -> Call:
             kit.clock.advance(chance.uniform(0.5, 2))
             call.caller_stopped_speaking()
         else:
-            turn(kit, call, ask=chance.uniform(1, 4), wait=chance.lognormvariate(-0.4, 0.5), answer=chance.uniform(1, 5))
+            turn(
+                kit, call, ask=chance.uniform(1, 4), wait=chance.lognormvariate(-0.4, 0.5), answer=chance.uniform(1, 5)
+            )
         if number % 7 == 3:
             with call.tool("lookup_order", f"call_{number}"):
                 kit.clock.advance(chance.uniform(0.1, 1))

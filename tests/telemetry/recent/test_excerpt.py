@@ -1,0 +1,61 @@
+"""Lists that keep their beginning and their end."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from telemetry.recent.excerpt import Excerpt
+
+
+@dataclass(frozen=True)
+class Number:
+    value: int
+    weight: int = 1
+
+
+def filled(head: int, tail: int, count: int) -> Excerpt[Number]:
+    excerpt: Excerpt[Number] = Excerpt(head, tail)
+    for value in range(count):
+        excerpt.add(Number(value))
+    return excerpt
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 40))
+def test_the_first_and_the_last_stay_and_the_rest_is_counted(head: int, tail: int, count: int) -> None:
+    """However many rows come, the first and last ones are kept in order and every other one is counted."""
+    excerpt = filled(head, tail, count)
+    kept = [row.value for row in excerpt]
+    values = list(range(count))
+    assert kept == (values if count <= head + tail else values[:head] + values[-tail:])
+    assert len(kept) + excerpt.dropped == count
+
+
+@given(st.lists(st.integers(1, 1000), max_size=30))
+def test_growth_adds_up_to_what_is_kept(weights: list[int]) -> None:
+    """The sum of all answers is the weight of the rows that are there."""
+    excerpt: Excerpt[Number] = Excerpt(3, 4)
+    grown = sum(excerpt.add(Number(value, weight)) for value, weight in enumerate(weights))
+    assert grown == sum(row.weight for row in excerpt)
+
+
+def test_the_gap_lies_between_head_and_tail() -> None:
+    """What was left out lies between the last of the first rows and the first of the last ones."""
+    assert filled(2, 2, 4).gap is None
+    before, after = filled(2, 2, 9).gap or (None, None)
+    assert (before, after) == (Number(1), Number(7))
+
+
+def test_refused_rows_are_a_gap_that_reaches_to_now() -> None:
+    """A row that is refused is counted and leaves a gap with nothing behind it."""
+    excerpt = filled(2, 2, 1)
+    excerpt.refuse()
+    assert (excerpt.dropped, excerpt.gap) == (1, (Number(0), None))
+
+
+@pytest.mark.parametrize(("head", "tail"), [(0, 1), (1, 0), (-1, 5)])
+def test_an_excerpt_of_nothing_is_refused(head: int, tail: int) -> None:
+    """An excerpt that could keep neither beginning nor end is a mistake of whoever asked for it."""
+    with pytest.raises(ValueError, match="at least one first and one last row"):
+        Excerpt(head, tail)
