@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -26,6 +27,8 @@ from telemetry.live_store import Numbers
 
 DATABASE: Final = "sqlite+aiosqlite:///callscope-demo.db"
 """A file of its own: what the demo makes up stays out of a real installation's numbers."""
+
+SPILL_FOLDER: Final = Path("callscope-demo-spill")
 
 TENANT_LIMIT: Final = 12
 TOTAL_LIMIT: Final = 30
@@ -84,6 +87,7 @@ def _settings(base_url: str, secret: str) -> Settings:
         openai_api_key=SecretStr("simulated"),
         openai_base_url=base_url,
         openai_webhook_secret=SecretStr(secret),
+        spill_folder=SPILL_FOLDER,
         max_concurrent_calls=TOTAL_LIMIT,
         fallback_instructions=FALLBACK,
     )

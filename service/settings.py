@@ -44,13 +44,26 @@ class Settings(BaseSettings):
     trace_url_template: str | None = None
     """A link to one trace in a trace backend, with ``{trace_id}`` in its place."""
     redis_url: SecretStr | None = None
+    hand_over_calls: bool = True
+    """On a stop, leave running calls to the process that comes next, instead of hanging up."""
+    spill_folder: Path = Path("callscope-spill")
+    """Where call records wait while the database is away; shared by the processes of one machine."""
+    number_hash_key: SecretStr | None = None
+    """Keys the hashes by which calls of one caller can be joined; without it, a process joins only its own."""
 
     @field_validator("admin_token", mode="before")
     @classmethod
     def _split_tokens(cls, value: object) -> object:
         return [token.strip() for token in value.split(",") if token.strip()] if isinstance(value, str) else value
 
-    @field_validator("openai_api_key", "openai_webhook_secret", "redis_url", "fallback_instructions", mode="before")
+    @field_validator(
+        "openai_api_key",
+        "openai_webhook_secret",
+        "redis_url",
+        "fallback_instructions",
+        "number_hash_key",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

@@ -5,26 +5,37 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
 from typing import Final
+from uuid import uuid4
 
 from openai import AsyncOpenAI
 
+from service.calls.attendant import Attendant
 from service.calls.capacity import Capacity
 from service.calls.intake import Intake
 from service.calls.manager import DRAIN_SECONDS, CallManager
+from service.calls.recovery import Recovery
 from service.carriers.openai_realtime import OpenAIRealtimeCarrier, Patience
 from service.database import Database
 from service.limits import CallLimits
 from service.migrations import upgrade
+from service.records.calls import CallRecords
 from service.security import AdminAttempts, AdminTokens
 from service.settings import Settings
 from service.tenants.cache import TenantCache
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock
+from telemetry.privacy import Privacy
 from telemetry.setup import Telemetry, start_telemetry
 
 STOP_SECONDS: Final = 3.8
 """What stopping may take after the server has let go of its connections, which may take another second."""
+
+RECORDS_SHARE: Final = 0.2
+"""The part of that time call records may take, once before the calls end and once after."""
+
+RECORD_SECONDS: Final = 0.5
+"""How long an accept waits for its call to be on record, so that a crash from there on loses nothing."""
 
 _UNSET_KEY: Final = "unset"
 # The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
@@ -45,6 +56,8 @@ class World:
     manager: CallManager
     admin_tokens: AdminTokens
     admin_attempts: AdminAttempts
+    records: CallRecords
+    recovery: Recovery
     started: asyncio.Event
     """Set once the schema is there and calls are taken."""
 
@@ -56,34 +69,52 @@ class World:
     async def start(self) -> None:
         """Bring the schema up to date and begin to keep time."""
         await upgrade(self.database.engine)
-        self.manager.start()
+        await self.records.start()
+        await self.recovery.look()
+        self.manager.start([self.recovery.look])
         self.started.set()
 
     async def stop(self, budget_seconds: float = STOP_SECONDS) -> None:
         """End running calls, export what there is, close connections: all within the budget."""
         deadline = monotonic() + budget_seconds
         try:
-            await self.manager.drain(min(DRAIN_SECONDS, budget_seconds))
+            await self._let_go(budget_seconds)
             await self.tenant_cache.close()
             await self.carrier.close()
+            await self.records.stop(RECORDS_SHARE * budget_seconds)
         finally:
             left = max(0.1, deadline - monotonic())
             await asyncio.to_thread(self.telemetry.shutdown, left)
             await self.database.dispose()
 
+    async def _let_go(self, budget_seconds: float) -> None:
+        self.manager.stop_taking()
+        hand_over = self.settings.hand_over_calls
+        if hand_over:
+            await self.records.hand_over(RECORDS_SHARE * budget_seconds)
+        await self.manager.drain(min(DRAIN_SECONDS, budget_seconds / 2), hand_over=hand_over)
+
 
 def build_world(settings: Settings, *, clock: Clock | None = None, patience: Patience | None = None) -> World:
     """Put the parts together. Exports start at once; calls are taken after :meth:`World.start`."""
     clock = clock or SystemClock()
+    instance, privacy = uuid4(), _privacy(settings)
+    database = Database.from_url(settings.database_url.get_secret_value())
+    records = CallRecords(
+        database, instance_id=str(instance), spill_folder=settings.spill_folder, clock=clock, privacy=privacy
+    )
     telemetry = start_telemetry(
         clock=clock,
+        privacy=privacy,
+        sinks=[records.sink],
+        instance=instance,
         resource_attributes={
             "service.version": version("callscope"),
             "deployment.environment.name": settings.app_env,
         },
         strict=settings.app_env == "test",
     )
-    database = Database.from_url(settings.database_url.get_secret_value())
+    records.trace_by(telemetry.traces)
     tenants = SqlTenantRepository(database)
     tenant_cache = TenantCache(tenants, clock=clock)
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
@@ -97,15 +128,25 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         capacity,
         limits,
         fallback_instructions=settings.fallback_instructions,
+        keep=lambda call_id: records.ensure_written(call_id, RECORD_SECONDS),
     )
+    attendant = Attendant(carrier, model=settings.realtime_model)
     manager = CallManager(
         telemetry.tracker,
-        carrier,
         intake,
-        model=settings.realtime_model,
+        attendant,
         heartbeat_seconds=settings.call_heartbeat_seconds,
         stale_seconds=settings.stale_call_seconds,
         max_calls=settings.max_concurrent_calls,
+    )
+    recovery = Recovery(
+        records,
+        tenants,
+        telemetry.tracker,
+        capacity,
+        manager,
+        attendant,
+        stale_seconds=settings.stale_call_seconds,
     )
     return World(
         settings=settings,
@@ -119,8 +160,15 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         manager=manager,
         admin_tokens=AdminTokens(settings.admin_tokens),
         admin_attempts=AdminAttempts(),
+        records=records,
+        recovery=recovery,
         started=asyncio.Event(),
     )
+
+
+def _privacy(settings: Settings) -> Privacy:
+    key = settings.number_hash_key
+    return Privacy() if key is None else Privacy(key.get_secret_value().encode())
 
 
 def _client(settings: Settings) -> AsyncOpenAI:

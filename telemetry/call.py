@@ -154,12 +154,12 @@ class Call:
 
     # Transitions ------------------------------------------------------------------------------------------------------
 
-    def accepted(self, at: Instant | None = None) -> bool:
-        """The carrier took the acceptance."""
+    def accepted(self, at: Instant | None = None, *, resumed: bool = False) -> bool:
+        """The carrier took the acceptance; ``resumed`` if it did so for a process that has let go of the call."""
         now = at or self._clock.now()
         with self.exclusive:
             return self._step(Transition.ACCEPTED, now) and self._emit(
-                CallAccepted(now, self.ref, now.since(self._received))
+                CallAccepted(now, self.ref, now.since(self._received), resumed)
             )
 
     def rejected(

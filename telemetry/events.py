@@ -118,6 +118,8 @@ class CallReceived(CallEvent):
     """E.164; personal."""
     traceparent: str | None = field(default=None, repr=False)
     """As in :class:`CallAnnounced`, for calls that were not announced apart."""
+    continues: str | None = field(default=None, repr=False)
+    """The W3C trace context of the same call in another process, which has let go of it: its trace goes on."""
     content: bool = False
     """The tenant allows content (transcripts, tool arguments) on spans."""
 
@@ -165,6 +167,8 @@ class CallAccepted(CallEvent):
     """The carrier took the acceptance; the call still holds its pending slot."""
 
     setup_seconds: float
+    resumed: bool = False
+    """Another process set this call up and has let go of it: here, nobody waited for the set-up."""
 
 
 @dataclass(frozen=True, slots=True)

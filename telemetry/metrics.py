@@ -148,7 +148,8 @@ class MetricsSink:
 
     def _accepted(self, event: CallAccepted) -> None:
         self._count(event, (catalog.ACCEPTED, 1))
-        self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
+        if not event.resumed:
+            self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
 
     def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
         self._time(event, catalog.SETUP_DURATION, seconds, {attr.OUTCOME: Label(outcome.value)})

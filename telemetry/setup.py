@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk._logs import LogRecordProcessor
@@ -96,6 +97,7 @@ def start_telemetry(
     log_processors: Sequence[LogRecordProcessor] = (),
     resource_attributes: Mapping[str, str] | None = None,
     recent_limits: RecentLimits | None = None,
+    instance: UUID | None = None,
     max_tenants: int = DEFAULT_MAX_TENANTS,
     strict: bool = False,
 ) -> Telemetry:
@@ -112,6 +114,7 @@ def start_telemetry(
         log_processors: processors that see every exported log record.
         resource_attributes: what the application says of itself, such as ``service.version``.
         recent_limits: how much is remembered of calls.
+        instance: tells this process from others; random unless given.
         max_tenants: tenants that count apart.
         strict: let a sink's failure surface, for tests.
 
@@ -131,6 +134,7 @@ def start_telemetry(
         resource_attributes=resource_attributes,
         series=cardinality_limit(max_tenants),
         clock=clock,
+        instance=instance,
     )
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)

@@ -134,9 +134,8 @@ class CallTraces:
     def _announce(self, event: CallAnnounced | CallReceived) -> None:
         described: Described = {attr.CALL_ID: event.call.call_id}
         links = _links(event.traceparent)
-        root = OpenSpan.begin(
-            self._tracer, ROOT_NAME, event.at, Context(), described, kind=SpanKind.SERVER, links=links
-        )
+        parent = _named(event.continues) if isinstance(event, CallReceived) else Context()
+        root = OpenSpan.begin(self._tracer, ROOT_NAME, event.at, parent, described, kind=SpanKind.SERVER, links=links)
         self._calls.announce(event.call.call_id, CallSpans(root), event.at)
 
     def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
@@ -291,8 +290,12 @@ def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
 
 def _links(traceparent: str | None) -> tuple[Link, ...]:
     """A link to the trace a header named, if it names a valid one (W3C Trace Context)."""
-    if not traceparent:
-        return ()
-    context = TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
-    span_context = trace.get_current_span(context).get_span_context()
+    span_context = trace.get_current_span(_named(traceparent)).get_span_context()
     return (Link(span_context),) if span_context.is_valid else ()
+
+
+def _named(traceparent: str | None) -> Context:
+    """The context a W3C trace context names; an empty one if it names none."""
+    if not traceparent:
+        return Context()
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())

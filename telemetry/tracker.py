@@ -81,9 +81,14 @@ class CallTracker:
         caller: str | None = None,
         dialled: str | None = None,
         traceparent: str | None = None,
+        continues: str | None = None,
         content: bool = False,
     ) -> Call:
-        """A call has come in: it is pending from here on. Reported once more, the same handle is answered again."""
+        """A call has come in: it is pending from here on. Reported once more, the same handle is answered again.
+
+        ``traceparent`` came from outside and is linked; ``continues`` is this call's own trace, begun in a process that
+        has let go of it.
+        """
         ref = CallRef(CallId(call_id), TenantId(tenant_id))
         moment = at or self._clock.now()
         call = self._new(ref, moment)
@@ -91,7 +96,7 @@ class CallTracker:
         with call.exclusive:
             entered = self._enter(call)
             if entered is call:
-                self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, content))
+                self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, continues, content))
         if entered is not call:
             entered.repeated()
         return entered

@@ -53,6 +53,13 @@ class Capacity:
             self._total += 1
             return Slot(self, tenant_id)
 
+    def occupy(self, tenant_id: TenantId) -> Slot:
+        """A slot for a call that runs already, whatever the limits."""
+        with self._lock:
+            self._held[tenant_id] += 1
+            self._total += 1
+            return Slot(self, tenant_id)
+
     def give_back(self, tenant_id: TenantId) -> None:
         """Take one slot back; what :meth:`Slot.release` calls, once."""
         with self._lock:

@@ -1,6 +1,7 @@
 """What is decided about an announced call, in order: whose it is, whether there is room, what the agent is told."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,6 +61,14 @@ class TenantSource(Protocol):
         ...
 
 
+Keep = Callable[[CallId], Awaitable[object]]
+"""Makes sure, within a time of its own, that a call outlives this process on record."""
+
+
+async def _keep_nothing(_call_id: CallId) -> None:
+    return
+
+
 class Intake:
     """Takes an announced call to the point where it is accepted or turned away."""
 
@@ -72,6 +81,7 @@ class Intake:
         limits: CallLimits,
         *,
         fallback_instructions: str | None,
+        keep: Keep = _keep_nothing,
     ) -> None:
         self._tracker = tracker
         self._carrier = carrier
@@ -79,6 +89,7 @@ class Intake:
         self._capacity = capacity
         self._limits = limits
         self._fallback = fallback_instructions
+        self._keep = keep
         self._telling = asyncio.Semaphore(TELLING_AT_ONCE)
 
     async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | None]:
@@ -147,6 +158,7 @@ class Intake:
             await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
             return False
         tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
+        await self._keep(call.call_id)
         try:
             with call.phase(Phase.ACCEPT):
                 await self._carrier.accept(call.call_id, instructions, tools)

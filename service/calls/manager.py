@@ -1,20 +1,19 @@
-"""Owns the calls of this process: starts each one's path, keeps it alive, sweeps what is dead, drains at the end."""
+"""Owns the calls of this process: starts each one's path, keeps time, sweeps what is dead, drains at the end."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
+from service.calls.attendant import Attached, Attendant
+from service.calls.capacity import Slot
 from service.calls.intake import IncomingCall, Intake
-from service.calls.session import CallSession
-from service.calls.tools import tools_for
-from service.carriers.carrier import Carrier, CarrierError
 from service.tenants.tenant import CallTenant
 from telemetry.attributes import OTHER, CallId, EndReason
 from telemetry.call import Call
-from telemetry.events import Phase
+from telemetry.lifecycle import CallState
 from telemetry.tracker import CallTracker
 
 _logger = logging.getLogger(__name__)
@@ -24,6 +23,8 @@ DECIDING_AT_ONCE: Final = 2_000
 
 DRAIN_SECONDS: Final = 2.5
 """How long ending the running calls may take, out of the five seconds a stop has."""
+
+_ON_THE_LINE: Final = (CallState.ACCEPTED, CallState.STARTED)
 
 
 class Announced(Enum):
@@ -41,28 +42,24 @@ class CallManager:
     def __init__(
         self,
         tracker: CallTracker,
-        carrier: Carrier,
         intake: Intake,
+        attendant: Attendant,
         *,
-        model: str,
         heartbeat_seconds: float,
         stale_seconds: float,
         max_calls: int,
-        each_heartbeat: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._tracker = tracker
-        self._carrier = carrier
         self._intake = intake
-        self._model = model
+        self._attendant = attendant
         self._heartbeat_seconds = heartbeat_seconds
         self._stale_seconds = stale_seconds
         self._max_tasks = max_calls + DECIDING_AT_ONCE
-        self._each_heartbeat = tuple(each_heartbeat)
+        self._each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
-        self._sessions: dict[CallId, CallSession] = {}
-        self._hangups: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
         self._draining = False
+        self._handing_over = False
 
     @property
     def draining(self) -> bool:
@@ -72,26 +69,39 @@ class CallManager:
     @property
     def busy(self) -> bool:
         """Whether any call is on its way."""
-        return bool(self._tasks or self._hangups)
+        return bool(self._tasks) or self._attendant.hanging_up
 
-    def start(self) -> None:
-        """Begin to keep time; needs the running loop."""
+    def start(self, each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()) -> None:
+        """Begin to keep time; needs the running loop. What is given is awaited with every heartbeat."""
+        self._each_heartbeat = tuple(each_heartbeat)
         self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")
 
     def announce(self, incoming: IncomingCall) -> Announced:
         """Start a call's path, unless it is under way or over already."""
-        if incoming.call_id in self._tasks or self._tracker.knows(incoming.call_id):
+        if self.has(incoming.call_id):
             return Announced.DUPLICATE
         if self._draining or len(self._tasks) >= self._max_tasks:
             return Announced.REFUSED
-        task = asyncio.create_task(self._drive(incoming), name="callscope-call")
-        self._tasks[incoming.call_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(incoming.call_id, None))
+        self._begin(incoming.call_id, self._drive(incoming))
         return Announced.TAKEN
 
-    async def drain(self, budget_seconds: float = DRAIN_SECONDS) -> None:
-        """Take no more calls and end the running ones as ``shutdown``, within the budget."""
+    def has(self, call_id: CallId) -> bool:
+        """Whether the call is on its way here, or lately was."""
+        return call_id in self._tasks or self._tracker.knows(call_id)
+
+    def resume(self, call: Call, tenant: CallTenant, attached: Attached, slot: Slot) -> None:
+        """Go on with a call that another process has let go of."""
+        going_on = self._holding(slot, self._attendant.go_on(call, tenant, attached))
+        self._begin(call.call_id, self._guarded(call, going_on))
+
+    def stop_taking(self) -> None:
+        """Take no more calls."""
         self._draining = True
+
+    async def drain(self, budget_seconds: float = DRAIN_SECONDS, *, hand_over: bool = False) -> None:
+        """End the running calls as ``shutdown`` within the budget, and hang up, unless another process goes on."""
+        self.stop_taking()
+        self._handing_over = hand_over
         if self._keeping is not None:
             self._keeping.cancel()
         ending = [*self._tasks.values()]
@@ -100,64 +110,48 @@ class CallManager:
         with suppress(TimeoutError):
             async with asyncio.timeout(budget_seconds):
                 await asyncio.gather(*ending, return_exceptions=True)
-                await asyncio.gather(*self._hangups, return_exceptions=True)
+                await self._attendant.hung_up()
+
+    def _begin(self, call_id: CallId, path: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(path, name="callscope-call")
+        self._tasks[call_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(call_id, None))
 
     async def _drive(self, incoming: IncomingCall) -> None:
         call, tenant = await self._intake.receive(incoming)
-        slot = None
+        await self._guarded(call, self._take_through(call, tenant))
+
+    async def _take_through(self, call: Call, tenant: CallTenant | None) -> None:
+        slot = await self._intake.decide(call, tenant)
+        if slot is not None and tenant is not None:
+            await self._holding(slot, self._attendant.attend(call, tenant))
+
+    async def _holding(self, slot: Slot, path: Coroutine[Any, Any, None]) -> None:
         try:
-            slot = await self._intake.decide(call, tenant)
-            if slot is not None and tenant is not None:
-                await self._attend(call, tenant)
+            await path
+        finally:
+            slot.release()
+
+    async def _guarded(self, call: Call, path: Coroutine[Any, Any, None]) -> None:
+        """Whatever happens on its path, the call ends in a state with a reason."""
+        try:
+            await path
         except asyncio.CancelledError:
-            call.finish(EndReason.SHUTDOWN)
-            self._hang_up_later(call.call_id)
+            self._cut_short(call)
             raise
         except Exception as error:  # noqa: BLE001 -- nothing a call does may take the process down
             # The message may hold what was said or dialled; its kind is enough to look further.
             _logger.error("a call failed: %s", type(error).__name__)  # noqa: TRY400
             call.finish(EndReason.ERROR, error_type=type(error).__name__)
-            self._hang_up_later(call.call_id)
+            self._attendant.hang_up_later(call.call_id)
         finally:
             call.finish(EndReason.ERROR, error_type=OTHER)
-            if slot is not None:
-                slot.release()
 
-    async def _attend(self, call: Call, tenant: CallTenant) -> None:
-        async with AsyncExitStack() as stack:
-            try:
-                with call.phase(Phase.CONNECT):
-                    connection = await stack.enter_async_context(self._carrier.session(call.call_id))
-            except CarrierError as error:
-                call.finish(EndReason.ERROR, error_type=error.error_type)
-                self._hang_up_later(call.call_id)
-                return
-            call.started()
-            session = CallSession(
-                call,
-                self._carrier,
-                connection,
-                model=self._model,
-                tools=tools_for(tenant.transfer_targets),
-                transfer_targets=tenant.transfer_targets,
-            )
-            self._sessions[call.call_id] = session
-            try:
-                reason, error_type = await session.run()
-            finally:
-                del self._sessions[call.call_id]
-            call.finish(reason, error_type=error_type)
-
-    def _hang_up_later(self, call_id: CallId) -> None:
-        """The caller must not be left on a line that nobody watches; whether it works out changes nothing here."""
-
-        async def hang_up() -> None:
-            with suppress(CarrierError):
-                await self._carrier.hangup(call_id)
-
-        task = asyncio.create_task(hang_up(), name="callscope-hangup")
-        self._hangups.add(task)
-        task.add_done_callback(self._hangups.discard)
+    def _cut_short(self, call: Call) -> None:
+        goes_on = self._handing_over and call.state in _ON_THE_LINE
+        call.finish(EndReason.SHUTDOWN)
+        if not goes_on:
+            self._attendant.hang_up_later(call.call_id)
 
     async def _keep_time(self) -> None:
         while True:
@@ -170,13 +164,12 @@ class CallManager:
     async def _beat(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
-                checks = [session.check_life() for session in list(self._sessions.values())]
-                await asyncio.gather(*checks, return_exceptions=True)
+                await self._attendant.check_life()
         self._tracker.bill_running()
         for call_id in self._tracker.sweep(self._stale_seconds):
             self._give_up(call_id)
         for hook in self._each_heartbeat:
-            hook()
+            await hook()
 
     def _give_up(self, call_id: CallId) -> None:
         task = self._tasks.get(call_id)

@@ -59,9 +59,10 @@ class CallSession:
             SessionFault: self._fault,
         }
 
-    async def run(self) -> tuple[EndReason, str | None]:
+    async def run(self, *, greet: bool = True) -> tuple[EndReason, str | None]:
         """Follow the session to its end; answers why it ended and, if in error, the error's type."""
-        await self._session.greet()
+        if greet:
+            await self._session.greet()
         try:
             async for signal in self._session.signals():
                 self._take(signal)

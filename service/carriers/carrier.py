@@ -97,8 +97,8 @@ class Carrier(Protocol):
         """End the call."""
         ...
 
-    def session(self, call_id: CallId) -> AbstractAsyncContextManager[CarrierSession]:
-        """Attach to the accepted call's session."""
+    def session(self, call_id: CallId, *, fresh: bool = True) -> AbstractAsyncContextManager[CarrierSession]:
+        """Attach to the accepted call's session. A ``fresh`` one may not be known to the carrier for a moment."""
         ...
 
     async def close(self) -> None:

@@ -86,9 +86,9 @@ class OpenAIRealtimeCarrier:
         await _controlled(self._insistent.realtime.calls.hangup(call_id))
 
     @asynccontextmanager
-    async def session(self, call_id: CallId) -> AsyncIterator[CarrierSession]:
-        """Attach to the accepted call's session."""
-        connection = await self._attach(call_id)
+    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+        """Attach to the accepted call's session; to a ``fresh`` one again and again for a few seconds."""
+        connection = await (self._attach(call_id) if fresh else self._connect(call_id))
         try:
             yield RealtimeSession(connection)
         finally:

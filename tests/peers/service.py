@@ -26,6 +26,7 @@ class Service:
             "PORT": str(self._port),
             "ADMIN_TOKEN": TOKEN,
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'callscope.db'}",
+            "SPILL_FOLDER": str(folder / "spill"),
             "OPENAI_API_KEY": "simulated",
             "OPENAI_BASE_URL": base_url,
             "OPENAI_WEBHOOK_SECRET": SECRET,

@@ -76,17 +76,23 @@ class Stand:
         call_id: str | None = None,
     ) -> CallReport:
         """Have one call happen from its announcement until both ends consider it over."""
-        call = dial(
-            number or self.number,
-            script,
-            rng=self._rng,
-            faults=faults,
-            delivery=delivery,
-            call_id=call_id or fresh_id(),
-        )
-        report = await self.carrier.place_call(call)
+        report = await self.place(script, number=number, faults=faults, delivery=delivery, call_id=call_id)
         await self.settled()
         return report
+
+    async def place(
+        self,
+        script: CallScript,
+        *,
+        number: str | None = None,
+        faults: CallFaults = NO_FAULTS,
+        delivery: Delivery = ONCE,
+        call_id: str | None = None,
+    ) -> CallReport:
+        """Have one call happen until the carrier considers it over."""
+        called, chosen_id = number or self.number, call_id or fresh_id()
+        call = dial(called, script, rng=self._rng, faults=faults, delivery=delivery, call_id=chosen_id)
+        return await self.carrier.place_call(call)
 
     async def traffic(self, plan: Plan) -> None:
         """Have a plan's calls happen."""
@@ -170,41 +176,58 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 
 @asynccontextmanager
+async def on_the_air(*, tenants: int = 2, pace: Pace = QUICK) -> AsyncIterator[Simulator]:
+    """A carrier whose callers dial the numbers of so many tenants."""
+    numbers = numbers_of(simulated_tenants(tenants))
+    async with Simulator(Line(secret=SECRET, numbers=numbers, pace=pace, fallback_instructions=FALLBACK)) as carrier:
+        yield carrier
+
+
+@asynccontextmanager
+async def serving(
+    carrier: Simulator,
+    folder: Path,
+    *,
+    tenant_limit: int | None = None,
+    patience: Patience | None = None,
+    **chosen: Any,  # noqa: ANN401 - settings of every type
+) -> AsyncIterator[Stand]:
+    """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
+    settings = Settings(
+        app_env="test",
+        admin_token=(SecretStr(TOKEN),),
+        database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
+        openai_api_key=SecretStr("simulated"),
+        openai_base_url=carrier.base_url,
+        openai_webhook_secret=SecretStr(SECRET),
+        spill_folder=folder / "spill",
+        **chosen,
+    )
+    specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
+    world = build_world(settings, patience=patience)
+    with listen("127.0.0.1", 0) as listening:
+        server = _Server(server_for(app_of(world)).config)
+        serving = asyncio.create_task(server.serve([listening]))
+        try:
+            await world.started.wait()
+            await world.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
+            carrier.target = address_of(listening)
+            headers = {"X-Admin-Token": TOKEN}
+            async with httpx2.AsyncClient(base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS) as client:
+                yield Stand(world, carrier, client)
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
 async def standing(
     folder: Path,
     *,
     tenants: int = 2,
-    tenant_limit: int | None = None,
     pace: Pace = QUICK,
-    patience: Patience | None = None,
-    **chosen: Any,  # noqa: ANN401 - settings of every type
+    **chosen: Any,  # noqa: ANN401 - what serving() takes
 ) -> AsyncIterator[Stand]:
-    """A service and a carrier, up; ``chosen`` are settings."""
-    specs = simulated_tenants(tenants, max_concurrent_calls=tenant_limit)
-    line = Line(secret=SECRET, numbers=numbers_of(specs), pace=pace, fallback_instructions=FALLBACK)
-    async with Simulator(line) as carrier:
-        settings = Settings(
-            app_env="test",
-            admin_token=(SecretStr(TOKEN),),
-            database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
-            openai_api_key=SecretStr("simulated"),
-            openai_base_url=carrier.base_url,
-            openai_webhook_secret=SecretStr(SECRET),
-            **chosen,
-        )
-        world = build_world(settings, patience=patience)
-        with listen("127.0.0.1", 0) as listening:
-            server = _Server(server_for(app_of(world)).config)
-            serving = asyncio.create_task(server.serve([listening]))
-            try:
-                await world.started.wait()
-                await world.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
-                carrier.target = address_of(listening)
-                headers = {"X-Admin-Token": TOKEN}
-                async with httpx2.AsyncClient(
-                    base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS
-                ) as client:
-                    yield Stand(world, carrier, client)
-            finally:
-                server.should_exit = True
-                await serving
+    """A service and a carrier of its own."""
+    async with on_the_air(tenants=tenants, pace=pace) as carrier, serving(carrier, folder, **chosen) as stand:
+        yield stand
