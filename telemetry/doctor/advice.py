@@ -56,7 +56,8 @@ _ADVICE: Mapping[Fault, str] = {
 }
 _PLACE: Mapping[Protocol, str] = {
     Protocol.HTTP: (
-        "OTEL_EXPORTER_OTLP_ENDPOINT gets /v1/{signal} appended, OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT is used as it is."
+        "OTEL_EXPORTER_OTLP_ENDPOINT gets /v1/{signal} appended, OTEL_EXPORTER_OTLP_{SIGNAL}_ENDPOINT is used as it "
+        "is. If the path is right, is the OTLP receiver part of a {signal} pipeline there?"
     ),
     Protocol.GRPC: "Is the OTLP receiver part of a {signal} pipeline there?",
 }

@@ -4,7 +4,8 @@ A collection of many tenants in one request is more than a Collector takes over 
 encoder hold the interpreter for long. The pieces are cut before encoding, so that both stay short.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -13,52 +14,61 @@ from opentelemetry.sdk.metrics.export import Metric, MetricsData, ResourceMetric
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """Some points of one metric, with what they stand under."""
+    """Some points of one metric, with the headings they stand under."""
 
     resource: ResourceMetrics
+    """Without its scopes."""
     scope: ScopeMetrics
+    """Without its metrics."""
     metric: Metric
-    points: int
+
+    @property
+    def points(self) -> int:
+        return len(self.metric.data.data_points)
 
 
 def chunks(data: MetricsData, size: int) -> Iterator[MetricsData]:
-    """The same metrics in parts of at most ``size`` points each, none of them empty."""
+    """The same metrics in parts of at most ``size`` points each, none of them empty.
+
+    A part nobody holds on to is freed when the next one is asked for, if nobody holds on to ``data`` either. Freeing a
+    large collection at once stops every thread for as long as it takes.
+    """
+    waiting = deque(_pieces(data))
+    del data
     chunk: list[_Piece] = []
-    for piece in _pieces(data, size):
-        if sum(other.points for other in chunk) + piece.points > size:
-            yield _assembled(chunk)
-            chunk = []
-        chunk.append(piece)
+    while waiting:
+        for piece in _cut(waiting.popleft(), size):
+            if sum(other.points for other in chunk) + piece.points > size:
+                yield _assembled(chunk)
+                chunk = []
+            chunk.append(piece)
     if chunk:
         yield _assembled(chunk)
 
 
 def point_count(data: MetricsData) -> int:
     """The number of data points."""
-    return sum(
-        len(metric.data.data_points)
-        for resource in data.resource_metrics
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-    )
+    return sum(piece.points for piece in _pieces(data))
 
 
-def _pieces(data: MetricsData, size: int) -> Iterator[_Piece]:
+def _pieces(data: MetricsData) -> Iterator[_Piece]:
+    """Each metric whole, under headings of its own that hold nothing else."""
     for resource in data.resource_metrics:
+        resource_heading = replace(resource, scope_metrics=[])
         for scope in resource.scope_metrics:
+            scope_heading = replace(scope, metrics=[])
             for metric in scope.metrics:
-                for part in _parts(metric, size):
-                    yield _Piece(resource, scope, part, len(part.data.data_points))
+                yield _Piece(resource_heading, scope_heading, metric)
 
 
-def _parts(metric: Metric, size: int) -> Iterator[Metric]:
-    points = metric.data.data_points
+def _cut(piece: _Piece, size: int) -> Iterator[_Piece]:
+    points = piece.metric.data.data_points
     for start in range(0, len(points), size):
-        part = points[start : start + size]
-        yield replace(metric, data=replace(metric.data, data_points=part))  # type: ignore[arg-type]  # of its own kind
+        part = replace(piece.metric.data, data_points=points[start : start + size])  # type: ignore[arg-type]  # of its kind
+        yield replace(piece, metric=replace(piece.metric, data=part))
 
 
-def _assembled(pieces: Iterable[_Piece]) -> MetricsData:
+def _assembled(pieces: list[_Piece]) -> MetricsData:
     return MetricsData([_resource(list(group)) for _, group in groupby(pieces, lambda piece: id(piece.resource))])
 
 

@@ -41,7 +41,7 @@ class Deltas:
     """Turns collections of totals into what the server does not have yet.
 
     Sums that only grow and histograms become deltas, what can go down stays a total, as the specification wants it.
-    Memory: two points a series, and the SDK bounds the number of series.
+    Memory: one point a series between rounds, and the SDK bounds the number of series.
     """
 
     collects: ClassVar[Temporalities] = {}
@@ -66,6 +66,11 @@ class Deltas:
         for point in metric.data.data_points:
             series = _series(point.attributes)
             stream.acknowledged[series] = stream.collected[series]
+
+    def end_round(self) -> None:
+        """Forget the collection, not what of it was acknowledged."""
+        for stream in self._streams.values():
+            stream.collected = {}
 
     def _due(self, scope: ScopeMetrics, metric: Metric) -> Metric | None:
         if not _only_grows(metric):

@@ -4,7 +4,7 @@ The SDK's periodic reader loses its thread at the first exception that is not a 
 away, and starts its clock with the process, so that workers started together export together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import local
 from typing import Any, ClassVar, Protocol
 
@@ -20,6 +20,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality, CardinalityLimits, MetricReader, MetricsData
 
 from telemetry.export.chunks import chunks, point_count
+from telemetry.export.lull import lull
 from telemetry.export.outcome import Outcome, Sender
 from telemetry.export.plan import MetricsPlan
 from telemetry.export.record import HealthRecord
@@ -43,6 +44,10 @@ class Ledger(Protocol):
         """A part of what was due has arrived."""
         ...
 
+    def end_round(self) -> None:
+        """Nothing more of this collection will arrive; it need not be kept."""
+        ...
+
 
 class Cumulative:
     """Sends everything as collected: totals so far, which make up by themselves for what failed to arrive."""
@@ -55,6 +60,9 @@ class Cumulative:
 
     def acknowledge(self, sent: MetricsData) -> None:
         """Nothing to remember."""
+
+    def end_round(self) -> None:
+        """Nothing to forget."""
 
 
 class ExportingReader(MetricReader):
@@ -92,27 +100,36 @@ class ExportingReader(MetricReader):
         return self._unsent
 
     def _turn(self) -> bool:
-        self._collected.data = None
-        self.collect(timeout_millis=self._timeout * 1000)
-        due = self._ledger.due(self._collected.data or MetricsData([]))
-        self._unsent = point_count(due)
-        if not self._unsent:
+        with lull() as end_if_long:
+            total = self._export(end_if_long)
+        if total is None:
             self._record.idle()
             return True
-        total = self._send(due)
         self._record.exported(total)
         return total.delivered
 
-    def _send(self, due: MetricsData) -> Outcome:
-        """Send in chunks; those acknowledged before one fails count as arrived."""
-        total = Outcome()
-        for chunk in chunks(due, CHUNK):
-            total += self._sender.send(chunk)
-            if total.failure:
+    def _export(self, pause: Callable[[], None]) -> Outcome | None:
+        """Collect and send in chunks; those acknowledged before one fails count as arrived. None: nothing to send."""
+        due = self._ledger.due(self._collect_all())
+        self._unsent = point_count(due)
+        parts = chunks(due, CHUNK)
+        del due
+        total = None
+        for chunk in parts:
+            outcome = self._sender.send(chunk)
+            total = total + outcome if total else outcome
+            if outcome.failure:
                 break
             self._ledger.acknowledge(chunk)
             self._unsent -= point_count(chunk)
+            pause()
+        self._ledger.end_round()
         return total
+
+    def _collect_all(self) -> MetricsData:
+        self.collect(timeout_millis=self._timeout * 1000)
+        data, self._collected.data = getattr(self._collected, "data", None), None
+        return data or MetricsData([])
 
     def _receive_metrics(self, metrics_data: MetricsData, *_: object, **__: object) -> None:
         """Keep what this thread's :meth:`collect` found; somebody else's call leaves the export thread's alone."""

@@ -25,18 +25,21 @@ class Watch:
     def __init__(self) -> None:
         self.last: Outcome | None = None
         """What became of the latest request; none if there was none."""
-        self.on_failure: Callable[[], None] = _go_on
-        """Called after each request that failed, before the exporter decides on a retry."""
+        self._give_up: Callable[[], None] | None = None
+        self._given_up = False
+
+    def give_up_with(self, end: Callable[[], None]) -> None:
+        """Call ``end`` after the first request that fails, and look at none that comes after it."""
+        self._give_up = end
 
     def saw(self, outcome: Outcome) -> None:
         """A request is over."""
+        if self._given_up:
+            return
         self.last = outcome
-        if outcome.failure:
-            self.on_failure()
-
-
-def _go_on() -> None:
-    """Leave the exporter to its retries."""
+        if outcome.failure and self._give_up:
+            self._given_up = True
+            self._give_up()
 
 
 class WatchedSender(Generic[Batch_contra]):
@@ -72,7 +75,7 @@ class WatchedSender(Generic[Batch_contra]):
 
     def send_once(self, batch: Batch_contra) -> Outcome:
         """Send one batch without retries, then close."""
-        self._watch.on_failure = self.close
+        self._watch.give_up_with(self.close)
         outcome = self.send(batch)
         self.close()
         return outcome

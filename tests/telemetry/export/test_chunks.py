@@ -1,5 +1,6 @@
 """Collected metrics are cut into requests of bounded size, with nothing lost and nothing doubled."""
 
+import weakref
 from collections.abc import Iterator
 
 from hypothesis import given
@@ -44,3 +45,16 @@ def test_chunks_hold_every_point_once_under_its_own_heading(scopes: Scopes, size
     parts = list(chunks(data, size))
     assert [entry for part in parts for entry in _flat(part)] == list(_flat(data))
     assert all(1 <= point_count(part) <= size for part in parts)
+
+
+def test_what_has_been_sent_is_freed_before_the_rest() -> None:
+    """When the next metric's chunk is asked for, the points of the one before are gone already."""
+    data = _collected([{"a": 3, "b": 3}])
+    first = data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0]
+    watched = weakref.ref(first)
+    parts = chunks(data, 3)
+    del data, first
+    assert point_count(next(parts)) == 3
+    assert watched() is not None
+    assert point_count(next(parts)) == 3
+    assert watched() is None

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
@@ -83,12 +84,11 @@ class Bench:
     def export(self, acknowledged: int, size: int = 2) -> None:
         """One export in chunks, of which only the first ``acknowledged`` arrive."""
         due = self.ledger.due(self.collect())
-        for number, chunk in enumerate(chunks(due, size)):
-            if number >= acknowledged:
-                return
+        for chunk in islice(chunks(due, size), acknowledged):
             for metric in _metrics(chunk):
                 self.server.take(metric)
             self.ledger.acknowledge(chunk)
+        self.ledger.end_round()
 
     def totals(self) -> dict[tuple[str, str], float]:
         data = self.truth.get_metrics_data() or MetricsData([])

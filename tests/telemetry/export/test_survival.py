@@ -236,7 +236,7 @@ def test_exports_happen_in_threads_of_their_own(receiver: Receiver, protocol: st
 def test_workers_started_together_do_not_export_together(receiver: Receiver, protocol: str) -> None:
     """Each process begins somewhere else in the interval: the phase decides when the first export comes."""
     environ = to(receiver.endpoint, protocol, OTEL_METRIC_EXPORT_INTERVAL="3600000")
-    with running(environ, phase=lambda: 0.999) as late, running(environ, phase=lambda: 0.000_001) as early:
+    with running(environ, phase=lambda: 0.999) as late, running(environ, phase=lambda: 0.000_5) as early:
         count(late, 1)
         count(early, 2)
         receiver.wait_until(lambda: bool(receiver.metrics))

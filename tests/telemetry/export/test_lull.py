@@ -1,0 +1,62 @@
+"""The search for cycles is put off while metrics are exported, and always comes back."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from telemetry.export.lull import lull
+from tests.telemetry.export.running import running, to
+from tests.telemetry.otlp_receiver import Receiver
+
+
+@pytest.fixture(autouse=True)
+def collecting() -> Iterator[None]:
+    """Automatic collection is on before and after every test."""
+    assert gc.isenabled()
+    yield
+    gc.enable()
+
+
+def test_collection_is_off_within_and_on_after() -> None:
+    """Whether the lull ends well or in an exception."""
+    with lull() as end_if_long:
+        end_if_long()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(RuntimeError), lull():
+        raise RuntimeError
+    assert gc.isenabled()
+
+
+def test_a_lull_that_lasts_too_long_ends_early() -> None:
+    """Others make garbage meanwhile, so there is a limit."""
+    with lull(longest=0) as end_if_long:
+        assert not gc.isenabled()
+        end_if_long()
+        assert gc.isenabled()
+
+
+def test_who_has_collection_off_keeps_it_off() -> None:
+    """An application that collects by hand is not overruled."""
+    gc.disable()
+    with lull(longest=0) as end_if_long:
+        end_if_long()
+        assert not gc.isenabled()
+    assert not gc.isenabled()
+
+
+def test_an_export_is_a_lull(receiver: Receiver, protocol: str) -> None:
+    """Observed from a callback, automatic collection is off during a collection, and on after the export."""
+    seen = list[bool]()
+
+    def observe(_: CallbackOptions) -> Iterator[Observation]:
+        seen.append(gc.isenabled())
+        yield Observation(1)
+
+    with running(to(receiver.endpoint, protocol)) as pipelines:
+        pipelines.meter_provider.get_meter("test").create_observable_gauge("test.gauge", [observe])
+        assert pipelines.flush()
+        assert gc.isenabled()
+    assert not any(seen)
