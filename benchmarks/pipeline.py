@@ -1,0 +1,50 @@
+"""The providers that benchmarks measure on: a live reader and a cumulative one, and spans that go nowhere."""
+
+from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, TraceBasedExemplarFilter, UpDownCounter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from telemetry import catalog
+from telemetry.clock import Clock
+from telemetry.fence import RecordingFence
+from telemetry.labels import TenantLabels
+from telemetry.live import LiveMetricsReader, LiveMetricsStore
+from telemetry.metrics import MetricsSink
+from telemetry.sinks import Boundary, FanOut
+from telemetry.traces import CallTraces
+from telemetry.tracker import CallTracker
+
+SERIES = 1_000_000
+"""Room for every series, so that no reader merges any."""
+
+
+class Pipeline:
+    """One side's own providers. ``SpanProcessor()``, the default, drops every span."""
+
+    def __init__(self, clock: Clock, spans: SpanProcessor | None = None, max_tenants: int = 20_000) -> None:
+        self.clock = clock
+        self.fence = RecordingFence()
+        self.labels = TenantLabels(max_tenants)
+        self.live = LiveMetricsReader(LiveMetricsStore(max_tenants), fence=self.fence, max_tenants=max_tenants)
+        self.cumulative = InMemoryMetricReader(
+            cardinality_limits={Counter: SERIES, UpDownCounter: SERIES, Histogram: SERIES}
+        )
+        self.metrics = MeterProvider(
+            [self.live, self.cumulative],
+            resource=Resource({}),
+            exemplar_filter=TraceBasedExemplarFilter(),
+            shutdown_on_exit=False,
+        )
+        self.traces = TracerProvider(resource=Resource({}), sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self.traces.add_span_processor(spans or SpanProcessor())
+        self.meter = self.metrics.get_meter(catalog.METER_NAME)
+        self.tracer = self.traces.get_tracer(catalog.METER_NAME)
+
+    def tracker(self) -> CallTracker:
+        """The library on these providers: metrics and traces, each behind its boundary, and no logs."""
+        traces = CallTraces(self.tracer)
+        metrics = MetricsSink(self.meter, labels=self.labels, fence=self.fence, contexts=traces)
+        chain = FanOut([Boundary(sink, strict=True) for sink in (traces, metrics, traces.endings)])
+        return CallTracker(chain, clock=self.clock, scopes=traces)

@@ -1,0 +1,93 @@
+"""What it costs to record a whole call through the library, against the same measurements and spans made by hand.
+
+Both sides have providers of the same make. Before anything is timed, both are compared on a clock that both are told:
+the same series with the same values, the same spans with the same attributes, times and parents. Then the two take
+turns, so that whatever else the machine does meets both alike.
+"""
+
+import gc
+import time
+from collections.abc import Callable
+from itertools import count
+from statistics import median
+
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from benchmarks import verdict
+from benchmarks.pipeline import Pipeline
+from benchmarks.scripted_call import ByHand, through_the_library
+from telemetry.clock import SystemClock
+from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
+
+BOUND = 1.25
+ROUNDS = 150
+CALLS_A_ROUND = 20
+TENANTS = 20
+
+Record = Callable[[int], object]
+"""Records one call, the one of this number."""
+
+
+def main() -> None:
+    """Compare both sides, time them, and say what was found."""
+    print("Recording a whole call, two turns, metrics and spans, two metric readers")
+    assert found(library=True) == found(library=False), "both sides must record the very same"
+    library, by_hand = recorder(library=True), recorder(library=False)
+    numbers = count()
+    timed = [(seconds(library, numbers), seconds(by_hand, numbers)) for _ in range(ROUNDS)]
+    verdict.figure("by hand on the plain SDK, a call", median(hand for _, hand in timed) * 1e6, " us")
+    verdict.figure("through the library, a call", median(lib for lib, _ in timed) * 1e6, " us")
+    ratio = median(lib / hand for lib, hand in timed)
+    verdict.at_most("through the library / by hand, median of rounds", ratio, BOUND)
+
+
+def recorder(*, library: bool) -> Record:
+    """One side on providers of its own, by the machine's clocks."""
+    pipeline = Pipeline(SystemClock())
+    if library:
+        tracker = pipeline.tracker()
+        return lambda number: through_the_library(tracker, f"rtc_{number}", f"t{number % TENANTS}", _nothing)
+    by_hand = ByHand(pipeline)
+    return lambda number: by_hand.record(f"rtc_{number}", f"t{number % TENANTS}", _nothing)
+
+
+def seconds(record: Record, numbers: "count[int]") -> float:
+    """Processor time of one call, averaged over a round: neither the machine's other work nor the collector's turns."""
+    gc.collect()
+    gc.disable()
+    began = time.thread_time()
+    for _ in range(CALLS_A_ROUND):
+        record(next(numbers))
+    took = time.thread_time() - began
+    gc.enable()
+    return took / CALLS_A_ROUND
+
+
+def found(*, library: bool) -> tuple[object, object]:
+    """What one side records of one call: its spans and its series, as plain values."""
+    spans, clock = InMemorySpanExporter(), FakeClock()
+    pipeline = Pipeline(clock, SimpleSpanProcessor(spans))
+
+    def tick() -> None:
+        clock.advance(0.25)
+
+    if library:
+        through_the_library(pipeline.tracker(), "rtc_1", "acme", tick)
+    else:
+        ByHand(pipeline).record("rtc_1", "acme", tick)
+    trees = span_trees(spans.get_finished_spans())
+    return [shape(tree) for tree in trees], plain_metrics(pipeline.cumulative.get_metrics_data())
+
+
+def shape(span: SpanTree) -> object:
+    """A tree without the ids that differ from run to run."""
+    return span.name, span.attributes, span.seconds, span.failed, [shape(child) for child in span.children]
+
+
+def _nothing() -> None:
+    """Time passes by itself."""
+
+
+if __name__ == "__main__":
+    main()
