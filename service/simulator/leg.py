@@ -29,7 +29,13 @@ class State(StrEnum):
     RINGING = "ringing"
     ACCEPTED = "accepted"
     ATTACHED = "attached"
+    UNWATCHED = "unwatched"
+    """The gateway has left without a word; the conversation goes on, and somebody may come back to it."""
     OVER = "over"
+
+
+_TALKING = (State.ATTACHED, State.UNWATCHED)
+_ATTACHABLE = (State.ACCEPTED, State.UNWATCHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,8 @@ class CallLeg:
         self.session: Mapping[str, Any] = {}
         """The body of the accept."""
         self.decided, self.joined, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.returned = asyncio.Event()
+        """A gateway that had left has come back."""
         self.told: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """How to close the sideband, once a gateway or the simulator's owner has asked for it."""
         self._asked = dict.fromkeys(Operation, 0)
@@ -64,7 +72,7 @@ class CallLeg:
 
     def accept(self, session: Mapping[str, Any]) -> None:
         """Take the call; raises :class:`CarrierError`."""
-        if self.state in (State.ACCEPTED, State.ATTACHED):
+        if self.state in (State.ACCEPTED, *_TALKING):
             self.record.violated("second accept")
             raise CarrierError(409, "call_already_accepted", "The call has already been accepted")
         if self.state is State.OVER:
@@ -84,13 +92,13 @@ class CallLeg:
 
     def refer(self) -> None:
         """Hand the caller over; raises :class:`CarrierError`."""
-        if self.state is not State.ATTACHED:
+        if self.state not in _TALKING:
             raise call_not_found()
         self.tell(Closing(End.REFERRED, 1000))
 
     def hang_up(self) -> None:
         """End the call; raises :class:`CarrierError`."""
-        if self.state is State.ATTACHED:
+        if self.state in _TALKING:
             self.tell(Closing(End.AGENT_HUNG_UP, 1000))
         elif self.state is State.ACCEPTED:
             self._finish(End.ABANDONED)
@@ -111,7 +119,7 @@ class CallLeg:
             raise CarrierError(409, "session_already_attached", "The session has a sideband already")
         if self.state is State.RINGING:
             self.record.violated("sideband before accept")
-        if self.state is not State.ACCEPTED or self._refuses_handshake():
+        if self.state not in _ATTACHABLE or self._refuses_handshake():
             raise call_not_found()
 
     def _refuses_handshake(self) -> bool:
@@ -120,13 +128,25 @@ class CallLeg:
 
     def attach(self) -> bool:
         """The handshake is done and the sideband open, unless the call changed meanwhile."""
-        if self.state is not State.ACCEPTED:
+        if self.state not in _ATTACHABLE:
             return False
-        self.state = State.ATTACHED
-        self.record.accept_known()
-        self.record.opened()
-        self.joined.set()
+        first, self.state = self.state is State.ACCEPTED, State.ATTACHED
+        if first:
+            self.record.accept_known()
+            self.record.opened()
+            self.joined.set()
+        self.returned.set()
         return True
+
+    @property
+    def watched(self) -> bool:
+        """Whether a sideband is open."""
+        return self.state is State.ATTACHED
+
+    def leave(self) -> None:
+        """The sideband is closed, and the call goes on without one."""
+        self.state = State.UNWATCHED
+        self.returned.clear()
 
     def detach(self, closing: Closing) -> None:
         """The sideband is closed, and with it the call is over."""
@@ -135,7 +155,7 @@ class CallLeg:
 
     def give_up(self, end: End) -> None:
         """The caller leaves; an open sideband breaks."""
-        if self.state is State.ATTACHED:
+        if self.state in _TALKING:
             self.tell(Closing(End.STOPPED))
         elif self.state is not State.OVER:
             self._finish(End.ABANDONED if self.state is State.ACCEPTED else end)

@@ -16,8 +16,7 @@ from service.simulator.exchange import Exchange
 from service.simulator.faults import Operation
 from service.simulator.leg import CarrierError, call_not_found
 from service.simulator.pace import Pace
-from service.simulator.sideband import converse
-from telemetry.clock import Clock
+from service.simulator.sideband import Sidebands
 
 ANSWER_SECONDS = 0.08
 """Natural seconds the carrier takes to answer a control request."""
@@ -26,8 +25,8 @@ ANSWER_SECONDS = 0.08
 class CarrierApi:
     """Serves the calls of an exchange."""
 
-    def __init__(self, exchange: Exchange, *, pace: Pace, clock: Clock, api_key: str | None = None) -> None:
-        self._exchange, self._pace, self._clock, self._api_key = exchange, pace, clock, api_key
+    def __init__(self, exchange: Exchange, sidebands: Sidebands, *, pace: Pace, api_key: str | None = None) -> None:
+        self._exchange, self._sidebands, self._pace, self._api_key = exchange, sidebands, pace, api_key
 
     def app(self) -> Starlette:
         """The application; ``/truth`` is the truth so far, which no real carrier has."""
@@ -56,7 +55,7 @@ class CarrierApi:
             if "openai-beta" in socket.headers:
                 raise call_not_found()
             leg = self._exchange.find(socket.query_params.get("call_id", ""))
-            await converse(socket, leg, pace=self._pace, clock=self._clock)
+            await self._sidebands.open(socket, leg)
         except CarrierError as error:
             await socket.send_denial_response(error_response(error))
 

@@ -1,104 +1,94 @@
-"""One sideband from its opening to its close: the script plays, the gateway speaks, whoever ends it first wins."""
+"""One sideband from its opening to its close: the conversation plays on it, whoever ends it first wins."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
-from service.simulator import wire
-from service.simulator.gateway_events import GatewayEvents
+from service.simulator.conversation import Conversation
 from service.simulator.leg import CallLeg, Closing
 from service.simulator.listener import abort, is_closing
 from service.simulator.pace import Pace
-from service.simulator.performance import Performance
 from service.simulator.record import End
-from service.simulator.stage import LineCutError, Stage, closed_with
+from service.simulator.stage import closed_with
 from telemetry.clock import Clock
-
-SESSION_SECONDS = 3600
-"""The longest a session may last."""
-
-TEARDOWN_SECONDS = 0.1
-"""Natural seconds from the answer to a hang-up or refer to the end of the sideband."""
-
-SHORTEST_TEARDOWN = 0.05
-"""Real seconds a teardown takes at any pace: never does the sideband end before the answer to the request arrives."""
 
 LEFT = Closing(End.LEFT)
 """The gateway closed the sideband itself."""
 
 
-async def converse(socket: WebSocket, leg: CallLeg, *, pace: Pace, clock: Clock) -> None:
-    """Hold the conversation of an accepted call on its sideband and close it.
+class Sidebands:
+    """The sidebands of all calls. A gateway that leaves has ``linger_seconds`` to come back before its call is over."""
 
-    Raises :class:`service.simulator.leg.CarrierError` when the sideband may not be opened.
-    """
-    leg.admit()
-    await socket.accept()
-    if is_closing(socket):
-        return
-    if not leg.attach():
-        await abort(socket)
-        return
-    closing = closed_with(1011)
-    try:
-        stage = Stage(socket.send_text, leg.record, pace=pace, clock=clock)
-        session = wire.session(stage.new_id("sess"), leg.session, stage.unix() + SESSION_SECONDS)
-        closing = await _first_end(socket, leg, stage, GatewayEvents(stage, session))
-        await _close(socket, closing)
-    finally:
-        leg.detach(closing)
+    def __init__(self, *, pace: Pace, clock: Clock, linger_seconds: float) -> None:
+        self._pace, self._clock, self._linger_seconds = pace, clock, linger_seconds
+        self._conversations: WeakKeyDictionary[CallLeg, Conversation] = WeakKeyDictionary()
+        self._lingering: set[asyncio.Task[None]] = set()
 
+    async def open(self, socket: WebSocket, leg: CallLeg) -> None:
+        """Hold an accepted call's conversation on this sideband, from its beginning or from where it is by now.
 
-async def _first_end(socket: WebSocket, leg: CallLeg, stage: Stage, gateway: GatewayEvents) -> Closing:
-    """How the sideband closes, by the first of: what the gateway asked for, the script, the gateway leaving."""
-    told = asyncio.ensure_future(_told(leg, stage.pace))
-    played = asyncio.ensure_future(_played(Performance(stage, gateway)))
-    left = asyncio.ensure_future(_left(socket, gateway))
-    tasks = (told, played, left)
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return next(task for task in tasks if task.done()).result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        Raises :class:`service.simulator.leg.CarrierError` when the sideband may not be opened.
+        """
+        leg.admit()
+        await socket.accept()
+        if is_closing(socket):
+            return
+        if not leg.attach():
+            await abort(socket)
+            return
+        try:
+            await self._hold(socket, leg)
+        except BaseException:
+            leg.detach(closed_with(1011))
+            raise
 
+    async def _hold(self, socket: WebSocket, leg: CallLeg) -> None:
+        conversation = await self._conversation(socket, leg)
+        listening = asyncio.ensure_future(conversation.listen(socket))
+        try:
+            await asyncio.wait((conversation.over, listening), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        if conversation.over.done():
+            closing = conversation.over.result()
+            await _close(socket, closing)
+            leg.detach(closing)
+        elif self._linger_seconds:
+            leg.leave()
+            lingering = asyncio.create_task(self._linger(leg, conversation))
+            self._lingering.add(lingering)
+            lingering.add_done_callback(self._lingering.discard)
+        else:
+            await conversation.stop()
+            leg.detach(LEFT)
 
-async def _told(leg: CallLeg, pace: Pace) -> Closing:
-    closing = await asyncio.shield(leg.told)
-    if closing.end is not End.STOPPED:
-        await pace.pause(TEARDOWN_SECONDS, at_least=SHORTEST_TEARDOWN)
-    return closing
+    async def _conversation(self, socket: WebSocket, leg: CallLeg) -> Conversation:
+        known = self._conversations.get(leg)
+        if known is not None:
+            await known.watched_again(socket)
+            return known
+        self._conversations[leg] = Conversation(leg, socket, pace=self._pace, clock=self._clock)
+        return self._conversations[leg]
 
-
-async def _played(performance: Performance) -> Closing:
-    try:
-        return await performance.play()
-    except LineCutError as cut:
-        return cut.closing
-    except WebSocketDisconnect:
-        return LEFT
-
-
-async def _left(socket: WebSocket, gateway: GatewayEvents) -> Closing:
-    try:
-        await gateway.listen(_texts(socket))
-    except LineCutError as cut:
-        return cut.closing
-    except WebSocketDisconnect:
-        pass
-    return LEFT
-
-
-async def _texts(socket: WebSocket) -> AsyncIterator[str]:
-    while (message := await socket.receive())["type"] != "websocket.disconnect":
-        yield message.get("text") or ""
+    async def _linger(self, leg: CallLeg, conversation: Conversation) -> None:
+        """The call goes on unwatched until somebody comes back, it is over, or nobody has come for too long."""
+        returned = asyncio.ensure_future(leg.returned.wait())
+        waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
+        await asyncio.wait(waiting, timeout=self._linger_seconds, return_when=asyncio.FIRST_COMPLETED)
+        returned.cancel()
+        if leg.watched:
+            return
+        if not conversation.over.done():
+            await conversation.stop()
+            leg.detach(LEFT)
+        else:
+            leg.detach(conversation.over.result())
 
 
 async def _close(socket: WebSocket, closing: Closing) -> None:
-    if closing.end is End.LEFT:
-        return
     if closing.code is None:
         await abort(socket)
     else:

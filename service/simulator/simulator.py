@@ -14,6 +14,7 @@ from service.simulator.pace import NATURAL, Pace
 from service.simulator.placing import happen
 from service.simulator.record import Dialled
 from service.simulator.server import CarrierApi
+from service.simulator.sideband import Sidebands
 from service.simulator.signing import key_of
 from service.simulator.truth import CallReport
 from telemetry.clock import Clock, SystemClock
@@ -33,6 +34,8 @@ class Line:
     pace: Pace = NATURAL
     ring_seconds: float = 30.0
     """Real seconds a caller waits to be accepted, and then for the sideband to open."""
+    linger_seconds: float = 0.0
+    """Real seconds a call goes on after its gateway has left without a word: so long another may come back to it."""
     fallback_instructions: str | None = None
     """The gateway's general instructions, so that their use can be seen in an accept."""
     api_key: str | None = None
@@ -54,7 +57,8 @@ class Simulator:
             now=lambda: self._clock.now().monotonic,
             fallback=line.fallback_instructions,
         )
-        api = CarrierApi(self._exchange, pace=line.pace, clock=self._clock, api_key=line.api_key)
+        sidebands = Sidebands(pace=line.pace, clock=self._clock, linger_seconds=line.linger_seconds)
+        api = CarrierApi(self._exchange, sidebands, pace=line.pace, api_key=line.api_key)
         self._listener = Listener(api.app(), host=line.host, port=line.port)
         self._open = AsyncExitStack()
         self.target = target

@@ -177,9 +177,15 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 @asynccontextmanager
 async def on_the_air(*, tenants: int = 2, pace: Pace = QUICK) -> AsyncIterator[Simulator]:
-    """A carrier whose callers dial the numbers of so many tenants."""
-    numbers = numbers_of(simulated_tenants(tenants))
-    async with Simulator(Line(secret=SECRET, numbers=numbers, pace=pace, fallback_instructions=FALLBACK)) as carrier:
+    """A carrier whose callers dial the numbers of so many tenants, and stay on the line when a gateway leaves."""
+    line = Line(
+        secret=SECRET,
+        numbers=numbers_of(simulated_tenants(tenants)),
+        pace=pace,
+        linger_seconds=SETTLED_SECONDS,
+        fallback_instructions=FALLBACK,
+    )
+    async with Simulator(line) as carrier:
         yield carrier
 
 

@@ -1,0 +1,108 @@
+"""Stopping and coming back: what becomes of the calls that run."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.records.record import DurationSource
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
+from service.simulator.truth import CallReport
+from service.world import World
+from telemetry.attributes import CallId, EndReason
+from telemetry.lifecycle import CallState
+from telemetry.recent.record import CallOutcome
+from tests.service.gateway.stand import Stand, fresh_id, on_the_air, serving
+
+TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
+
+
+async def test_a_stop_ends_calls_as_shutdown_and_hangs_up(tmp_path: Path) -> None:
+    """Without a hand-over no caller is left on a line that nobody watches."""
+    async with on_the_air() as carrier:
+        async with serving(carrier, tmp_path, hand_over_calls=False) as stand:
+            call_id, placing = await _running(stand)
+        summary = stand.record(call_id).summary
+        assert summary.end_reason is EndReason.SHUTDOWN
+        assert (await placing).end == "agent_hung_up"
+        assert _open(stand.world) == 0
+
+
+async def test_a_running_call_is_handed_to_the_next_process(tmp_path: Path) -> None:
+    """The caller stays on the line; the next process goes on under the same trace, and the record is one."""
+    async with on_the_air() as carrier:
+        async with serving(carrier, tmp_path) as first:
+            call_id, placing = await _running(first)
+            trace_id = first.world.telemetry.traces.trace_id(call_id)
+        assert not placing.done()
+        async with serving(carrier, tmp_path) as second:
+            await second.until(lambda: second.world.telemetry.tracker.usage().active == 1, "the call to go on")
+            assert second.world.telemetry.traces.trace_id(call_id) == trace_id
+            assert second.world.capacity.in_use == 1
+            carrier.hang_up_all()
+            await placing
+            await second.settled()
+            assert await second.world.records.flush(60)
+            record = await second.world.records.find(call_id)
+        assert record is not None
+        assert (record.state, record.outcome, record.reason) == (CallState.ENDED, CallOutcome.HANGUP, "hangup")
+        assert record.duration_source is DurationSource.RESUMED
+        numbers = await second.numbers()
+        assert (numbers["started_calls"], numbers["ended_calls"], numbers["active_calls"]) == (1, 1, 0)
+
+
+async def test_a_call_that_ended_meanwhile_is_stale(tmp_path: Path) -> None:
+    """Nobody saw its end: it is over at its last sign of life, in the record alone."""
+    async with on_the_air() as carrier:
+        async with serving(carrier, tmp_path) as first:
+            call_id, placing = await _running(first)
+        carrier.hang_up_all()
+        await placing
+        async with serving(carrier, tmp_path) as second:
+            assert await second.world.records.flush(60)
+            record = await second.world.records.find(call_id)
+            assert (await second.numbers())["started_calls"] == 0
+        assert record is not None
+        assert (record.state, record.reason) == (CallState.ENDED, "stale")
+        assert record.duration_source is DurationSource.LAST_SIGN_OF_LIFE
+
+
+async def test_a_third_start_changes_nothing(tmp_path: Path) -> None:
+    """What was recovered once is not recovered again."""
+    async with on_the_air() as carrier:
+        async with serving(carrier, tmp_path) as first:
+            call_id, placing = await _running(first)
+        carrier.hang_up_all()
+        await placing
+        found = []
+        for _ in range(2):
+            async with serving(carrier, tmp_path) as again:
+                assert await again.world.records.flush(60)
+                found.append(await again.world.records.find(call_id))
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("hand_over", [True, False])
+async def test_the_counters_agree_after_a_stop(tmp_path: Path, hand_over: bool) -> None:
+    """Every slot is given back and every started call has ended, whether calls go on elsewhere or not."""
+    async with on_the_air() as carrier, serving(carrier, tmp_path, hand_over_calls=hand_over) as stand:
+        await asyncio.gather(*(_running(stand) for _ in range(5)))
+        await stand.world.stop()
+        assert (stand.world.capacity.in_use, _open(stand.world)) == (0, 0)
+        numbers = stand.world.telemetry.live.store.numbers()
+        assert numbers is not None
+        assert (numbers["started_calls"], numbers["ended_calls"], numbers["active_calls"]) == (5, 5, 0)
+        carrier.hang_up_all()
+
+
+async def _running(stand: Stand) -> tuple[CallId, asyncio.Task[CallReport]]:
+    """A call whose session runs."""
+    call_id = CallId(fresh_id())
+    placing: asyncio.Task[CallReport] = asyncio.create_task(stand.place(TALK, call_id=call_id))
+    tracker = stand.world.telemetry.tracker
+    await stand.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state is CallState.STARTED, "a session")
+    return call_id, placing
+
+
+def _open(world: World) -> int:
+    return world.telemetry.tracker.usage().in_use
