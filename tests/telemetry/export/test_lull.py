@@ -60,3 +60,24 @@ def test_an_export_is_a_lull(receiver: Receiver, protocol: str) -> None:
         assert pipelines.flush()
         assert gc.isenabled()
     assert not any(seen)
+
+
+def test_what_survives_a_lull_is_not_searched_at_once() -> None:
+    """Objects made within count as old afterwards, so that the next young collection leaves them alone."""
+    with lull():
+        made = [[number] for number in range(10)]
+    old = {id(known) for known in gc.get_objects(generation=2)}
+    assert all(id(inner) in old for inner in made)
+
+
+def test_what_an_application_has_frozen_stays_frozen() -> None:
+    """The lull does without its trick rather than thaw what somebody else froze."""
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    try:
+        with lull():
+            pass
+        assert gc.get_freeze_count() == pytest.approx(frozen, rel=0.01)
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
