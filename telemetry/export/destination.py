@@ -4,17 +4,16 @@ Each variable exists in a general form and in one for a signal (``OTEL_EXPORTER_
 first. Rules: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 """
 
-import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from importlib.metadata import EntryPoint, entry_points
+from urllib.parse import SplitResult, urlsplit
 
-from telemetry.export.environment import Environment, InvalidVariableError, Variable
+from telemetry.export.environment import OTLP_PREFIX, Environment, Variable, otlp
+from telemetry.export.headers import read_headers
 from telemetry.export.signals import Compression, Protocol, Signal
+from telemetry.export.tls import TlsFiles, read_tls_files
 
-_PREFIX = "OTEL_EXPORTER_OTLP_"
 _DEFAULT_TIMEOUT = 10.0
 """Seconds for one export with all its retries, as specified."""
 _MILLISECONDS_FROM = 100.0
@@ -23,20 +22,6 @@ _MILLISECONDS_FROM = 100.0
 The specification counts in milliseconds, Python's exporters in seconds. Nobody means a tenth of a second, nor minutes
 on end, so the size tells which of the two was written.
 """
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files for TLS, each optional."""
-
-    authority: Path | None = None
-    """Certificates that the server's must lead back to; without it, the system's."""
-    certificate: Path | None = None
-    """The client's own certificate chain, for mutual TLS."""
-    key: Path | None = None
-    """The private key of ``certificate``; without it, the key is in the certificate's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +39,8 @@ class Destination:
     tls: TlsFiles = field(default_factory=TlsFiles)
     secure: bool = False
     """Whether the connection is encrypted."""
+    credentials: EntryPoint | None = None
+    """Where an installed package makes the HTTP session or the channel credentials, for what no header can carry."""
 
     @property
     def address(self) -> str:
@@ -68,29 +55,25 @@ class Destination:
         return urlsplit(self.url).netloc.rpartition("@")[2]
 
 
-def names(signal: Signal, suffix: str) -> tuple[str, str]:
-    """The signal's own variable and the general one, in the order they count."""
-    return f"{_PREFIX}{signal.upper()}_{suffix}", f"{_PREFIX}{suffix}"
-
-
 def is_named(environment: Environment, signal: Signal) -> bool:
     """Whether an endpoint is configured for this signal."""
-    return environment.find(*names(signal, "ENDPOINT")) is not None
+    return environment.find(*otlp(signal, "ENDPOINT")) is not None
 
 
 def read_destination(environment: Environment, signal: Signal) -> Destination:
     """Where the variables send this signal; with none set, to the specification's default on this machine."""
-    protocol = _protocol(environment.find(*names(signal, "PROTOCOL")))
+    protocol = _protocol(environment.find(*otlp(signal, "PROTOCOL")))
     url, secure = _READ_ENDPOINT[protocol](environment, signal)
     return Destination(
         signal=signal,
         protocol=protocol,
         url=url,
-        headers=_headers(environment.find(*names(signal, "HEADERS"))),
-        timeout=_timeout(environment.find(*names(signal, "TIMEOUT"))),
-        compression=_compression(environment.find(*names(signal, "COMPRESSION"))),
-        tls=_tls_files(environment, signal),
+        headers=read_headers(environment.find(*otlp(signal, "HEADERS"))),
+        timeout=_timeout(environment.find(*otlp(signal, "TIMEOUT"))),
+        compression=_compression(environment.find(*otlp(signal, "COMPRESSION"))),
+        tls=read_tls_files(environment, signal),
         secure=secure,
+        credentials=_credentials(environment, signal, protocol),
     )
 
 
@@ -110,7 +93,7 @@ def _timeout(variable: Variable | None) -> float:
 
 
 def _http_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]:
-    own, general = names(signal, "ENDPOINT")
+    own, general = otlp(signal, "ENDPOINT")
     if variable := environment.find(own):
         url = variable.text
     else:
@@ -124,10 +107,12 @@ def _with_path(base: SplitResult, path: str) -> str:
 
 
 def _grpc_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]:
-    variable = environment.find(*names(signal, "ENDPOINT")) or Variable(_PREFIX + "ENDPOINT", "http://localhost:4317")
+    variable = environment.find(*otlp(signal, "ENDPOINT")) or Variable(
+        OTLP_PREFIX + "ENDPOINT", "http://localhost:4317"
+    )
     if "://" in variable.text:
         return variable.text, _url(variable).scheme == "https"
-    insecure = environment.find(*names(signal, "INSECURE"))
+    insecure = environment.find(*otlp(signal, "INSECURE"))
     secure = not (insecure and insecure.flag())
     bare = Variable(variable.name, f"{'https' if secure else 'http'}://{variable.text}")
     return _url(bare).geturl(), secure
@@ -150,56 +135,12 @@ def _url(variable: Variable) -> SplitResult:
     return parts
 
 
-def _headers(variable: Variable | None) -> dict[str, str]:
-    """``key=value`` pairs, comma-separated, URL-encoded; keys in lower case, as both protocols accept them."""
+def _credentials(environment: Environment, signal: Signal, protocol: Protocol) -> EntryPoint | None:
+    """The credential provider that is named, by the SDK's own variables for Python."""
+    prefix = f"OTEL_PYTHON_EXPORTER_OTLP_{'GRPC' if protocol is Protocol.GRPC else 'HTTP'}"
+    variable = environment.find(f"{prefix}_{signal.upper()}_CREDENTIAL_PROVIDER", f"{prefix}_CREDENTIAL_PROVIDER")
     if variable is None:
-        return {}
-    pairs = (part for part in variable.text.split(",") if part.strip())
-    return dict(_header(variable, number, pair) for number, pair in enumerate(pairs, start=1))
-
-
-def _header(variable: Variable, number: int, pair: str) -> tuple[str, str]:
-    name, separator, value = pair.partition("=")
-    name, value = unquote(name.strip()), unquote(value.strip())
-    if not separator:
-        raise variable.wrong(f"entry {number} is not of the form key=value")
-    if not _HEADER_NAME.fullmatch(name):
-        raise variable.wrong(f"entry {number} has a key that is not a header's name")
-    if not _HEADER_VALUE.fullmatch(value):
-        raise variable.wrong(f"the value of {name!r} holds a character that a header cannot carry")
-    return name.lower(), value
-
-
-def _tls_files(environment: Environment, signal: Signal) -> TlsFiles:
-    authority = environment.find(*names(signal, "CERTIFICATE"))
-    certificate = environment.find(*names(signal, "CLIENT_CERTIFICATE"))
-    key = environment.find(*names(signal, "CLIENT_KEY"))
-    if authority:
-        _check_authority(authority)
-    if certificate:
-        _check_client(certificate, key)
-    elif key:
-        raise key.wrong(f"a key needs its certificate: set {names(signal, 'CLIENT_CERTIFICATE')[1]} too")
-    return TlsFiles(*(variable.file() if variable else None for variable in (authority, certificate, key)))
-
-
-def _check_authority(variable: Variable) -> None:
-    try:
-        ssl.create_default_context(cafile=variable.file())
-    except ssl.SSLError:
-        raise variable.wrong(f"{variable.text} holds no usable PEM certificate") from None
-
-
-def _check_client(certificate: Variable, key: Variable | None) -> None:
-    try:
-        files = certificate.file(), key.file() if key else None
-        ssl.create_default_context().load_cert_chain(*files, password=_no_password)
-    except InvalidVariableError:
-        raise
-    except (ssl.SSLError, ValueError):
-        raise certificate.wrong(f"{certificate.text} is no PEM certificate with its unencrypted key") from None
-
-
-def _no_password() -> str:
-    """Keep OpenSSL from asking on the terminal for the password of an encrypted key."""
-    return ""
+        return None
+    for entry in entry_points(group="opentelemetry_otlp_credential_provider", name=variable.text):
+        return entry
+    raise variable.wrong(f"no credential provider is called {variable.text!r}")

@@ -9,6 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from telemetry.export.signals import Signal
+
+OTLP_PREFIX = "OTEL_EXPORTER_OTLP_"
+"""What the names of the exporters' variables begin with."""
+
 
 class InvalidVariableError(ValueError):
     """A variable's value cannot be used. The message names the variable and never repeats a secret value."""
@@ -94,3 +99,8 @@ class Environment:
     def get(self, name: str, default: str) -> Variable:
         """The variable, or its default in the same form."""
         return self.find(name) or Variable(name, default)
+
+
+def otlp(signal: Signal, suffix: str) -> tuple[str, str]:
+    """The names of an exporter's variable for one signal and for all, in the order they count."""
+    return f"{OTLP_PREFIX}{signal.upper()}_{suffix}", f"{OTLP_PREFIX}{suffix}"

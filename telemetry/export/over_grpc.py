@@ -26,10 +26,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
 from telemetry.export.answers import outcome_of
-from telemetry.export.destination import Destination, TlsFiles
+from telemetry.export.destination import Destination
 from telemetry.export.grpc_faults import failure_of_call
 from telemetry.export.outcome import Outcome
 from telemetry.export.signals import Compression
+from telemetry.export.tls import TlsFiles
 from telemetry.export.watched import Watch, WatchedSender
 
 _COMPRESSION = {
@@ -78,14 +79,23 @@ def _arguments(destination: Destination, stub: Callable[[grpc.Channel], object],
         result=result,
         endpoint=f"{'https' if destination.secure else 'http'}://{destination.authority}",
         insecure=not destination.secure,
-        credentials=_credentials(destination.tls) if destination.secure else None,
+        credentials=_credentials(destination) if destination.secure else None,
         headers=tuple(destination.headers.items()),
         timeout=destination.timeout,
         compression=_COMPRESSION[destination.compression],
     )
 
 
-def _credentials(tls: TlsFiles) -> grpc.ChannelCredentials:
+def _credentials(destination: Destination) -> grpc.ChannelCredentials:
+    if destination.credentials is None:
+        return _from_files(destination.tls)
+    credentials = destination.credentials.load()()
+    if not isinstance(credentials, grpc.ChannelCredentials):
+        raise TypeError(f"the credential provider made a {type(credentials).__name__}, not grpc.ChannelCredentials")
+    return credentials
+
+
+def _from_files(tls: TlsFiles) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(
         root_certificates=_content(tls.authority),
         private_key=_content(tls.key or tls.certificate),

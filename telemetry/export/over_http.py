@@ -83,7 +83,7 @@ class _Arguments(TypedDict):
 
 
 def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
-    session, watch = Session(), Watch()
+    session, watch = _session(destination), Watch()
     adapter = _WatchedAdapter(session.get_adapter(destination.url), destination, watch)
     session.mount("https://" if destination.secure else "http://", adapter)
     tls = destination.tls
@@ -98,6 +98,14 @@ def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
         session=session,
     )
     return arguments, watch
+
+
+def _session(destination: Destination) -> Session:
+    """A fresh session, or one that a credential provider has prepared: with its own authentication, say."""
+    session = destination.credentials.load()() if destination.credentials else Session()
+    if not isinstance(session, Session):
+        raise TypeError(f"the credential provider made a {type(session).__name__}, not a requests.Session")
+    return session
 
 
 def metrics_over_http(destination: Destination) -> WatchedSender[MetricsData]:

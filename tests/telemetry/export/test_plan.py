@@ -1,6 +1,14 @@
 """A value that makes no sense stops the start, with the variable's name and no secret in the message."""
 
+from pathlib import Path
+
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from telemetry.export import InvalidVariableError, Signal, build_pipelines
 from telemetry.export.plan import Temporality, read_plan
@@ -74,6 +82,20 @@ def test_unusable_tls_files_stop_the_start(files: str, certificates: Certificate
     with pytest.raises(InvalidVariableError) as raised:
         read_plan(ENDPOINT | environ)
     assert raised.value.variable == wrong
+
+
+def test_a_key_with_a_password_is_refused_without_asking_for_it(certificates: Certificates, tmp_path: Path) -> None:
+    """A start that waits at a terminal nobody sits at would be worse than an error."""
+    key = load_pem_private_key(certificates.client_key.read_bytes(), password=None)
+    locked = tmp_path / "locked.key"
+    form = (Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"hunter2"))
+    locked.write_bytes(key.private_bytes(*form))
+    environ = {
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(certificates.client),
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(locked),
+    }
+    with pytest.raises(InvalidVariableError, match="is no PEM certificate with its unencrypted key"):
+        read_plan(ENDPOINT | environ)
 
 
 @pytest.mark.parametrize(
