@@ -30,14 +30,16 @@ class MetricsScope(StrEnum):
     """All processes that share the registry."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+# Its output is ASCII with escapes: whatever a carrier calls its calls, it can be written.
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 def json_answer(content: object, headers: Mapping[str, str] = _NO_STORE) -> Response:
     """Answer 200 with ``content``, which holds plain values only."""
-    # ASCII with escapes: whatever a carrier calls its calls, it can be written.
-    return Response(json.dumps(content, separators=(",", ":")).encode("ascii"), headers=headers, media_type=JSON)
+    return Response(_encode(content).encode("ascii"), headers=headers, media_type=JSON)
 
 
 def metrics_headers(age_seconds: float, scope: MetricsScope = MetricsScope.PROCESS) -> dict[str, str]:
