@@ -9,6 +9,7 @@ from service.app import app_of
 from service.database import DatabaseUrlError
 from service.debugging.command import call
 from service.demo import DemoOptions, run_demo
+from service.doctor_command import doctor
 from service.server import address_of, listen, server_for
 from service.settings import Settings, SettingsError, load_settings
 from service.simulator.command import simulate
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(tenants, name="tenants")
 app.command()(simulate)
+app.command()(doctor)
 app.command()(call)
 
 _WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)

@@ -1,6 +1,7 @@
 """One real program as a child process: started until it is ready, stopped or killed, its output kept."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -70,11 +71,11 @@ class Program:
         if not self.running:
             raise NotStartedError(f"{self.name} ended while starting:\n{self.log[-LOG_TAIL:]}")
 
-    def stop(self) -> int | None:
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int | None:
         """Ask it to end and wait until it has; answer its exit code, `None` if it was not running."""
         if self._process is None:
             return None
-        self._process.terminate()
+        self._process.send_signal(by)
         try:
             return self._process.wait(STOP_PATIENCE)
         except subprocess.TimeoutExpired:

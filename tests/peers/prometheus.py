@@ -105,6 +105,11 @@ class Prometheus:
             raise ValueError(f"{expression} has {len(samples)} series, one was asked for")
         return samples[0].value if samples else 0.0
 
+    def parse(self, expression: str) -> dict[str, Any]:
+        """An expression's syntax tree; raises `ValueError` with Prometheus' complaint if it has none."""
+        tree: dict[str, Any] = self._get("parse_query", query=expression)
+        return tree
+
     def metric_names(self) -> set[str]:
         """Every metric name it has stored."""
         return set(self._get("label/__name__/values"))

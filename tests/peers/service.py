@@ -1,13 +1,17 @@
 """The service itself as a process of its own, started the way a user starts it."""
 
+import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 import httpx2
 
+from service.simulator.tenants import Tenant
 from tests.peers.network import HOST, answers, free_port
 from tests.peers.program import Program
 
@@ -20,6 +24,7 @@ class Service:
 
     def __init__(self, folder: Path, base_url: str, environment: Mapping[str, str] | None = None) -> None:
         self._program = Program("service", folder)
+        self._folder = folder
         self._port = free_port()
         self._environment = {
             "APP_ENV": "prod",
@@ -63,15 +68,22 @@ class Service:
         """A client of its admin endpoints."""
         return httpx2.AsyncClient(base_url=self.address, headers={"X-Admin-Token": TOKEN}, timeout=30)
 
+    def import_tenants(self, tenants: Sequence[Tenant]) -> None:
+        """Load tenants as a user does."""
+        file = self._folder / "tenants.json"
+        file.write_text(json.dumps(tenants))
+        command = self.command("tenants", "import", str(file))
+        subprocess.run(command, env=self.whole_environment, cwd=self._folder, check=True, capture_output=True)  # noqa: S603
+
     def start(self) -> Self:
         """Start and wait until it answers."""
         ready = f"{self.address}/livez"
         self._program.start(self.command("serve"), lambda: answers(ready), environment=self._environment)
         return self
 
-    def stop(self) -> int | None:
-        """Ask it to end (SIGTERM) and wait; answers the exit code."""
-        return self._program.stop()
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int | None:
+        """Ask it to end and wait; answers the exit code."""
+        return self._program.stop(by)
 
     def kill(self) -> None:
         """End it as a crash would."""

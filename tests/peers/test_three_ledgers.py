@@ -1,7 +1,6 @@
 """Three ledgers of the same calls: what the carrier saw, what the service answers, what Prometheus was sent."""
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -120,7 +119,7 @@ async def _pair(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[_
     async with Simulator(line) as carrier:
         chosen = {"MAX_CONCURRENT_CALLS": "30", "FALLBACK_INSTRUCTIONS": FALLBACK, **environment}
         service = Service(folder, carrier.base_url, chosen)
-        await _import(_without_some_instructions(tenants), folder, service)
+        await asyncio.to_thread(service.import_tenants, _without_some_instructions(tenants))
         try:
             service.start()
             carrier.target = service.address
@@ -133,16 +132,6 @@ async def _pair(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[_
 def _without_some_instructions(tenants: Sequence[Tenant]) -> list[Tenant]:
     """Every fourth tenant lives on the fallback."""
     return [{**tenant, "instructions": None} if place % 4 == 0 else tenant for place, tenant in enumerate(tenants)]
-
-
-async def _import(tenants: Sequence[Tenant], folder: Path, service: Service) -> None:
-    """Load the tenants as a user does."""
-    file = folder / "tenants.json"
-    await asyncio.to_thread(file.write_text, json.dumps(tenants))
-    importing = await asyncio.create_subprocess_exec(
-        *service.command("tenants", "import", str(file)), env=service.whole_environment, cwd=folder
-    )
-    assert await importing.wait() == 0
 
 
 def _sum(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

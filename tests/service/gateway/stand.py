@@ -20,7 +20,7 @@ from service.app import app_of
 from service.carriers.openai_realtime import Patience
 from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
-from service.simulator.call import ONCE, Delivery
+from service.simulator.call import ONCE, Delivery, SimulatedCall
 from service.simulator.comparison import Difference, differences, live_answers
 from service.simulator.dialling import dial
 from service.simulator.faults import NO_FAULTS, CallFaults
@@ -144,6 +144,12 @@ class Stand:
         """Take a table away: from now on the database answers with an error where it is needed."""
         async with self.world.database.writing() as session:
             await session.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
+
+
+def a_call(carrier: Simulator, script: CallScript) -> SimulatedCall:
+    """A call to the first number, ready to be placed."""
+    number = next(iter(carrier.numbers))
+    return dial(number, script, rng=Random(7), call_id=fresh_id())  # noqa: S311 - reproducible, not secret
 
 
 def fresh_id() -> str:
