@@ -51,7 +51,7 @@ class HealthRecord:
     def broken(self, error: Exception) -> None:
         """One round of exporting ended in an exception that nobody expected."""
         _logger.debug("Export of %s to %s broke off.", *self._where, exc_info=error)
-        self._failed(Failure(Fault.UNKNOWN, type(error).__name__))
+        self.exported(Outcome(Failure(Fault.UNKNOWN, type(error).__name__)))
 
     def idle(self) -> None:
         """One round found nothing to export."""

@@ -273,3 +273,11 @@ def _total(
         assert isinstance(point, ExponentialHistogramDataPoint)
         return point
     return None
+
+
+def test_a_series_that_changed_its_kind_is_sent_whole() -> None:
+    """Nothing can be taken from a histogram but a histogram."""
+    number = NumberDataPoint({}, 100, 200, 9)
+    histogram = HistogramDataPoint({}, 100, 300, 2, 3.0, [2], [], 1.0, 2.0)
+    assert difference(histogram, number) is histogram
+    assert difference(histogram, histogram) is None

@@ -239,6 +239,19 @@ def test_counters_have_the_temporality_preferred(
     assert receiver.metrics[0].sum.aggregation_temporality == expected
 
 
+def test_a_delta_keeps_its_exemplars(receiver: Receiver, protocol: str) -> None:
+    """A bucket of a delta histogram still leads to the trace it was measured in."""
+    environ = to(receiver.endpoint, protocol, OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta")
+    with running(environ) as pipelines:
+        histogram = pipelines.meter_provider.get_meter("test").create_histogram("test.time")
+        for _ in range(2):
+            with pipelines.tracer_provider.get_tracer("test").start_as_current_span("test.span"):
+                histogram.record(1.5)
+            assert pipelines.flush()
+    traces = [metric.histogram.data_points[0].exemplars[0].trace_id for metric in receiver.metrics]
+    assert traces == [span.trace_id for span in receiver.spans]
+
+
 def test_histograms_are_exponential_if_asked(receiver: Receiver, protocol: str) -> None:
     """The default histogram aggregation is the variable's."""
     environ = to(
