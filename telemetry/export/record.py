@@ -107,8 +107,9 @@ class HealthRecord:
             if outcome.delivered:
                 self._rejecting = outcome.rejected > 0
         if begins:
-            message = "The server at the other end of %s, %s, rejects part of what it accepts: %s"
-            _logger.warning(message, *self._where, outcome.note or f"{outcome.rejected} {self._route.signal.items}")
+            signal, address = self._where
+            why = outcome.note or f"{outcome.rejected} {self._route.signal.items}"
+            _logger.warning("The server at %s rejects part of the %s it accepts: %s", address, signal, why)
 
     @property
     def _where(self) -> tuple[str, str]:

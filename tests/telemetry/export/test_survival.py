@@ -135,7 +135,7 @@ def test_partial_success_is_seen(
     assert (health.rejected, health.consecutive_failures, health.dropped) == (4, 0, 0)
     told = [record.message for record in caplog.records if f" {signal}" in record.message]
     assert len(told) == 1
-    assert "rejects part of what it accepts: too old" in told[0]
+    assert f"rejects part of the {signal} it accepts: too old" in told[0]
 
 
 @pytest.mark.parametrize(
