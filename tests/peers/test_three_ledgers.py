@@ -2,32 +2,23 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
-from service.simulator.comparison import Difference, differences, live_answers
-from service.simulator.pace import Pace
 from service.simulator.plan import Plan
 from service.simulator.shares import Shares
-from service.simulator.simulator import Line, Simulator
-from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
-from service.simulator.traffic import Traffic
+from service.simulator.tenants import Tenant, simulated_tenants
 from telemetry.catalog import LIVE_FIELDS
+from tests.peers.gateway import PATIENCE_SECONDS, Gateway, gateway
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
-from tests.peers.service import SECRET, Service
 
 TENANTS = 12
 CALLS = 300
-FALLBACK = "You answer the telephone."
-PATIENCE_SECONDS = 120
-SECONDS_A_CALL = 5.0
-"""How far the carrier's clock may be off on a call's minutes: on a busy machine two processes see its end apart."""
 MINUTES = "minutes_processed"
 
 PROMQL: Mapping[str, str] = {
@@ -69,13 +60,19 @@ async def test_three_ledgers_agree(
     }
     collector = peers.collector("base", "local", environment=environment)
     endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
-    exporting = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+    exporting = {
+        "MAX_CONCURRENT_CALLS": "30",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+    }
     async with AsyncExitStack() as stack:
+        tenants = _without_some_instructions(simulated_tenants(TENANTS, max_concurrent_calls=4))
         pairs = [
-            await stack.enter_async_context(_pair(tmp_path / str(number), exporting)) for number in range(processes)
+            await stack.enter_async_context(gateway(tmp_path / str(number), exporting, tenants=tenants))
+            for number in range(processes)
         ]
-        await asyncio.gather(*(pair.traffic(seed) for seed, pair in enumerate(pairs)))
-        ledgers = [await pair.ledgers() for pair in pairs]
+        await asyncio.gather(*(_several_hundred_calls(pair, seed) for seed, pair in enumerate(pairs)))
+        ledgers = [await pair.answers() for pair in pairs]
         assert [difference for _, _, found in ledgers for difference in found] == []
         truth, admin = _sum([ledger[0] for ledger in ledgers]), _sum([ledger[1] for ledger in ledgers])
         exported = await _exported(prometheus, admin)
@@ -86,47 +83,9 @@ async def test_three_ledgers_agree(
     assert _differing(admin, exported) == []
 
 
-class _Pair:
-    """A carrier and the service process it calls."""
-
-    def __init__(self, carrier: Simulator, client: httpx2.AsyncClient) -> None:
-        self._carrier, self._client = carrier, client
-
-    async def traffic(self, seed: int) -> None:
-        shares = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15)
-        plan = Plan(f"ledgers-{seed}", seed=seed, calls_per_second=25, calls=CALLS, shares=shares)
-        await Traffic(self._carrier, plan).run()
-
-    async def ledgers(self) -> tuple[dict[str, Any], dict[str, Any], list[Difference]]:
-        """The carrier's and the service's, once the service has seen the end of every call."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while await self._open():  # noqa: ASYNC110 -- the service is another process
-                await asyncio.sleep(0.1)
-        truth = self._carrier.truth()
-        answers = await live_answers(self._client, truth["tenants"])
-        return truth, answers, differences(truth, answers, seconds_a_call=SECONDS_A_CALL)
-
-    async def _open(self) -> bool:
-        debug = (await self._client.get("/api/v1/metrics/capacity/debug")).raise_for_status().json()
-        return bool(debug["global"]["in_use"])
-
-
-@asynccontextmanager
-async def _pair(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[_Pair]:
-    await asyncio.to_thread(folder.mkdir)
-    tenants = simulated_tenants(TENANTS, max_concurrent_calls=4)
-    line = Line(secret=SECRET, numbers=numbers_of(tenants), pace=Pace(scale=0.02), fallback_instructions=FALLBACK)
-    async with Simulator(line) as carrier:
-        chosen = {"MAX_CONCURRENT_CALLS": "30", "FALLBACK_INSTRUCTIONS": FALLBACK, **environment}
-        service = Service(folder, carrier.base_url, chosen)
-        await asyncio.to_thread(service.import_tenants, _without_some_instructions(tenants))
-        try:
-            service.start()
-            carrier.target = service.address
-            async with service.client() as client:
-                yield _Pair(carrier, client)
-        finally:
-            assert service.stop() == 0, service.log
+async def _several_hundred_calls(pair: Gateway, seed: int) -> None:
+    shares = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15)
+    await pair.traffic(Plan(f"ledgers-{seed}", seed=seed, calls_per_second=25, calls=CALLS, shares=shares))
 
 
 def _without_some_instructions(tenants: Sequence[Tenant]) -> list[Tenant]:
