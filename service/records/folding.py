@@ -5,7 +5,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from service.records.held import HeldCall, milliseconds
-from service.records.record import CallOutcome, DurationBasis
+from service.records.record import DurationSource
 from telemetry.attributes import EndReason
 from telemetry.events import (
     CallAbandoned,
@@ -20,6 +20,7 @@ from telemetry.events import (
     TokensUsed,
 )
 from telemetry.lifecycle import CallState
+from telemetry.recent.record import CallOutcome, DurationBasis
 
 MAX_ERROR_TYPE = 128
 """Characters of an error's type that fit its column."""
@@ -50,6 +51,7 @@ def _started(held: HeldCall, event: CallStarted) -> None:
     if held.record.started_ms is None:
         held.record.state = CallState.STARTED
         held.record.started_ms = held.record.usage_from_ms = at_ms
+        held.record.duration_basis = DurationBasis.STARTED
     held.anchor(at_ms)
 
 
@@ -70,15 +72,19 @@ def _ended(held: HeldCall, event: CallEnded) -> None:
     held.bill(event.unbilled_seconds)
     record = held.record
     stale = event.reason is EndReason.STALE
-    outcome = CallOutcome.FAILED if event.error_type is not None else CallOutcome.ENDED
     at_ms = record.last_seen_ms if stale else milliseconds(event.at)
-    record.close(CallState.ENDED, outcome, event.reason, _short(event.error_type), at_ms)
+    record.close(CallState.ENDED, _outcome(event), event.reason, _short(event.error_type), at_ms)
     record.duration_ms = record.billed_ms
-    record.duration_basis = DurationBasis.LAST_SIGN_OF_LIFE if stale else _basis(held)
+    record.duration_source = DurationSource.LAST_SIGN_OF_LIFE if stale else _source(held)
 
 
-def _basis(held: HeldCall) -> DurationBasis:
-    return DurationBasis.RESUMED if held.resumed else DurationBasis.MEASURED
+def _outcome(event: CallEnded) -> CallOutcome:
+    failed = event.error_type is not None or event.reason is EndReason.ERROR
+    return CallOutcome.FAILED if failed else CallOutcome(event.reason.value)
+
+
+def _source(held: HeldCall) -> DurationSource:
+    return DurationSource.RESUMED if held.resumed else DurationSource.MEASURED
 
 
 def _first_audio(held: HeldCall, event: FirstAudio) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
-from service.records.record import BEAT_COLUMNS, CallOutcome, CallRecord, DurationBasis, Row
+from service.records.record import BEAT_COLUMNS, CallRecord, DurationSource, Row
 from telemetry.attributes import EndReason, RejectionReason
 from telemetry.clock import Instant
 from telemetry.lifecycle import CallState
+from telemetry.recent.record import CallOutcome
 
 STALE = "stale"
 """The ``error_type`` of a call that was still being decided upon when its process died."""
@@ -68,9 +69,9 @@ class HeldCall:
         elif record.state is CallState.ACCEPTED:
             record.close(CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, None, last)
         else:
-            record.close(CallState.ENDED, CallOutcome.ENDED, EndReason.STALE, None, last)
+            record.close(CallState.ENDED, CallOutcome.STALE, EndReason.STALE, None, last)
             record.duration_ms = record.billed_ms
-        record.duration_basis = DurationBasis.LAST_SIGN_OF_LIFE
+        record.duration_source = DurationSource.LAST_SIGN_OF_LIFE
         self.changed(shape=True)
 
     def change(self) -> "Change":

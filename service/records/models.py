@@ -33,8 +33,8 @@ class CallRecordRow(Base):
     tenant_id: Mapped[str] = mapped_column(TENANT_ID)
     state: Mapped[str] = mapped_column(String(16))
     """A :class:`telemetry.lifecycle.CallState`."""
-    outcome: Mapped[str] = mapped_column(String(16))
-    """A :class:`service.records.record.CallOutcome`."""
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    """A :class:`telemetry.recent.record.CallOutcome`; null while the call is open."""
     reason: Mapped[str | None] = mapped_column(String(32))
     """Why it was rejected, abandoned or ended."""
     error_type: Mapped[str | None] = mapped_column(String(128))
@@ -56,8 +56,10 @@ class CallRecordRow(Base):
     """Call time so far; grows with each heartbeat."""
     duration_ms: Mapped[int | None] = mapped_column(BigInteger)
     """The final call time; null while open. Apart from ``billed_ms`` so that no heartbeat touches an index."""
-    duration_basis: Mapped[str | None] = mapped_column(String(24))
-    """A :class:`service.records.record.DurationBasis`; null while the call is open, and where nothing was measured."""
+    duration_basis: Mapped[str] = mapped_column(String(16))
+    """Since when it counts: a :class:`telemetry.recent.record.DurationBasis`, the moment being ``usage_from_ms``."""
+    duration_source: Mapped[str | None] = mapped_column(String(24))
+    """A :class:`service.records.record.DurationSource`; null while the call is open, and where nothing was measured."""
 
     caller_masked: Mapped[str | None] = mapped_column(String(16))
     caller_hash: Mapped[str | None] = mapped_column(String(32))

@@ -7,25 +7,13 @@ from typing import Any, Final, Self
 from telemetry.attributes import CallId, TenantId
 from telemetry.events import TokenUsage
 from telemetry.lifecycle import CallState
+from telemetry.recent.record import CallOutcome, DurationBasis
 
 Row = dict[str, Any]
 """A record's columns by name; integers, texts and nulls only, so that a row survives JSON unchanged."""
 
 
-class CallOutcome(StrEnum):
-    """How a call came out, for finance: only started calls have call time."""
-
-    OPEN = "open"
-    ENDED = "ended"
-    """Started, and over in good order."""
-    FAILED = "failed"
-    """Started, and over with an error."""
-    REJECTED = "rejected"
-    ABANDONED = "abandoned"
-    """Accepted, never started."""
-
-
-class DurationBasis(StrEnum):
+class DurationSource(StrEnum):
     """What a final duration rests on."""
 
     MEASURED = "measured"
@@ -49,7 +37,7 @@ class CallRecord:
     claim: int
     version: int = 0
     state: CallState = CallState.PENDING
-    outcome: CallOutcome = CallOutcome.OPEN
+    outcome: CallOutcome | None = None
     reason: str | None = None
     error_type: str | None = None
     decided_ms: int | None = None
@@ -59,7 +47,8 @@ class CallRecord:
     ended_ms: int | None = None
     billed_ms: int = 0
     duration_ms: int | None = None
-    duration_basis: DurationBasis | None = None
+    duration_basis: DurationBasis = DurationBasis.RECEIVED
+    duration_source: DurationSource | None = None
     caller_masked: str | None = None
     caller_hash: str | None = None
     dialled_masked: str | None = None
@@ -84,8 +73,9 @@ class CallRecord:
         """The record a row holds."""
         record = cls(**{name: row[name] for name in COLUMNS})
         record.state = CallState(record.state)
-        record.outcome = CallOutcome(record.outcome)
-        record.duration_basis = None if record.duration_basis is None else DurationBasis(record.duration_basis)
+        record.outcome = None if record.outcome is None else CallOutcome(record.outcome)
+        record.duration_basis = DurationBasis(record.duration_basis)
+        record.duration_source = None if record.duration_source is None else DurationSource(record.duration_source)
         return record
 
     def add_tokens(self, usage: TokenUsage) -> None:

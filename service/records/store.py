@@ -20,7 +20,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from service.database import Database
 from service.records.models import CallRecordRow
-from service.records.record import BEAT_COLUMNS, COLUMNS, CallRecord, DurationBasis, Row
+from service.records.record import BEAT_COLUMNS, COLUMNS, CallRecord, DurationSource, Row
 from telemetry.attributes import CallId
 from telemetry.clock import Clock
 from telemetry.lifecycle import CallState
@@ -31,7 +31,7 @@ Upsert = sqlite.Insert | postgresql.Insert
 
 _WRITTEN = (*COLUMNS, "written_ms")
 _KEYS = ("call_id", "claim", "instance_id")
-_STALE = DurationBasis.LAST_SIGN_OF_LIFE.value
+_STALE = DurationSource.LAST_SIGN_OF_LIFE.value
 
 
 def upsert(dialect: Dialect) -> Upsert:
@@ -54,11 +54,11 @@ def _is_news(new: Any) -> ColumnElement[bool]:  # noqa: ANN401 -- `excluded` has
     old = CALLS.c
     newer_state = and_(old.claim == new.claim, old.instance_id == new.instance_id, old.version < new.version)
     never_taken_up = or_(
-        old.state == CallState.PENDING.value, and_(old.duration_basis == _STALE, old.started_ms.is_(None))
+        old.state == CallState.PENDING.value, and_(old.duration_source == _STALE, old.started_ms.is_(None))
     )
     announced_again = and_(old.claim < new.claim, never_taken_up)
     true_end = and_(
-        old.duration_basis == _STALE, new.ended_ms.is_not(None), func.coalesce(new.duration_basis, "") != _STALE
+        old.duration_source == _STALE, new.ended_ms.is_not(None), func.coalesce(new.duration_source, "") != _STALE
     )
     return or_(newer_state, announced_again, true_end)
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     case,
     func,
     literal,
+    null,
     or_,
     select,
     union_all,
@@ -22,17 +23,20 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CompoundSelect, FromClause
 
-from service.records.record import CallOutcome
 from service.records.store import CALLS
 from service.usage.local_time import HOUR_MS, Unit
 from service.usage.period import Grouping
 from service.usage.rounding import PER_SECOND
 from service.usage.rules import ROUNDINGS, Rules
 from service.usage.splitting import WHOLE, Slots
+from telemetry.recent.record import CallOutcome
 
 Number = ColumnElement[int]
 
-_ANSWERED = (CallOutcome.ENDED.value, CallOutcome.FAILED.value)
+OPEN = "open"
+"""The outcome of calls that are not over."""
+
+_NEVER_STARTED = (CallOutcome.REJECTED.value, CallOutcome.ABANDONED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +78,15 @@ def summed(question: Question) -> Select[Any]:
 def crossing(question: Question) -> CompoundSelect[Any]:
     """The other calls, one by one, in the order of their starts: start, duration, tenant, outcome, reason, answered."""
     row, start_ms = CALLS.c, question.slots.period.start_ms
-    facts = (row.tenant_id, row.outcome, row.reason)
     # Adding up a duration that is null makes no call reach in.
     reaches_in = row.usage_from_ms + row.duration_ms > start_ms
     across = and_(row.usage_from_ms >= start_ms, ~_in_one_slot(question))
-    closed = select(row.usage_from_ms, row.duration_ms, *facts, _answered()).where(
+    closed = select(row.usage_from_ms, row.duration_ms, row.tenant_id, row.outcome, row.reason, _answered()).where(
         _starts(question, start_ms - question.look_back_ms),
         or_(and_(row.usage_from_ms < start_ms, reaches_in), across),
     )
     started = case((row.started_ms.is_not(None), 1), else_=0)
-    running = select(row.usage_from_ms, row.billed_ms, *facts, started).where(
+    running = select(row.usage_from_ms, row.billed_ms, row.tenant_id, literal(OPEN), null(), started).where(
         row.ended_ms.is_(None),
         row.usage_from_ms < question.slots.period.end_ms,
         or_(row.usage_from_ms >= start_ms, row.usage_from_ms + row.billed_ms > start_ms),
@@ -93,7 +96,7 @@ def crossing(question: Question) -> CompoundSelect[Any]:
 
 
 def _answered() -> Number:
-    return case((CALLS.c.outcome.in_(_ANSWERED), 1), else_=0)
+    return case((CALLS.c.outcome.in_(_NEVER_STARTED), 0), else_=1)
 
 
 def _starts(question: Question, from_ms: int) -> ColumnElement[bool]:

@@ -10,10 +10,9 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
-from service.records.record import CallOutcome
 from service.usage.models import ANY_TENANT
 from service.usage.period import Grouping, Period
-from service.usage.query import Question, crossing, longest_call_ms, summed
+from service.usage.query import OPEN, Question, crossing, longest_call_ms, summed
 from service.usage.rules import read_rules
 from service.usage.splitting import Slots, Sums, shares
 
@@ -137,7 +136,7 @@ class _Ahead:
             start_ms=start_ms,
             duration_ms=duration_ms or 0,
             answered=bool(answered),
-            still_open=outcome == CallOutcome.OPEN,
+            still_open=outcome == OPEN,
             rounding=self._question.rules.rounding(tenant_id, start_ms),
         ):
             self.add(share.slot, _key(self._question.grouping, tenant_id, outcome, reason), share.sums)

@@ -51,7 +51,7 @@ async def test_a_call_that_is_gone_ends_at_its_last_sign_of_life(desk: Desk) -> 
         assert next_one.records.end_as_stale(call)
     await next_one.flushed()
     rows = await desk.rows()
-    assert {i: (r["state"], r["reason"], r["duration_ms"], r["duration_basis"]) for i, r in rows.items()} == {
+    assert {i: (r["state"], r["reason"], r["duration_ms"], r["duration_source"]) for i, r in rows.items()} == {
         "rtc_pending": ("rejected", "carrier_error", None, "last_sign_of_life"),
         "rtc_accepted": ("abandoned", "stale", None, "last_sign_of_life"),
         "rtc_started": ("ended", "stale", 60_000, "last_sign_of_life"),
@@ -137,7 +137,7 @@ async def test_a_call_attached_to_again_goes_on_in_the_same_row(desk: Desk) -> N
     again.ended(EndReason.HANGUP)
     await next_one.flushed()
     row = await desk.row("rtc_started")
-    assert (row["duration_ms"], row["duration_basis"], row["reason"]) == (75_000, "resumed", "hangup")
+    assert (row["duration_ms"], row["duration_source"], row["reason"]) == (75_000, "resumed", "hangup")
     assert row["started_ms"] == started_ms
     assert row["caller_masked"] == "…6789"
     assert row["instance_id"] == "next"
@@ -206,7 +206,7 @@ async def test_the_true_end_found_later_replaces_the_guess(
         back = await there.keeper("back")
         assert await back.records.recover() == []
         row = await here.row()
-        assert (row["duration_ms"], row["reason"], row["duration_basis"]) == (120_000, "hangup", "measured")
+        assert (row["duration_ms"], row["reason"], row["duration_source"]) == (120_000, "hangup", "measured")
 
 
 async def test_a_call_announced_again_after_the_crash_keeps_one_row(desk: Desk) -> None:

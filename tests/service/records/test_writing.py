@@ -28,14 +28,14 @@ async def test_a_completed_call_leaves_one_row_with_all_its_phases(desk: Desk) -
     call.ended(EndReason.HANGUP)
     await keeper.flushed()
     row = await desk.row()
-    assert (row["state"], row["outcome"], row["reason"], row["error_type"]) == ("ended", "ended", "hangup", None)
+    assert (row["state"], row["outcome"], row["reason"], row["error_type"]) == ("ended", "hangup", "hangup", None)
     assert row["received_ms"] == START_MS
     assert row["decided_ms"] == START_MS + 250
     assert row["started_ms"] == row["usage_from_ms"] == START_MS + 750
     assert row["first_audio_ms"] == START_MS + 1750
     assert row["duration_ms"] == row["billed_ms"] == 59_999
     assert row["ended_ms"] == row["last_seen_ms"] == START_MS + 750 + 59_999
-    assert row["duration_basis"] == "measured"
+    assert (row["duration_basis"], row["duration_source"]) == ("started", "measured")
     assert (row["input_tokens"], row["output_tokens"], row["cached_input_tokens"]) == (150, 25, 10)
     assert row["input_audio_tokens"] is None
     assert row["caller_masked"] == "…6789"
@@ -100,7 +100,7 @@ async def test_a_swept_call_is_billed_to_its_last_sign_of_life(desk: Desk) -> No
     keeper.tracker.sweep(120)
     await keeper.flushed()
     row = await desk.row()
-    assert (row["reason"], row["duration_ms"], row["duration_basis"]) == ("stale", 30_000, "last_sign_of_life")
+    assert (row["reason"], row["duration_ms"], row["duration_source"]) == ("stale", 30_000, "last_sign_of_life")
     assert row["ended_ms"] == row["last_seen_ms"] == START_MS + 30_000
 
 
@@ -149,5 +149,5 @@ async def test_odd_error_types_do_not_hold_up_the_batch(desk: Desk, text: str) -
     await keeper.flushed()
     rows = await desk.rows()
     assert rows["rtc_odd"]["outcome"] == "failed"
-    assert rows["rtc_even"]["outcome"] == "ended"
+    assert rows["rtc_even"]["outcome"] == "completed"
     assert keeper.records.health().refused == 0

@@ -8,7 +8,7 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from service.database import Database
-from service.records.record import CallOutcome, CallRecord, DurationBasis
+from service.records.record import CallRecord, DurationSource
 from service.records.store import RecordStore
 from service.usage.local_time import moment
 from service.usage.period import Dimension, Grouping, Period
@@ -17,14 +17,15 @@ from service.usage.rules import Rules
 from service.usage.splitting import Sums
 from telemetry.attributes import CallId, TenantId
 from telemetry.lifecycle import CallState
+from telemetry.recent.record import CallOutcome, DurationBasis
 from telemetry.testing import FakeClock
 
 Key = tuple[str | None, str | None, str | None, str | None]
 """Slot, tenant, outcome and reason of a line."""
 
 _STATES = {
-    CallOutcome.OPEN: (CallState.STARTED, None),
-    CallOutcome.ENDED: (CallState.ENDED, "hangup"),
+    None: (CallState.STARTED, None),
+    CallOutcome.HANGUP: (CallState.ENDED, "hangup"),
     CallOutcome.FAILED: (CallState.ENDED, "error"),
     CallOutcome.REJECTED: (CallState.REJECTED, "capacity"),
     CallOutcome.ABANDONED: (CallState.ABANDONED, "error"),
@@ -39,7 +40,7 @@ class Made:
     """An ISO moment with offset, or milliseconds."""
     seconds: float = 0.0
     tenant_id: str = "acme"
-    outcome: CallOutcome = CallOutcome.ENDED
+    outcome: CallOutcome | None = CallOutcome.HANGUP
 
     @property
     def start_ms(self) -> int:
@@ -60,7 +61,7 @@ class Made:
         return _STATES[self.outcome][1]
 
     def record(self, number: int) -> CallRecord:
-        closed = self.outcome is not CallOutcome.OPEN
+        closed = self.outcome is not None
         return CallRecord(
             CallId(f"rtc_{number}"),
             TenantId(self.tenant_id),
@@ -77,7 +78,8 @@ class Made:
             ended_ms=self.start_ms + self.duration_ms if closed else None,
             billed_ms=self.duration_ms,
             duration_ms=self.duration_ms if closed and self.answered else None,
-            duration_basis=DurationBasis.MEASURED if closed and self.answered else None,
+            duration_basis=DurationBasis.STARTED if self.answered else DurationBasis.RECEIVED,
+            duration_source=DurationSource.MEASURED if closed and self.answered else None,
         )
 
 
@@ -112,7 +114,7 @@ def added_up(calls: Iterable[Made], period: Period, grouping: Grouping, rules: R
     for call in calls:
         end_ms = call.start_ms + call.duration_ms
         if period.start_ms <= call.start_ms < period.end_ms:
-            one = Sums(1, int(call.answered), int(call.outcome is CallOutcome.OPEN))
+            one = Sums(1, int(call.answered), int(call.outcome is None))
             sums[_key(call, call.start_ms, period.zone, grouping)].add(one)
         surplus = rules.rounding(call.tenant_id, call.start_ms).rounded(call.duration_ms) - call.duration_ms
         for at_ms, until_ms in pairwise(_minutes(call.start_ms, end_ms)):
@@ -139,5 +141,5 @@ def _key(call: Made, at_ms: int, zone: ZoneInfo, grouping: Grouping) -> Key:
         slot = moment(at_ms, zone).date().isoformat()
     if Dimension.HOUR in grouping.dimensions:
         slot = clock_hour(at_ms, zone)
-    outcome = (str(call.outcome), call.reason) if grouping.by_outcome else (None, None)
+    outcome = (call.outcome.value if call.outcome else "open", call.reason) if grouping.by_outcome else (None, None)
     return (slot, call.tenant_id if grouping.by_tenant else None, *outcome)
