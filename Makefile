@@ -24,7 +24,8 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 	$(BIN)/python -m telemetry.catalog_docs --check
 
 bench: $(READY) ## compare with the plain SDK and named peers; prints ratios
-	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done
+	@for benchmark in $$(grep -l __main__ benchmarks/*.py | xargs -n1 basename -s .py); do \
+		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
 peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose
 	./tests/peers/install.sh

@@ -21,6 +21,11 @@ class Fence(Protocol):
         """Whether the last live collection saw everything that has been recorded."""
         ...
 
+    @property
+    def others(self) -> int:
+        """Collections that other readers have begun."""
+        ...
+
     def collecting(self) -> AbstractContextManager[None]:
         """What the live reader wraps its collection in."""
         ...
@@ -39,6 +44,11 @@ class Unfenced:
     def settled(self) -> bool:
         """Nobody knows."""
         return False
+
+    @property
+    def others(self) -> int:
+        """Nobody counts."""
+        return 0
 
     def collecting(self) -> AbstractContextManager[None]:
         """Hold nothing."""
@@ -71,6 +81,7 @@ class RecordingFence:
         self._torn_lock = Lock()
         self._this_thread = _ThisThread()
         self._collections = 0
+        self._others = 0
         self._closed_by = 0
         self._stuck = 0
         self._recorded = 0
@@ -82,6 +93,11 @@ class RecordingFence:
     def settled(self) -> bool:
         """Whether the last live collection saw everything that has been recorded."""
         return self._collected == (self._recorded, self._torn)
+
+    @property
+    def others(self) -> int:
+        """Collections that other readers have begun, such as an export's."""
+        return self._others
 
     @property
     def torn(self) -> int:
@@ -123,7 +139,9 @@ class RecordingFence:
     def close(self, _options: CallbackOptions) -> Iterable[Observation]:
         """The callback that closes the fence for the live reader; observes nothing."""
         mine = self._this_thread
-        if mine.collecting and not mine.holds:
+        if not mine.collecting:
+            self._others += 1
+        elif not mine.holds:
             self._lock.acquire()
             mine.holds = True
             self._seen = (self._recorded, self._torn)

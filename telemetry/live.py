@@ -23,6 +23,9 @@ from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.fence import Fence, Unfenced
 from telemetry.live_store import LiveMetricsStore
 
+EXPORT_BUDGET_SECONDS = 0.015
+"""The same while another reader may be collecting, which takes long at many tenants."""
+
 READ_BUDGET_SECONDS = 0.05
 """How long a read waits for its fold before it answers from the last one."""
 
@@ -66,6 +69,7 @@ class LiveMetricsReader(MetricReader):
         self._stopped = False
         self._folding_since: Instant | None = None
         self._folded_at = self._clock.now()
+        self._others_then = 0
         self._folds = 0
         self._failures = 0
         self._cpu_seconds = 0.0
@@ -97,28 +101,30 @@ class LiveMetricsReader(MetricReader):
                 self._started = True
                 self._thread.start()
 
-    def refresh(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
+    def refresh(self, budget_seconds: float | None = None) -> float:
         """Bring the store up to date; answers its age in seconds: 0 if it shows all recorded before the call."""
         if self._fence.settled:
             return 0.0
-        request = self._request(budget_seconds)
+        budget = self._budget(budget_seconds)
+        request = self._request(budget)
         if request is None:
             return self.age()
         try:
-            folded = request.result(budget_seconds)
+            folded = request.result(budget)
         except TimeoutError:
             folded = False
         return 0.0 if folded else self.age()
 
-    async def refreshed(self, budget_seconds: float = READ_BUDGET_SECONDS) -> float:
+    async def refreshed(self, budget_seconds: float | None = None) -> float:
         """The same for an event loop, which goes on while the fold is made."""
         if self._fence.settled:
             return 0.0
-        request = self._request(budget_seconds)
+        budget = self._budget(budget_seconds)
+        request = self._request(budget)
         if request is None:
             return self.age()
         try:
-            folded = await asyncio.wait_for(asyncio.wrap_future(request), budget_seconds)
+            folded = await asyncio.wait_for(asyncio.wrap_future(request), budget)
         except TimeoutError:
             folded = False
         return 0.0 if folded else self.age()
@@ -149,6 +155,12 @@ class LiveMetricsReader(MetricReader):
     ) -> None:
         self._fence.open()
         self._store.fold(metrics_data)
+
+    def _budget(self, chosen: float | None) -> float:
+        """How long to wait: less when another reader has begun to collect and may still hold the SDK's lock."""
+        if chosen is not None:
+            return chosen
+        return EXPORT_BUDGET_SECONDS if self._fence.others != self._others_then else READ_BUDGET_SECONDS
 
     def _request(self, budget_seconds: float) -> Future[bool] | None:
         """A fold to wait for; ``None`` if waiting is pointless: nobody folds any more, or the fold is stuck."""
@@ -182,7 +194,7 @@ class LiveMetricsReader(MetricReader):
             return requests
 
     def _fold(self) -> bool:
-        began, cpu = self._clock.now(), time.thread_time()
+        began, cpu, others = self._clock.now(), time.thread_time(), self._fence.others
         self._folding_since = began
         try:
             with self._fence.collecting():
@@ -193,6 +205,7 @@ class LiveMetricsReader(MetricReader):
         else:
             self._folds += 1
             self._folded_at = began
+            self._others_then = others
             return True
         finally:
             self._folding_since = None
