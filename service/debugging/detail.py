@@ -225,6 +225,7 @@ class CallDetail(Shape):
     ending: EndingDetail | None
     referred_to: str | None = Field(description="The name of the destination the call was handed to.")
     fallback_instructions: bool
+    resumed: bool = Field(description="Another process set the call up: the record begins where this one took it over.")
     transitions: tuple[TransitionDetail, ...]
     phases: tuple[PhaseDetail, ...]
     turn_count: int = Field(description="All turns, those left out included.")

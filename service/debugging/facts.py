@@ -54,8 +54,9 @@ def notes_of(call: CallDetail) -> tuple[str, ...]:
     """What the drawing leaves out."""
     dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
     left_out = f"Left out between the first and the last: {dropped}." if dropped else None
+    resumed = "Taken over from another process: what happened before is in that one's part of the trace."
     unsampled = call.trace.note if call.trace and not call.trace.sampled else None
-    return tuple(note for note in (left_out, unsampled) if note)
+    return tuple(note for note in (resumed if call.resumed else None, left_out, unsampled) if note)
 
 
 def _time(seconds: float | None) -> str | None:

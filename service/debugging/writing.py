@@ -81,6 +81,7 @@ def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
         ending=_ending(record, times),
         referred_to=_perhaps(record.referred_to),
         fallback_instructions=record.fallback_instructions,
+        resumed=record.resumed,
         transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
         phases=tuple(
             PhaseDetail(phase=p.phase, error_type=_perhaps(p.error_type), **times.stretch(p.start, p.end))

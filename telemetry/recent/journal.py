@@ -100,6 +100,7 @@ class Journal:
         "ref",
         "referred_to",
         "refusing",
+        "resumed",
         "rows",
         "run_seconds",
         "sequence",
@@ -136,6 +137,8 @@ class Journal:
         self.time_to_first_audio: float | None = None
         self.referred_to: str | None = None
         self.fallback = False
+        self.resumed = False
+        """Another process set the call up: what it knew is not here, and nobody waited for this process."""
         self.last_seen = 0.0
         self.longest_wait = 0.0
         """Of the waits that are over."""
@@ -195,6 +198,11 @@ class Journal:
         if self.state.terminal:
             self.ended = at
             self.caller_since = self.agent_since = None
+
+    @property
+    def unheard(self) -> bool:
+        """The caller has been waiting for the agent's first word since the call came in."""
+        return self.started is not None and self.first_audio is None and not self.resumed
 
     def waited(self, seconds: float) -> None:
         """Note for how long a person waited."""

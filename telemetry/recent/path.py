@@ -28,6 +28,7 @@ from telemetry.recent.record import Decision, Ending, ErrorRow, PhaseRow, ToolRo
 
 def _accepted(journal: Journal, event: CallAccepted, at: float) -> None:
     journal.step(Transition.ACCEPTED, at)
+    journal.resumed = event.resumed
     _decide(journal, Decision(Outcome.ACCEPTED, at, event.setup_seconds))
 
 
@@ -62,7 +63,7 @@ def _ended(journal: Journal, event: CallEnded, at: float) -> None:
     journal.step(Transition.ENDED, at)
     journal.ending = Ending(event.reason, at, short(event.error_type))
     journal.run_seconds = event.duration_seconds
-    if journal.first_audio is None:
+    if journal.unheard:
         journal.waited(at)
 
 

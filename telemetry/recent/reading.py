@@ -82,6 +82,7 @@ def record_of(journal: Journal, now: float, open_spans: Iterable[SpanRow] = ()) 
         time_to_first_audio=journal.time_to_first_audio,
         referred_to=journal.referred_to,
         fallback_instructions=journal.fallback,
+        resumed=journal.resumed,
         phases=tuple(sorted(_phases(journal), key=lambda row: row.start)),
         turns=tuple(sorted(_turns(journal), key=_start)),
         speech=tuple(sorted(_speech(journal), key=_start)),
@@ -118,8 +119,7 @@ def _duration(journal: Journal, moment: float) -> float:
 def _longest_wait(journal: Journal, moment: float) -> float:
     waits = [journal.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in journal.open_turns.values())]
     undecided = journal.state is CallState.PENDING
-    unheard = journal.state is CallState.STARTED and journal.first_audio is None
-    return max(*waits, moment if undecided or unheard else 0.0)
+    return max(*waits, moment if undecided or journal.unheard else 0.0)
 
 
 def _rows(journal: Journal, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:

@@ -284,6 +284,8 @@ class CallRecord:
     referred_to: str | None
     """The name of the destination the call was handed to."""
     fallback_instructions: bool
+    resumed: bool
+    """Another process set the call up and let go of it; the record begins where this one took it over."""
     phases: tuple[PhaseRow, ...]
     turns: tuple[TurnRow, ...]
     speech: tuple[SpeechRow, ...]

@@ -21,7 +21,8 @@ def _first_audio(journal: Journal, event: FirstAudio, at: float) -> None:
     journal.first_audio = at
     journal.time_to_first_audio = event.seconds
     journal.agent_since = at
-    journal.waited(event.seconds)
+    if not journal.resumed:
+        journal.waited(event.seconds)
 
 
 def _speech_ended(journal: Journal, event: SpeechEnded, at: float) -> None:

@@ -286,3 +286,15 @@ def test_a_reused_id_is_a_new_call() -> None:
         found = record(small)
         assert (found.summary.tenant_id, found.summary.state) == ("globex", CallState.STARTED)
         assert (small.recent.size.open_calls, small.recent.size.calls_over) == (1, 1)
+
+
+def test_a_call_taken_over_was_not_waited_for(kit: TelemetryKit) -> None:
+    """Of a call another process set up, the record says so, and its silence here is nobody's wait for a first word."""
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted(resumed=True)
+    call.started()
+    kit.clock.advance(30)
+    assert (record(kit).resumed, record(kit).summary.longest_wait) == (True, 0)
+    call.agent_started_speaking()
+    call.ended(EndReason.HANGUP)
+    assert record(kit).summary.longest_wait == 0
