@@ -9,13 +9,15 @@ from service.debugging.explain import span_of_time
 from service.debugging.facts import facts_of, moments_of, notes_of
 from service.debugging.waterfall import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
 from telemetry.events import Speaker
-from telemetry.lifecycle import TERMINAL, CallState
+from telemetry.lifecycle import TERMINAL, CallState, Transition
 
 CLOSE_UP: Final = 3.0
 """A call this many times as long as its setup shows the setup apart, on an axis of its own."""
 
 TOOL_TRACKS: Final = 4
 """Tools with a track of their own; further ones share one."""
+
+_ON_THE_WAY: Final = frozenset({Transition.REJECTED, Transition.ACCEPTED, Transition.STARTED})
 
 _LEAST: Final = 0.001
 # Seconds an axis has at least, so that a call that was over at once can be drawn.
@@ -36,7 +38,7 @@ def waterfall(call: CallDetail) -> Waterfall:
 def _panels(call: CallDetail) -> Iterable[Panel]:
     end, setup = _end(call), _setup_end(call)
     going_on = call.state not in TERMINAL
-    if end < setup * CLOSE_UP or call.state is CallState.REJECTED:
+    if setup is None or end < setup * CLOSE_UP or call.state is CallState.REJECTED:
         yield Panel("", end, (*_life(call, 0.0, end), *_phases(call.phases, end), *_conversation(call, end)), going_on)
         return
     early = [phase for phase in call.phases if phase.offset_seconds < setup]
@@ -51,11 +53,11 @@ def _end(call: CallDetail) -> float:
     return max((call.as_of - call.received_at).total_seconds(), *ends, _LEAST)
 
 
-def _setup_end(call: CallDetail) -> float:
-    """The first audio, or failing that whatever came last on the way to it."""
+def _setup_end(call: CallDetail) -> float | None:
+    """The first audio, or failing that whatever came last on the way to it; ``None`` while nothing has."""
     heard = [row.offset_seconds for row in call.speech if row.speaker is Speaker.AGENT]
-    steps = [step.offset_seconds for step in call.transitions if step.transition in ("accepted", "started", "rejected")]
-    return max([heard[0]] if heard else steps, default=0.0) or _LEAST
+    steps = [step.offset_seconds for step in call.transitions if step.transition in _ON_THE_WAY]
+    return max([heard[0]] if heard else steps, default=None)
 
 
 # Tracks ---------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """A call's drawing as a picture: light, legible in a ticket, and understandable without its colours."""
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Final
 
 from service.debugging.axis import tick_label, ticks
@@ -178,9 +179,10 @@ def _track(parts: list[str], track: Track, panel: Panel, top: float) -> None:
     parts.append(_text(LEFT - 10, top + 13, _fitting(track.label, LABELS - 10), fill=_SOFT, text_anchor="end"))
     for bar in track.bars:
         _bar(parts, bar, panel, top)
-    last = LEFT - 100.0
-    for mark in track.marks:
-        last = _mark(parts, mark, panel, top, last)
+    free = LEFT
+    places = [_x(mark.at, panel) for mark in track.marks]
+    for mark, (x, limit) in zip(track.marks, pairwise([*places, RIGHT]), strict=True):
+        free = _mark(parts, mark, x, top, (free, limit))
 
 
 def _bar(parts: list[str], bar: Bar, panel: Panel, top: float) -> None:
@@ -197,27 +199,30 @@ def _bar(parts: list[str], bar: Bar, panel: Panel, top: float) -> None:
         parts.append(_text(x + 5, top + 13, bar.text, fill=ink, font_size="11px", pointer_events="none"))
 
 
-def _mark(parts: list[str], mark: Mark, panel: Panel, top: float, last: float) -> float:
-    """Draw a mark, and its text unless that would run into the one before, which ended at ``last``."""
-    x = _x(mark.at, panel)
+Room = tuple[float, float]
+"""From where to where a line of a track is free."""
+
+
+def _mark(parts: list[str], mark: Mark, x: float, top: float, room: Room) -> float:
+    """Draw a mark, and its text beside it if it fits into the room there is; answers from where on there is room."""
     if mark.sign is Sign.STEP:
         parts.append(titled("line", mark.text, x1=x, x2=x, y1=top, y2=top + BAR, stroke=_INK, stroke_width=1.5))
-        return _beside(parts, mark.text, x, top, last, _INK)
+        return _beside(parts, mark.text, x, top, room, _INK)
     shape = f"M{x - 5:.1f} {top - 4:.1f}h10l-5 9z" if mark.sign is Sign.INTERRUPTION else _cross(x, top + BAR / 2)
     parts.append(titled("path", mark.text, d=shape, fill=_ALARM, stroke="#ffffff", stroke_width=0.8))
-    return last if mark.sign is Sign.INTERRUPTION else _beside(parts, mark.text, x, top, last, _ALARM)
+    return x if mark.sign is Sign.INTERRUPTION else _beside(parts, mark.text, x, top, room, _ALARM)
 
 
-def _beside(parts: list[str], said: str, x: float, top: float, last: float, ink: str) -> float:
-    """Write to the right of a mark, at the right edge to its left, or nowhere if there is no room."""
+def _beside(parts: list[str], said: str, x: float, top: float, room: Room, ink: str) -> float:
+    """Write to the right of a mark, else to its left, else nowhere."""
+    free, limit = room
     width = len(said) * LETTER
-    if x > last and x + 6 + width < RIGHT:
-        parts.append(_text(x + 6, top + 13, said, fill=ink, font_size="11px"))
+    if x + 8 + width < limit:
+        parts.append(_text(x + 8, top + 13, said, fill=ink, font_size="11px"))
         return x + 12 + width
-    if x - 12 - width > last:
-        parts.append(_text(x - 6, top + 13, said, fill=ink, font_size="11px", text_anchor="end"))
-        return x + 6
-    return last
+    if x - 12 - width > free:
+        parts.append(_text(x - 8, top + 13, said, fill=ink, font_size="11px", text_anchor="end"))
+    return x
 
 
 def _cross(x: float, y: float) -> str:

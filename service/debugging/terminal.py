@@ -34,6 +34,8 @@ _SIGNS: Final = {Sign.STEP: ("│", "bold"), Sign.INTERRUPTION: ("▼", "bold re
 Cells = list[tuple[str, str]]
 """Characters and their styles."""
 
+_EMPTY: Final = (" ", "")
+
 
 def render_terminal(drawing: Waterfall, width: int) -> RenderableType:
     """The drawing in ``width`` characters; what came from outside is text, never markup or control codes."""
@@ -52,7 +54,7 @@ def _facts(drawing: Waterfall) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for name, value in drawing.facts:
-        table.add_row(name, Text(_shown(value)))
+        table.add_row(Text(_shown(name)), Text(_shown(value)))
     return table
 
 
@@ -90,34 +92,32 @@ def _ruler(panel: Panel, axis: int) -> str:
 
 
 def _cells(track: Track, panel: Panel, axis: int) -> Cells:
-    cells: Cells = [(" ", "")] * axis
+    cells: Cells = [_EMPTY] * axis
     for bar in track.bars:
         first, last = _cell(bar.start, panel, axis), _cell(bar.end, panel, axis)
         for at in range(first, max(first + 1, last)):
             cells[at] = _BARS[bar.paint]
         if bar.open:
             cells[axis - 1] = ("▶", _BARS[bar.paint][1])
-    taken = 0
-    for mark in track.marks:
-        taken = _mark(cells, mark, _cell(mark.at, panel, axis), taken)
+    places = [(_cell(mark.at, panel, axis), mark) for mark in track.marks]
+    for at, mark in places:
+        cells[at] = _SIGNS[mark.sign]
+    for at, mark in places:
+        _name(cells, mark, at)
     return cells
 
 
-def _mark(cells: Cells, mark: Mark, at: int, taken: int) -> int:
-    """Put a mark in its cell, and its text beside it where there is room; answers the first cell that is free."""
-    cells[at] = _SIGNS[mark.sign]
+def _name(cells: Cells, mark: Mark, at: int) -> None:
+    """Write a mark's text beside it, if nothing else is there."""
     said = _shown(mark.text)
     if mark.sign is Sign.INTERRUPTION:
-        return at + 1
-    if at >= taken and at + 1 + len(said) < len(cells):
-        first = at + 1
-    elif at - len(said) >= taken:
-        first = at - len(said)
-    else:
-        return max(taken, at + 1)
-    style = _SIGNS[mark.sign][1]
-    cells[first : first + len(said)] = [(character, style) for character in said]
-    return first + len(said) + 1
+        return
+    for first, guard in ((at + 1, at + 1 + len(said)), (at - len(said), at - len(said) - 1)):
+        room = range(first, first + len(said))
+        wanted = [*room, guard] if 0 <= guard < len(cells) else [*room]
+        if first >= 0 and room.stop <= len(cells) and all(cells[cell] == _EMPTY for cell in wanted):
+            cells[room.start : room.stop] = [(character, _SIGNS[mark.sign][1]) for character in said]
+            return
 
 
 def _cell(seconds: float, panel: Panel, axis: int) -> int:

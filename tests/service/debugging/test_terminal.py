@@ -1,0 +1,89 @@
+"""The drawing in a terminal."""
+
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from service.debugging.drawing import waterfall
+from service.debugging.terminal import render_terminal
+from service.debugging.waterfall import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall
+from service.debugging.writing import NO_BACKEND, call_detail
+from telemetry.call import Call
+from telemetry.testing import TelemetryKit
+from tests.support import calls
+
+Play = Callable[[TelemetryKit], Call]
+
+
+def printed(drawing: Waterfall, width: int = 100) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(render_terminal(drawing, width))
+    return capture.get()
+
+
+def drawn(kit: TelemetryKit) -> Waterfall:
+    record = kit.recent.call("rtc_1")
+    assert record is not None
+    return waterfall(call_detail(record, NO_BACKEND))
+
+
+def line(text: str, label: str) -> str:
+    return next(line for line in text.splitlines() if line.strip().startswith(f"{label}  "))
+
+
+@pytest.mark.parametrize("width", [50, 80, 200])
+@pytest.mark.parametrize("play", [calls.rejected, calls.at_once, calls.ordinary, calls.hour_long, calls.running])
+def test_no_line_is_broken(kit: TelemetryKit, play: Play, width: int) -> None:
+    """In a terminal of any usual width each track is one line."""
+    play(kit)
+    drawing = drawn(kit)
+    text = printed(drawing, width)
+    assert all(len(line.rstrip()) <= width for line in text.splitlines())
+    for track in drawing.panels[-1].tracks:
+        assert sum(line.strip().startswith(f"{track.label[:16]}  ") for line in text.splitlines()) >= 1
+
+
+def test_it_shows_what_the_picture_shows(kit: TelemetryKit) -> None:
+    """Explanation, facts, tracks, marks and moments are all there."""
+    calls.ordinary(kit)
+    text = printed(drawn(kit))
+    assert "it was handed to billing" in text
+    assert "…5678 → …0100" in text
+    assert line(text, "agent").count("▼") == 1
+    assert "◆rate_limit_exceeded" in line(text, "errors")
+    assert "tool book_table failed: TimeoutError" in text
+
+
+def test_what_goes_on_has_an_arrow(kit: TelemetryKit) -> None:
+    """The open edge of a running call can be seen."""
+    calls.running(kit)
+    kit.clock.advance(1)
+    text = printed(drawn(kit))
+    assert line(text.partition("Call ")[2].partition("Call ")[2], "wait").rstrip().endswith("▶")
+
+
+def test_bars_too_short_to_see_are_drawn_all_the_same() -> None:
+    """Whatever took time has at least one character."""
+    bars = tuple(Bar(at, at + 0.001, Paint.TOOL, "") for at in (0.0, 50.0, 100.0))
+    text = printed(Waterfall("", "", (), (Panel("", 100.0, (Track("tool", bars),)),), (), ()))
+    assert line(text, "tool").count("█") == 3
+
+
+def test_a_mark_without_room_for_its_text_is_drawn_without() -> None:
+    """Texts neither overlap nor leave the line; the marks themselves are always there."""
+    marks = tuple(Mark(at, Sign.ERROR, "an error's code") for at in (0.0, 5.0, 10.0, 60.0, 100.0))
+    text = printed(Waterfall("", "", (), (Panel("", 100.0, (Track("errors", (), marks),)),), (), ()))
+    found = line(text, "errors")
+    assert (found.count("◆"), found.count("an error's code")) == (5, 3)
+    assert found.rstrip().endswith("an error's code◆")
+
+
+def test_nothing_in_a_call_commands_the_terminal() -> None:
+    """Control codes and markup from outside are shown as what they are."""
+    bad = "\x1b[2J\x07[bold red]x[/]\u202e"
+    panel = Panel("p", 1.0, (Track(bad, (Bar(0.0, 1.0, Paint.TOOL, bad),), (Mark(0.2, Sign.ERROR, bad),)),))
+    text = printed(Waterfall(bad, bad, ((bad, bad),), (panel,), (Moment(0.1, bad),), (bad,)))
+    assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    assert "[bold red]x[/]" in text
