@@ -1,0 +1,67 @@
+"""The runbook: a section for each alert, with commands that work."""
+
+import re
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from service.cli import app as command
+from service.security import HEADER
+from telemetry.testing import TelemetryKit
+from tests.collector.promql import labels_of, selectors
+from tests.collector.rules import Rule, alerts, recordings
+from tests.collector.test_rules import FOREIGN
+from tests.peers.binaries import ROOT
+from tests.peers.peers import Peers
+from tests.service.api.gateway import TOKEN, Gateway
+from tests.support.server import serving
+
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+
+
+def _sections() -> dict[str, str]:
+    """The runbook's sections by alert."""
+    parts = re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]
+    return {part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in parts}
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
+def test_an_alert_is_explained(rule: Rule) -> None:
+    """An alert says how urgent it is and links to its section: what it means, and at least three commands."""
+    assert rule.annotations["runbook_url"] == f"docs/runbook.md#{rule.name.lower()}"
+    meaning, commands, *_ = _sections()[rule.name].split("```")
+    assert meaning.strip().startswith(f"`{rule.severity}`. ")
+    assert len(meaning.strip()) > 100
+    assert len(re.findall(r"^(?:curl|callscope|promtool|docker) ", commands, re.MULTILINE)) >= 3
+
+
+def test_nothing_is_explained_that_is_gone() -> None:
+    """Each section is about an alert that exists."""
+    assert set(_sections()) == {rule.name for rule in alerts()}
+
+
+def test_the_admin_requests_are_answered() -> None:
+    """Every request to the service is one it answers with success, given the token."""
+    paths = set(re.findall(r"\$CALLSCOPE(/[^\s\"]+)", RUNBOOK)) - {"/livez"}
+    assert len(paths) > 10
+    with TelemetryKit() as kit, serving(Gateway(kit).app()) as base, httpx2.Client(base_url=base) as client:
+        answers = {path: client.get(path, headers={HEADER: TOKEN}).status_code for path in paths}
+    assert set(answers.values()) == {200}, answers
+
+
+@pytest.mark.parametrize("words", sorted(set(re.findall(r"^callscope ([^\n]+)", RUNBOOK, re.MULTILINE))))
+def test_the_commands_exist(words: str) -> None:
+    """Every command of the service is one it has, with these options."""
+    outcome = CliRunner().invoke(command, [*words.split(), "--help"])
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_the_expressions_are_valid(peers: Peers) -> None:
+    """Every PromQL expression parses, and is about metrics that exist."""
+    prometheus = peers.prometheus(rules=False)
+    expressions = re.findall(r"promtool query instant \S+ '([^']+)'", RUNBOOK)
+    assert len(expressions) > 20
+    recorded = {rule.name for rule in recordings()}
+    metrics = {selector.metric for text in expressions for selector in selectors(prometheus.parse(text))} - {""}
+    assert not {name for name in metrics - recorded if not FOREIGN.match(name) and not labels_of(name)}
