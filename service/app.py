@@ -33,11 +33,12 @@ def app_of(world: World) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        try:
-            await world.start()
-            yield
-        finally:
-            await world.stop()
+        with world.logging():
+            try:
+                await world.start()
+                yield
+            finally:
+                await world.stop()
 
     app = FastAPI(title="Callscope", version=version("callscope"), description=DESCRIPTION, lifespan=lifespan)
     use_problem_details(app)

@@ -88,6 +88,7 @@ def _settings(base_url: str, secret: str) -> Settings:
         openai_base_url=base_url,
         openai_webhook_secret=SecretStr(secret),
         spill_folder=SPILL_FOLDER,
+        log_level="ERROR",
         max_concurrent_calls=TOTAL_LIMIT,
         fallback_instructions=FALLBACK,
     )

@@ -1,6 +1,7 @@
 """Everything one process of the service is made of, built in one place and taken down in one place."""
 
 import asyncio
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
@@ -26,6 +27,8 @@ from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock
 from telemetry.privacy import Privacy
+from telemetry.process_logging import process_logging
+from telemetry.recent.loglines import RecentLogs
 from telemetry.setup import Telemetry, start_telemetry
 
 STOP_SECONDS: Final = 3.8
@@ -65,6 +68,13 @@ class World:
     def takes_calls(self) -> bool:
         """Whether what it takes to talk to the carrier is configured."""
         return self.settings.openai_webhook_secret is not None and self.settings.openai_api_key is not None
+
+    def logging(self) -> AbstractContextManager[None]:
+        """The process's logging, for as long as the service runs: stdout, OTLP and the calls' own records."""
+        telemetry = self.telemetry
+        return process_logging(
+            self.settings.log_level, telemetry.pipelines.logger_provider, RecentLogs(telemetry.recent)
+        )
 
     async def start(self) -> None:
         """Bring the schema up to date and begin to keep time."""

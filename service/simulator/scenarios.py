@@ -45,9 +45,9 @@ _ANSWERS = (
     "I am sorry about that. Would you tell me once more?",
 )
 _TOOLS: tuple[tuple[str, dict[str, str]], ...] = (
+    ("current_time", {}),
+    ("current_time", {}),
     ("look_up_order", {"order": "10023"}),
-    ("check_calendar", {"day": "thursday"}),
-    ("find_invoice", {}),
 )
 _TARGETS = ("sales", "support")
 _ENDINGS: dict[str, tuple[Ending, ...]] = {
