@@ -4,19 +4,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import and_, case, or_, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import and_, case, or_, update
 
 from service.database import Database
 from service.records.ledger import claim_at
 from service.records.record import COLUMNS, CallRecord
 from service.records.store import CALLS
+from service.records.turns import CLAIMING, take_turn
 from telemetry.attributes import CallId, TenantId
 from telemetry.clock import Instant
 from telemetry.lifecycle import CallState
-
-_CLAIMS = 0x_CA11_C1A1
-# Key of the advisory lock that lets one process at a time claim calls on PostgreSQL, so that no two of them deadlock.
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +72,7 @@ async def claim(database: Database, instance_id: str, dead: Iterable[str], now: 
         "written_ms": now.unix_nanos // 1_000_000,
     }
     async with database.writing() as session:
-        await _one_at_a_time(session)
+        await take_turn(session, CLAIMING)
         found = await session.execute(
             update(CALLS)
             .where(and_(row.ended_ms.is_(None), row.instance_id != instance_id, left))
@@ -83,8 +80,3 @@ async def claim(database: Database, instance_id: str, dead: Iterable[str], now: 
             .returning(*(row[name] for name in COLUMNS))
         )
         return [CallRecord.from_row(dict(claimed)) for claimed in found.mappings()]
-
-
-async def _one_at_a_time(session: AsyncSession) -> None:
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CLAIMS})
