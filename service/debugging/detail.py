@@ -23,6 +23,13 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Happening(Shape):
+    """Something at a moment, told by the wall clock and from the call's reception."""
+
+    at: datetime
+    offset_seconds: Offset
+
+
 class Limit(Shape):
     """The capacity limit that was reached."""
 
@@ -31,51 +38,42 @@ class Limit(Shape):
     in_use: int = Field(description="Calls that held a slot when this one came.")
 
 
-class DecisionDetail(Shape):
+class DecisionDetail(Happening):
     """What was decided about the call, and why."""
 
     outcome: Outcome
-    at: datetime
-    offset_seconds: Offset
     setup_seconds: float = Field(description="Received to decided.")
     reason: RejectionReason | None = Field(description="Why it was turned away; `null` if it was accepted.")
     limit: Limit | None = Field(description="Which limit, at what value, where capacity was the reason.")
     error_type: str | None
 
 
-class EndingDetail(Shape):
+class EndingDetail(Happening):
     """Why an accepted call is over."""
 
     reason: EndReason
-    at: datetime
-    offset_seconds: Offset
     error_type: str | None = Field(description="`null` unless it failed.")
 
 
-class TransitionDetail(Shape):
+class TransitionDetail(Happening):
     """The call changed its state."""
 
     transition: Transition
-    at: datetime
     offset_seconds: Offset
 
 
-class PhaseDetail(Shape):
+class PhaseDetail(Happening):
     """A stretch of the call's path."""
 
     phase: Phase
-    at: datetime
-    offset_seconds: Offset
     duration_seconds: Under
     error_type: str | None
 
 
-class TurnDetail(Shape):
+class TurnDetail(Happening):
     """The caller says something, and the agent answers."""
 
     number: int = Field(description="From 1.")
-    at: datetime
-    offset_seconds: Offset
     duration_seconds: Under
     time_to_first_audio_seconds: float | None = Field(
         description="End of the caller's speech to the first audio of the answer; `null` if there was none."
@@ -86,32 +84,26 @@ class TurnDetail(Shape):
     end_reason: TurnEnd | None = Field(description="`null` while the turn goes on.")
 
 
-class SpeechDetail(Shape):
+class SpeechDetail(Happening):
     """Somebody speaks without a pause."""
 
     speaker: Speaker
-    at: datetime
-    offset_seconds: Offset
     duration_seconds: Under
     interrupted: bool
 
 
-class ToolDetail(Shape):
+class ToolDetail(Happening):
     """A tool the model asked for."""
 
     tool: str
     tool_call_id: str
-    at: datetime
-    offset_seconds: Offset
     duration_seconds: Under
     error_type: str | None
 
 
-class ErrorDetail(Shape):
+class ErrorDetail(Happening):
     """Something went wrong, and the call went on."""
 
-    at: datetime
-    offset_seconds: Offset
     trouble: Trouble = Field(description="`session`: told by the carrier; `instructions`; `lifecycle`: a late report.")
     detail: str
 

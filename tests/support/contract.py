@@ -26,13 +26,14 @@ class Contract:
         declared = self._answer(response)
         media_type = response.headers["content-type"]
         assert media_type in declared["content"], f"{_request(response)} answered {media_type}, declared: {declared}"
-        self._valid(declared["content"][media_type]["schema"], response.json(), _request(response))
+        body = response.json() if media_type.endswith("json") else response.text
+        self._valid(declared["content"][media_type]["schema"], body, _request(response))
         for name, header in declared.get("headers", {}).items():
             self._valid(header["schema"], response.headers[name], f"{_request(response)}, header {name}")
         self.checked += 1
 
     def _answer(self, response: httpx2.Response) -> Json:
-        operations = self._operations(response.request.url.path)
+        operations = self._operations(response.request.url.raw_path.decode().partition("?")[0])
         operation = operations.get(response.request.method.lower())
         if operation is None:
             # What the router answers by itself is no operation's; it must be a problem all the same.
