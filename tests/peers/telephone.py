@@ -23,7 +23,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Status, StatusCode
 
+from telemetry.attributes import ATTRIBUTES, CAPACITY_SCOPE, TENANT_ID, CapacityScope, MetricKey
 from telemetry.catalog import INSTRUMENTS, METER_NAME, Instrument, Kind
+from telemetry.genai import GENAI_ATTRIBUTES
 
 Attributes = Mapping[str, str | int | float | bool]
 Exporters = tuple[MetricExporter, SpanExporter, LogRecordExporter]
@@ -85,6 +87,16 @@ class Telephone:
             self.log(log, labels)
             return trace.format_trace_id(span.get_span_context().trace_id)
 
+    def everything(self, tenant: str) -> str:
+        """A measurement on every instrument, with legal attribute values, in one trace. Answers the trace's id."""
+        with self._tracers.get_tracer(METER_NAME).start_as_current_span("call") as span:
+            for instrument in INSTRUMENTS:
+                for scope in CapacityScope if CAPACITY_SCOPE in instrument.attributes else [""]:
+                    labels: dict[str, str] = {key: _example(key) for key in instrument.attributes}
+                    chosen: dict[str, str] = {TENANT_ID: tenant, CAPACITY_SCOPE: str(scope)}
+                    self.record(instrument.name, 0.5, labels | {k: v for k, v in chosen.items() if k in labels})
+            return trace.format_trace_id(span.get_span_context().trace_id)
+
     def log(self, body: str, attributes: Attributes) -> None:
         """One log line, in the current span's context."""
         record = LogRecord(timestamp=time.time_ns(), body=body, attributes=dict(attributes))
@@ -125,6 +137,11 @@ class Telephone:
 
     def _observations(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         return lambda _options: list(self._observed.get(name, []))
+
+
+def _example(key: MetricKey) -> str:
+    values = next(known.values for known in (*ATTRIBUTES, *GENAI_ATTRIBUTES) if known.key == key)
+    return values[0] if values else "example"
 
 
 def _over_http(endpoint: str, metrics_url: str) -> Exporters:
