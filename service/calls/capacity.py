@@ -42,10 +42,13 @@ class Capacity:
         return self._held[tenant_id]
 
     def reserve(self, tenant_id: TenantId, *, limit: int, total_limit: int) -> Slot | LimitHit:
-        """A slot, or the limit that stands in the way. The tenant's own limit is looked at first: it says more."""
+        """A slot, or the limit that stands in the way.
+
+        The tenant's own limit is looked at first, as it says more; one that is no tighter than the total is none.
+        """
         with self._lock:
             held = self._held[tenant_id]
-            if held >= limit:
+            if held >= limit and limit < total_limit:
                 return LimitHit(CapacityScope.TENANT, limit, held)
             if self._total >= total_limit:
                 return LimitHit(CapacityScope.GLOBAL, total_limit, self._total)

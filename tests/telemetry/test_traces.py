@@ -401,7 +401,7 @@ def test_the_table_of_events_is_complete() -> None:
     """The property above covers every event there is of a call, and every field of each."""
     declared = {value for value in vars(events).values() if isinstance(value, type) and issubclass(value, CallEvent)}
     assert set(EVENTS) == declared - {CallEvent}
-    optional = {"caller", "dialled", "content", "traceparent", "limit", "response_id"}
+    optional = {"caller", "dialled", "content", "traceparent", "continues", "resumed", "limit", "response_id"}
     for kind, rest in EVENTS.items():
         assert {field.name for field in fields(kind)} - optional == (set(rest) - optional) | {"at", "call"}, kind
 

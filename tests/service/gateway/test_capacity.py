@@ -45,11 +45,12 @@ def _decided(stand: Stand) -> int:
 
 
 def test_the_tenants_own_limit_is_named_first() -> None:
-    """Where both limits are reached, the tenant's says more."""
-    capacity, acme = Capacity(), TenantId("acme")
-    assert isinstance(capacity.reserve(acme, limit=1, total_limit=1), Slot)
-    assert capacity.reserve(acme, limit=1, total_limit=1) == LimitHit(CapacityScope.TENANT, 1, 1)
-    assert capacity.reserve(TenantId("other"), limit=1, total_limit=1) == LimitHit(CapacityScope.GLOBAL, 1, 1)
+    """Where both limits are reached, the tenant's says more, unless it is no tighter than the total."""
+    capacity, acme, other = Capacity(), TenantId("acme"), TenantId("other")
+    for tenant_id in (acme, other):
+        assert isinstance(capacity.reserve(tenant_id, limit=1, total_limit=2), Slot)
+    assert capacity.reserve(acme, limit=1, total_limit=2) == LimitHit(CapacityScope.TENANT, 1, 1)
+    assert capacity.reserve(acme, limit=2, total_limit=2) == LimitHit(CapacityScope.GLOBAL, 2, 2)
 
 
 def test_a_slot_is_given_back_once() -> None:
