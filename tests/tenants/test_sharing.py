@@ -134,6 +134,19 @@ async def test_deserted_work_leaves_no_complaint() -> None:
     await everything_else()
 
 
+async def test_closing_cancels_the_work() -> None:
+    """Closing ends work under way for everybody who waits for it; it may be repeated, and without work does nothing."""
+    flight = SingleFlight(asyncio.Event().wait)
+    await flight.close()
+    waiting = [asyncio.create_task(flight.run()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await flight.close()
+    await flight.close()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
 def test_the_least_recently_used_entry_goes() -> None:
     """Reading and writing both count as use; what was used longest ago makes room, and is counted."""
     memory: Lru[str, int] = Lru(2)
