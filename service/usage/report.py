@@ -1,7 +1,7 @@
 """Usage as lines, slot after slot: never more in memory than the lines of one slot."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -51,7 +51,7 @@ class UsageReader:
 
     async def lines(
         self, period: Period, grouping: Grouping, *, tenant_id: str | None = None
-    ) -> AsyncIterator[UsageLine]:
+    ) -> AsyncGenerator[UsageLine, None]:
         """The lines in the order of slots, tenants and outcomes; a slot in which nothing was used has none."""
         async with _snapshot(self._database) as session:
             question = Question(

@@ -1,5 +1,6 @@
 """Real databases with the newest schema, and calls put into them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,15 +23,26 @@ def postgres_server(module_peers: Peers) -> str:
 
 
 @pytest.fixture(params=BACKENDS)
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    """A database with the newest schema, on each kind of server."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database with the newest schema, on each kind of server."""
     if request.param == "sqlite":
         url = f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
     else:
-        url = await _created_on(request.getfixturevalue("postgres_server"))
+        url = asyncio.run(_created_on(request.getfixturevalue("postgres_server")))
+    asyncio.run(_migrated(url))
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A database with the newest schema."""
+    async with Database.from_url(database_url) as opened:
+        yield opened
+
+
+async def _migrated(url: str) -> None:
     async with Database.from_url(url) as opened:
         await upgrade(opened.engine)
-        yield opened
 
 
 async def _created_on(server: str) -> str:
