@@ -18,6 +18,9 @@ from tests.peers.program import Program
 SHIPPED = CONFIG / "prometheus" / "prometheus.yml"
 """The settings a user has; a test changes what it scrapes and how often, and nothing else."""
 
+FLAGS = ("--web.enable-otlp-receiver", "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion")
+"""What those settings need on the command line."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -76,8 +79,7 @@ class Prometheus:
                 f"--config.file={self._config}",
                 f"--storage.tsdb.path={self._data}",
                 f"--web.listen-address={HOST}:{self._port}",
-                "--web.enable-otlp-receiver",
-                "--enable-feature=exemplar-storage,created-timestamp-zero-ingestion",
+                *FLAGS,
             ],
             lambda: answers(f"{self.url}/-/ready"),
         )
