@@ -13,13 +13,16 @@ from telemetry.conventions import EXCEPTION_STACKTRACE, URL_FULL, WITHHELD
 from telemetry.privacy import mask_number
 
 Scalar = str | int | float | bool
-"""A value of an attribute, once sequences are joined."""
+"""A value of an attribute that is no sequence."""
 
 _NUMBER: Final = re.compile(r"\+\d[\d().\- ]{5,20}\d|(?<=tel:)[\d.\-]{5,20}|(?<=sip:)[^@\s;>\"]+|(?<=sips:)[^@\s;>\"]+")
 # E.164 however it is spaced, and the user part of a telephone or SIP address.
 
-_FRAME: Final = re.compile(r'^\s*File "[^"\n]*", line \d+, in [\w.<>]+$', re.MULTILINE)
+_FRAME: Final = re.compile(r'^\s*File "[^"\n]*(?:\.py|>)", line \d+, in [\w.<>]+$', re.MULTILINE)
 # One line of a traceback that names a place in the code; the lines between may quote data, and the last one does.
+
+_DEEPEST: Final = 8
+# Levels of a nested attribute that are looked into; nobody nests deeper, and what does is left out.
 
 
 def scrub_text(text: str) -> str:
@@ -41,17 +44,41 @@ def scrub_stacktrace(stacktrace: str) -> str:
     return "\n".join(line.strip() for line in _FRAME.findall(stacktrace))
 
 
-def scrub_attributes(attributes: Mapping[str, object] | None) -> dict[str, Scalar]:
-    """The attributes that may be seen, their values cleaned; sequences become comma-separated text."""
-    if not attributes:
-        return {}
-    return {key: _scrub(key, value) for key, value in attributes.items() if key not in WITHHELD and value is not None}
-
-
-def _scrub(key: str, value: object) -> Scalar:
-    if isinstance(value, bool | int | float):
+def scrub_value(value: object, levels: int = _DEEPEST) -> object:
+    """The value with all text in it cleaned, whatever it is made of; bytes, which nobody looks into, are left out."""
+    if isinstance(value, str):
+        return scrub_text(value)
+    if value is None or isinstance(value, bool | int | float):
         return value
-    text = ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    if key == URL_FULL:
-        return scrub_url(text)
-    return scrub_stacktrace(text) if key == EXCEPTION_STACKTRACE else scrub_text(text)
+    if not levels or isinstance(value, bytes | bytearray | memoryview):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): scrub_value(inner, levels - 1) for key, inner in value.items() if key not in WITHHELD}
+    if isinstance(value, Sequence):
+        return [scrub_value(inner, levels - 1) for inner in value]
+    return scrub_text(str(value))
+
+
+def scrub_attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:
+    """The attributes that may be seen, their values cleaned."""
+    cleaned = {key: _scrub(key, value) for key, value in (attributes or {}).items() if key not in WITHHELD}
+    return {key: value for key, value in cleaned.items() if value is not None}
+
+
+def flat_attributes(attributes: Mapping[str, object] | None) -> dict[str, Scalar]:
+    """The same with every value in one piece: sequences become comma-separated text."""
+    return {key: _flat(value) for key, value in scrub_attributes(attributes).items()}
+
+
+def _scrub(key: str, value: object) -> object:
+    if isinstance(value, str) and key == URL_FULL:
+        return scrub_url(value)
+    if isinstance(value, str) and key == EXCEPTION_STACKTRACE:
+        return scrub_stacktrace(value)
+    return scrub_value(value)
+
+
+def _flat(value: object) -> Scalar:
+    if isinstance(value, bool | int | float | str):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)

@@ -15,6 +15,7 @@ from telemetry.export.outcome import Batch_contra, Outcome, Sender
 from telemetry.export.over_grpc import logs_over_grpc, metrics_over_grpc, spans_over_grpc
 from telemetry.export.over_http import logs_over_http, metrics_over_http, spans_over_http
 from telemetry.export.plan import Route
+from telemetry.export.scrubbed import ScrubbedSpan, Scrubbing, scrubbed_record
 from telemetry.export.signals import Protocol
 from telemetry.export.watched import Exporter, Watch, WatchedSender
 
@@ -59,13 +60,13 @@ def metrics_sender(route: Route) -> Sender[MetricsData]:
 
 
 def spans_sender(route: Route) -> Sender[list[ReadableSpan]]:
-    """What sends spans along this route."""
-    return _sender(route, spans_to, lambda: ConsoleSpanExporter(out=sys.stdout))
+    """What sends spans along this route, cleaned of personal data."""
+    return Scrubbing(_sender(route, spans_to, lambda: ConsoleSpanExporter(out=sys.stdout)), ScrubbedSpan)
 
 
 def logs_sender(route: Route) -> Sender[list[ReadableLogRecord]]:
-    """What sends log records along this route."""
-    return _sender(route, logs_to, lambda: ConsoleLogRecordExporter(sys.stdout))
+    """What sends log records along this route, cleaned of personal data."""
+    return Scrubbing(_sender(route, logs_to, lambda: ConsoleLogRecordExporter(sys.stdout)), scrubbed_record)
 
 
 def _by_grpc(destination: Destination) -> bool:

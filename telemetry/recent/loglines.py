@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanContext, format_span_id
 from telemetry import attributes as attr
 from telemetry.log_format import extra_of
 from telemetry.recent.record import LogRow
-from telemetry.scrub import scrub_attributes, scrub_text
+from telemetry.scrub import flat_attributes, scrub_text
 
 _ROW_WEIGHT = 480
 _VALUE_WEIGHT = 60
@@ -43,7 +43,7 @@ class RecentLogs(logging.Handler):
             self.handleError(record)
 
     def _row(self, record: logging.LogRecord, span: SpanContext) -> LogRow:
-        attributes = scrub_attributes(extra_of(record))
+        attributes = flat_attributes(extra_of(record))
         attributes.pop(attr.CALL_ID, None)
         attributes.pop(attr.TENANT_ID, None)
         message = scrub_text(record.getMessage())[: self._text]

@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 from telemetry import attributes as attr
 from telemetry.recent.record import SpanEvent, SpanRow
-from telemetry.scrub import Scalar, scrub_attributes, scrub_text
+from telemetry.scrub import Scalar, flat_attributes, scrub_text
 
 _ROW_WEIGHT: Final = 420
 _EVENT_WEIGHT: Final = 320
@@ -141,7 +141,7 @@ class SpanRecorder(SpanProcessor):
 
 def span_row(span: ReadableSpan, *, text: int) -> SpanRow:
     """The span as a row, without personal data; ``text`` bounds the characters of each value."""
-    attributes = _cut(scrub_attributes(span.attributes), text)
+    attributes = _cut(flat_attributes(span.attributes), text)
     events = tuple(_event(event, text) for event in span.events[:_EVENTS])
     return SpanRow(
         span_id=format_span_id(span.context.span_id) if span.context else "",
@@ -160,7 +160,7 @@ def span_row(span: ReadableSpan, *, text: int) -> SpanRow:
 
 
 def _event(event: SdkEvent, text: int) -> SpanEvent:
-    return SpanEvent(event.name[:text], event.timestamp, _cut(scrub_attributes(event.attributes), text))
+    return SpanEvent(event.name[:text], event.timestamp, _cut(flat_attributes(event.attributes), text))
 
 
 def _cut(attributes: dict[str, Scalar], text: int) -> dict[str, Scalar]:
