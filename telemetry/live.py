@@ -23,11 +23,16 @@ from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.fence import Fence, Unfenced
 from telemetry.live_store import LiveMetricsStore
 
-EXPORT_BUDGET_SECONDS = 0.015
-"""The same while another reader may be collecting, which takes long at many tenants."""
+READ_BUDGET_SECONDS = 0.5
+"""How long a read waits for its fold before it answers from the last one. A fold takes well under a millisecond, so
+this is for a process that is short of processor time: the right answer is worth the wait."""
 
-READ_BUDGET_SECONDS = 0.05
-"""How long a read waits for its fold before it answers from the last one."""
+STALL_SECONDS = 0.1
+"""A wait that took so much longer than it was to take: the whole process stood still, as in a full garbage collection,
+the folding thread too. It gets its chance afterwards."""
+
+EXPORT_BUDGET_SECONDS = 0.015
+"""The same while another reader may be collecting, which holds the SDK's lock for long at many tenants."""
 
 FOLD_INTERVAL_SECONDS = 0.5
 """Without reads, changes are folded this often: an answer given while an export is collecting is not much older."""
@@ -109,10 +114,11 @@ class LiveMetricsReader(MetricReader):
         request = self._request(budget)
         if request is None:
             return self.age()
+        began = time.monotonic()
         try:
             folded = request.result(budget)
         except TimeoutError:
-            folded = False
+            folded = _stalled(began, budget) and _soon(request, budget)
         return 0.0 if folded else self.age()
 
     async def refreshed(self, budget_seconds: float | None = None) -> float:
@@ -123,10 +129,11 @@ class LiveMetricsReader(MetricReader):
         request = self._request(budget)
         if request is None:
             return self.age()
+        began = time.monotonic()
         try:
-            folded = await asyncio.wait_for(asyncio.wrap_future(request), budget)
+            folded = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(request)), budget)
         except TimeoutError:
-            folded = False
+            folded = _stalled(began, budget) and await asyncio.to_thread(_soon, request, budget)
         return 0.0 if folded else self.age()
 
     def age(self) -> float:
@@ -215,6 +222,17 @@ class LiveMetricsReader(MetricReader):
         self._failures += 1
         if self._failures == 1:
             _logger.error("live collection failed, further failures are only counted: %s", type(error).__name__)
+
+
+def _stalled(began: float, budget_seconds: float) -> bool:
+    return time.monotonic() - began > budget_seconds + STALL_SECONDS
+
+
+def _soon(request: Future[bool], budget_seconds: float) -> bool:
+    try:
+        return request.result(budget_seconds)
+    except TimeoutError:
+        return False
 
 
 def _resolve(request: Future[bool] | None, *, folded: bool) -> None:
