@@ -13,7 +13,17 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from telemetry.log_format import JsonFormatter, describe_exception
 from telemetry.scrub import scrub_text
 
-NOISY: Final = ("httpcore2", "httpx2", "openai", "websockets", "uvicorn.access", "aiosqlite", "asyncio", "alembic")
+NOISY: Final = (
+    "httpcore2",
+    "httpx2",
+    "openai",
+    "websockets",
+    "uvicorn.access",
+    "aiosqlite",
+    "asyncio",
+    "alembic",
+    "sqlalchemy",
+)
 """Libraries that tell of every request or frame; below WARNING they would drown what the service says."""
 
 EXCEPTION_TYPE: Final = "exception.type"
@@ -38,13 +48,20 @@ class OtlpLogs(LoggingHandler):
 def process_logging(
     level: str, provider: LoggerProvider, *further: logging.Handler, stream: TextIO | None = None
 ) -> Iterator[None]:
-    """Log from ``level`` on to stdout, through ``provider`` and to further handlers, until the context ends."""
+    """Log from ``level`` on to stdout and through ``provider``, until the context ends.
+
+    Further handlers, such as the record of calls, are given everything from INFO on, whatever ``level`` is.
+    """
     stdout = logging.StreamHandler(sys.stdout if stream is None else stream)
     stdout.setFormatter(JsonFormatter())
     handlers = (stdout, OtlpLogs(logger_provider=provider), *further)
+    for handler in handlers[:2]:
+        handler.setLevel(level)
     root = logging.getLogger()
     before = {logger: logger.level for logger in (root, *map(logging.getLogger, NOISY))}
     _set_levels(level, NOISY)
+    if further:
+        root.setLevel(min(root.level, logging.INFO))
     for handler in handlers:
         root.addHandler(handler)
     try:

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import logging.handlers
 import os
 
 import pytest
@@ -65,3 +66,16 @@ def test_libraries_are_quieter_and_everything_is_put_back(provider: LoggerProvid
             assert {logging.getLogger(name).level for name in NOISY} == {expected}
             assert root.level == logging.getLevelNamesMapping()[level]
     assert (root.level, list(root.handlers), [logging.getLogger(name).level for name in NOISY]) == before
+
+
+def test_the_calls_records_have_their_lines_at_any_level(
+    exported: InMemoryLogRecordExporter, provider: LoggerProvider
+) -> None:
+    """At ERROR stdout and OTLP are quiet about transitions, and a further handler sees them all the same."""
+    stream, further = io.StringIO(), logging.handlers.BufferingHandler(10)
+    with process_logging("ERROR", provider, further, stream=stream):
+        logging.getLogger("callscope.calls").info("call started")
+        logging.getLogger("callscope.calls").debug("turn ended")
+        logging.getLogger("sqlalchemy.engine").warning("chatter")
+    assert [record.getMessage() for record in further.buffer] == ["call started"]
+    assert (stream.getvalue(), exported.get_finished_logs()) == ("", ())
