@@ -20,6 +20,7 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse, Response
 
+from benchmarks import verdict
 from service.api.metrics import EXAMPLE, metrics_router
 from service.limits import CallLimits
 from service.security import HEADER, AdminAttempts, AdminTokens, require_admin
@@ -34,7 +35,7 @@ CALL_SECONDS = 2
 CONNECTIONS = 16
 SLICE_SECONDS = 0.5
 SLICES = 16
-TARGET = 0.8
+RATIO = 0.8
 TOKEN = "benchmark"  # noqa: S105 -- of a server that lives for seconds
 LIVE, CONSTANT = "/api/v1/metrics/live", "/constant"
 
@@ -170,27 +171,25 @@ async def slice_of(port: int, path: str) -> Count:
     return count
 
 
-async def compare(port: int, title: str) -> float:
-    """Alternate between the routes, print what they reach at the median, answer the ratio."""
+async def compare(port: int, when: str) -> None:
+    """Alternate between the routes, and print what they reach at the median."""
     live: list[Count] = []
     constant: list[Count] = []
     for _ in range(SLICES):
         constant.append(await slice_of(port, CONSTANT))
         live.append(await slice_of(port, LIVE))
-    of_live, of_constant = (statistics.median(c.answers for c in counts) / SLICE_SECONDS for counts in (live, constant))
-    ratio = of_live / of_constant
-    current = sum(c.current for c in live) / sum(c.answers for c in live)
-    print(
-        f"{title:<22} live {of_live:7.0f}/s   constant {of_constant:7.0f}/s   ratio {ratio:.2f}"
-        f"   (at least {TARGET})   answers that showed everything: {current:.1%}"
-    )
-    return ratio
+    a_second = [statistics.median(count.answers for count in counts) / SLICE_SECONDS for counts in (live, constant)]
+    current = sum(count.current for count in live) / sum(count.answers for count in live)
+    verdict.figure(f"{when}: a constant", a_second[1], " /s")
+    verdict.figure(f"{when}: live metrics", a_second[0], " /s")
+    verdict.figure(f"{when}: share of live answers that showed everything", current * 100, " %")
+    verdict.at_least(f"{when}: live / constant", a_second[0] / a_second[1], RATIO)
 
 
 @contextmanager
 def server() -> Iterator[subprocess.Popen[str]]:
     """The server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.http_live_vs_constant", "serve"]
+    command = [sys.executable, __file__, "serve"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 -- this very file
         try:
             yield process
@@ -208,7 +207,7 @@ async def measure(process: subprocess.Popen[str]) -> None:
     process.stdin.write("traffic\n")
     process.stdin.flush()
     await asyncio.sleep(CALL_SECONDS)
-    await compare(port, f"{CALLS_PER_SECOND} calls/s")
+    await compare(port, f"{CALLS_PER_SECOND} calls a second")
 
 
 def main() -> None:
