@@ -33,7 +33,7 @@ from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
 from telemetry.live import LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics import MetricsSink
-from telemetry.sinks import Boundary
+from telemetry.sinks import FanOut
 from telemetry.tracker import CallTracker
 
 TENANTS = 10_000
@@ -67,7 +67,7 @@ class World:
         self.live = LiveMetricsReader(LiveMetricsStore(), fence=fence, max_tenants=2 * TENANTS)
         provider, self.export = SIDES[side](self.live, endpoint)
         sink = MetricsSink(provider.get_meter(catalog.METER_NAME), labels=TenantLabels(2 * TENANTS), fence=fence)
-        self._tracker = CallTracker(Boundary(sink, strict=True), clock=SystemClock())
+        self._tracker = CallTracker(FanOut([sink], strict=True), clock=SystemClock())
         self._numbers = count()
         for tenant in range(TENANTS):
             self.call(tenant)

@@ -12,7 +12,7 @@ from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
 from telemetry.live import LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics import MetricsSink
-from telemetry.sinks import Boundary, FanOut
+from telemetry.sinks import FanOut
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
 
@@ -46,5 +46,5 @@ class Pipeline:
         """The library on these providers: metrics and traces, each behind its boundary, and no logs."""
         traces = CallTraces(self.tracer)
         metrics = MetricsSink(self.meter, labels=self.labels, fence=self.fence, contexts=traces)
-        chain = FanOut([Boundary(sink, strict=True) for sink in (traces, metrics, traces.endings)])
+        chain = FanOut((traces, metrics, traces.endings), strict=True)
         return CallTracker(chain, clock=self.clock, scopes=traces)

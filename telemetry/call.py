@@ -1,7 +1,7 @@
 """The handle call code holds: it reports what happens, and only what the lifecycle allows becomes an event."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import RLock
 from typing import Protocol
@@ -25,33 +25,13 @@ from telemetry.events import (
     LimitHit,
     Phase,
     PhaseEnded,
-    PhaseStarted,
     SessionError,
     TokensUsed,
     TokenUsage,
-    ToolEnded,
-    ToolStarted,
 )
 from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
-
-Emit = Callable[[Event], object]
-
-
-@contextmanager
-def timed_phase(call: CallRef, phase: Phase, *, emit: Emit, scopes: Scopes, clock: Clock) -> Iterator[None]:
-    """Time a stretch of a call's path; what runs inside joins the call's trace. An exception marks it failed."""
-    began = clock.now()
-    emit(PhaseStarted(began, call, phase))
-    error_type: str | None = None
-    try:
-        with scopes.scope(call):
-            yield
-    except BaseException as error:
-        error_type = type(error).__name__
-        raise
-    finally:
-        emit(PhaseEnded(clock.now(), call, phase, began, error_type))
+from telemetry.timing import TimedPhase, TimedTool
 
 
 class Registry(Protocol):
@@ -261,7 +241,7 @@ class Call:
 
     def phase(self, phase: Phase) -> AbstractContextManager[None]:
         """Time a stretch of the call's path; what runs inside joins the call's trace. An exception marks it failed."""
-        return timed_phase(self.ref, phase, emit=self._emit, scopes=self._scopes, clock=self._clock)
+        return TimedPhase(self.ref, phase, emit=self._emit, scopes=self._scopes, clock=self._clock)
 
     def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
         """Report a phase that is already over, such as the one before the call was known."""
@@ -301,20 +281,9 @@ class Call:
         """The carrier reported an error inside the session, which goes on."""
         self._emit(SessionError(self._clock.now(), self.ref, code))
 
-    @contextmanager
-    def tool(self, name: str, tool_call_id: str) -> Iterator[None]:
+    def tool(self, name: str, tool_call_id: str) -> AbstractContextManager[None]:
         """Time a tool the model asked for; an exception marks it failed."""
-        begin = self._clock.now()
-        self._emit(ToolStarted(begin, self.ref, name, tool_call_id))
-        error_type: str | None = None
-        try:
-            with self._scopes.scope(self.ref):
-                yield
-        except BaseException as error:
-            error_type = type(error).__name__
-            raise
-        finally:
-            self._emit(ToolEnded(self._clock.now(), self.ref, name, tool_call_id, begin, error_type))
+        return TimedTool(self.ref, name, tool_call_id, emit=self._emit, scopes=self._scopes, clock=self._clock)
 
     # How it works -----------------------------------------------------------------------------------------------------
 

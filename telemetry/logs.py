@@ -1,7 +1,7 @@
 """Events become log lines: one a transition at INFO, the conversation's details only at DEBUG."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Final
 
 from telemetry import attributes as attr
@@ -36,6 +36,11 @@ class LogSink:
     def __init__(self, scopes: Scopes | None = None, logger: logging.Logger | None = None) -> None:
         self._scopes = scopes or NoopScopes()
         self._logger = logger or logging.getLogger(LOGGER_NAME)
+
+    @property
+    def kinds(self) -> Container[type[Event]]:
+        """The events that have a line."""
+        return _LINES
 
     def emit(self, event: Event) -> None:
         """Log the event if it is one of those that are logged."""

@@ -1,6 +1,6 @@
 """Events become measurements: what is counted, by how much, under which labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, Protocol, cast
 
 from opentelemetry.context import Context
@@ -100,6 +100,11 @@ class MetricsSink:
             ToolEnded: self._tool_ended,
             LifecycleViolated: self._violated,
         }
+
+    @property
+    def kinds(self) -> Container[type[Event]]:
+        """The events that an instrument counts."""
+        return self._handlers
 
     def emit(self, event: Event) -> None:
         """Record the event; those that no instrument counts pass by."""

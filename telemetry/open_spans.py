@@ -28,11 +28,19 @@ _Key = TypeVar("_Key")
 
 @dataclass(slots=True)
 class OpenSpan:
-    """One open span and the context its children are made in."""
+    """One open span."""
 
     span: Span
-    context: Context
     began: Instant
+    _parent: Context
+    _context: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """The context its children are made in. Most spans have none, so it is made when the first one comes."""
+        if self._context is None:
+            self._context = trace.set_span_in_context(self.span, self._parent)
+        return self._context
 
     @classmethod
     def begin(
@@ -48,17 +56,21 @@ class OpenSpan:
     ) -> "OpenSpan":
         """Open a span at this moment."""
         span = tracer.start_span(
-            name, parent, kind=kind, attributes=plain(described), links=links, start_time=at.unix_nanos
+            name, parent, kind=kind, attributes=cast("Plain", described), links=links, start_time=at.unix_nanos
         )
-        return cls(span, trace.set_span_in_context(span, parent), at)
+        return cls(span, at, parent)
+
+    def say(self, key: Key, value: str | float | bool) -> None:
+        """Say one more thing of it."""
+        self.span.set_attribute(key, value)
 
     def describe(self, described: Mapping[Key, str | int | float | bool]) -> None:
         """Say more of it."""
-        self.span.set_attributes(plain(described))
+        self.span.set_attributes(cast("Plain", described))
 
     def note(self, name: str, described: Described, at: Instant) -> None:
         """Say what happened within it."""
-        self.span.add_event(name, plain(described), at.unix_nanos)
+        self.span.add_event(name, cast("Plain", described), at.unix_nanos)
 
     def end(self, at: Instant, error_type: str | None = None) -> None:
         """End it, as failed if there is an ``error_type``."""
@@ -156,8 +168,3 @@ def replace(opened: dict[_Key, OpenSpan], key: _Key, by: OpenSpan, at: Instant) 
     if former is not None:
         former.end(at)
     opened[key] = by
-
-
-def plain(described: Mapping[Key, str | int | float | bool]) -> Plain:
-    """Attributes as the SDK's signatures have them."""
-    return cast("Plain", described)

@@ -27,7 +27,7 @@ from telemetry.privacy import Privacy
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
-from telemetry.sinks import Boundary, FanOut, Sink
+from telemetry.sinks import FanOut, Sink
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
 
@@ -52,7 +52,7 @@ class Telemetry:
     traces: CallTraces
     labels: TenantLabels
     fence: RecordingFence
-    boundaries: tuple[Boundary, ...]
+    sinks: FanOut
 
     @property
     def meter(self) -> Meter:
@@ -62,7 +62,7 @@ class Telemetry:
     @property
     def sink_failures(self) -> int:
         """Events that a sink failed on."""
-        return sum(boundary.failures for boundary in self.boundaries)
+        return self.sinks.failures
 
     def observe_limits(self, limits: Limits) -> None:
         """Export capacity and leak gauges, once the limits are known."""
@@ -143,10 +143,9 @@ def start_telemetry(
     recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
     recorder.hand_to(recent)
     # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.
-    chain: tuple[Sink, ...] = (traces, recorded, recent, *sinks, LogSink(traces), traces.endings)
-    boundaries = tuple(Boundary(sink, strict=strict) for sink in chain)
-    tracker = CallTracker(FanOut(boundaries), clock=clock, scopes=traces)
-    telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, fence, boundaries)
+    chain = FanOut((traces, recorded, recent, *sinks, LogSink(traces), traces.endings), strict=strict)
+    tracker = CallTracker(chain, clock=clock, scopes=traces)
+    telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, fence, chain)
     _observe_exports(telemetry)
     return telemetry
 

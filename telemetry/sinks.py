@@ -1,10 +1,10 @@
-"""Where events go: one narrow protocol, the fan-out, and the one boundary at which a failing sink is caught."""
+"""Where events go: one narrow protocol, and the fan-out at whose boundary a failing sink is caught."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from telemetry.events import CallRef, Event
 
@@ -13,6 +13,20 @@ _logger = logging.getLogger(__name__)
 
 class Sink(Protocol):
     """Turns events into telemetry. Called on the path of a call: it must not block."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+@runtime_checkable
+class Selective(Protocol):
+    """A sink that says which events it does anything with, and so is spared the others."""
+
+    @property
+    def kinds(self) -> Container[type[Event]]:
+        """The types of those events."""
+        ...
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -47,50 +61,44 @@ class NoopScopes:
 
 
 class FanOut:
-    """Hands every event to several sinks, in order."""
+    """Hands every event to several sinks, in order, and is the one boundary at which a failing sink is caught.
 
-    __slots__ = ("_sinks",)
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = tuple(sinks)
-
-    def emit(self, event: Event) -> None:
-        """Hand the event on."""
-        for sink in self._sinks:
-            sink.emit(event)
-
-
-class Boundary:
-    """The one place where a failing sink is caught: counted, logged once per kind of failure, never felt by a call.
-
-    ``strict`` re-raises instead, so that a test sees the bug.
+    A failure is counted, logged once a kind, and felt neither by the call nor by the sinks that follow. ``strict``
+    raises it instead, so that a test sees the bug.
     """
 
-    __slots__ = ("_failures", "_lock", "_logged", "_sink", "_strict")
+    __slots__ = ("_failures", "_lock", "_logged", "_routes", "_sinks", "_strict")
 
-    def __init__(self, sink: Sink, *, strict: bool = False) -> None:
-        self._sink = sink
+    def __init__(self, sinks: Sequence[Sink], *, strict: bool = False) -> None:
+        self._sinks = tuple(sinks)
         self._strict = strict
+        self._routes: dict[type[Event], tuple[Sink, ...]] = {}
         self._failures = 0
         self._logged: set[str] = set()
         self._lock = Lock()
 
     @property
     def failures(self) -> int:
-        """Events the sink failed on, since the start."""
+        """Events that a sink failed on, since the start."""
         return self._failures
 
     def emit(self, event: Event) -> None:
         """Hand the event on; a failure stays here."""
-        try:
-            self._sink.emit(event)
-        except Exception as error:
-            if self._strict:
-                raise
-            self._note(event, error)
+        route = self._routes.get(type(event))
+        for sink in self._route(type(event)) if route is None else route:
+            try:
+                sink.emit(event)
+            except Exception as error:
+                if self._strict:
+                    raise
+                self._note(sink, event, error)
 
-    def _note(self, event: Event, error: Exception) -> None:
-        kind = f"{type(self._sink).__name__}/{type(event).__name__}/{type(error).__name__}"
+    def _route(self, kind: type[Event]) -> tuple[Sink, ...]:
+        route = tuple(sink for sink in self._sinks if not isinstance(sink, Selective) or kind in sink.kinds)
+        return self._routes.setdefault(kind, route)
+
+    def _note(self, sink: Sink, event: Event, error: Exception) -> None:
+        kind = f"{type(sink).__name__}/{type(event).__name__}/{type(error).__name__}"
         with self._lock:
             self._failures += 1
             first = kind not in self._logged

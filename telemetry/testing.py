@@ -49,7 +49,7 @@ from telemetry.recent.calls import RecentCalls
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.loglines import RecentLogs
 from telemetry.recent.spans import SpanRecorder, SpanRegister
-from telemetry.sinks import Boundary, FanOut
+from telemetry.sinks import FanOut
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
 
@@ -256,7 +256,7 @@ class TelemetryKit:
         logger.addHandler(self._lines)
         logger.addHandler(RecentLogs(self.recent))
         sinks = (self._events, self.traces, metrics, self.recent, LogSink(self.traces, logger), self.traces.endings)
-        return FanOut([Boundary(sink, strict=True) for sink in sinks])
+        return FanOut(sinks, strict=True)
 
 
 @contextmanager

@@ -4,8 +4,9 @@ A child leaves as soon as it is finished, so an hour-long call does not wait an 
 session below it) stay open for as long as the call, and they are closed whatever way it ends.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token
 from typing import Any
 
 from opentelemetry import trace
@@ -56,6 +57,23 @@ MAX_ANNOUNCED = 10_000
 """Most traces of calls announced and not received yet; past this the oldest ends as it is."""
 
 
+class _Current:
+    """Makes a context the current one for a while."""
+
+    __slots__ = ("_context", "_token")
+
+    _token: Token[Context]
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        detach(self._token)
+
+
 class CallTraces:
     """The sink that opens and closes spans; also what puts other code and measurements into a call's context.
 
@@ -68,6 +86,7 @@ class CallTraces:
         self._privacy = privacy or Privacy()
         self._calls = OpenCalls(MAX_ANNOUNCED)
         self._handlers: dict[type[Event], Callable[[Any, CallSpans], None]] = {
+            CallAnnounced: _nothing_more,
             CallReceived: self._received,
             PhaseStarted: self._phase_started,
             PhaseEnded: self._phase_ended,
@@ -91,19 +110,24 @@ class CallTraces:
         self.endings = _Endings(self._calls)
 
     @property
+    def kinds(self) -> Container[type[Event]]:
+        """The events that show in a trace."""
+        return self._handlers
+
+    @property
     def open_calls(self) -> int:
         """Calls whose trace has not ended."""
         return len(self._calls)
 
     def emit(self, event: Event) -> None:
         """Open, describe or close what the event is about."""
-        if isinstance(event, CallAnnounced | CallReceived) and self._calls.get(event.call.call_id) is None:
-            self._announce(event)
-        handler = self._handlers.get(type(event))
-        if handler is not None and isinstance(event, CallEvent):
-            spans = self._calls.get(event.call.call_id)
-            if spans is not None:
-                handler(event, spans)
+        if not isinstance(event, CallEvent) or type(event) not in self._handlers:
+            return
+        spans = self._calls.get(event.call.call_id)
+        if spans is None and isinstance(event, CallAnnounced | CallReceived):
+            spans = self._announce(event)
+        if spans is not None:
+            self._handlers[type(event)](event, spans)
 
     def context(self, call: CallRef) -> Context | None:
         """The context measurements of the call are made in."""
@@ -116,27 +140,21 @@ class CallTraces:
         context = INVALID_SPAN_CONTEXT if spans is None else spans.root.span.get_span_context()
         return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
-    @contextmanager
-    def scope(self, call: CallRef) -> Iterator[None]:
+    def scope(self, call: CallRef) -> AbstractContextManager[object]:
         """Within it, the call's innermost open span is the current one."""
         spans = self._calls.get(call.call_id)
-        if spans is None:
-            yield
-            return
-        token = attach(spans.innermost.context)
-        try:
-            yield
-        finally:
-            detach(token)
+        return nullcontext() if spans is None else _Current(spans.innermost.context)
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
-    def _announce(self, event: CallAnnounced | CallReceived) -> None:
+    def _announce(self, event: CallAnnounced | CallReceived) -> CallSpans:
         described: Described = {attr.CALL_ID: event.call.call_id}
         links = _links(event.traceparent)
         parent = _named(event.continues) if isinstance(event, CallReceived) else Context()
         root = OpenSpan.begin(self._tracer, ROOT_NAME, event.at, parent, described, kind=SpanKind.SERVER, links=links)
-        self._calls.announce(event.call.call_id, CallSpans(root), event.at)
+        spans = CallSpans(root)
+        self._calls.announce(event.call.call_id, spans, event.at)
+        return spans
 
     def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
         tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
@@ -165,7 +183,7 @@ class CallTraces:
         call.innermost.note("instructions.failed", {attr.ERROR_TYPE: event.error_type}, event.at)
 
     def _fallback_used(self, event: FallbackUsed, call: CallSpans) -> None:  # noqa: ARG002 -- a handler's signature
-        call.root.describe({attr.FALLBACK_USED: True})
+        call.root.say(attr.FALLBACK_USED, True)
 
     def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
         call.root.describe({attr.OUTCOME: Outcome.ACCEPTED.value, attr.CALL_SETUP_DURATION: event.setup_seconds})
@@ -178,7 +196,7 @@ class CallTraces:
         call.body.note("call.referred", {attr.TRANSFER_TARGET: event.target} if event.target else {}, event.at)
 
     def _first_audio(self, event: FirstAudio, call: CallSpans) -> None:
-        call.root.describe({attr.CALL_FIRST_AUDIO: event.seconds})
+        call.root.say(attr.CALL_FIRST_AUDIO, event.seconds)
 
     def _speech_ended(self, event: SpeechEnded, call: CallSpans) -> None:
         described: Described = {attr.SPEAKER: event.speaker.value}
@@ -193,17 +211,17 @@ class CallTraces:
     def _turn_answered(self, event: TurnAnswered, call: CallSpans) -> None:
         opened = call.turns.get(event.number)
         if opened is not None:
-            opened.describe({attr.TURN_FIRST_AUDIO: event.seconds})
+            opened.say(attr.TURN_FIRST_AUDIO, event.seconds)
 
     def _turn_interrupted(self, event: TurnInterrupted, call: CallSpans) -> None:
         opened = call.turns.get(event.number)
         if opened is not None:
-            opened.describe({attr.TURN_INTERRUPTED: True})
+            opened.say(attr.TURN_INTERRUPTED, True)
 
     def _turn_ended(self, event: TurnEnded, call: CallSpans) -> None:
         opened = call.turns.pop(event.number, None)
         if opened is not None:
-            opened.describe({attr.TURN_END_REASON: event.reason.value})
+            opened.say(attr.TURN_END_REASON, event.reason.value)
             opened.end(event.at)
 
     def _tokens_used(self, event: TokensUsed, call: CallSpans) -> None:
@@ -242,18 +260,30 @@ class CallTraces:
             self._calls.end(event.call.call_id, event.at, event.violation.value)
 
 
+def _nothing_more(_event: CallAnnounced, _call: CallSpans) -> None:
+    """An announcement opens the trace and says nothing else."""
+
+
+_TERMINAL = (CallRejected, CallAbandoned, CallEnded)
+
+
 class _Endings:
     """Closes what is open of a call, the root last."""
 
     def __init__(self, calls: OpenCalls) -> None:
         self._calls = calls
 
+    @property
+    def kinds(self) -> Container[type[Event]]:
+        """The terminal events."""
+        return _TERMINAL
+
     def emit(self, event: Event) -> None:
         """Close the call's trace if the event is terminal.
 
         A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that too.
         """
-        if not isinstance(event, CallRejected | CallAbandoned | CallEnded):
+        if not isinstance(event, _TERMINAL):
             return
         spans = self._calls.get(event.call.call_id)
         if isinstance(event, CallRejected) and spans is not None and Phase.REJECT in spans.phases:
@@ -290,6 +320,8 @@ def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
 
 def _links(traceparent: str | None) -> tuple[Link, ...]:
     """A link to the trace a header named, if it names a valid one (W3C Trace Context)."""
+    if not traceparent:
+        return ()
     span_context = trace.get_current_span(_named(traceparent)).get_span_context()
     return (Link(span_context),) if span_context.is_valid else ()
 

@@ -13,11 +13,12 @@ from telemetry.attributes import (
     Violation,
     WebhookOutcome,
 )
-from telemetry.call import Call, CallSnapshot, UntrackedCall, timed_phase
+from telemetry.call import Call, CallSnapshot, UntrackedCall
 from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, WebhookReceived
 from telemetry.lifecycle import CallState
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
+from telemetry.timing import TimedPhase
 from telemetry.usage import Tally, Usage
 
 
@@ -65,7 +66,7 @@ class CallTracker:
 
     def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
         """Time what is done for a call before it is received."""
-        return timed_phase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
+        return TimedPhase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
 
     @property
     def has_room(self) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from telemetry.attributes import CallId, TenantId, WebhookOutcome
 from telemetry.clock import Instant
 from telemetry.events import CallRef, Event, FallbackUsed, WebhookReceived
-from telemetry.sinks import Boundary, FanOut, NoopScopes, NoopSink
+from telemetry.sinks import FanOut, NoopScopes, NoopSink, Sink
 from telemetry.testing import EventLog
 
 NOW = Instant(1, 1)
@@ -46,15 +46,29 @@ def test_a_fan_out_hands_every_event_to_all_in_order() -> None:
     assert sinks[0].events == sinks[1].events == [WEBHOOK, FallbackUsed(NOW, REF)]
 
 
+def test_a_sink_that_takes_only_some_events_is_spared_the_others() -> None:
+    """A selective sink has the events of the types it names, in its place among the others."""
+
+    class Webhooks(EventLog):
+        kinds = (WebhookReceived,)
+
+    everything, webhooks = EventLog(), Webhooks()
+    fan_out = FanOut([webhooks, everything])
+    for event in (WEBHOOK, FallbackUsed(NOW, REF), WEBHOOK):
+        fan_out.emit(event)
+    assert webhooks.events == [WEBHOOK, WEBHOOK]
+    assert len(everything.events) == 3
+
+
 def test_a_failing_sink_is_felt_by_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """A failure is counted and logged once a kind, without what it quoted; the next sink still has the event."""
-    boundary, after = Boundary(Faulty(ValueError("+4915112345678"))), EventLog()
-    chain = FanOut([boundary, after])
+    after = EventLog()
+    fan_out = FanOut([Faulty(ValueError("+4915112345678")), after])
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
-            chain.emit(WEBHOOK)
-        chain.emit(FallbackUsed(NOW, REF))
-    assert boundary.failures == 4
+            fan_out.emit(WEBHOOK)
+        fan_out.emit(FallbackUsed(NOW, REF))
+    assert fan_out.failures == 4
     assert len(after.events) == 4
     messages = [record.getMessage() for record in caplog.records]
     assert [message.rpartition(" ")[2] for message in messages] == [
@@ -65,16 +79,17 @@ def test_a_failing_sink_is_felt_by_nobody(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_under_test_a_failing_sink_is_seen() -> None:
-    """A strict boundary raises what the sink raised."""
+    """A strict fan-out raises what the sink raised."""
+    sinks: list[Sink] = [NoopSink(), Faulty(LookupError("a bug"))]
     with pytest.raises(LookupError, match="a bug"):
-        Boundary(Faulty(LookupError("a bug")), strict=True).emit(WEBHOOK)
+        FanOut(sinks, strict=True).emit(WEBHOOK)
 
 
-def test_a_sink_that_works_is_no_failure() -> None:
-    """What passes is not counted."""
-    boundary = Boundary(NoopSink())
-    boundary.emit(WEBHOOK)
-    assert boundary.failures == 0
+def test_what_passes_is_no_failure() -> None:
+    """Sinks that work are not counted."""
+    fan_out = FanOut([NoopSink()])
+    fan_out.emit(WEBHOOK)
+    assert fan_out.failures == 0
 
 
 def test_without_traces_a_scope_changes_nothing() -> None:
