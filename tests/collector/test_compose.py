@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from service.settings import Settings
+from service.settings import load_settings
 from service.tenants.importing import read_file
 from tests.peers.binaries import ROOT
 from tests.peers.peers import run_with
@@ -97,7 +97,7 @@ def test_the_service_understands_its_settings(
     monkeypatch.chdir(tmp_path)
     for key, value in services["callscope"]["environment"].items():
         monkeypatch.setenv(key, value)
-    settings = Settings()
+    settings = load_settings()
     assert settings.app_env == "prod"
     assert settings.redis_url is not None
     assert settings.trace_url_template == "http://127.0.0.1:16686/trace/{trace_id}"

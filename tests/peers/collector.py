@@ -65,11 +65,18 @@ class Collector:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of one of its own metrics over the series with these labels; 0 while it has none."""
-        with urllib.request.urlopen(f"http://{HOST}:{self._metrics}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        series = [line for line in lines if re.match(rf"{name}[{{ ]", line) and all(part in line for part in wanted)]
-        return sum(float(line.rpartition(" ")[2]) for line in series)
+        series = [line for line in self._own_metrics() if re.match(rf"{name}[{{ ]", line)]
+        return sum(float(line.rpartition(" ")[2]) for line in series if all(part in line for part in wanted))
+
+    def metric_names(self) -> set[str]:
+        """The names of its own metrics."""
+        return {re.split(r"[{ ]", line, maxsplit=1)[0] for line in self._own_metrics()} - {"#"}
+
+    def _own_metrics(self) -> list[str]:
+        with urllib.request.urlopen(f"http://{HOST}:{self._metrics}/metrics", timeout=10) as response:
+            text: str = response.read().decode()
+        return text.splitlines()
 
     @property
     def metrics_port(self) -> int:

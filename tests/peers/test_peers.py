@@ -1,13 +1,16 @@
 """The fixtures themselves: each real program starts, does its work, and ends."""
 
 import socket
+from pathlib import Path
 
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 import redis
 
+from tests.peers.binaries import require
 from tests.peers.network import HOST
 from tests.peers.peers import Peers
+from tests.peers.program import NotStartedError
 from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
@@ -91,3 +94,29 @@ def _other_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_a_missing_program_is_named(
+    required: str, outcome: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a program its tests are skipped, or fail where all are required; both say how to get it."""
+    for variable in ("CALLSCOPE_PEERS", "PATH"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    monkeypatch.setenv("CALLSCOPE_REQUIRE_PEERS", required)
+    with pytest.raises(outcome, match="otelcol-callscope is not on this machine: run `make peers`"):
+        require("otelcol-callscope")
+
+
+def test_waiting_in_vain_says_what_for() -> None:
+    """A condition that never comes true fails with its name and the last answer."""
+    with pytest.raises(AssertionError, match=r"in vain for the dawn; last seen: 0"):
+        until(lambda: 0, "the dawn", patience=0)
+
+
+def test_a_program_that_ends_while_starting_says_why(peers: Peers, tmp_path: Path) -> None:
+    """A Collector with a wrong configuration is not waited for; the error has its own words."""
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("receivers: {telepathy: {}}")
+    with pytest.raises(NotStartedError, match="telepathy"):
+        peers.collector("base", wrong)
