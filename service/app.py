@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
@@ -11,6 +12,9 @@ from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
+from service.api.usage import usage_router
+from service.api.usage_freezes import usage_freezes_router
+from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.debugging.writing import TraceUrls
 from service.directory import ConfiguredTenants
@@ -18,6 +22,8 @@ from service.problems import use_problem_details
 from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
 from service.security import require_admin
 from service.settings import Settings, load_settings
+from service.usage.freezing import Freezer
+from service.usage.report import UsageReader
 from service.world import World, build_world
 
 DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OTLP."
@@ -63,6 +69,9 @@ def _routers(world: World) -> Iterator[APIRouter]:
     yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
     yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
     yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin)
+    yield usage_freezes_router(freezer=Freezer(world.database, tracker.clock), admin=admin)
+    yield usage_roundings_router(database=world.database, clock=tracker.clock, admin=admin)
+    yield usage_router(usage=UsageReader(world.database), admin=admin)
     yield health_router(readiness=_readiness(world))
 
 
@@ -73,5 +82,8 @@ def _readiness(world: World) -> Readiness:
             "draining": not_draining(lambda: world.manager.draining),
             "registry": registry_has_room(world.telemetry.tracker),
         },
-        {"export": export_information(world.telemetry.pipelines.health)},
+        {
+            "export": export_information(world.telemetry.pipelines.health),
+            "records": lambda: asdict(world.records.health()),
+        },
     )

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.app import app_of
+from service.commands.usage import usage
 from service.database import DatabaseUrlError
 from service.debugging.command import call
 from service.demo import DemoOptions, run_demo
@@ -26,6 +27,7 @@ app.add_typer(tenants, name="tenants")
 app.command()(simulate)
 app.command()(doctor)
 app.command()(call)
+app.command()(usage)
 
 _WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 
