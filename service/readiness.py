@@ -164,4 +164,5 @@ def _signal(health: SignalHealth) -> Mapping[str, object]:
         "consecutive_failures": health.consecutive_failures,
         "last_success_seconds": health.last_success_seconds,
         "dropped": health.dropped,
+        "rejected": health.rejected,
     }

@@ -130,5 +130,6 @@ def test_export_information_names_no_endpoint() -> None:
         "consecutive_failures": 2,
         "last_success_seconds": 3.0,
         "dropped": 1,
+        "rejected": 0,
     }
     assert "internal" not in str(information)
