@@ -1,10 +1,10 @@
 """One sideband from its opening to its close: the conversation plays on it, whoever ends it first wins."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.simulator.conversation import Conversation
 from service.simulator.leg import CallLeg, Closing
@@ -23,7 +23,7 @@ class Sidebands:
 
     def __init__(self, *, pace: Pace, clock: Clock, linger_seconds: float) -> None:
         self._pace, self._clock, self._linger_seconds = pace, clock, linger_seconds
-        self._conversations: WeakKeyDictionary[CallLeg, Conversation] = WeakKeyDictionary()
+        self._conversations: dict[CallLeg, Conversation] = {}
         self._lingering: set[asyncio.Task[None]] = set()
 
     async def open(self, socket: WebSocket, leg: CallLeg) -> None:
@@ -41,7 +41,7 @@ class Sidebands:
         try:
             await self._hold(socket, leg)
         except BaseException:
-            leg.detach(closed_with(1011))
+            self._over(leg, closed_with(1011))
             raise
 
     async def _hold(self, socket: WebSocket, leg: CallLeg) -> None:
@@ -55,7 +55,7 @@ class Sidebands:
         if conversation.over.done():
             closing = conversation.over.result()
             await _close(socket, closing)
-            leg.detach(closing)
+            self._over(leg, closing)
         elif self._linger_seconds:
             leg.leave()
             lingering = asyncio.create_task(self._linger(leg, conversation))
@@ -63,7 +63,13 @@ class Sidebands:
             lingering.add_done_callback(self._lingering.discard)
         else:
             await conversation.stop()
-            leg.detach(LEFT)
+            self._over(leg, LEFT)
+
+    def _over(self, leg: CallLeg, closing: Closing) -> None:
+        conversation = self._conversations.pop(leg, None)
+        if conversation is not None:
+            conversation.over.cancel()
+        leg.detach(closing)
 
     async def _conversation(self, socket: WebSocket, leg: CallLeg) -> Conversation:
         known = self._conversations.get(leg)
@@ -83,13 +89,15 @@ class Sidebands:
             return
         if not conversation.over.done():
             await conversation.stop()
-            leg.detach(LEFT)
+            self._over(leg, LEFT)
         else:
-            leg.detach(conversation.over.result())
+            self._over(leg, conversation.over.result())
 
 
 async def _close(socket: WebSocket, closing: Closing) -> None:
     if closing.code is None:
         await abort(socket)
-    else:
+        return
+    with suppress(WebSocketDisconnect, RuntimeError):
+        # A gateway that leaves at this very moment changes nothing about how the carrier ended the call.
         await socket.close(closing.code)

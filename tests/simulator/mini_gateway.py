@@ -33,6 +33,7 @@ class MiniGateway:
         self.instructions = "You are a test."
         self.audio: RealtimeAudioConfigParam = {}
         self.greets = self.uses_tools = True
+        self.refuses_transfers = False
         self.says: str | None = None
         self.answers: list[int] = []
         self.seen: Counter[str] = Counter()
@@ -131,7 +132,7 @@ class MiniGateway:
     async def _use_tool(self, call_id: str, sideband: AsyncRealtimeConnection, item: dict[str, Any]) -> None:
         if item["name"] == "end_call":
             await self.client.realtime.calls.hangup(call_id)
-        elif item["name"] == "transfer_call":
+        elif item["name"] == "transfer_call" and not self.refuses_transfers:
             target = TRANSFER_TARGETS[json.loads(item["arguments"])["target"]]
             await self.client.realtime.calls.refer(call_id, target_uri=target)
             self.seen["referred"] += 1

@@ -3,9 +3,14 @@
 import copy
 from typing import Any
 
+import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from service.simulator.comparison import Difference, differences
+from service.simulator.comparison import LIVE_PATH, Difference, differences, live_answers
 from service.simulator.truth import LIVE_FIELDS, Tally
 
 
@@ -66,6 +71,24 @@ def test_a_tenant_without_calls_may_be_unknown_to_the_gateway() -> None:
     assert differences(_truth(), answers) == []
     del answers["tenants"]["acme"]
     assert Difference("acme", "started_calls", 2, None) in differences(_truth(), answers)
+
+
+async def test_answers_are_read_in_all_and_by_tenant() -> None:
+    """A gateway is asked for its totals and each tenant; one it does not know is left out, and trouble is raised."""
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"active_calls": 3})
+
+    async def tenant(request: Request) -> Response:
+        known = {"acme": JSONResponse({"active_calls": 2}), "broken": Response(status_code=500)}
+        return known.get(request.path_params["tenant_id"], Response(status_code=404))
+
+    app = Starlette(routes=[Route(LIVE_PATH, live), Route(f"{LIVE_PATH}/{{tenant_id}}", tenant)])
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway") as client:
+        answers = await live_answers(client, ["acme", "globex"])
+        with pytest.raises(httpx2.HTTPStatusError):
+            await live_answers(client, ["broken"])
+    assert answers == {"global": {"active_calls": 3}, "tenants": {"acme": {"active_calls": 2}}}
 
 
 def test_a_missing_field_is_told_and_an_ignored_one_is_not() -> None:

@@ -125,6 +125,16 @@ async def test_a_transfer_is_referred_and_over(stand: Stand) -> None:
     assert stand.totals["referred_calls"] == stand.gateway.seen["referred"] == 1
 
 
+async def test_a_caller_is_told_when_a_transfer_is_not_possible(stand: Stand) -> None:
+    """Where the gateway answers the model instead of referring, the agent says so before the caller hangs up."""
+    stand.gateway.refuses_transfers = True
+    report = await stand.call(CallScript("stays", (GREETING,), AgentTransfers("sales")))
+    await stand.gateway.settled()
+    assert (report.end, report.referred) == ("caller_hung_up", False)
+    said = [event["transcript"] for event in stand.gateway.events if event["type"].endswith("transcript.done")]
+    assert said[-1] == "I am sorry, that is not possible right now."
+
+
 async def test_a_caller_who_talks_over_the_answer_clears_it(stand: Stand) -> None:
     """An answer cut off while it is generated is cancelled; one cut off later is completed and its playback cleared."""
     early = AgentSpeaks("Long answer", generate_seconds=2.0, speak_seconds=4.0, cut_after=0.5)

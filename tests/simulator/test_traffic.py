@@ -133,6 +133,27 @@ async def test_traffic_stops_cleanly(stand: Stand, *, hang_up: bool) -> None:
     assert ("stopped" in ends) is hang_up
 
 
+async def test_a_stop_waits_for_no_deaf_gateway(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery that is never answered is broken off soon after everybody had to hang up."""
+    monkeypatch.setattr("service.simulator.traffic.FAREWELL_SECONDS", 0.05)
+    async with await asyncio.start_server(_deaf, "127.0.0.1", 0) as server:
+        stand.carrier.target = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        traffic = Traffic(stand.carrier, Plan("run", calls_per_second=100, shares=Shares(late=0)))
+        running = asyncio.create_task(traffic.run())
+        await stand.until(lambda: stand.carrier.running >= 3)
+        traffic.stop(hang_up=True)
+        async with asyncio.timeout(4):
+            await running
+    assert stand.carrier.running == 0
+
+
+async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read and say nothing until the other end is gone."""
+    while await reader.read(65536):
+        pass
+    writer.close()
+
+
 async def test_going_off_the_air_ends_what_runs(stand: Stand) -> None:
     """A call that runs when the carrier stops is over, with its end noted."""
     async with Simulator(Line(secret=SECRET, pace=Pace(0.01)), target=stand.gateway.address) as carrier:
