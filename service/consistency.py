@@ -168,4 +168,5 @@ def _claims(held: _Held, live: Mapping[str, float]) -> Iterator[tuple[str, float
     yield "failed <= ended", live["ended_calls"], max(live["ended_calls"], live["failed_calls"])
     yield "referred <= started", live["started_calls"], max(live["started_calls"], live["referred_calls"])
     for field, value in live.items():
-        yield f"{field} >= 0", max(0, value), value
+        if value < 0:
+            yield f"{field} >= 0", 0, value

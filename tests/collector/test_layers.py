@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from telemetry.attributes import ATTRIBUTES
 from tests.collector.authority import certificates
 from tests.collector.layers import COMBINATIONS, VENDORS, addresses, content, environment, text, variables
 from tests.peers.collector import BINARY, layer
@@ -93,6 +94,18 @@ def test_secrets_come_from_the_environment_only(name: str) -> None:
         if SECRET.search(key):
             assert "${env:" in str(value), key
             assert ":-" not in str(value), key
+
+
+def test_sampling_looks_at_attributes_that_exist() -> None:
+    """The policies of tail sampling name attributes of the vocabulary, and values they can have."""
+    policies = content("production")["processors"]["tail_sampling"]["policies"]
+    known = {attribute.key: set(attribute.values) for attribute in ATTRIBUTES}
+    by_value = [policy["string_attribute"] for policy in policies if "string_attribute" in policy]
+    assert by_value
+    assert all(set(condition["values"]) <= known[condition["key"]] for condition in by_value)
+    named = re.findall(r'span\.attributes\["([^"]+)"\]', text("production"))
+    assert len(named) == 3
+    assert set(named) <= set(known)
 
 
 def _pipelines(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

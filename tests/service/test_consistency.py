@@ -77,6 +77,13 @@ def test_a_broken_invariant_is_found_even_where_registry_and_metrics_agree(kit: 
     assert {found.what for found in compare(kit).inconsistencies} == {"started = ended + active"}
 
 
+def test_a_number_below_zero_is_found(kit: TelemetryKit) -> None:
+    """A count that went down is listed by its name, beside the invariants it breaks."""
+    kit.meter.create_up_down_counter("voice.call.active", "{call}").add(-1, {"tenant.id": "acme"})
+    kit.tracker.received("rtc_1", "acme")
+    assert Inconsistency("acme", "active_calls >= 0", 0, -1) in compare(kit).inconsistencies
+
+
 def test_tenants_past_the_budget_are_compared_together() -> None:
     """Tenants that count under `_other` agree with it; a leak among them shows there."""
     with TelemetryKit(max_tenants=2) as small:

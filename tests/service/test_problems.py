@@ -251,3 +251,9 @@ def test_the_document_speaks_of_problems_alone() -> None:
     assert answer["content"]["application/problem+json"]["schema"] == {"$ref": "#/components/schemas/Problem"}
     assert answer["content"]["application/problem+json"]["example"]["errors"]
     assert {"HTTPValidationError", "ValidationError"}.isdisjoint(document["components"]["schemas"])
+
+
+def test_the_document_is_made_once() -> None:
+    """Asked again, the app answers with the document it has, described once."""
+    app = failing_app()
+    assert app.openapi() is app.openapi()
