@@ -18,6 +18,7 @@ from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.debugging.writing import TraceUrls
 from service.directory import ConfiguredTenants
+from service.instrumentation import instrument
 from service.problems import use_problem_details
 from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
 from service.security import require_admin
@@ -39,7 +40,7 @@ def app_of(world: World) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        with world.logging():
+        with instrumentation, world.logging():
             try:
                 await world.start()
                 yield
@@ -48,6 +49,13 @@ def app_of(world: World) -> FastAPI:
 
     app = FastAPI(title="Callscope", version=version("callscope"), description=DESCRIPTION, lifespan=lifespan)
     use_problem_details(app)
+    instrumentation = instrument(
+        app,
+        tracers=world.telemetry.pipelines.tracer_provider,
+        meters=world.telemetry.pipelines.meter_provider,
+        engine=world.database.engine,
+        client=world.carrier_http,
+    )
     for router in _routers(world):
         app.include_router(router)
     return app

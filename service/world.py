@@ -8,7 +8,8 @@ from time import monotonic
 from typing import Final
 from uuid import uuid4
 
-from openai import AsyncOpenAI
+import httpx2
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from service.calls.attendant import Attendant
 from service.calls.capacity import Capacity
@@ -56,6 +57,8 @@ class World:
     limits: CallLimits
     capacity: Capacity
     carrier: OpenAIRealtimeCarrier
+    carrier_http: httpx2.AsyncClient
+    """What requests to the carrier are made with."""
     manager: CallManager
     admin_tokens: AdminTokens
     admin_attempts: AdminAttempts
@@ -130,7 +133,8 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
     capacity = Capacity()
-    carrier = OpenAIRealtimeCarrier(_client(settings), settings.realtime_model, patience)
+    carrier_http = DefaultAsyncHttpxClient()
+    carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
     intake = Intake(
         telemetry.tracker,
         carrier,
@@ -167,6 +171,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         limits=limits,
         capacity=capacity,
         carrier=carrier,
+        carrier_http=carrier_http,
         manager=manager,
         admin_tokens=AdminTokens(settings.admin_tokens),
         admin_attempts=AdminAttempts(),
@@ -181,10 +186,11 @@ def _privacy(settings: Settings) -> Privacy:
     return Privacy() if key is None else Privacy(key.get_secret_value().encode())
 
 
-def _client(settings: Settings) -> AsyncOpenAI:
+def _client(settings: Settings, http: httpx2.AsyncClient) -> AsyncOpenAI:
     key, secret = settings.openai_api_key, settings.openai_webhook_secret
     return AsyncOpenAI(
         api_key=key.get_secret_value() if key else _UNSET_KEY,
         base_url=settings.openai_base_url,
         webhook_secret=secret.get_secret_value() if secret else None,
+        http_client=http,
     )
