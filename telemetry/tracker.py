@@ -15,7 +15,7 @@ from telemetry.attributes import (
 )
 from telemetry.call import Call, CallSnapshot, UntrackedCall
 from telemetry.clock import Clock, Instant, SystemClock
-from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, WebhookReceived
+from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
 from telemetry.lifecycle import CallState
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.timing import TimedPhase
@@ -67,6 +67,10 @@ class CallTracker:
     def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
         """Time what is done for a call before it is received."""
         return TimedPhase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
+
+    def passed(self, announced: CallRef, phase: Phase, started: Instant) -> None:
+        """Report what was done for a call before it is received, and is over already."""
+        self._sink.emit(PhaseEnded(self._clock.now(), announced, phase, started))
 
     @property
     def has_room(self) -> bool:
@@ -124,10 +128,11 @@ class CallTracker:
         snapshots = [call.snapshot() for call in calls]
         return sorted((s for s in snapshots if not s.state.terminal), key=lambda s: s.received)
 
-    def usage(self) -> Usage:
-        """Slots held by all tenants together."""
+    def usage(self, tenant_id: TenantId | None = None) -> Usage:
+        """Slots held by all tenants together, or by one."""
         with self._lock:
-            return self._total.usage(self._clock.now())
+            tally = self._total if tenant_id is None else self._tenants.get(tenant_id)
+            return Usage(0, 0, 0) if tally is None else tally.usage(self._clock.now())
 
     def tenant_usage(self) -> Mapping[TenantId, Usage]:
         """Slots held, per tenant seen and with something to tell: slots in use now or in the last five minutes."""
