@@ -93,6 +93,7 @@ class CallRecordRow(Base):
     __table_args__ = (
         Index("ix_call_records_received", "received_ms", "call_id"),
         Index("ix_call_records_tenant_received", "tenant_id", "received_ms", "call_id"),
+        Index("ix_call_records_instance", "instance_id", "received_ms"),
         Index("ix_call_records_open", "instance_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(
             "ix_call_records_usage",
