@@ -137,7 +137,14 @@ ENDED = Instrument(
     "{call}",
     "Started calls that are over, by reason; `error.type` only if the call failed.",
     (*TENANT, attr.END_REASON, attr.ERROR_TYPE),
-    (Live("ended_calls"), Live("failed_calls", attr.ERROR_TYPE)),
+    (
+        Live("ended_calls"),
+        Live("failed_calls", attr.ERROR_TYPE),
+        *(
+            Live(f"ended_calls_{reason}", attr.END_REASON, reason, public=False)
+            for reason in (EndReason.STALE, EndReason.SHUTDOWN)
+        ),
+    ),
     series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2),
 )
 REFERRED = Instrument(
