@@ -19,9 +19,12 @@ class Phase(StrEnum):
     """A stretch of a call's path with a beginning and an end."""
 
     WEBHOOK = "webhook"
+    """Delivered, until its work begins: the signature, the body, the wait for the call's turn."""
     TENANT_LOOKUP = "tenant_lookup"
     CAPACITY = "capacity"
     INSTRUCTIONS = "instructions"
+    RECORD = "record"
+    """Making sure that the call outlives the process on record, before the carrier is told."""
     ACCEPT = "accept"
     REJECT = "reject"
     CONNECT = "connect"

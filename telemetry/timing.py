@@ -13,6 +13,13 @@ Emit = Callable[[Event], object]
 """Where an event goes."""
 
 
+class TypedError(Exception):
+    """A failure that says its own ``error.type``, such as the status a carrier answered, where its class says less."""
+
+    error_type: str
+    """Low in cardinality: it becomes a metric's label."""
+
+
 class Timed(ABC):
     """A context manager that tells of its beginning and its end. An exception passes through and marks it failed."""
 
@@ -39,7 +46,7 @@ class Timed(ABC):
         try:
             self._scope.__exit__(kind, error, traceback)
         finally:
-            self._emit(self._over(self._clock.now(), None if kind is None else kind.__name__))
+            self._emit(self._over(self._clock.now(), None if kind is None else _type_of(kind, error)))
 
     @abstractmethod
     def _begun(self) -> Event:
@@ -83,3 +90,7 @@ class TimedTool(Timed):
 
     def _over(self, at: Instant, error_type: str | None) -> Event:
         return ToolEnded(at, self._call, self._tool, self._tool_call_id, self._began, error_type)
+
+
+def _type_of(kind: type[BaseException], error: BaseException | None) -> str:
+    return error.error_type if isinstance(error, TypedError) else kind.__name__

@@ -15,7 +15,7 @@ from service.limits import CallLimits
 from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.tenant import CallTenant
-from telemetry.attributes import UNKNOWN_TENANT, CallId, RejectionReason, TenantId
+from telemetry.attributes import UNKNOWN_TENANT, CallId, EndReason, RejectionReason, TenantId
 from telemetry.call import Call
 from telemetry.clock import Instant
 from telemetry.events import LimitHit, Phase
@@ -61,6 +61,11 @@ class TenantSource(Protocol):
         ...
 
 
+def keeps_content(tenant: CallTenant | None) -> bool:
+    """Whether transcripts and the like of the tenant's calls go on spans."""
+    return tenant is not None and tenant.features.get(CONTENT_FEATURE) is True
+
+
 Keep = Callable[[CallId], Awaitable[object]]
 """Makes sure, within a time of its own, that a call outlives this process on record."""
 
@@ -96,22 +101,29 @@ class Intake:
         """Find out whose call it is, and count it as received, whatever the answer."""
         tenant: CallTenant | None = None
         announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
+        self._tracker.passed(announced, Phase.WEBHOOK, incoming.received)
         try:
             with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
                 tenant = (await self._tenants.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
         except TenantLookupError:
             # Marked on the phase; without a tenant the call cannot be placed, as if the number were nobody's.
             tenant = None
-        finally:
-            call = self._count(incoming, tenant)
-        return call, tenant
+        except asyncio.CancelledError:
+            self._count(incoming, None).finish(EndReason.SHUTDOWN)
+            raise
+        return self._count(incoming, tenant), tenant
+
+    async def put_on_record(self, call: Call) -> None:
+        """Wait, within bounds, until a crash would leave the call behind on record; only then may it be answered for."""
+        await self._keep(call.call_id)
 
     async def decide(self, call: Call, tenant: CallTenant | None) -> Slot | None:
         """Accept the call or turn it away; answers the slot of an accepted call, for whoever ends it to give back."""
         if tenant is None or not tenant.enabled:
             await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED)
             return None
-        reserved = self._reserve(tenant)
+        with call.phase(Phase.CAPACITY):
+            reserved = self._reserve(tenant)
         if isinstance(reserved, LimitHit):
             await self._turn_away(call, RejectionReason.CAPACITY, limit=reserved)
             return None
@@ -130,7 +142,7 @@ class Intake:
             at=incoming.received,
             caller=incoming.caller,
             dialled=incoming.dialled,
-            content=tenant is not None and tenant.features.get(CONTENT_FEATURE) is True,
+            content=keeps_content(tenant),
         )
 
     def _reserve(self, tenant: CallTenant) -> Slot | LimitHit:
@@ -158,8 +170,8 @@ class Intake:
             await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
             return False
         tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
-        await self._keep(call.call_id)
-        try:
+        with call.phase(Phase.RECORD):
+            try:
             with call.phase(Phase.ACCEPT):
                 await self._carrier.accept(call.call_id, instructions, tools)
         except CarrierError as error:

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from service.carriers.signals import Signal
 from telemetry.attributes import CallId
+from telemetry.timing import TypedError
 
 
-class CarrierError(Exception):
+class CarrierError(TypedError):
     """The carrier refused, did not answer, or broke the connection.
 
     ``error_type`` is fit for a metric label: an HTTP status, ``timeout``, ``connection``, or a code this module knows.

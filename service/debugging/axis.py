@@ -23,7 +23,7 @@ def tick_label(seconds: float, end: float) -> str:
     if end < 1:
         return f"{seconds * 1000:.0f} ms" if end >= 0.01 else f"{seconds * 1000:.1f} ms"  # noqa: PLR2004 -- 10 ms
     if end < _MINUTE:
-        return f"{seconds:g} s"
+        return f"{round(seconds, 2):g} s"
     minutes, rest = divmod(round(seconds), _MINUTE)
     if end < _HOUR:
         return f"{minutes}:{rest:02d}"

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from service.debugging.detail import CallDetail, GapDetail, PhaseDetail, SpeechDetail, ToolDetail, TurnDetail
-from service.debugging.explain import span_of_time
+from service.debugging.explain import span_of_time, tool_name
 from service.debugging.facts import facts_of, moments_of, notes_of
 from service.debugging.waterfall import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
 from telemetry.events import Speaker
@@ -141,12 +141,12 @@ def _waits(turns: Iterable[TurnDetail]) -> Iterable[Bar]:
 
 
 def _tools(tools: Sequence[ToolDetail], end: float) -> list[Track]:
-    names = list(dict.fromkeys(tool.tool for tool in tools))
+    names = list(dict.fromkeys(tool_name(tool.tool) for tool in tools))
     apart = names if len(names) <= TOOL_TRACKS else names[: TOOL_TRACKS - 1]
     tracks: dict[str, list[Bar]] = {}
     for tool in tools:
-        label = tool.tool if tool.tool in apart else "other tools"
-        tracks.setdefault(label, []).append(_timed(tool, tool.tool, Paint.TOOL, end))
+        name = tool_name(tool.tool)
+        tracks.setdefault(name if name in apart else "other tools", []).append(_timed(tool, name, Paint.TOOL, end))
     return [Track(label, tuple(bars)) for label, bars in tracks.items()]
 
 

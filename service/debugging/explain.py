@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from telemetry.attributes import CapacityScope, EndReason, RejectionReason
+from telemetry.attributes import OTHER, CapacityScope, EndReason, RejectionReason
 from telemetry.events import LimitHit
 from telemetry.lifecycle import CallState
 from telemetry.recent.record import CallRecord
@@ -54,6 +54,11 @@ def span_of_time(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours} h {minutes:02d} min"
+
+
+def tool_name(tool: str) -> str:
+    """The tool as people call it: what the model made up has no name here."""
+    return "unknown tool" if tool == OTHER else tool
 
 
 def _rejected(record: CallRecord) -> str:

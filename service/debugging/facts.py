@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from service.debugging.detail import CallDetail, SpeechDetail
-from service.debugging.explain import span_of_time
+from service.debugging.explain import span_of_time, tool_name
 from service.debugging.waterfall import Moment
+from telemetry.attributes import OTHER
 
 MOST_MOMENTS: Final = 8
 """More than these are only counted: a picture in a ticket is read at a glance."""
@@ -82,9 +83,13 @@ def _failures(call: CallDetail) -> Iterable[Moment]:
             yield Moment(phase.offset_seconds, f"{phase.phase} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
-            yield Moment(tool.offset_seconds, f"tool {tool.tool} failed: {tool.error_type}")
+            yield Moment(tool.offset_seconds, f"{_tool(tool.tool)} failed: {tool.error_type}")
     for error in call.errors:
         yield Moment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
+
+
+def _tool(tool: str) -> str:
+    return tool_name(tool) if tool == OTHER else f"tool {tool}"
 
 
 def _waits(call: CallDetail) -> Iterable[Moment]:

@@ -62,7 +62,7 @@ def _words(drawing: Waterfall) -> list[RenderableType]:
     end = drawing.panels[-1].end
     lines: list[RenderableType] = []
     for moment in drawing.moments:
-        at = tick_label(round(moment.at, 2), end).rjust(LABELS)
+        at = tick_label(moment.at, end).rjust(LABELS)
         lines.append(Text.assemble((at, "dim"), "  ", _shown(moment.text)))
     lines.extend(Padding(Text(_shown(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in drawing.notes)
     return lines

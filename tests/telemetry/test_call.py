@@ -31,6 +31,7 @@ from telemetry.events import (
 )
 from telemetry.lifecycle import CallState
 from telemetry.testing import TelemetryKit
+from telemetry.timing import TypedError
 
 
 @pytest.fixture
@@ -233,6 +234,18 @@ def test_a_phase_and_a_tool_that_raise_are_marked_failed(kit: TelemetryKit, call
         assert span.failed
         assert span.attributes["error.type"] == "KeyError"
     assert "secret" not in repr(root)
+
+
+def test_a_failure_that_knows_its_type_is_marked_with_it(kit: TelemetryKit, call: Call) -> None:
+    """Of an exception that says its own ``error.type`` that one is told, not its class."""
+
+    class RefusedError(TypedError):
+        error_type = "429"
+
+    with pytest.raises(RefusedError), call.phase(Phase.ACCEPT):
+        raise RefusedError
+    ended = next(event for event in kit.events if isinstance(event, PhaseEnded))
+    assert ended.error_type == "429"
 
 
 def test_a_phase_that_is_over_can_be_reported_whole(kit: TelemetryKit, call: Call) -> None:

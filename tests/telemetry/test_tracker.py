@@ -87,6 +87,20 @@ def test_an_announced_call_is_one_trace_from_its_announcement_on(kit: TelemetryK
     assert root.seconds == 1
 
 
+def test_what_was_over_before_an_announcement_is_in_its_trace(kit: TelemetryKit) -> None:
+    """The delivery of an announcement is a phase like any other, told of when it is over."""
+    began = kit.clock.now()
+    announced = kit.tracker.announced("rtc_1", at=began)
+    kit.clock.advance(2)
+    kit.tracker.passed(announced, Phase.WEBHOOK, began)
+    kit.tracker.received("rtc_1", "acme", at=began).finish(EndReason.ERROR)
+    (delivery,) = kit.spans()[0].children
+    assert (delivery.name, delivery.seconds) == ("webhook", 2)
+    record = kit.recent.call("rtc_1")
+    assert record is not None
+    assert [(row.phase, row.start, row.end) for row in record.phases] == [(Phase.WEBHOOK, 0, 2)]
+
+
 def test_announcing_a_known_call_opens_no_second_trace(kit: TelemetryKit) -> None:
     """A late delivery of a call that is over, or under way, leaves no trace open for ever."""
     for finished in (False, True):

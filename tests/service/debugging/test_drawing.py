@@ -1,13 +1,14 @@
 """What of a call is drawn."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
 from service.debugging.drawing import waterfall
 from service.debugging.waterfall import Paint, Panel, Sign, Track, Waterfall
 from service.debugging.writing import NO_BACKEND, call_detail
-from telemetry.attributes import EndReason
+from telemetry.attributes import OTHER, EndReason
 from telemetry.call import Call
 from telemetry.events import Phase
 from telemetry.testing import TelemetryKit
@@ -181,3 +182,15 @@ def test_a_call_taken_over_says_so(kit: TelemetryKit) -> None:
     """Of a call another process set up, the drawing says that it begins in the middle."""
     kit.tracker.received("rtc_1", "acme").accepted(resumed=True)
     assert "Taken over from another process" in drawn(kit).notes[0]
+
+
+def test_a_tool_the_model_made_up_is_told_as_such(kit: TelemetryKit) -> None:
+    """A tool nobody registered has no name here, in the drawing as in words."""
+    call = calls.started(kit)
+    calls.greeting(kit, call)
+    with suppress(TimeoutError), call.tool(OTHER, "call_1"):
+        kit.clock.advance(0.2)
+        raise TimeoutError
+    drawing = drawn(kit)
+    assert "unknown tool" in labels(drawing.panels[-1])
+    assert [moment.text for moment in drawing.moments] == ["unknown tool failed: TimeoutError"]
