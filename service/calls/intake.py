@@ -114,8 +114,9 @@ class Intake:
         return self._count(incoming, tenant), tenant
 
     async def put_on_record(self, call: Call) -> None:
-        """Wait, within bounds, until a crash would leave the call behind on record; only then may it be answered for."""
-        await self._keep(call.call_id)
+        """Wait, within bounds, until a crash would leave the call behind on record: then it may be answered for."""
+        with call.phase(Phase.RECORD):
+            await self._keep(call.call_id)
 
     async def decide(self, call: Call, tenant: CallTenant | None) -> Slot | None:
         """Accept the call or turn it away; answers the slot of an accepted call, for whoever ends it to give back."""
@@ -170,8 +171,7 @@ class Intake:
             await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
             return False
         tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
-        with call.phase(Phase.RECORD):
-            try:
+        try:
             with call.phase(Phase.ACCEPT):
                 await self._carrier.accept(call.call_id, instructions, tools)
         except CarrierError as error:
