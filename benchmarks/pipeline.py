@@ -42,9 +42,9 @@ class Pipeline:
         self.meter = self.metrics.get_meter(catalog.METER_NAME)
         self.tracer = self.traces.get_tracer(catalog.METER_NAME)
 
-    def tracker(self) -> CallTracker:
+    def tracker(self, max_remembered: int = 10_000) -> CallTracker:
         """The library on these providers: metrics and traces, each behind its boundary, and no logs."""
         traces = CallTraces(self.tracer)
         metrics = MetricsSink(self.meter, labels=self.labels, fence=self.fence, contexts=traces)
         chain = FanOut((traces, metrics, traces.endings), strict=True)
-        return CallTracker(chain, clock=self.clock, scopes=traces)
+        return CallTracker(chain, clock=self.clock, scopes=traces, max_remembered=max_remembered)

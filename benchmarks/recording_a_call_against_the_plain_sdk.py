@@ -21,8 +21,8 @@ from telemetry.clock import SystemClock
 from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
 
 BOUND = 1.25
-ROUNDS = 150
-CALLS_A_ROUND = 20
+ROUNDS = 60
+CALLS_A_ROUND = 100
 TENANTS = 20
 
 Record = Callable[[int], object]

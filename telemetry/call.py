@@ -29,7 +29,7 @@ from telemetry.events import (
     TokensUsed,
     TokenUsage,
 )
-from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
+from telemetry.lifecycle import STEPS, TERMINAL, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.timing import TimedPhase, TimedTool
 
@@ -318,7 +318,7 @@ class Call:
         now = at or self._clock.now()
         with self.exclusive:
             self._last_seen = max(self._last_seen, now)
-            if not self._state.terminal:
+            if self._state not in TERMINAL:
                 self._emit_all(step(now))
 
     def _emit_all(self, events: list[Event]) -> None:

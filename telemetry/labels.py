@@ -2,7 +2,7 @@
 
 from threading import Lock
 
-from telemetry.attributes import OTHER, UNKNOWN_TENANT, Label, TenantId
+from telemetry.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT, Label, MetricAttributes, TenantId
 
 MAX_ERROR_TYPES = 64
 """Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
@@ -42,13 +42,14 @@ class _Budget:
 class TenantLabels(_Budget):
     """Admits the first ``max_tenants`` tenants as labels; later ones count together under ``_other``."""
 
-    __slots__ = ("_max_tenants",)
+    __slots__ = ("_attributes", "_max_tenants")
 
     def __init__(self, max_tenants: int) -> None:
         if max_tenants < 1:
             raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
         super().__init__(max_tenants, (UNKNOWN_TENANT, OTHER))
         self._max_tenants = max_tenants
+        self._attributes: dict[str, MetricAttributes] = {}
 
     @property
     def max_tenants(self) -> int:
@@ -58,6 +59,14 @@ class TenantLabels(_Budget):
     def label(self, tenant_id: TenantId) -> Label:
         """The tenant's label, or ``_other`` once the budget is spent."""
         return self._label(tenant_id)
+
+    def attributes(self, tenant_id: TenantId) -> MetricAttributes:
+        """What every measurement of the tenant carries, made once for each label."""
+        known = self._attributes.get(tenant_id)
+        if known is not None:
+            return known
+        label = self._label(tenant_id)
+        return self._attributes.setdefault(label, {TENANT_ID: label})
 
 
 class ErrorLabels(_Budget):

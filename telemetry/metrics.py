@@ -8,7 +8,7 @@ from opentelemetry.metrics import Meter
 
 from telemetry import attributes as attr
 from telemetry import catalog, genai
-from telemetry.attributes import Label, MetricKey, Outcome, TenantId
+from telemetry.attributes import Label, MetricAttributes, Outcome
 from telemetry.catalog import Instrument, Kind
 from telemetry.events import (
     CallAbandoned,
@@ -57,13 +57,10 @@ class NoContexts:
         return None
 
 
-Labels = dict[MetricKey, Label]
-
-
 class Record(Protocol):
     """How an instrument takes a measurement: unlike the API's own signature, it takes only what may be a label."""
 
-    def __call__(self, amount: float, attributes: Labels, context: Context | None = None) -> None:
+    def __call__(self, amount: float, attributes: MetricAttributes, context: Context | None = None) -> None:
         """Make a measurement."""
         ...
 
@@ -119,92 +116,86 @@ class MetricsSink:
 
     # How a measurement is made ----------------------------------------------------------------------------------------
 
-    def _tenant(self, tenant_id: TenantId) -> Labels:
-        return {attr.TENANT_ID: self._labels.label(tenant_id)}
-
-    def _failure(self, error_type: str | None) -> Labels:
+    def _failure(self, error_type: str | None) -> MetricAttributes:
         return {} if error_type is None else {attr.ERROR_TYPE: self._errors.label(error_type)}
 
-    def _count(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
-        labels, context = self._tenant(event.call.tenant_id), self._contexts.context(event.call)
+    def _add(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
+        attributes, context = self._labels.attributes(event.call.tenant_id), self._contexts.context(event.call)
         for instrument, amount in amounts:
-            self._record[instrument.name](amount, labels, context)
+            self._record[instrument.name](amount, attributes, context)
 
-    def _count_by(self, event: CallEvent, instrument: Instrument, further: Labels, amount: float = 1) -> None:
-        labels = self._tenant(event.call.tenant_id) | further
-        self._record[instrument.name](amount, labels, self._contexts.context(event.call))
-
-    def _time(self, event: CallEvent, instrument: Instrument, amount: float, further: Labels | None = None) -> None:
-        labels = self._tenant(event.call.tenant_id) | (further or {})
-        self._record[instrument.name](amount, labels, self._contexts.context(event.call))
+    def _add_by(self, event: CallEvent, further: MetricAttributes, *amounts: tuple[Instrument, float]) -> None:
+        attributes = {**self._labels.attributes(event.call.tenant_id), **further}
+        context = self._contexts.context(event.call)
+        for instrument, amount in amounts:
+            self._record[instrument.name](amount, attributes, context)
 
     # What each event counts -------------------------------------------------------------------------------------------
 
     def _webhook(self, event: WebhookReceived) -> None:
-        self._record[catalog.WEBHOOKS.name](1, {attr.WEBHOOK_OUTCOME: Label(event.outcome.value)})
+        self._record[catalog.WEBHOOKS.name](1, {attr.WEBHOOK_OUTCOME: Label(str(event.outcome))})
 
     def _received(self, event: CallReceived) -> None:
-        self._count(event, (catalog.RECEIVED, 1), (catalog.PENDING, 1))
+        self._add(event, (catalog.RECEIVED, 1), (catalog.PENDING, 1))
 
     def _rejected(self, event: CallRejected) -> None:
-        self._count(event, (catalog.PENDING, -1))
-        self._count_by(event, catalog.REJECTED, {attr.REJECTION_REASON: Label(event.reason.value)})
+        self._add(event, (catalog.PENDING, -1))
+        self._add_by(event, {attr.REJECTION_REASON: Label(str(event.reason))}, (catalog.REJECTED, 1))
         self._decided(event, Outcome.REJECTED, event.setup_seconds)
 
     def _accepted(self, event: CallAccepted) -> None:
-        self._count(event, (catalog.ACCEPTED, 1))
+        self._add(event, (catalog.ACCEPTED, 1))
         if not event.resumed:
             self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
 
     def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
-        self._time(event, catalog.SETUP_DURATION, seconds, {attr.OUTCOME: Label(outcome.value)})
+        self._add_by(event, {attr.OUTCOME: Label(str(outcome))}, (catalog.SETUP_DURATION, seconds))
 
     def _started(self, event: CallStarted) -> None:
-        self._count(event, (catalog.STARTED, 1), (catalog.ACTIVE, 1), (catalog.PENDING, -1))
+        self._add(event, (catalog.STARTED, 1), (catalog.ACTIVE, 1), (catalog.PENDING, -1))
 
     def _abandoned(self, event: CallAbandoned) -> None:
-        self._count(event, (catalog.PENDING, -1))
-        self._count_by(event, catalog.ABANDONED, {attr.END_REASON: Label(event.reason.value)})
+        self._add(event, (catalog.PENDING, -1))
+        self._add_by(event, {attr.END_REASON: Label(str(event.reason))}, (catalog.ABANDONED, 1))
 
     def _referred(self, event: CallReferred) -> None:
-        self._count(event, (catalog.REFERRED, 1))
+        self._add(event, (catalog.REFERRED, 1))
 
     def _heartbeat(self, event: CallHeartbeat) -> None:
-        self._count(event, (catalog.CALL_TIME, event.seconds))
+        self._add(event, (catalog.CALL_TIME, event.seconds))
 
     def _ended(self, event: CallEnded) -> None:
-        reason: Labels = {attr.END_REASON: Label(event.reason.value)}
-        failure = self._failure(event.error_type)
-        self._count(event, (catalog.ACTIVE, -1), (catalog.CALL_TIME, event.unbilled_seconds))
-        self._count_by(event, catalog.ENDED, reason | failure)
-        self._time(event, catalog.DURATION, event.duration_seconds, reason)
+        reason: MetricAttributes = {attr.END_REASON: Label(str(event.reason))}
+        self._add(event, (catalog.ACTIVE, -1), (catalog.CALL_TIME, event.unbilled_seconds))
+        self._add_by(event, {**reason, **self._failure(event.error_type)}, (catalog.ENDED, 1))
+        self._add_by(event, reason, (catalog.DURATION, event.duration_seconds))
 
     def _instructions_failed(self, event: InstructionsFailed) -> None:
-        self._count(event, (catalog.INSTRUCTIONS_ERRORS, 1))
+        self._add(event, (catalog.INSTRUCTIONS_ERRORS, 1))
 
     def _fallback_used(self, event: FallbackUsed) -> None:
-        self._count(event, (catalog.INSTRUCTIONS_FALLBACKS, 1))
+        self._add(event, (catalog.INSTRUCTIONS_FALLBACKS, 1))
 
     def _first_audio(self, event: FirstAudio) -> None:
-        self._time(event, catalog.CALL_FIRST_AUDIO, event.seconds)
+        self._add(event, (catalog.CALL_FIRST_AUDIO, event.seconds))
 
     def _turn_answered(self, event: TurnAnswered) -> None:
-        self._time(event, catalog.TURN_FIRST_AUDIO, event.seconds)
+        self._add(event, (catalog.TURN_FIRST_AUDIO, event.seconds))
 
     def _turn_interrupted(self, event: TurnInterrupted) -> None:
-        self._count(event, (catalog.INTERRUPTIONS, 1))
+        self._add(event, (catalog.INTERRUPTIONS, 1))
 
     def _tokens_used(self, event: TokensUsed) -> None:
         for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):
             if count is not None:
-                self._time(event, catalog.TOKEN_USAGE, count, genai.token_labels(event.model, direction))
+                self._add_by(event, genai.token_labels(event.model, direction), (catalog.TOKEN_USAGE, count))
 
     def _tool_ended(self, event: ToolEnded) -> None:
-        labels = genai.tool_labels(event.tool) | self._failure(event.error_type)
-        self._time(event, catalog.TOOL_DURATION, event.at.since(event.started), labels)
+        further = {**genai.tool_labels(event.tool), **self._failure(event.error_type)}
+        self._add_by(event, further, (catalog.TOOL_DURATION, event.at.since(event.started)))
 
     def _violated(self, event: LifecycleViolated) -> None:
-        self._count_by(event, catalog.VIOLATIONS, {attr.VIOLATION: Label(event.violation.value)})
+        self._add_by(event, {attr.VIOLATION: Label(str(event.violation))}, (catalog.VIOLATIONS, 1))
 
 
 def _recorder(meter: Meter, instrument: Instrument) -> Record:

@@ -28,19 +28,11 @@ _Key = TypeVar("_Key")
 
 @dataclass(slots=True)
 class OpenSpan:
-    """One open span."""
+    """One open span and the context its children are made in."""
 
     span: Span
+    context: Context
     began: Instant
-    _parent: Context
-    _context: Context | None = None
-
-    @property
-    def context(self) -> Context:
-        """The context its children are made in. Most spans have none, so it is made when the first one comes."""
-        if self._context is None:
-            self._context = trace.set_span_in_context(self.span, self._parent)
-        return self._context
 
     @classmethod
     def begin(
@@ -58,7 +50,7 @@ class OpenSpan:
         span = tracer.start_span(
             name, parent, kind=kind, attributes=cast("Plain", described), links=links, start_time=at.unix_nanos
         )
-        return cls(span, at, parent)
+        return cls(span, trace.set_span_in_context(span, parent), at)
 
     def say(self, key: Key, value: str | float | bool) -> None:
         """Say one more thing of it."""
@@ -125,25 +117,17 @@ class CallSpans:
         yield self.root
 
 
-class OpenCalls:
+class OpenCalls(dict[CallId, CallSpans]):
     """The open spans of every call that has not ended. Of calls only announced it keeps so many and no more."""
 
     def __init__(self, max_announced: int) -> None:
+        super().__init__()
         self._max_announced = max_announced
-        self._calls: dict[CallId, CallSpans] = {}
         self._announced: OrderedDict[CallId, None] = OrderedDict()
-
-    def __len__(self) -> int:
-        """How many calls have open spans."""
-        return len(self._calls)
-
-    def get(self, call_id: CallId) -> CallSpans | None:
-        """The call's spans, if any are open."""
-        return self._calls.get(call_id)
 
     def announce(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
         """Keep a call's spans, perhaps in the place of one announced long ago and never received."""
-        self._calls[call_id] = spans
+        self[call_id] = spans
         self._announced[call_id] = None
         while len(self._announced) > self._max_announced:
             forgotten, _ = self._announced.popitem(last=False)
@@ -157,7 +141,7 @@ class OpenCalls:
     def end(self, call_id: CallId, at: Instant, error_type: str | None = None) -> None:
         """End every open span of the call and keep nothing of it."""
         self._announced.pop(call_id, None)
-        spans = self._calls.pop(call_id, None)
+        spans = self.pop(call_id, None)
         if spans is not None:
             spans.end(at, error_type)
 

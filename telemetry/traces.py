@@ -157,8 +157,8 @@ class CallTraces:
         return spans
 
     def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
-        tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
-        return OpenSpan.begin(self._tracer, name, at, parent.context, tenant | described)
+        described = {attr.TENANT_ID: event.call.tenant_id, **described}
+        return OpenSpan.begin(self._tracer, name, at, parent.context, described)
 
     # What each event does ---------------------------------------------------------------------------------------------
 
@@ -168,13 +168,13 @@ class CallTraces:
         call.root.describe(tenant | self._privacy.describe(event.caller, event.dialled))
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
-        phase = self._child(event, event.phase.value, event.at, call.body, {})
+        phase = self._child(event, str(event.phase), event.at, call.body, {})
         replace(call.phases, event.phase, phase, event.at)
 
     def _phase_ended(self, event: PhaseEnded, call: CallSpans) -> None:
         opened = call.phases.pop(event.phase, None)
         if opened is None:
-            opened = self._child(event, event.phase.value, event.started, call.body, {})
+            opened = self._child(event, str(event.phase), event.started, call.body, {})
         opened.end(event.at, event.error_type)
         if event.phase is Phase.REJECT and call.rejection is not None:
             self.endings.close(call.rejection, event.at)
@@ -186,7 +186,7 @@ class CallTraces:
         call.root.say(attr.FALLBACK_USED, True)
 
     def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
-        call.root.describe({attr.OUTCOME: Outcome.ACCEPTED.value, attr.CALL_SETUP_DURATION: event.setup_seconds})
+        call.root.describe({attr.OUTCOME: str(Outcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
 
     def _started(self, event: CallStarted, call: CallSpans) -> None:
         if call.session is None:
@@ -199,7 +199,7 @@ class CallTraces:
         call.root.say(attr.CALL_FIRST_AUDIO, event.seconds)
 
     def _speech_ended(self, event: SpeechEnded, call: CallSpans) -> None:
-        described: Described = {attr.SPEAKER: event.speaker.value}
+        described: Described = {attr.SPEAKER: str(event.speaker)}
         if event.interrupted:
             described[attr.TURN_INTERRUPTED] = True
         self._child(event, "speech", event.started, call.turn_at(event.started), described).end(event.at)
@@ -221,7 +221,7 @@ class CallTraces:
     def _turn_ended(self, event: TurnEnded, call: CallSpans) -> None:
         opened = call.turns.pop(event.number, None)
         if opened is not None:
-            opened.say(attr.TURN_END_REASON, event.reason.value)
+            opened.say(attr.TURN_END_REASON, str(event.reason))
             opened.end(event.at)
 
     def _tokens_used(self, event: TokensUsed, call: CallSpans) -> None:
@@ -257,7 +257,7 @@ class CallTraces:
     def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
         # Announced, but the tracker would not take it: no other end will come.
         if not call.received:
-            self._calls.end(event.call.call_id, event.at, event.violation.value)
+            self._calls.end(event.call.call_id, event.at, str(event.violation))
 
 
 def _nothing_more(_event: CallAnnounced, _call: CallSpans) -> None:
@@ -301,17 +301,17 @@ class _Endings:
 
 def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
     if isinstance(event, CallEnded):
-        return {attr.END_REASON: event.reason.value, attr.CALL_DURATION: event.duration_seconds}
+        return {attr.END_REASON: str(event.reason), attr.CALL_DURATION: event.duration_seconds}
     if isinstance(event, CallAbandoned):
-        return {attr.END_REASON: event.reason.value}
+        return {attr.END_REASON: str(event.reason)}
     described: Described = {
-        attr.OUTCOME: Outcome.REJECTED.value,
-        attr.REJECTION_REASON: event.reason.value,
+        attr.OUTCOME: str(Outcome.REJECTED),
+        attr.REJECTION_REASON: str(event.reason),
         attr.CALL_SETUP_DURATION: event.setup_seconds,
     }
     if event.limit is not None:
         described |= {
-            attr.CAPACITY_SCOPE: event.limit.scope.value,
+            attr.CAPACITY_SCOPE: str(event.limit.scope),
             attr.LIMIT_VALUE: event.limit.limit,
             attr.LIMIT_IN_USE: event.limit.in_use,
         }
