@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar, dataclass_transform
 
 from telemetry.attributes import (
     CallId,
@@ -15,16 +16,28 @@ from telemetry.attributes import (
 from telemetry.clock import Instant
 
 
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def event(cls: type[_T]) -> type[_T]:
+    """Make a slotted dataclass that type checkers hold to be frozen.
+
+    Freezing it at run time as well would make each event several times as dear, on the path of every call.
+    """
+    return dataclass(slots=True)(cls)
+
+
 class Phase(StrEnum):
     """A stretch of a call's path with a beginning and an end."""
 
     WEBHOOK = "webhook"
     """Delivered, until its work begins: the signature, the body, the wait for the call's turn."""
     TENANT_LOOKUP = "tenant_lookup"
+    RECORD = "record"
+    """Waiting, within bounds, until a crash would leave the call behind on record."""
     CAPACITY = "capacity"
     INSTRUCTIONS = "instructions"
-    RECORD = "record"
-    """Making sure that the call outlives the process on record, before the carrier is told."""
     ACCEPT = "accept"
     REJECT = "reject"
     CONNECT = "connect"
@@ -82,28 +95,28 @@ class TokenUsage:
     output_audio: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class Event:
     """Something that happened, at a moment."""
 
     at: Instant
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallEvent(Event):
     """Something that happened to one call."""
 
     call: CallRef
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class WebhookReceived(Event):
     """A webhook delivery was answered."""
 
     outcome: WebhookOutcome
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallAnnounced(CallEvent):
     """The carrier announces a call; whose it is, is not known yet, so it counts nowhere. Its trace begins here."""
 
@@ -111,7 +124,7 @@ class CallAnnounced(CallEvent):
     """A W3C trace context the webhook or a SIP header carried: linked, never trusted as parent."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallReceived(CallEvent):
     """A call has come in for a tenant; it counts as pending. ``at`` is when it was announced."""
 
@@ -127,14 +140,14 @@ class CallReceived(CallEvent):
     """The tenant allows content (transcripts, tool arguments) on spans."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class PhaseStarted(CallEvent):
     """A phase of the call's path begins."""
 
     phase: Phase
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class PhaseEnded(CallEvent):
     """A phase of the call's path is over."""
 
@@ -143,19 +156,19 @@ class PhaseEnded(CallEvent):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class InstructionsFailed(CallEvent):
     """The tenant's instructions could not be read from the database."""
 
     error_type: str
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class FallbackUsed(CallEvent):
     """The configured fallback instructions stand in for the tenant's own."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallRejected(CallEvent):
     """Terminal: the call was turned away."""
 
@@ -165,7 +178,7 @@ class CallRejected(CallEvent):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallAccepted(CallEvent):
     """The carrier took the acceptance; the call still holds its pending slot."""
 
@@ -174,12 +187,12 @@ class CallAccepted(CallEvent):
     """Another process set this call up and has let go of it: here, nobody waited for the set-up."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallStarted(CallEvent):
     """The media session runs."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallAbandoned(CallEvent):
     """Terminal: accepted, never started."""
 
@@ -187,7 +200,7 @@ class CallAbandoned(CallEvent):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallReferred(CallEvent):
     """The call was handed off to another destination; its end follows."""
 
@@ -195,14 +208,14 @@ class CallReferred(CallEvent):
     """The destination's configured name, not its number."""
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallHeartbeat(CallEvent):
     """The call runs: ``seconds`` of call time since the last heartbeat."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class CallEnded(CallEvent):
     """Terminal: a started call is over."""
 
@@ -214,14 +227,14 @@ class CallEnded(CallEvent):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class FirstAudio(CallEvent):
     """The caller hears the agent for the first time, ``seconds`` after the call was received."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class SpeechEnded(CallEvent):
     """A stretch of speech is over."""
 
@@ -230,14 +243,14 @@ class SpeechEnded(CallEvent):
     interrupted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class TurnStarted(CallEvent):
     """The caller begins to speak: a new turn."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class TurnAnswered(CallEvent):
     """The first audio of the answer, ``seconds`` after the caller stopped speaking."""
 
@@ -245,14 +258,14 @@ class TurnAnswered(CallEvent):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class TurnInterrupted(CallEvent):
     """The caller cut the agent's answer short. Number 0 is the greeting."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class TurnEnded(CallEvent):
     """The turn is over: the next begins, or the call ends."""
 
@@ -261,7 +274,7 @@ class TurnEnded(CallEvent):
     reason: TurnEnd
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class TokensUsed(CallEvent):
     """One response of the model was billed."""
 
@@ -270,7 +283,7 @@ class TokensUsed(CallEvent):
     response_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class ToolStarted(CallEvent):
     """A tool the model asked for begins to run."""
 
@@ -279,7 +292,7 @@ class ToolStarted(CallEvent):
     tool_call_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class ToolEnded(CallEvent):
     """A tool the model asked for has answered or failed."""
 
@@ -289,14 +302,14 @@ class ToolEnded(CallEvent):
     error_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class SessionError(CallEvent):
     """The carrier reported an error inside the session, which goes on."""
 
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@event
 class LifecycleViolated(CallEvent):
     """A transition was reported that the call's state does not allow; no number changed."""
 
