@@ -115,6 +115,14 @@ class TenantCache:
             self._failures += 1
             raise InstructionsUnavailableError(error.problem) from error
 
+    async def revision(self) -> int:
+        """Which state of the tenants is answered now; :class:`TenantLookupError` when the database does not say."""
+        return (await self._freshness.current()).revision
+
+    def doubt(self) -> None:
+        """A tenant was changed just now: answer nothing from before that."""
+        self._freshness.doubt()
+
     def counts(self) -> CacheCounts:
         """What happened so far."""
         parts = (self._tenants, self._instructions)

@@ -1,5 +1,6 @@
 """What a change makes of a tenant, before any of it is stored."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -7,8 +8,10 @@ from typing import Any
 
 from service.e164 import E164
 from service.tenants.spec import TenantSpec
-from service.tenants.tenant import AuditAction, Tenant
+from service.tenants.tenant import AuditAction, Features, Tenant
 from telemetry.attributes import TenantId
+
+_Content = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,10 @@ class Edit:
         return self.after if self.after is not None and self.after.instructions_version > known else None
 
     def audited(self) -> tuple[dict[str, object], dict[str, object]]:
-        """The fields that change, as they were and as they will be; instructions by version, targets by name."""
+        """What changes, as it was and as it will be; see :class:`~service.tenants.tenant.AuditEntry`."""
         before, after = _comparable(self.before), _comparable(self.after)
         changed = [field for field in before | after if before.get(field) != after.get(field)]
-        return _presented(before, changed), _presented(after, changed)
+        return _presented(before, after, changed), _presented(after, before, changed)
 
 
 def merged(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Tenant:
@@ -66,7 +69,7 @@ def merged(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Tenant:
 def changed(before: Tenant, stated: Mapping[str, Any], stamp: Stamp) -> Tenant:
     """The tenant with what is stated; the same object when it is so already."""
     content = replace(before, **stated)
-    if content == before:
+    if _same(content, before):
         return before
     renewed = content.instructions != before.instructions
     return replace(
@@ -75,6 +78,20 @@ def changed(before: Tenant, stated: Mapping[str, Any], stamp: Stamp) -> Tenant:
         version=stamp.version,
         updated_at=stamp.at,
     )
+
+
+def is_so(tenant: Tenant, spec: TenantSpec) -> bool:
+    """Whether the tenant is already as stated."""
+    return _same(replace(tenant, **spec.stated()), tenant)
+
+
+def _same(one: Tenant, other: Tenant) -> bool:
+    """Equality that tells ``true`` from ``1``, which Python does not."""
+    return one == other and _exactly(one.features) == _exactly(other.features)
+
+
+def _exactly(features: Features) -> dict[str, str]:
+    return {name: json.dumps(value) for name, value in features.items()}
 
 
 def _created(spec: TenantSpec, stamp: Stamp) -> Tenant:
@@ -104,13 +121,24 @@ def _comparable(tenant: Tenant | None) -> dict[str, object]:
         "numbers": tenant.numbers,
         "instructions_version": tenant.instructions_version,
         "transfer_targets": tenant.transfer_targets,
-        "features": tenant.features,
+        "features": _exactly(tenant.features),
     }
 
 
-def _presented(content: Mapping[str, object], fields: list[str]) -> dict[str, object]:
-    """The fields as the audit keeps them: a transfer target may be somebody's own telephone, its name is not."""
-    shown = {field: content[field] for field in fields if field in content}
-    if isinstance(targets := shown.get("transfer_targets"), Mapping):
-        shown["transfer_targets"] = sorted(targets)
-    return shown
+def _presented(content: _Content, other: _Content, fields: list[str]) -> dict[str, object]:
+    """The fields as the audit keeps them, beside how they are on the other side of the change."""
+    return {field: _shown(field, content[field], other.get(field)) for field in fields if field in content}
+
+
+def _shown(field: str, value: Any, other: Any) -> object:  # noqa: ANN401 (fields have many types)
+    """One field, where it is long only its difference, so that the audit grows with what changes."""
+    match field:
+        case "numbers":
+            return sorted(set(value) - set(other or ()))
+        case "features":
+            return {name: json.loads(text) for name, text in value.items() if (other or {}).get(name) != text}
+        case "transfer_targets":
+            # A target may be somebody's own telephone; its name is not.
+            return sorted(value)
+        case _:
+            return value

@@ -14,6 +14,15 @@ from telemetry.attributes import TenantId
 MAX_LIMIT = 1_000_000
 """Calls at once that a tenant's limit may name."""
 
+MAX_NUMBERS = 10_000
+"""Numbers a tenant may have."""
+
+CAPTURE_CONTENT = "capture_content"
+"""The feature that lets transcripts and the like onto spans."""
+
+SWITCHES = frozenset({CAPTURE_CONTENT})
+"""Features that are on or off: a word or a number there would look on and be off."""
+
 MAX_ENTRIES = 100
 """Transfer targets, and features, a tenant may have."""
 
@@ -75,6 +84,13 @@ def number(value: object) -> E164:
     return found
 
 
+def not_too_many(numbers: object) -> object:
+    """The list as it is, before any time is spent on what is in it."""
+    if isinstance(numbers, list | tuple) and len(numbers) > MAX_NUMBERS:
+        raise wrong(f"has {len(numbers)} entries; at most {MAX_NUMBERS} are allowed")
+    return numbers
+
+
 def instructions(text: str | None) -> str | None:
     """Text for the agent, or none at all: blank text would silently be an agent without a task."""
     if text is None:
@@ -99,6 +115,8 @@ def features(values: Mapping[str, object]) -> Mapping[str, object]:
     """Named switches: a truth value, a number, a short text or null each."""
     _check_entries(values)
     for label, value in values.items():
+        if label in SWITCHES and not isinstance(value, bool):
+            raise wrong(f"{label}: must be true or false")
         if not _is_scalar(value):
             raise wrong(f"{label}: must be true, false, null, a number or a text of at most {MAX_TEXT} characters")
     return dict(sorted(values.items()))

@@ -21,11 +21,23 @@ class Epoch:
 class Freshness:
     """Asks for the database's revision once in ``ttl`` seconds, and begins a new epoch when it has grown.
 
-    After a failure the database is left alone for ``retry_after`` seconds: callers hear of it at once instead of each
-    waiting out the same timeout.
+    Whoever knows of a change says so with :meth:`doubt`: the next question goes to the database at once. After a
+    failure the database is left alone for ``retry_after`` seconds: callers hear of it at once instead of each waiting
+    out the same timeout.
     """
 
-    __slots__ = ("_clock", "_epoch", "_failed_at", "_flight", "_retry_after", "_revision", "_timeout", "_ttl")
+    __slots__ = (
+        "_clock",
+        "_doubts",
+        "_epoch",
+        "_failed_at",
+        "_flight",
+        "_heard",
+        "_retry_after",
+        "_revision",
+        "_timeout",
+        "_ttl",
+    )
 
     def __init__(
         self,
@@ -43,24 +55,34 @@ class Freshness:
         self._retry_after = retry_after
         self._epoch: Epoch | None = None
         self._failed_at = float("-inf")
+        self._doubts = 0
+        self._heard = 0
         self._flight = SingleFlight(self._ask)
 
     async def current(self) -> Epoch:
         """The epoch that holds now; :class:`TenantLookupError` when the database does not say."""
         now = self._clock.now().monotonic
-        if self._epoch is not None and now - self._epoch.confirmed_at < self._ttl:
+        if self._epoch is not None and now - self._epoch.confirmed_at < self._ttl and self._heard == self._doubts:
             return self._epoch
         if now - self._failed_at < self._retry_after:
             raise TenantLookupError("the database failed a moment ago")
-        return await self._flight.run()
+        doubts = self._doubts
+        epoch = await self._flight.run()
+        # A question that was under way when the doubt came up may have been answered from before the change.
+        return epoch if self._heard >= doubts else await self._flight.run()
+
+    def doubt(self) -> None:
+        """Something changed just now: do not rely on what was heard before."""
+        self._doubts += 1
 
     async def _ask(self) -> Epoch:
-        asked_at = self._clock.now().monotonic
+        asked_at, doubts = self._clock.now().monotonic, self._doubts
         try:
             revision = await answered(self._revision, within=self._timeout)
         except TenantLookupError:
             self._failed_at = self._clock.now().monotonic
             raise
+        self._heard = doubts
         return self._confirm(revision, asked_at)
 
     async def close(self) -> None:

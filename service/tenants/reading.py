@@ -1,20 +1,34 @@
 """Rows into tenants. Every function takes the session of a transaction that is already open."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.e164 import E164
 from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
-from service.tenants.tenant import AuditAction, AuditEntry, CallTenant, InstructionsVersion, Tenant
+from service.tenants.tenant import (
+    AuditAction,
+    AuditEntry,
+    CallTenant,
+    InstructionsEntry,
+    InstructionsVersion,
+    Sought,
+    Tenant,
+    TenantSummary,
+)
 from telemetry.attributes import TenantId
 
 BATCH = 500
 """Keys in one ``IN (…)``; SQLite and PostgreSQL bind at most about 32,000 parameters a statement."""
+
+_NUMBER_LIKE = re.compile(r"[+0-9 ().-]+")
+_NOT_DIGITS = re.compile(r"\D")
 
 _T = TypeVar("_T")
 
@@ -55,6 +69,23 @@ async def page(session: AsyncSession, after: str, limit: int) -> list[Tenant]:
     return [whole for batch in batches(rows) for whole in await _whole(session, batch)]
 
 
+async def summaries(session: AsyncSession, sought: Sought, after: str, limit: int) -> list[TenantSummary]:
+    """The first ``limit`` of the tenants sought whose ids come after ``after``."""
+    numbers = _counted(NumberRow.number)
+    versions = _counted(InstructionsRow.version, func.max)
+    query = select(TenantRow, numbers, versions).where(TenantRow.tenant_id > after, *_conditions(sought))
+    found = await session.execute(query.order_by(TenantRow.tenant_id).limit(limit))
+    return [_summary(row, count, version) for row, count, version in found]
+
+
+async def own_limits(session: AsyncSession) -> dict[TenantId, int]:
+    """The limits of the tenants that have one of their own."""
+    query = select(TenantRow.tenant_id, TenantRow.max_concurrent_calls).where(
+        TenantRow.max_concurrent_calls.is_not(None)
+    )
+    return {TenantId(tenant_id): limit for tenant_id, limit in await session.execute(query)}
+
+
 async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, str]:
     """Which of the numbers belong to a tenant, and to which."""
     found: dict[E164, str] = {}
@@ -73,12 +104,22 @@ async def current_instructions(session: AsyncSession, tenant_ids: Iterable[str])
     return found
 
 
-async def instructions_history(session: AsyncSession, tenant_id: str, limit: int) -> tuple[InstructionsVersion, ...]:
-    """The newest ``limit`` versions, the newest first."""
-    query = select(InstructionsRow).where(InstructionsRow.tenant_id == tenant_id)
-    newest_first = query.order_by(InstructionsRow.version.desc()).limit(limit)
-    rows = (await session.execute(newest_first)).scalars()
-    return tuple(InstructionsVersion(row.version, row.text, row.created_at, row.created_by) for row in rows)
+async def instructions_history(
+    session: AsyncSession, tenant_id: str, before: int | None, limit: int
+) -> list[InstructionsEntry]:
+    """The newest ``limit`` versions before version ``before``, the newest first, without their texts."""
+    row = InstructionsRow
+    query = select(row.version, func.length(row.text), row.created_at, row.created_by).where(row.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(row.version < before)
+    found = await session.execute(query.order_by(row.version.desc()).limit(limit))
+    return [InstructionsEntry(version, characters, at, by) for version, characters, at, by in found]
+
+
+async def instructions_at(session: AsyncSession, tenant_id: str, version: int) -> InstructionsVersion | None:
+    """One version, with its text."""
+    row = await session.get(InstructionsRow, (tenant_id, version))
+    return None if row is None else InstructionsVersion(row.version, row.text, row.created_at, row.created_by)
 
 
 async def audit(session: AsyncSession, tenant_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
@@ -123,6 +164,42 @@ async def _newest_instructions(session: AsyncSession, tenant_ids: Sequence[str])
     same = and_(InstructionsRow.tenant_id == newest.c.tenant_id, InstructionsRow.version == newest.c.version)
     query = select(InstructionsRow.tenant_id, InstructionsRow.version, InstructionsRow.text).join(newest, same)
     return {owner: (version, text) for owner, version, text in await session.execute(query)}
+
+
+def _counted(column: InstrumentedAttribute[Any], how: Callable[..., Any] = func.count) -> ScalarSelect[Any]:
+    """A number for each tenant of the query around, 0 where there is nothing to count."""
+    rows = select(func.coalesce(how(column), 0)).where(column.class_.tenant_id == TenantRow.tenant_id)
+    return rows.correlate(TenantRow).scalar_subquery()
+
+
+def _conditions(sought: Sought) -> Iterator[ColumnElement[bool]]:
+    if sought.enabled is not None:
+        yield TenantRow.enabled.is_(sought.enabled)
+    if sought.text:
+        named = (column.icontains(sought.text, autoescape=True) for column in (TenantRow.tenant_id, TenantRow.name))
+        yield or_(*named, *_reached_by(sought.text))
+
+
+def _reached_by(text: str) -> Iterator[ColumnElement[bool]]:
+    digits = _NOT_DIGITS.sub("", text)
+    if digits and _NUMBER_LIKE.fullmatch(text):
+        numbers = select(NumberRow.number).where(NumberRow.tenant_id == TenantRow.tenant_id)
+        yield numbers.where(NumberRow.number.contains(digits)).exists()
+
+
+def _summary(row: TenantRow, numbers: int, instructions_version: int) -> TenantSummary:
+    return TenantSummary(
+        tenant_id=TenantId(row.tenant_id),
+        name=row.name,
+        enabled=row.enabled,
+        max_concurrent_calls=row.max_concurrent_calls,
+        numbers=numbers,
+        instructions_version=instructions_version,
+        features=row.features,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
 
 
 def _call_tenant(row: TenantRow) -> CallTenant:

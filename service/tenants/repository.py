@@ -5,7 +5,18 @@ from typing import Protocol
 
 from service.e164 import E164
 from service.tenants.spec import TenantSpec
-from service.tenants.tenant import AuditPage, CallTenant, ImportResult, InstructionsVersion, Tenant, TenantPage
+from service.tenants.tenant import (
+    AuditPage,
+    CallTenant,
+    ImportResult,
+    InstructionsPage,
+    InstructionsVersion,
+    Sought,
+    SummaryPage,
+    Tenant,
+    TenantPage,
+)
+from telemetry.attributes import TenantId
 
 NEW = 0
 """As ``expected_version``: the tenant must not exist yet."""
@@ -50,8 +61,22 @@ class TenantRepository(CallTenants, Protocol):
         """Tenants in the order of their ids, from the first one after ``after``."""
         ...
 
-    async def instructions_history(self, tenant_id: str, *, limit: int = 100) -> tuple[InstructionsVersion, ...]:
-        """The instructions' versions, the newest first."""
+    async def find(self, sought: Sought, *, after: str = "", limit: int = 100) -> SummaryPage:
+        """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
+        ...
+
+    async def own_limits(self) -> Mapping[TenantId, int]:
+        """Calls at once of the tenants that have a limit of their own."""
+        ...
+
+    async def instructions_history(
+        self, tenant_id: str, *, before: int | None = None, limit: int = 100
+    ) -> InstructionsPage:
+        """The instructions' versions, the newest first, from the first one before version ``before``."""
+        ...
+
+    async def instructions_at(self, tenant_id: str, version: int) -> InstructionsVersion | None:
+        """One version of the instructions, with its text."""
         ...
 
     async def audit(self, tenant_id: str | None = None, *, before: int | None = None, limit: int = 100) -> AuditPage:
@@ -64,6 +89,10 @@ class TenantRepository(CallTenants, Protocol):
 
     async def put(self, spec: TenantSpec, *, actor: str, expected_version: int | None = None) -> Tenant:
         """Create or change one; with ``expected_version`` :data:`NEW` only create (:class:`TenantExistsError`)."""
+        ...
+
+    async def change(self, spec: TenantSpec, *, actor: str, expected_version: int | None = None) -> Tenant:
+        """Change what is stated of a tenant that exists (:class:`TenantNotFoundError`)."""
         ...
 
     async def set_enabled(

@@ -20,6 +20,9 @@ from service.tenants import fields
 from service.tenants.errors import InvalidFieldError
 from telemetry.attributes import TenantId
 
+Location = tuple[int | str, ...]
+"""The names and indices that lead to a field."""
+
 
 def _sorted_unique(numbers: tuple[E164, ...]) -> tuple[E164, ...]:
     return tuple(sorted(set(numbers)))
@@ -38,7 +41,7 @@ class TenantSpec(BaseModel):
     """For people; a new tenant without one is shown by its id."""
     numbers: Annotated[
         tuple[Annotated[E164, BeforeValidator(fields.number)], ...],
-        Field(max_length=10_000),
+        BeforeValidator(fields.not_too_many),
         AfterValidator(_sorted_unique),
     ] = ()
     max_concurrent_calls: Annotated[StrictInt, Field(ge=0, le=fields.MAX_LIMIT)] | None = None
@@ -54,6 +57,10 @@ class TenantSpec(BaseModel):
     def stated(self) -> dict[str, Any]:
         """The fields that were mentioned, but for the id, with their values."""
         return {name: getattr(self, name) for name in self.model_fields_set if name != "tenant_id"}
+
+    def whole(self) -> "TenantSpec":
+        """The statement that also mentions, as defaults, what this one leaves out."""
+        return self.model_copy(update=self.defaults())
 
     def defaults(self) -> dict[str, Any]:
         """Every field but the id, for a tenant that is new."""
@@ -72,8 +79,13 @@ def checked_spec(tenant_id: str, stated: Mapping[str, Any]) -> TenantSpec:
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
     """Field and reason of everything wrong, such as ``("numbers[0]", "must be text: …")``."""
+    return [(_path(location), reason) for location, reason in located_problems(error)]
+
+
+def located_problems(error: ValidationError) -> list[tuple[Location, str]]:
+    """The same with the way to the field, such as ``("numbers", 0)``."""
     return [
-        (_path(problem["loc"]), _REASONS.get(problem["type"]) or problem["msg"])
+        (problem["loc"], _REASONS.get(problem["type"]) or problem["msg"])
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
     ]
 
@@ -88,7 +100,7 @@ _REASONS: Mapping[str, str] = {
 """Plain words for the library's errors that a file's author meets most."""
 
 
-def _path(location: tuple[int | str, ...]) -> str:
+def _path(location: Location) -> str:
     """A field as people write it; what is not a field of a tenant is the entry itself."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return written.removeprefix(".") or "entry"

@@ -22,8 +22,19 @@ from service.tenants.errors import (
 )
 from service.tenants.repository import MAX_PAGE, NEW
 from service.tenants.spec import TenantSpec, checked_spec
-from service.tenants.tenant import AuditPage, CallTenant, ImportResult, InstructionsVersion, Tenant, TenantPage
+from service.tenants.tenant import (
+    AuditPage,
+    CallTenant,
+    ImportResult,
+    InstructionsPage,
+    InstructionsVersion,
+    Sought,
+    SummaryPage,
+    Tenant,
+    TenantPage,
+)
 from service.tenants.writing import next_version, store
+from telemetry.attributes import TenantId
 from telemetry.clock import Clock, SystemClock
 
 MAX_ACTOR = 200
@@ -75,11 +86,33 @@ class SqlTenantRepository:
         shown = tuple(found[:limit])
         return TenantPage(shown, shown[-1].tenant_id if len(found) > limit else None)
 
-    async def instructions_history(self, tenant_id: str, *, limit: int = 100) -> tuple[InstructionsVersion, ...]:
-        """The instructions' versions, the newest first."""
+    async def find(self, sought: Sought, *, after: str = "", limit: int = 100) -> SummaryPage:
+        """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
         _check_limit(limit)
         async with self._database.reading() as session:
-            return await reading.instructions_history(session, tenant_id, limit)
+            found = await reading.summaries(session, sought, after, limit + 1)
+        shown = tuple(found[:limit])
+        return SummaryPage(shown, shown[-1].tenant_id if len(found) > limit else None)
+
+    async def own_limits(self) -> Mapping[TenantId, int]:
+        """Calls at once of the tenants that have a limit of their own."""
+        async with self._database.reading() as session:
+            return await reading.own_limits(session)
+
+    async def instructions_history(
+        self, tenant_id: str, *, before: int | None = None, limit: int = 100
+    ) -> InstructionsPage:
+        """The instructions' versions, the newest first, from the first one before version ``before``."""
+        _check_limit(limit)
+        async with self._database.reading() as session:
+            found = await reading.instructions_history(session, tenant_id, before, limit + 1)
+        shown = tuple(found[:limit])
+        return InstructionsPage(shown, shown[-1].version if len(found) > limit else None)
+
+    async def instructions_at(self, tenant_id: str, version: int) -> InstructionsVersion | None:
+        """One version of the instructions, with its text."""
+        async with self._database.reading() as session:
+            return await reading.instructions_at(session, tenant_id, version)
 
     async def audit(self, tenant_id: str | None = None, *, before: int | None = None, limit: int = 100) -> AuditPage:
         """Changes of one tenant or of all, the latest first, from the first entry before ``before``."""
@@ -107,6 +140,10 @@ class SqlTenantRepository:
             after = merged(before, spec, stamp)
             await store(session, [Edit(after.tenant_id, before, after)], stamp)
         return after
+
+    async def change(self, spec: TenantSpec, *, actor: str, expected_version: int | None = None) -> Tenant:
+        """Change what is stated of a tenant that exists (:class:`TenantNotFoundError`)."""
+        return await self._change(spec.tenant_id, lambda _: spec.stated(), actor, expected_version)
 
     async def set_enabled(
         self, tenant_id: str, enabled: bool, *, actor: str, expected_version: int | None = None
@@ -149,8 +186,7 @@ class SqlTenantRepository:
     async def _state(
         self, tenant_id: str, stated: Mapping[str, object], actor: str, expected_version: int | None
     ) -> Tenant:
-        spec = checked_spec(tenant_id, stated)
-        return await self._change(tenant_id, lambda _: spec.stated(), actor, expected_version)
+        return await self.change(checked_spec(tenant_id, stated), actor=actor, expected_version=expected_version)
 
     async def _change(
         self, tenant_id: str, stated_for: Callable[[Tenant], _Stated], actor: str, expected_version: int | None

@@ -52,6 +52,63 @@ class TenantPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """Which tenants are looked for."""
+
+    text: str = ""
+    """Part of the id or of the name, in any case, or digits of a number; empty: any."""
+    enabled: bool | None = None
+    """``None``: either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantSummary:
+    """A tenant without what can be long: its numbers are counted, its instructions named by their version."""
+
+    tenant_id: TenantId
+    name: str
+    enabled: bool
+    max_concurrent_calls: int | None
+    numbers: int
+    """How many there are."""
+    instructions_version: int
+    """0: there never were any."""
+    features: Features
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryPage:
+    """Some tenants in the order of their ids."""
+
+    tenants: tuple[TenantSummary, ...]
+    next_after: TenantId | None
+    """Where the next page begins after; ``None``: this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionsEntry:
+    """That instructions were set once; what they said is asked for apart."""
+
+    version: int
+    characters: int | None
+    """How long they are; ``None``: the instructions were withdrawn."""
+    created_at: datetime
+    created_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class InstructionsPage:
+    """Some versions, the newest first."""
+
+    versions: tuple[InstructionsEntry, ...]
+    next_before: int | None
+    """Where the next page begins before; ``None``: this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class InstructionsVersion:
     """Instructions as they were set once."""
 
@@ -72,7 +129,11 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One change: the changed fields alone, as they were and as they are."""
+    """One change: the changed fields alone, as they were and as they are.
+
+    Of numbers and features there are those that changed: ``before`` has the numbers given up, ``after`` those gained.
+    Instructions are there by their version, transfer targets by their names.
+    """
 
     entry_id: int
     at: datetime

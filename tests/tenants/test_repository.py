@@ -25,7 +25,16 @@ from service.tenants.reading import BATCH
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
 from service.tenants.spec import TenantSpec
 from service.tenants.sql import SqlTenantRepository
-from service.tenants.tenant import AuditAction, CallTenant, ImportResult, Tenant
+from service.tenants.tenant import (
+    AuditAction,
+    CallTenant,
+    ImportResult,
+    InstructionsEntry,
+    InstructionsVersion,
+    Sought,
+    Tenant,
+    TenantSummary,
+)
 from telemetry.attributes import TenantId
 from telemetry.testing import FakeClock
 
@@ -130,6 +139,35 @@ async def test_what_is_not_mentioned_stays(tenants: SqlTenantRepository) -> None
     before = await tenants.put(acme(), actor=OPS)
     after = await tenants.put(spec("acme", max_concurrent_calls=None), actor=OPS)
     assert after == replace(before, max_concurrent_calls=None, version=after.version)
+
+
+async def test_a_whole_statement_leaves_nothing_as_it_was(tenants: SqlTenantRepository) -> None:
+    """A statement made whole mentions every field: what it left out gets the default of a new tenant."""
+    before = await tenants.put(acme(features={"capture_content": True}), actor=OPS)
+    after = await tenants.put(spec("acme", max_concurrent_calls=3).whole(), actor=OPS)
+    assert (after.name, after.numbers, after.instructions, after.features) == ("acme", (), None, {})
+    assert (after.max_concurrent_calls, after.created_at) == (3, before.created_at)
+
+
+async def test_a_change_wants_a_tenant_that_is_there(tenants: SqlTenantRepository) -> None:
+    """Unlike a put, a change never creates; it changes what is stated and nothing else."""
+    with pytest.raises(TenantNotFoundError):
+        await tenants.change(acme(), actor=OPS)
+    before = await tenants.put(acme(), actor=OPS)
+    after = await tenants.change(spec("acme", enabled=False), actor=OPS, expected_version=before.version)
+    assert after == replace(before, enabled=False, version=after.version)
+
+
+async def test_true_and_one_are_two_values_of_a_feature(tenants: SqlTenantRepository) -> None:
+    """A feature that changes between a number and a truth value is a change, although Python calls them equal."""
+    before = await tenants.put(acme(features={"beta": 1, "rate": 2}), actor=OPS)
+    after = await tenants.put(spec("acme", features={"beta": True, "rate": 2}), actor=OPS)
+    assert after.version != before.version
+    stored = await tenants.by_id("acme")
+    assert stored is not None
+    assert stored.features["beta"] is True
+    latest = (await tenants.audit("acme")).entries[0]
+    assert repr((latest.before, latest.after)) == "({'features': {'beta': 1}}, {'features': {'beta': True}})"
 
 
 async def test_changes_move_version_and_time(tenants: SqlTenantRepository, clock: FakeClock) -> None:
@@ -270,13 +308,25 @@ async def test_instructions_keep_every_version(tenants: SqlTenantRepository, clo
     second = await tenants.set_instructions("acme", "You are Bob.", actor="second")
     assert (second.instructions, second.instructions_version) == ("You are Bob.", 2)
     assert await tenants.current_instructions(["acme"]) == {"acme": "You are Bob."}
-    history = await tenants.instructions_history("acme")
-    assert [(kept.version, kept.text, kept.created_by) for kept in history] == [
-        (2, "You are Bob.", "second"),
-        (1, "You are Ada.", "first"),
-    ]
-    assert [kept.created_at for kept in history] == times[::-1]
-    assert await tenants.instructions_history("acme", limit=1) == history[:1]
+    history = (await tenants.instructions_history("acme")).versions
+    assert history == (
+        InstructionsEntry(2, len("You are Bob."), times[1], "second"),
+        InstructionsEntry(1, len("You are Ada."), times[0], "first"),
+    )
+    assert await tenants.instructions_at("acme", 1) == InstructionsVersion(1, "You are Ada.", times[0], "first")
+    assert await tenants.instructions_at("acme", 3) is None
+
+
+async def test_the_history_of_instructions_is_read_in_pages(tenants: SqlTenantRepository) -> None:
+    """Paging goes over every version once, from the newest to the first, and then ends."""
+    for number in range(5):
+        await tenants.put(acme(instructions=f"You are number {number}."), actor=OPS)
+    page = await tenants.instructions_history("acme", limit=2)
+    seen = [entry.version for entry in page.versions]
+    while page.next_before is not None:
+        page = await tenants.instructions_history("acme", before=page.next_before, limit=2)
+        seen += [entry.version for entry in page.versions]
+    assert seen == [5, 4, 3, 2, 1]
 
 
 async def test_instructions_can_be_withdrawn(tenants: SqlTenantRepository) -> None:
@@ -286,7 +336,8 @@ async def test_instructions_can_be_withdrawn(tenants: SqlTenantRepository) -> No
     assert (withdrawn.instructions, withdrawn.instructions_version) == (None, 2)
     assert await tenants.by_id("acme") == withdrawn
     assert await tenants.current_instructions(["acme"]) == {}
-    assert [kept.text for kept in await tenants.instructions_history("acme")] == [None, "You are Ada."]
+    history = (await tenants.instructions_history("acme")).versions
+    assert [kept.characters for kept in history] == [None, len("You are Ada.")]
 
 
 async def test_blank_instructions_are_refused(tenants: SqlTenantRepository) -> None:
@@ -381,11 +432,84 @@ async def test_pages_cover_every_tenant_once(tenants: SqlTenantRepository) -> No
     assert (await tenants.page(limit=len(names))).next_after is None
 
 
+async def test_tenants_are_found_by_what_people_know_of_them(tenants: SqlTenantRepository) -> None:
+    """Part of the id or of the name in any case, digits of a number however written, and the state find a tenant."""
+    await tenants.put(acme(), actor=OPS)
+    await tenants.put(spec("beta", name="100 % Beta_Test", numbers=[SECOND, THIRD], enabled=False), actor=OPS)
+    expected = {
+        Sought(): ["acme", "beta"],
+        Sought("CM"): ["acme"],
+        Sought("beta_test"): ["beta"],
+        Sought("00 %"): ["beta"],
+        Sought("_"): ["beta"],
+        Sought("(800) 555-0100"): ["acme"],
+        Sought("555"): ["acme", "beta"],
+        Sought("gamma"): [],
+        Sought(enabled=True): ["acme"],
+        Sought("a", enabled=False): ["beta"],
+    }
+    for sought, ids in expected.items():
+        assert [tenant.tenant_id for tenant in (await tenants.find(sought)).tenants] == ids, sought
+
+
+async def test_a_summary_counts_what_can_be_long(tenants: SqlTenantRepository) -> None:
+    """It has all of a tenant but its numbers, which are counted, and its instructions, whose version is named."""
+    await tenants.put(acme(numbers=[FIRST, THIRD], features={"a": 1}), actor=OPS)
+    whole = await tenants.set_instructions("acme", "New.", actor=OPS)
+    bare = await tenants.put(spec("beta"), actor=OPS)
+    assert (await tenants.find(Sought())).tenants == (
+        TenantSummary(
+            tenant_id=whole.tenant_id,
+            name="Acme",
+            enabled=True,
+            max_concurrent_calls=10,
+            numbers=2,
+            instructions_version=2,
+            features={"a": 1},
+            version=whole.version,
+            created_at=whole.created_at,
+            updated_at=whole.updated_at,
+        ),
+        TenantSummary(
+            tenant_id=bare.tenant_id,
+            name="beta",
+            enabled=True,
+            max_concurrent_calls=None,
+            numbers=0,
+            instructions_version=0,
+            features={},
+            version=bare.version,
+            created_at=bare.created_at,
+            updated_at=bare.updated_at,
+        ),
+    )
+
+
+async def test_what_is_found_comes_in_pages(tenants: SqlTenantRepository) -> None:
+    """Paging through what is sought goes over it once, in the order of the ids, and then ends."""
+    await tenants.import_all([spec(f"t{n}", name="even" if n % 2 == 0 else "odd") for n in range(9)], actor=OPS)
+    seen: list[str] = []
+    after: str | None = ""
+    while after is not None:
+        page = await tenants.find(Sought("even"), after=after, limit=2)
+        seen += [tenant.tenant_id for tenant in page.tenants]
+        after = page.next_after
+    assert seen == ["t0", "t2", "t4", "t6", "t8"]
+
+
+async def test_own_limits_are_read_together(tenants: SqlTenantRepository) -> None:
+    """Tenants with a limit of their own are there with it, 0 among them; the others are left out."""
+    for tenant_id, limit in (("a", 0), ("b", None), ("c", 7)):
+        await tenants.put(spec(tenant_id, max_concurrent_calls=limit), actor=OPS)
+    assert await tenants.own_limits() == {"a": 0, "c": 7}
+
+
 @pytest.mark.parametrize("limit", [0, -1, MAX_PAGE + 1])
 async def test_pages_have_a_bounded_size(tenants: SqlTenantRepository, limit: int) -> None:
     """A page's size is refused when it is not between one and the maximum."""
     for answer in (
         tenants.page(limit=limit),
+        tenants.find(Sought(), limit=limit),
         tenants.audit(limit=limit),
         tenants.instructions_history("a", limit=limit),
     ):
@@ -470,6 +594,16 @@ async def test_the_audit_shows_who_changed_what(tenants: SqlTenantRepository, cl
         "features": {},
     }
     assert {entry.tenant_id for entry in (await tenants.audit()).entries} == {"acme", "beta"}
+
+
+async def test_the_audit_grows_with_what_changes(tenants: SqlTenantRepository) -> None:
+    """Of many numbers and features an entry has only those that were given up, gained, or have another value."""
+    many = [f"+1800557{n:04}" for n in range(1000)]
+    await tenants.put(acme(numbers=[*many, FIRST], features={"a": 1, "b": 2, "c": 3}), actor=OPS)
+    await tenants.put(spec("acme", numbers=[*many, SECOND], features={"a": 1, "b": 5}), actor=OPS)
+    latest = (await tenants.audit("acme")).entries[0]
+    assert latest.before == {"numbers": [FIRST], "features": {"b": 2, "c": 3}}
+    assert latest.after == {"numbers": [SECOND], "features": {"b": 5}}
 
 
 async def test_the_audit_is_read_in_pages(tenants: SqlTenantRepository) -> None:

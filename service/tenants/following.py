@@ -1,0 +1,92 @@
+"""Keeps the limits in force those of the database, so that what is shown is right also while no call comes in."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from service.database import DATABASE_ERRORS
+from service.limits import CallLimits
+from service.tenants.errors import TenantLookupError
+from telemetry.attributes import TenantId
+
+LOOK_SECONDS = 2.0
+"""How often it is looked whether tenants changed; what that costs is bounded by the cache, which asks more rarely."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Revisions(Protocol):
+    """Whoever knows which state of the tenants holds, and can be told that it is another."""
+
+    async def revision(self) -> int:
+        """A number that grows with every change; :class:`TenantLookupError` when that cannot be said now."""
+        ...
+
+    def doubt(self) -> None:
+        """A tenant was changed just now."""
+        ...
+
+
+class OwnLimits(Protocol):
+    """Where the limits are kept."""
+
+    async def own_limits(self) -> Mapping[TenantId, int]:
+        """Calls at once of the tenants that have a limit of their own."""
+        ...
+
+
+class LimitsFollower:
+    """Reads the tenants' own limits again whenever a tenant changed, wherever it was changed.
+
+    It goes by the revision that calls are looked up under, so it never sets a limit back to what it was before.
+    """
+
+    __slots__ = ("_limits", "_own", "_revisions", "_seen", "_task", "_tenants")
+
+    def __init__(self, tenants: OwnLimits, revisions: Revisions, limits: CallLimits) -> None:
+        self._tenants = tenants
+        self._revisions = revisions
+        self._limits = limits
+        self._own: Mapping[TenantId, int] = {}
+        self._seen: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, every_seconds: float = LOOK_SECONDS) -> None:
+        """Look once, and from then on again and again."""
+        await self.look()
+        self._task = asyncio.create_task(self._go_on(every_seconds), name="callscope-limits")
+
+    async def changed(self) -> None:
+        """A tenant was changed by this process: let that hold at once."""
+        self._revisions.doubt()
+        await self.look()
+
+    async def look(self) -> None:
+        """Take the limits over if they changed. While the database does not answer, those in force stay."""
+        with suppress(TenantLookupError, *DATABASE_ERRORS):
+            await self._read()
+            # Also when nothing changed: a call looked up just before a change may have set the old limit after it.
+            self._limits.replace_own(self._own)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _read(self) -> None:
+        revision = await self._revisions.revision()
+        if revision != self._seen:
+            self._own = await self._tenants.own_limits()
+            self._seen = revision
+
+    async def _go_on(self, every_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                await self.look()
+            except Exception as error:  # noqa: BLE001 -- one bad look must not be the last
+                _logger.error("tenants' limits could not be looked at: %s", type(error).__name__)  # noqa: TRY400
