@@ -1,14 +1,12 @@
 """Rows into tenants. Every function takes the session of a transaction that is already open."""
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from service.e164 import E164
 from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
@@ -18,17 +16,12 @@ from service.tenants.tenant import (
     CallTenant,
     InstructionsEntry,
     InstructionsVersion,
-    Sought,
     Tenant,
-    TenantSummary,
 )
 from telemetry.attributes import TenantId
 
 BATCH = 500
 """Keys in one ``IN (…)``; SQLite and PostgreSQL bind at most about 32,000 parameters a statement."""
-
-_NUMBER_LIKE = re.compile(r"[+0-9 ().-]+")
-_NOT_DIGITS = re.compile(r"\D")
 
 _T = TypeVar("_T")
 
@@ -69,21 +62,12 @@ async def page(session: AsyncSession, after: str, limit: int) -> list[Tenant]:
     return [whole for batch in batches(rows) for whole in await _whole(session, batch)]
 
 
-async def summaries(session: AsyncSession, sought: Sought, after: str, limit: int) -> list[TenantSummary]:
-    """The first ``limit`` of the tenants sought whose ids come after ``after``."""
-    numbers = _counted(NumberRow.number)
-    versions = _counted(InstructionsRow.version, func.max)
-    query = select(TenantRow, numbers, versions).where(TenantRow.tenant_id > after, *_conditions(sought))
-    found = await session.execute(query.order_by(TenantRow.tenant_id).limit(limit))
-    return [_summary(row, count, version) for row, count, version in found]
-
-
 async def own_limits(session: AsyncSession) -> dict[TenantId, int]:
     """The limits of the tenants that have one of their own."""
     query = select(TenantRow.tenant_id, TenantRow.max_concurrent_calls).where(
         TenantRow.max_concurrent_calls.is_not(None)
     )
-    return {TenantId(tenant_id): limit for tenant_id, limit in await session.execute(query)}
+    return {TenantId(tenant_id): limit for tenant_id, limit in await session.execute(query) if limit is not None}
 
 
 async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, str]:
@@ -164,42 +148,6 @@ async def _newest_instructions(session: AsyncSession, tenant_ids: Sequence[str])
     same = and_(InstructionsRow.tenant_id == newest.c.tenant_id, InstructionsRow.version == newest.c.version)
     query = select(InstructionsRow.tenant_id, InstructionsRow.version, InstructionsRow.text).join(newest, same)
     return {owner: (version, text) for owner, version, text in await session.execute(query)}
-
-
-def _counted(column: InstrumentedAttribute[Any], how: Callable[..., Any] = func.count) -> ScalarSelect[Any]:
-    """A number for each tenant of the query around, 0 where there is nothing to count."""
-    rows = select(func.coalesce(how(column), 0)).where(column.class_.tenant_id == TenantRow.tenant_id)
-    return rows.correlate(TenantRow).scalar_subquery()
-
-
-def _conditions(sought: Sought) -> Iterator[ColumnElement[bool]]:
-    if sought.enabled is not None:
-        yield TenantRow.enabled.is_(sought.enabled)
-    if sought.text:
-        named = (column.icontains(sought.text, autoescape=True) for column in (TenantRow.tenant_id, TenantRow.name))
-        yield or_(*named, *_reached_by(sought.text))
-
-
-def _reached_by(text: str) -> Iterator[ColumnElement[bool]]:
-    digits = _NOT_DIGITS.sub("", text)
-    if digits and _NUMBER_LIKE.fullmatch(text):
-        numbers = select(NumberRow.number).where(NumberRow.tenant_id == TenantRow.tenant_id)
-        yield numbers.where(NumberRow.number.contains(digits)).exists()
-
-
-def _summary(row: TenantRow, numbers: int, instructions_version: int) -> TenantSummary:
-    return TenantSummary(
-        tenant_id=TenantId(row.tenant_id),
-        name=row.name,
-        enabled=row.enabled,
-        max_concurrent_calls=row.max_concurrent_calls,
-        numbers=numbers,
-        instructions_version=instructions_version,
-        features=row.features,
-        version=row.version,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
 
 
 def _call_tenant(row: TenantRow) -> CallTenant:

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
 from service.e164 import E164
-from service.tenants import reading
+from service.tenants import reading, searching
 from service.tenants.conflicts import duplicates, taken
 from service.tenants.edits import Edit, Stamp, changed, merged
 from service.tenants.errors import (
@@ -90,7 +90,7 @@ class SqlTenantRepository:
         """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
         _check_limit(limit)
         async with self._database.reading() as session:
-            found = await reading.summaries(session, sought, after, limit + 1)
+            found = await searching.summaries(session, sought, after, limit + 1)
         shown = tuple(found[:limit])
         return SummaryPage(shown, shown[-1].tenant_id if len(found) > limit else None)
 
