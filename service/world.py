@@ -24,6 +24,7 @@ from service.records.calls import CallRecords
 from service.security import AdminAttempts, AdminTokens
 from service.settings import Settings
 from service.tenants.cache import TenantCache
+from service.tenants.following import LimitsFollower
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock
@@ -55,6 +56,7 @@ class World:
     tenants: TenantRepository
     tenant_cache: TenantCache
     limits: CallLimits
+    limits_follower: LimitsFollower
     capacity: Capacity
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
@@ -82,6 +84,7 @@ class World:
     async def start(self) -> None:
         """Bring the schema up to date and begin to keep time."""
         await upgrade(self.database.engine)
+        await self.limits_follower.start()
         await self.records.start()
         await self.recovery.look()
         self.manager.start([self.recovery.look])
@@ -92,6 +95,7 @@ class World:
         deadline = monotonic() + budget_seconds
         try:
             await self._let_go(budget_seconds)
+            await self.limits_follower.close()
             await self.tenant_cache.close()
             await self.carrier.close()
             await self.records.stop(RECORDS_SHARE * budget_seconds)
@@ -169,6 +173,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         tenants=tenants,
         tenant_cache=tenant_cache,
         limits=limits,
+        limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
         carrier=carrier,
         carrier_http=carrier_http,
