@@ -41,6 +41,8 @@ class LogRecord:
     """One log record."""
 
     body: str
+    event: str
+    """Its name, where it tells of one."""
     trace_id: str
     attributes: Attributes
     resource: Attributes
@@ -64,7 +66,11 @@ class Received:
         """All log records."""
         return [
             LogRecord(
-                str(_value(record.get("body", {}))), record.get("traceId", ""), _attributes(record), _attributes(owner)
+                str(_value(record.get("body", {}))),
+                record.get("eventName", ""),
+                record.get("traceId", ""),
+                _attributes(record),
+                _attributes(owner),
             )
             for owner, record in self._items("resourceLogs", "scopeLogs", "logRecords")
         ]

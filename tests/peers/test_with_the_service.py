@@ -46,6 +46,10 @@ async def test_each_kind_of_call_is_one_tree(peers: Peers, tmp_path: Path) -> No
         assert {span.parent_id for span in spans if span.parent_id} <= known, f"{kind} has orphans"
     assert {"session", "turn", "speech", "execute_tool current_time"} <= {span.name for span in trees["ordinary"]}
     assert {"transfer"} <= {span.name for span in trees["transferred"]}
+    assert _parents(trees["ordinary"], "POST") == {"accept"}
+    assert _parents(trees["transferred"], "POST") == {"accept", "transfer"}
+    assert _parents(trees["rejected"], "POST") == {"reject"}
+    assert _parents(trees["ordinary"], "SELECT") == {"tenant_lookup", "instructions"}
     assert _root(trees["failed"])["error.type"] == "ws_1011"
     assert _root(trees["rejected"])["voice.call.rejection.reason"] == "tenant_not_configured"
     assert _root(trees["refused"])["error.type"] == "500"
@@ -112,6 +116,12 @@ async def _tree(jaeger: Jaeger, trace_id: str) -> list[StoredSpan]:
 
     whole: list[StoredSpan] = await eventually(spans, f"the trace {trace_id}")
     return whole
+
+
+def _parents(spans: list[StoredSpan], name: str) -> set[str]:
+    """What the spans of this name hang below."""
+    names = {span.span_id: span.name for span in spans}
+    return {names[span.parent_id] for span in spans if span.name == name}
 
 
 def _root(spans: list[StoredSpan]) -> Mapping[str, object]:
