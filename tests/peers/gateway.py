@@ -69,11 +69,25 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    folder: Path, environment: Mapping[str, str], *, tenants: Sequence[Tenant] | None = None, scale: float = 0.02
+    folder: Path,
+    environment: Mapping[str, str],
+    *,
+    tenants: Sequence[Tenant] | None = None,
+    scale: float = 0.02,
+    linger_seconds: float = 0.0,
 ) -> AsyncIterator[Gateway]:
-    """A carrier on the air, and a service process started as a user starts it."""
+    """A carrier on the air, and a service process started as a user starts it.
+
+    Callers stay on the line for ``linger_seconds`` when the service leaves without a word.
+    """
     loaded = simulated_tenants(2) if tenants is None else tenants
-    line = Line(secret=SECRET, numbers=numbers_of(loaded), pace=Pace(scale=scale), fallback_instructions=FALLBACK)
+    line = Line(
+        secret=SECRET,
+        numbers=numbers_of(loaded),
+        pace=Pace(scale=scale),
+        fallback_instructions=FALLBACK,
+        linger_seconds=linger_seconds,
+    )
     await asyncio.to_thread(folder.mkdir, exist_ok=True)
     async with Simulator(line) as carrier:
         service = Service(folder, carrier.base_url, {"FALLBACK_INSTRUCTIONS": FALLBACK, **environment})
