@@ -241,19 +241,19 @@ class Call:
 
     def phase(self, phase: Phase) -> AbstractContextManager[None]:
         """Time a stretch of the call's path; what runs inside joins the call's trace. An exception marks it failed."""
-        return TimedPhase(self.ref, phase, emit=self._emit, scopes=self._scopes, clock=self._clock)
+        return TimedPhase(self.ref, self._report, self._scopes, self._clock, phase)
 
     def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
         """Report a phase that is already over, such as the one before the call was known."""
-        self._emit(PhaseEnded(self._clock.now(), self.ref, phase, started, error_type))
+        self._report(PhaseEnded(self._clock.now(), self.ref, phase, started, error_type))
 
     def instructions_failed(self, error_type: str) -> None:
         """The tenant's instructions could not be read."""
-        self._emit(InstructionsFailed(self._clock.now(), self.ref, error_type))
+        self._report(InstructionsFailed(self._clock.now(), self.ref, error_type))
 
     def fallback_used(self) -> None:
         """The fallback instructions stand in."""
-        self._emit(FallbackUsed(self._clock.now(), self.ref))
+        self._report(FallbackUsed(self._clock.now(), self.ref))
 
     # The conversation -------------------------------------------------------------------------------------------------
 
@@ -275,21 +275,22 @@ class Call:
 
     def tokens_used(self, usage: TokenUsage, model: str, response_id: str | None = None) -> None:
         """A response was billed. Each response once: usage is per response, not cumulative."""
-        self._emit(TokensUsed(self._clock.now(), self.ref, usage, model, response_id))
+        self._report(TokensUsed(self._clock.now(), self.ref, usage, model, response_id))
 
     def session_error(self, code: str) -> None:
         """The carrier reported an error inside the session, which goes on."""
-        self._emit(SessionError(self._clock.now(), self.ref, code))
+        self._report(SessionError(self._clock.now(), self.ref, code))
 
     def tool(self, name: str, tool_call_id: str) -> AbstractContextManager[None]:
         """Time a tool the model asked for; an exception marks it failed."""
-        return TimedTool(self.ref, name, tool_call_id, emit=self._emit, scopes=self._scopes, clock=self._clock)
+        return TimedTool(self.ref, self._report, self._scopes, self._clock, name, tool_call_id)
 
     # How it works -----------------------------------------------------------------------------------------------------
 
     def repeated(self) -> None:
         """The call was announced once more."""
-        self._violate(Transition.RECEIVED, Violation.DUPLICATE, self._clock.now())
+        with self.exclusive:
+            self._violate(Transition.RECEIVED, Violation.DUPLICATE, self._clock.now())
 
     def _step(self, transition: Transition, now: Instant) -> bool:
         violation = violation_of(transition, self._state, made_before=transition in self._made)
@@ -298,7 +299,8 @@ class Call:
             return False
         before, self._state = self._state, STEPS[transition][1]
         self._made.add(transition)
-        self._last_seen = max(self._last_seen, now) if not self._state.terminal else self._last_seen
+        if self._state not in TERMINAL:
+            self._last_seen = max(self._last_seen, now)
         self._registry.moved(self, before, self._state)
         return True
 
@@ -326,9 +328,12 @@ class Call:
             self._sink.emit(event)
 
     def _emit(self, event: Event) -> bool:
+        self._sink.emit(event)
+        return True
+
+    def _report(self, event: Event) -> None:
         with self.exclusive:
             self._sink.emit(event)
-        return True
 
 
 class UntrackedCall(Call):

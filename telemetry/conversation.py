@@ -1,6 +1,6 @@
 """Turns, latencies and interruptions of one call, derived from who starts and stops speaking."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from telemetry.clock import Instant
 from telemetry.events import (
@@ -17,7 +17,8 @@ from telemetry.events import (
 )
 
 
-class _Turn(NamedTuple):
+@dataclass(slots=True)
+class _Turn:
     number: int
     since: Instant | None
     cut: bool = False
@@ -85,7 +86,14 @@ class Conversation:
         if self._agent_since is not None:
             return []
         self._agent_since = at
-        return [*self._first_audio(at), *self._answer(at)]
+        events: list[Event] = []
+        if not self._heard:
+            self._heard = True
+            events.append(FirstAudio(at, self._call, at.since(self._received)))
+        if self._awaiting_since is not None:
+            events.append(TurnAnswered(at, self._call, self._current.number, at.since(self._awaiting_since)))
+            self._awaiting_since = None
+        return events
 
     def agent_stopped(self, at: Instant, *, interrupted: bool = False) -> list[Event]:
         """Audio of the agent has played to its end, or was cut short by the caller."""
@@ -94,13 +102,14 @@ class Conversation:
         started, self._agent_since = self._agent_since, None
         spoken = SpeechEnded(at, self._call, Speaker.AGENT, started, interrupted)
         turn = self._current if self._overlapped is None else self._overlapped
-        turn = turn._replace(cut=turn.cut or interrupted)
-        cut = [TurnInterrupted(at, self._call, turn.number)] if interrupted else []
-        if self._overlapped is None:
-            self._current = turn
-            return [spoken, *cut]
-        self._overlapped = None
-        return [spoken, *cut, *self._close(turn, at)]
+        events: list[Event] = [spoken]
+        if interrupted:
+            turn.cut = True
+            events.append(TurnInterrupted(at, self._call, turn.number))
+        if self._overlapped is not None:
+            self._overlapped = None
+            events += self._close(turn, at)
+        return events
 
     def ended(self, at: Instant) -> list[Event]:
         """The call is over: so are speech and turns."""
@@ -114,18 +123,6 @@ class Conversation:
         self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
         self._current = _Turn(self._current.number, None)
         return events
-
-    def _first_audio(self, at: Instant) -> list[Event]:
-        if self._heard:
-            return []
-        self._heard = True
-        return [FirstAudio(at, self._call, at.since(self._received))]
-
-    def _answer(self, at: Instant) -> list[Event]:
-        waiting_since, self._awaiting_since = self._awaiting_since, None
-        if waiting_since is None:
-            return []
-        return [TurnAnswered(at, self._call, self._current.number, at.since(waiting_since))]
 
     def _close(self, turn: _Turn, at: Instant, otherwise: TurnEnd = TurnEnd.COMPLETED) -> list[Event]:
         # Turn 0 is the greeting: nobody began it, so there is nothing to end.

@@ -15,7 +15,6 @@ from telemetry.attributes import (
 )
 from telemetry.clock import Instant
 
-
 _T = TypeVar("_T")
 
 

@@ -28,10 +28,12 @@ class CallState(StrEnum):
     @property
     def pending(self) -> bool:
         """Counts in ``voice.call.pending``."""
-        return self in (CallState.PENDING, CallState.ACCEPTED)
+        return self in UNSTARTED
 
 
 TERMINAL: Final = frozenset({CallState.REJECTED, CallState.ABANDONED, CallState.ENDED})
+
+UNSTARTED: Final = frozenset({CallState.PENDING, CallState.ACCEPTED})
 
 
 class Transition(StrEnum):
@@ -64,7 +66,7 @@ def violation_of(transition: Transition, state: CallState, *, made_before: bool)
     """
     if made_before:
         return Violation.DUPLICATE
-    if state.terminal:
+    if state in TERMINAL:
         return Violation.AFTER_END
     if STEPS[transition][0] is not state:
         return Violation.OUT_OF_ORDER

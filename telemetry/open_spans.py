@@ -1,13 +1,13 @@
 """The spans that are open, call by call: what hangs below what, and how all of them end."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
 from telemetry import attributes as attr
 from telemetry.attributes import CallId, MetricKey, TraceKey
@@ -26,6 +26,22 @@ Plain = Mapping[str, str | int | float | bool]
 _Key = TypeVar("_Key")
 
 
+class StartSpan(Protocol):
+    """How a tracer opens a span: unlike the API's own signature, it takes only declared keys."""
+
+    def __call__(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        attributes: Described,
+        links: Sequence[Link],
+        start_time: int,
+    ) -> Span:
+        """Open a span; ``start_time`` is in nanoseconds since 1970."""
+        ...
+
+
 @dataclass(slots=True)
 class OpenSpan:
     """One open span and the context its children are made in."""
@@ -35,22 +51,9 @@ class OpenSpan:
     began: Instant
 
     @classmethod
-    def begin(
-        cls,
-        tracer: Tracer,
-        name: str,
-        at: Instant,
-        parent: Context,
-        described: Described,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        links: tuple[Link, ...] = (),
-    ) -> "OpenSpan":
-        """Open a span at this moment."""
-        span = tracer.start_span(
-            name, parent, kind=kind, attributes=cast("Plain", described), links=links, start_time=at.unix_nanos
-        )
-        return cls(span, trace.set_span_in_context(span, parent), at)
+    def of(cls, span: Span, parent: Context, began: Instant) -> "OpenSpan":
+        """A span that began at this moment in the context of its parent."""
+        return cls(span, trace.set_span_in_context(span, parent), began)
 
     def say(self, key: Key, value: str | float | bool) -> None:
         """Say one more thing of it."""
@@ -100,8 +103,10 @@ class CallSpans:
 
     def turn_at(self, moment: Instant) -> OpenSpan:
         """Where speech that began then hangs: the turn it belongs to, or the body for a greeting."""
-        begun = [turn for turn in self.turns.values() if turn.began <= moment]
-        return begun[-1] if begun else self.body
+        for turn in reversed(self.turns.values()):
+            if turn.began <= moment:
+                return turn
+        return self.body
 
     def end(self, at: Instant, error_type: str | None = None) -> None:
         """End all of them, the root last."""
@@ -125,9 +130,11 @@ class OpenCalls(dict[CallId, CallSpans]):
         self._max_announced = max_announced
         self._announced: OrderedDict[CallId, None] = OrderedDict()
 
-    def announce(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
+    def keep(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
         """Keep a call's spans, perhaps in the place of one announced long ago and never received."""
         self[call_id] = spans
+        if spans.received:
+            return
         self._announced[call_id] = None
         while len(self._announced) > self._max_announced:
             forgotten, _ = self._announced.popitem(last=False)

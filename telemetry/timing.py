@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from telemetry.clock import Clock, Instant
@@ -20,24 +21,21 @@ class TypedError(Exception):
     """Low in cardinality: it becomes a metric's label."""
 
 
+@dataclass(slots=True)
 class Timed(ABC):
     """A context manager that tells of its beginning and its end. An exception passes through and marks it failed."""
 
-    __slots__ = ("_began", "_call", "_clock", "_emit", "_scope", "_scopes")
-
-    _began: Instant
-    _scope: AbstractContextManager[object]
-
-    def __init__(self, call: CallRef, *, emit: Emit, scopes: Scopes, clock: Clock) -> None:
-        self._call = call
-        self._emit = emit
-        self._scopes = scopes
-        self._clock = clock
+    call: CallRef
+    emit: Emit
+    scopes: Scopes
+    clock: Clock
+    began: Instant = field(init=False)
+    _scope: AbstractContextManager[object] = field(init=False)
 
     def __enter__(self) -> None:
-        self._began = self._clock.now()
-        self._emit(self._begun())
-        self._scope = self._scopes.scope(self._call)
+        self.began = self.clock.now()
+        self.emit(self._begun())
+        self._scope = self.scopes.scope(self.call)
         self._scope.__enter__()
 
     def __exit__(
@@ -46,7 +44,7 @@ class Timed(ABC):
         try:
             self._scope.__exit__(kind, error, traceback)
         finally:
-            self._emit(self._over(self._clock.now(), None if kind is None else _type_of(kind, error)))
+            self.emit(self._over(self.clock.now(), None if kind is None else _type_of(kind, error)))
 
     @abstractmethod
     def _begun(self) -> Event:
@@ -57,39 +55,31 @@ class Timed(ABC):
         """The event of its end."""
 
 
+@dataclass(slots=True)
 class TimedPhase(Timed):
     """A stretch of the call's path."""
 
-    __slots__ = ("_phase",)
-
-    def __init__(self, call: CallRef, phase: Phase, *, emit: Emit, scopes: Scopes, clock: Clock) -> None:
-        super().__init__(call, emit=emit, scopes=scopes, clock=clock)
-        self._phase = phase
+    phase: Phase
 
     def _begun(self) -> Event:
-        return PhaseStarted(self._began, self._call, self._phase)
+        return PhaseStarted(self.began, self.call, self.phase)
 
     def _over(self, at: Instant, error_type: str | None) -> Event:
-        return PhaseEnded(at, self._call, self._phase, self._began, error_type)
+        return PhaseEnded(at, self.call, self.phase, self.began, error_type)
 
 
+@dataclass(slots=True)
 class TimedTool(Timed):
     """A tool the model asked for."""
 
-    __slots__ = ("_tool", "_tool_call_id")
-
-    def __init__(
-        self, call: CallRef, tool: str, tool_call_id: str, *, emit: Emit, scopes: Scopes, clock: Clock
-    ) -> None:
-        super().__init__(call, emit=emit, scopes=scopes, clock=clock)
-        self._tool = tool
-        self._tool_call_id = tool_call_id
+    tool: str
+    tool_call_id: str
 
     def _begun(self) -> Event:
-        return ToolStarted(self._began, self._call, self._tool, self._tool_call_id)
+        return ToolStarted(self.began, self.call, self.tool, self.tool_call_id)
 
     def _over(self, at: Instant, error_type: str | None) -> Event:
-        return ToolEnded(at, self._call, self._tool, self._tool_call_id, self._began, error_type)
+        return ToolEnded(at, self.call, self.tool, self.tool_call_id, self.began, error_type)
 
 
 def _type_of(kind: type[BaseException], error: BaseException | None) -> str:

@@ -7,11 +7,11 @@ session below it) stay open for as long as the call, and they are closed whateve
 from collections.abc import Callable, Container
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, SpanKind, Tracer
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, Span, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from telemetry import attributes as attr
@@ -47,7 +47,7 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.open_spans import CallSpans, Described, OpenCalls, OpenSpan, replace
+from telemetry.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 from telemetry.privacy import Privacy
 
 ROOT_NAME = "call"
@@ -82,7 +82,7 @@ class CallTraces:
     """
 
     def __init__(self, tracer: Tracer, *, privacy: Privacy | None = None) -> None:
-        self._tracer = tracer
+        self._start = cast("StartSpan", tracer.start_span)
         self._privacy = privacy or Privacy()
         self._calls = OpenCalls(MAX_ANNOUNCED)
         self._handlers: dict[type[Event], Callable[[Any, CallSpans], None]] = {
@@ -121,13 +121,14 @@ class CallTraces:
 
     def emit(self, event: Event) -> None:
         """Open, describe or close what the event is about."""
-        if not isinstance(event, CallEvent) or type(event) not in self._handlers:
+        handler = self._handlers.get(type(event))
+        if handler is None or not isinstance(event, CallEvent):
             return
         spans = self._calls.get(event.call.call_id)
-        if spans is None and isinstance(event, CallAnnounced | CallReceived):
-            spans = self._announce(event)
         if spans is not None:
-            self._handlers[type(event)](event, spans)
+            handler(event, spans)
+        elif isinstance(event, CallAnnounced | CallReceived):
+            self._open(event)
 
     def context(self, call: CallRef) -> Context | None:
         """The context measurements of the call are made in."""
@@ -147,25 +148,32 @@ class CallTraces:
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
-    def _announce(self, event: CallAnnounced | CallReceived) -> CallSpans:
+    def _open(self, event: CallAnnounced | CallReceived) -> None:
         described: Described = {attr.CALL_ID: event.call.call_id}
+        parent = Context()
+        if isinstance(event, CallReceived):
+            described.update(self._identity(event))
+            parent = _named(event.continues)
         links = _links(event.traceparent)
-        parent = _named(event.continues) if isinstance(event, CallReceived) else Context()
-        root = OpenSpan.begin(self._tracer, ROOT_NAME, event.at, parent, described, kind=SpanKind.SERVER, links=links)
-        spans = CallSpans(root)
-        self._calls.announce(event.call.call_id, spans, event.at)
-        return spans
+        span = self._start(ROOT_NAME, parent, SpanKind.SERVER, described, links, event.at.unix_nanos)
+        spans = CallSpans(OpenSpan.of(span, parent, event.at), received=isinstance(event, CallReceived))
+        self._calls.keep(event.call.call_id, spans, event.at)
 
-    def _child(self, event: CallEvent, name: str, at: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
+    def _span(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> Span:
         described = {attr.TENANT_ID: event.call.tenant_id, **described}
-        return OpenSpan.begin(self._tracer, name, at, parent.context, described)
+        return self._start(name, parent.context, SpanKind.INTERNAL, described, (), began.unix_nanos)
+
+    def _child(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
+        return OpenSpan.of(self._span(event, name, began, parent, described), parent.context, began)
 
     # What each event does ---------------------------------------------------------------------------------------------
 
     def _received(self, event: CallReceived, call: CallSpans) -> None:
         self._calls.receive(event.call.call_id, call)
-        tenant: Described = {attr.TENANT_ID: event.call.tenant_id}
-        call.root.describe(tenant | self._privacy.describe(event.caller, event.dialled))
+        call.root.describe(self._identity(event))
+
+    def _identity(self, event: CallReceived) -> Described:
+        return {attr.TENANT_ID: event.call.tenant_id, **self._privacy.describe(event.caller, event.dialled)}
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
         phase = self._child(event, str(event.phase), event.at, call.body, {})
@@ -202,7 +210,9 @@ class CallTraces:
         described: Described = {attr.SPEAKER: str(event.speaker)}
         if event.interrupted:
             described[attr.TURN_INTERRUPTED] = True
-        self._child(event, "speech", event.started, call.turn_at(event.started), described).end(event.at)
+        # A speech is told of when it is over, so nothing can hang below it and it needs no context.
+        span = self._span(event, "speech", event.started, call.turn_at(event.started), described)
+        span.end(event.at.unix_nanos)
 
     def _turn_started(self, event: TurnStarted, call: CallSpans) -> None:
         turn = self._child(event, "turn", event.at, call.body, {attr.TURN_NUMBER: event.number})

@@ -16,7 +16,7 @@ from telemetry.attributes import (
 from telemetry.call import Call, CallSnapshot, UntrackedCall
 from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
-from telemetry.lifecycle import CallState
+from telemetry.lifecycle import TERMINAL, UNSTARTED, CallState
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.timing import TimedPhase
 from telemetry.usage import Tally, Usage
@@ -66,7 +66,7 @@ class CallTracker:
 
     def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
         """Time what is done for a call before it is received."""
-        return TimedPhase(announced, phase, emit=self._sink.emit, scopes=self._scopes, clock=self._clock)
+        return TimedPhase(announced, self._sink.emit, self._scopes, self._clock, phase)
 
     def passed(self, announced: CallRef, phase: Phase, started: Instant) -> None:
         """Report what was done for a call before it is received, and is over already."""
@@ -170,11 +170,11 @@ class CallTracker:
             if before is not after:
                 self._count(
                     call.tenant_id,
-                    pending=after.pending - before.pending,
-                    active=(after is CallState.STARTED) - (before is CallState.STARTED),
+                    (after in UNSTARTED) - (before in UNSTARTED),
+                    (after is CallState.STARTED) - (before is CallState.STARTED),
                     decided=after is not CallState.REJECTED,
                 )
-            if after.terminal:
+            if after in TERMINAL:
                 self._remember(call)
 
     def _enter(self, call: Call) -> Call:
@@ -186,7 +186,7 @@ class CallTracker:
             if len(self._open) >= self._max_open:
                 return self._untracked(call.ref, Violation.OVERFLOW)
             self._open[call.call_id] = call
-            self._count(call.tenant_id, pending=1, decided=False)
+            self._count(call.tenant_id, 1, 0, decided=False)
             return call
 
     def _known(self, call_id: CallId) -> Call | None:
@@ -204,10 +204,10 @@ class CallTracker:
         while len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 
-    def _count(self, tenant_id: TenantId, *, decided: bool, pending: int = 0, active: int = 0) -> None:
+    def _count(self, tenant_id: TenantId, pending: int, active: int, *, decided: bool) -> None:
         now = self._clock.now()
         tally = self._tenants.get(tenant_id)
         if tally is None:
             tally = self._tenants[tenant_id] = Tally()
-        for counted in (self._total, tally):
-            counted.count(now, pending, active, decided=decided)
+        tally.count(now, pending, active, decided=decided)
+        self._total.count(now, pending, active, decided=decided)

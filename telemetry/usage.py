@@ -1,6 +1,5 @@
 """How many slots are held, and how many were at the worst of the last five minutes."""
 
-from collections import deque
 from dataclasses import dataclass
 
 from telemetry.clock import Instant
@@ -9,7 +8,7 @@ PEAK_WINDOW_SECONDS = 300.0
 """How far back a peak looks."""
 
 _STEP_SECONDS = 5.0
-# The peak is kept per step, so that a history is at most 61 pairs however busy a tenant is.
+# The peak is kept per step, so that a history is at most 62 pairs however busy a tenant is.
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,8 @@ class Tally:
     def __init__(self) -> None:
         self._pending = 0
         self._active = 0
-        self._steps: deque[tuple[int, int]] = deque()
+        self._steps: list[tuple[float, int]] = []
+        # Steps and the most slots held in each, but for those that a later one equals: the first is the peak.
 
     def count(self, now: Instant, pending: int, active: int, *, decided: bool) -> None:
         """Take or give back slots. A call counts in the peak once it is ``decided`` that it keeps its slot.
@@ -52,18 +52,18 @@ class Tally:
         """The slots held now and at the peak."""
         self._forget(now)
         in_use = self._pending + self._active
-        peak = max((most for _, most in self._steps), default=in_use)
+        peak = self._steps[0][1] if self._steps else in_use
         return Usage(self._pending, self._active, max(peak, in_use))
 
     def _remember(self, now: Instant, in_use: int) -> None:
-        step = int(now.monotonic // _STEP_SECONDS)
-        if self._steps and self._steps[-1][0] == step:
-            self._steps[-1] = (step, max(self._steps[-1][1], in_use))
-            return
-        self._forget(now)
-        self._steps.append((step, in_use))
+        steps, step = self._steps, now.monotonic // _STEP_SECONDS
+        while steps and steps[-1][1] <= in_use:
+            steps.pop()
+        if not steps or steps[-1][0] != step:
+            steps.append((step, in_use))
+            self._forget(now)
 
     def _forget(self, now: Instant) -> None:
         oldest = (now.monotonic - PEAK_WINDOW_SECONDS) // _STEP_SECONDS
         while self._steps and self._steps[0][0] < oldest:
-            self._steps.popleft()
+            del self._steps[0]
