@@ -12,6 +12,7 @@ from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
+from service.api.reconcile import reconcile_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
@@ -21,6 +22,7 @@ from service.directory import ConfiguredTenants
 from service.instrumentation import instrument
 from service.problems import use_problem_details
 from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
+from service.reconciliation.building import build_reconciliation
 from service.security import require_admin
 from service.settings import Settings, load_settings
 from service.usage.freezing import Freezer
@@ -72,6 +74,12 @@ def _routers(world: World) -> Iterator[APIRouter]:
         tracker=tracker,
         limits=world.limits,
         tenants=tenants,
+        admin=admin,
+    )
+    yield reconcile_router(
+        reconciliation=build_reconciliation(
+            world.settings, telemetry, world.database, world.records, world.instance_id
+        ),
         admin=admin,
     )
     yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)

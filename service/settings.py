@@ -1,6 +1,7 @@
 """Every setting, from the environment or ``.env``, validated once into a frozen object."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,6 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = ".env"
 """Read from the working directory; the environment wins over it."""
+
+_ADDRESS = re.compile(r"https?://[^\s?#]+")
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -43,6 +46,10 @@ class Settings(BaseSettings):
     stale_call_seconds: float = Field(120, gt=0)
     trace_url_template: str | None = None
     """A link to one trace in a trace backend, with ``{trace_id}`` in its place."""
+    prometheus_url: SecretStr | None = None
+    """A Prometheus-compatible backend that has this service's metrics, for reconciliation; may hold a password."""
+    prometheus_token: SecretStr | None = None
+    """Sent to it as a bearer token."""
     redis_url: SecretStr | None = None
     hand_over_calls: bool = True
     """On a stop, leave running calls to the process that comes next, instead of hanging up."""
@@ -59,6 +66,8 @@ class Settings(BaseSettings):
     @field_validator(
         "openai_api_key",
         "openai_webhook_secret",
+        "prometheus_url",
+        "prometheus_token",
         "redis_url",
         "fallback_instructions",
         "number_hash_key",
@@ -72,6 +81,13 @@ class Settings(BaseSettings):
     @classmethod
     def _any_case(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _ADDRESS.fullmatch(value.get_secret_value()):
+            raise ValueError("must be an address such as http://127.0.0.1:9090, without a query")
+        return value
 
     @field_validator("trace_url_template")
     @classmethod

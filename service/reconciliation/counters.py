@@ -1,0 +1,105 @@
+"""The live counters and the registry of this process as ledgers."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from service.reconciliation.figures import ZERO, Field, Figure, Rows
+from telemetry.attributes import OTHER, RejectionReason
+from telemetry.call import CallSnapshot
+from telemetry.catalog import SETUP_DURATION
+from telemetry.lifecycle import CallState
+from telemetry.live_store import LiveMetricsStore
+from telemetry.slots import Selection
+
+Amounts = dict[str, dict[Field, float]]
+"""By tenant."""
+
+_REJECTED = {
+    Field.REJECTED_CAPACITY: RejectionReason.CAPACITY,
+    Field.REJECTED_TENANT: RejectionReason.TENANT_NOT_CONFIGURED,
+    Field.REJECTED_INSTRUCTIONS: RejectionReason.INSTRUCTIONS_MISSING,
+    Field.REJECTED_CARRIER: RejectionReason.CARRIER_ERROR,
+}
+REJECTIONS = tuple(_REJECTED)
+"""The figures of rejected calls."""
+
+_COUNTERS = {
+    Field.RECEIVED: "received_calls",
+    Field.ACCEPTED: "accepted_calls",
+    **{field: f"rejected_calls_{reason}" for field, reason in _REJECTED.items()},
+    Field.STARTED: "started_calls",
+    Field.ENDED: "ended_calls",
+    Field.FAILED: "failed_calls",
+    Field.REFERRED: "referred_calls",
+    Field.STALE: "ended_calls_stale",
+    Field.SHUTDOWN: "ended_calls_shutdown",
+    Field.MINUTES: "minutes_processed",
+    Field.ACTIVE: "active_calls",
+    Field.PENDING: "pending_calls",
+}
+
+_EVERYTHING = Selection(tuple(_COUNTERS.values()), (SETUP_DURATION.name,))
+
+_MOST = 1_000_000
+# More tenants than any store holds.
+
+
+def rejection_field(reason: str) -> Field:
+    """The figure that counts rejections for this reason."""
+    return next(field for field, known in _REJECTED.items() if known == reason)
+
+
+def without_takeovers(counted: dict[Field, float], decided: float) -> dict[Field, float]:
+    """Counters as figures: calls taken over set apart from those this process received itself.
+
+    A call taken over counts as received, accepted and started once more, but the time it was decided in is measured
+    where it was decided: what was accepted or rejected beyond those measured was taken over.
+    """
+    taken_over = counted[Field.ACCEPTED] + sum(counted[field] for field in REJECTIONS) - decided
+    apart = {field: counted[field] - taken_over for field in (Field.RECEIVED, Field.ACCEPTED, Field.STARTED)}
+    seen = counted[Field.ENDED] - counted[Field.STALE] - counted[Field.SHUTDOWN]
+    return counted | apart | {Field.ENDED: seen, Field.TAKEN_OVER: taken_over}
+
+
+def live_amounts(store: LiveMetricsStore) -> Amounts:
+    """What each tenant's counters say, all of one moment."""
+    rows = store.rows(_EVERYTHING, 1, _MOST)
+    # Tenants keep their places; those that came after the rows were read stand behind them.
+    return {tenant_id: _amounts(row) for tenant_id, row in zip(store.tenants(), rows, strict=False)}
+
+
+def _amounts(row: list[float]) -> dict[Field, float]:
+    counted = dict(zip(_COUNTERS, row, strict=False))
+    counted[Field.MINUTES] /= 60
+    return without_takeovers(counted, sum(row[len(_COUNTERS) :]))
+
+
+def between(before: Amounts, after: Amounts, tenant_id: str | None) -> Rows:
+    """The rows that hold whatever was read between two readings: counters only grow."""
+    return {
+        tenant: {field: _between(before.get(tenant, {}).get(field, 0), value) for field, value in row.items()}
+        for tenant, row in after.items()
+        if tenant_id is None or tenant == tenant_id
+    }
+
+
+def _between(before: float, after: float) -> Figure:
+    return Figure(after, min(before, after), max(before, after))
+
+
+def registry_rows(calls: Iterable[CallSnapshot], labels: Iterable[str]) -> Rows:
+    """How many calls each tenant has in hand, under the names metrics count them by."""
+    known = set(labels)
+    held: Counter[tuple[str, Field]] = Counter()
+    for call in calls:
+        label = call.tenant_id if call.tenant_id in known or OTHER not in known else OTHER
+        held[label, Field.ACTIVE if call.state is CallState.STARTED else Field.PENDING] += 1
+    return {
+        tenant: {field: Figure.exact(held[tenant, field]) for field in (Field.ACTIVE, Field.PENDING)}
+        for tenant in {tenant for tenant, _ in held}
+    }
+
+
+def nothing() -> dict[Field, Figure]:
+    """The row of a tenant a ledger has never heard of."""
+    return dict.fromkeys(Field, ZERO)

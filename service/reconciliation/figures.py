@@ -1,0 +1,92 @@
+"""What ledgers are compared by: each figure with the range in which the truth lies as far as its ledger can know."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from math import inf
+from typing import NamedTuple, Self
+
+from telemetry.attributes import OTHER
+
+
+class Field(StrEnum):
+    """The figures of a ledger, in the order they are shown."""
+
+    RECEIVED = "received"
+    """Calls announced and not taken over from another process; so are accepted and started ones."""
+    ACCEPTED = "accepted"
+    REJECTED_CAPACITY = "rejected_capacity"
+    REJECTED_TENANT = "rejected_tenant_not_configured"
+    REJECTED_INSTRUCTIONS = "rejected_instructions_missing"
+    REJECTED_CARRIER = "rejected_carrier_error"
+    STARTED = "started"
+    ENDED = "ended"
+    """Started calls whose end was seen: not those that went stale or were left when their process stopped."""
+    FAILED = "failed"
+    REFERRED = "referred"
+    STALE = "stale"
+    """Ended at their last sign of life."""
+    SHUTDOWN = "shutdown"
+    """Ended, or handed over, because their process stopped."""
+    TAKEN_OVER = "taken_over"
+    """Gone on with here after another process had let go of them."""
+    MINUTES = "minutes"
+    """Call time, up to the last heartbeat of calls that run."""
+    ACTIVE = "active"
+    PENDING = "pending"
+
+
+COUNTED = tuple(field for field in Field if field not in (Field.ACTIVE, Field.PENDING))
+"""What adds up over time; the rest is of this moment."""
+
+
+class Figure(NamedTuple):
+    """A number, and the least and the most it can stand for."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> Self:
+        """A number that stands for itself alone."""
+        return cls(value, value, value)
+
+    def agrees(self, other: "Figure") -> bool:
+        """Whether both can stand for the same number."""
+        return self.low <= other.high and other.low <= self.high
+
+    def plus(self, other: "Figure") -> "Figure":
+        """Both together."""
+        return Figure(self.value + other.value, self.low + other.low, self.high + other.high)
+
+    def at_least(self) -> "Figure":
+        """The same where more may be on its way."""
+        return Figure(self.value, self.low, inf)
+
+
+ZERO = Figure.exact(0)
+
+Row = Mapping[Field, Figure]
+Rows = dict[str, dict[Field, Figure]]
+"""By tenant."""
+
+
+def regrouped(rows: Rows, labels: Iterable[str]) -> Rows:
+    """The rows under the names metrics count them by: tenants past the budget together, if there are any."""
+    known = set(labels)
+    if OTHER not in known:
+        return rows
+    grouped: defaultdict[str, dict[Field, Figure]] = defaultdict(dict)
+    for tenant_id, row in rows.items():
+        into = grouped[tenant_id if tenant_id in known else OTHER]
+        into.update({field: into.get(field, ZERO).plus(figure) for field, figure in row.items()})
+    return dict(grouped)
+
+
+def total(rows: Rows) -> dict[Field, Figure]:
+    """All tenants together."""
+    summed: dict[Field, Figure] = {}
+    for row in rows.values():
+        summed.update({field: summed.get(field, ZERO).plus(figure) for field, figure in row.items()})
+    return summed

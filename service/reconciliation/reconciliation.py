@@ -1,0 +1,127 @@
+"""The comparison of all ledgers, with the calls behind what does not agree."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from service.database import DATABASE_ERRORS
+from service.reconciliation.column import FINE, Column, Ledger
+from service.reconciliation.comparing import Difference, Key
+from service.reconciliation.naming import CallNames, FoundCall
+from service.reconciliation.reading import LedgerReader, Reading
+from service.reconciliation.window import Asked, Scope
+from telemetry.clock import Clock
+
+PAUSE_SECONDS: Final = 1.0
+"""Before a difference is looked at once more: what was on its way has arrived by then."""
+
+MAX_CALLS: Final = 100
+"""Calls that are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What came out."""
+
+    asked: Asked
+    as_of_ms: int
+    columns: dict[Ledger, Column]
+    differences: tuple[Difference, ...]
+    calls: tuple[FoundCall, ...]
+    """The first calls behind them."""
+    calls_left_out: int
+
+    @property
+    def consistent(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not self.differences and not self.calls
+
+    @property
+    def complete(self) -> bool:
+        """Whether every ledger that is configured could be compared."""
+        return all(column.state in FINE for column in self.columns.values())
+
+
+class Reconciliation:
+    """Compares the ledgers of one process or of all."""
+
+    def __init__(
+        self,
+        reader: LedgerReader,
+        names: CallNames,
+        clock: Clock,
+        *,
+        started_ms: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._reader = reader
+        self._names = names
+        self._clock = clock
+        self._started_ms = started_ms
+        self._sleep = sleep
+
+    def since_start(self, tenant_id: str | None = None) -> Asked:
+        """This process's calls, since it started."""
+        return Asked(Scope.PROCESS, self._started_ms, self._now_ms(), tenant_id)
+
+    def window(self, start_ms: int, end_ms: int, tenant_id: str | None = None) -> Asked:
+        """All processes' calls in a window; what of it is to come is left off."""
+        return Asked(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
+
+    async def compare(self, asked: Asked) -> Reconciled:
+        """Read all ledgers, and what differs once more: only what differs again counts."""
+        reading = await self._reader.read(asked)
+        suspects = {difference.key for difference in reading.differences}
+        if suspects or reading.calls or reading.unrecorded:
+            await self._sleep(PAUSE_SECONDS)
+            again = await self._reader.read(asked)
+            reading = _confirmed(again, suspects, _named(reading))
+        calls = await self._calls(reading)
+        return Reconciled(
+            reading.asked,
+            self._now_ms(),
+            reading.columns,
+            tuple(reading.differences),
+            tuple(calls[:MAX_CALLS]),
+            max(0, len(calls) - MAX_CALLS),
+        )
+
+    async def _calls(self, reading: Reading) -> list[FoundCall]:
+        """The calls behind a process's differences; records and backends share no names of calls."""
+        try:
+            found = [*reading.calls, *await self._names.explained(reading.unrecorded)]
+            if reading.asked.scope is Scope.PROCESS:
+                found += await self._behind(reading)
+        except DATABASE_ERRORS:
+            return list(reading.calls)
+        return sorted({call.call_id: call for call in found}.values(), key=lambda call: (call.tenant_id, call.call_id))
+
+    async def _behind(self, reading: Reading) -> list[FoundCall]:
+        tenants = _tenants(reading.differences)
+        until = self._now_ms() / 1000
+        if not tenants or not await self._reader.settled():
+            return []
+        return await self._names.behind(self._names.remembered(tenants, until), reading.asked.start_ms)
+
+    def _now_ms(self) -> int:
+        return self._clock.now().unix_nanos // 1_000_000
+
+
+def _confirmed(again: Reading, suspects: set[Key], calls: set[str]) -> Reading:
+    return Reading(
+        again.asked,
+        again.columns,
+        [difference for difference in again.differences if difference.key in suspects],
+        [call for call in again.calls if call.call_id in calls],
+        [call for call in again.unrecorded if call.call_id in calls],
+    )
+
+
+def _named(reading: Reading) -> set[str]:
+    return {call.call_id for call in reading.calls} | {call.call_id for call in reading.unrecorded}
+
+
+def _tenants(differences: Iterable[Difference]) -> list[str]:
+    """Whose records differ from the counters."""
+    return sorted({d.tenant_id for d in differences if d.tenant_id is not None and Ledger.RECORDS in d.ledgers})

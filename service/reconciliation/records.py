@@ -1,0 +1,176 @@
+"""Call records as a ledger."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.database import Database
+from service.reconciliation.figures import Field, Figure, Rows
+from service.reconciliation.tallies import MICROS_PER_MS, Tally, in_interval, of_process
+from service.reconciliation.window import Asked, Interval, Scope
+from service.records.instances import INSTANCES
+from service.records.store import CALLS
+from service.usage.query import longest_call_ms
+from telemetry.attributes import CallId
+from telemetry.lifecycle import CallState
+
+SETUP_MS = 3_600_000
+"""More than any call takes from its announcement to its start."""
+
+MAX_INSTANCES = 1_000
+"""Processes of a window that are looked at; the latest."""
+
+MS_PER_MINUTE = 60_000
+
+_AT_ONCE = 500
+# Ids in one statement.
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a row says of a call, as far as it is compared call by call."""
+
+    call_id: CallId
+    tenant_id: str
+    state: CallState
+    instance_id: str
+    received_ms: int
+    taken_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A process as the database knows it."""
+
+    instance_id: str
+    started_ms: int
+    last_beat_ms: int
+    stopped_ms: int | None
+
+
+class RecordsLedger:
+    """Reads what rows add up to. Every method raises what the database raises."""
+
+    def __init__(self, database: Database, instance_id: str, *, overlap_ms: int) -> None:
+        self._database = database
+        self._instance_id = instance_id
+        self._overlap_ms = overlap_ms
+
+    async def rows(self, asked: Asked) -> Rows:
+        """Each tenant's figures: of this process's calls, or of what happened in the window."""
+        if asked.scope is Scope.FLEET:
+            return await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
+        async with self._database.reading() as session:
+            own = CALLS.c.instance_id == self._instance_id
+            return await _rows(session, of_process(), and_(own, *_of_tenant(asked)))
+
+    async def happened(self, asked: Asked, interval: Interval, *, late_ms: int = 0) -> Rows:
+        """What happened in an interval, in this process or in all of them, as was asked.
+
+        Call time may be counted so much later than it ran.
+        """
+        row = CALLS.c
+        async with self._database.reading() as session:
+            earliest = interval.start_ms - late_ms - await longest_call_ms(session) - SETUP_MS
+            begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, row.ended_ms.is_not(None))
+            running = and_(row.ended_ms.is_(None), row.received_ms < interval.end_ms)
+            own = [row.instance_id == self._instance_id] if asked.scope is Scope.PROCESS else []
+            tallies = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)
+            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(asked))) for part in (begun, running)]
+        return _added(*halves)
+
+    async def open_calls(self) -> list[Recorded]:
+        """The calls this process holds and that are not over."""
+        open_ones = and_(CALLS.c.instance_id == self._instance_id, CALLS.c.ended_ms.is_(None))
+        async with self._database.reading() as session:
+            return [_recorded(row) for row in await session.execute(_FACTS.where(open_ones))]
+
+    async def known(self, call_ids: Iterable[str]) -> dict[str, Recorded]:
+        """What rows there are of these calls."""
+        wanted, found = sorted(set(call_ids)), {}
+        async with self._database.reading() as session:
+            for first in range(0, len(wanted), _AT_ONCE):
+                some = _FACTS.where(CALLS.c.call_id.in_(wanted[first : first + _AT_ONCE]))
+                found.update({row.call_id: _recorded(row) for row in await session.execute(some)})
+        return found
+
+    async def latest(self, tenant_id: str, most: int) -> list[Recorded]:
+        """The tenant's calls that this process received itself, the latest first."""
+        row = CALLS.c
+        mine = and_(row.instance_id == self._instance_id, row.tenant_id == tenant_id)
+        async with self._database.reading() as session:
+            found = await session.execute(_FACTS.where(mine).order_by(row.received_ms.desc()).limit(most))
+            return [recorded for recorded in map(_recorded, found) if not recorded.taken_over]
+
+    async def instances(self, interval: Interval) -> list[Instance]:
+        """The processes that may have lived in an interval."""
+        row = INSTANCES.c
+        lived = and_(
+            row.started_ms < interval.end_ms, or_(row.stopped_ms.is_(None), row.stopped_ms > interval.start_ms)
+        )
+        columns = (row.instance_id, row.started_ms, row.last_beat_ms, row.stopped_ms)
+        latest = select(*columns).where(lived).order_by(row.started_ms.desc()).limit(MAX_INSTANCES)
+        async with self._database.reading() as session:
+            return [Instance(*found) for found in await session.execute(latest)]
+
+
+_FACTS = select(
+    CALLS.c.call_id,
+    CALLS.c.tenant_id,
+    CALLS.c.state,
+    CALLS.c.instance_id,
+    CALLS.c.received_ms,
+    CALLS.c.claim,
+)
+
+
+def _recorded(row: Any) -> Recorded:  # noqa: ANN401 -- a row of any shape
+    call_id, tenant_id, state, instance_id, received_ms, claim = row
+    taken_over = claim // MICROS_PER_MS != received_ms
+    return Recorded(CallId(call_id), tenant_id, CallState(state), instance_id, received_ms, taken_over)
+
+
+def _of_tenant(asked: Asked) -> list[ColumnElement[bool]]:
+    return [] if asked.tenant_id is None else [CALLS.c.tenant_id == asked.tenant_id]
+
+
+async def _rows(session: AsyncSession, tallies: Mapping[Field, Tally], which: ColumnElement[bool]) -> Rows:
+    sums = [part for tally in tallies.values() for part in (tally.value, tally.less, tally.more) if part is not None]
+    named = [part.label(f"sum_{number}") for number, part in enumerate(sums)]
+    tenant = CALLS.c.tenant_id
+    found = await session.execute(select(tenant, func.count(), *named).where(which).group_by(tenant))
+    return {row[0]: _figures(tallies, row[1], iter(row[2:])) for row in found}
+
+
+def _figures(tallies: Mapping[Field, Tally], calls: int, sums: Any) -> dict[Field, Figure]:  # noqa: ANN401 -- driver's
+    row = {}
+    for field, tally in tallies.items():
+        value, less, more = (
+            0.0 if part is None else float(next(sums) or 0) for part in (tally.value, tally.less, tally.more)
+        )
+        figure = Figure(value, value - less, value + more)
+        row[field] = _in_minutes(figure, calls) if field is Field.MINUTES else figure
+    return row
+
+
+def _in_minutes(milliseconds: Figure, calls: int) -> Figure:
+    """Each row is rounded to a millisecond, up or down; the counters are not."""
+    value, low, high = milliseconds
+    off = calls / 2
+    return Figure(value / MS_PER_MINUTE, (low - off) / MS_PER_MINUTE, (high + off) / MS_PER_MINUTE)
+
+
+def _added(one: Rows, other: Rows) -> Rows:
+    return {
+        tenant: {
+            field: one.get(tenant, {}).get(field, _NOTHING).plus(other.get(tenant, {}).get(field, _NOTHING))
+            for field in (one.get(tenant) or other[tenant])
+        }
+        for tenant in one.keys() | other.keys()
+    }
+
+
+_NOTHING = Figure.exact(0)
