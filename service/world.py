@@ -15,6 +15,7 @@ from service.calls.attendant import Attendant
 from service.calls.capacity import Capacity
 from service.calls.intake import Intake
 from service.calls.manager import DRAIN_SECONDS, CallManager
+from service.calls.recording import Recording
 from service.calls.recovery import Recovery
 from service.carriers.openai_realtime import OpenAIRealtimeCarrier, Patience
 from service.database import Database
@@ -40,7 +41,7 @@ RECORDS_SHARE: Final = 0.2
 """The part of that time call records may take, once before the calls end and once after."""
 
 RECORD_SECONDS: Final = 0.5
-"""How long an accept waits for its call to be on record, so that a crash from there on loses nothing."""
+"""How long a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
 
 _UNSET_KEY: Final = "unset"
 # The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
@@ -51,6 +52,8 @@ class World:
     """The parts of a running service."""
 
     settings: Settings
+    instance_id: str
+    """Which process this is, in its records and on everything it exports."""
     telemetry: Telemetry
     database: Database
     tenants: TenantRepository
@@ -139,20 +142,22 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
     carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
+    recording = Recording(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS))
     intake = Intake(
         telemetry.tracker,
         carrier,
         tenant_cache,
         capacity,
         limits,
+        recording,
         fallback_instructions=settings.fallback_instructions,
-        keep=lambda call_id: records.ensure_written(call_id, RECORD_SECONDS),
     )
     attendant = Attendant(carrier, model=settings.realtime_model)
     manager = CallManager(
         telemetry.tracker,
         intake,
         attendant,
+        recording,
         heartbeat_seconds=settings.call_heartbeat_seconds,
         stale_seconds=settings.stale_call_seconds,
         max_calls=settings.max_concurrent_calls,
@@ -168,6 +173,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     )
     return World(
         settings=settings,
+        instance_id=str(instance),
         telemetry=telemetry,
         database=database,
         tenants=tenants,

@@ -85,7 +85,7 @@ def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: C
         webhook_id = request.headers["webhook-id"]
         if webhook_id in seen:
             return _answered(tracker, WebhookOutcome.DEDUPED)
-        announced = manager.announce(_incoming(announcement, received, request))
+        announced = await manager.announce(_incoming(announcement, received, request))
         if announced is Announced.REFUSED:
             raise _refused(
                 tracker,

@@ -19,6 +19,8 @@ class Attached:
 
     session: CarrierSession
     until: AsyncExitStack
+    greet: bool
+    """Nobody has spoken to the caller yet."""
 
 
 class Attendant:
@@ -46,22 +48,22 @@ class Attendant:
                 self.hang_up_later(call.call_id)
                 return
             call.started()
-            await self._follow(call, tenant, session)
+            await self._follow(call, tenant, session, greet=True)
 
-    async def attach(self, call_id: CallId) -> Attached:
-        """Attach to the session of a call that another process has let go of.
+    async def attach(self, call_id: CallId, *, greet: bool) -> Attached:
+        """Attach to the session of a call that another process has let go of; ``greet`` if nobody has spoken yet.
 
         Raises:
             CarrierError: if there is none any more (status 404), or the carrier cannot be asked.
         """
         async with AsyncExitStack() as until:
             session = await until.enter_async_context(self._carrier.session(call_id, fresh=False))
-            return Attached(session, until.pop_all())
+            return Attached(session, until.pop_all(), greet)
 
     async def go_on(self, call: Call, tenant: CallTenant, attached: Attached) -> None:
-        """Take a resumed call to its end; the caller was greeted long ago."""
+        """Take a call to its end that another process accepted."""
         async with attached.until:
-            await self._follow(call, tenant, attached.session, greet=False)
+            await self._follow(call, tenant, attached.session, greet=attached.greet)
 
     async def check_life(self) -> None:
         """Ask quiet sessions for a sign of life."""
@@ -81,7 +83,7 @@ class Attendant:
         with suppress(CarrierError):
             await self._carrier.hangup(call_id)
 
-    async def _follow(self, call: Call, tenant: CallTenant, session: CarrierSession, *, greet: bool = True) -> None:
+    async def _follow(self, call: Call, tenant: CallTenant, session: CarrierSession, *, greet: bool) -> None:
         targets = tenant.transfer_targets
         following = CallSession(
             call, self._carrier, session, model=self._model, tools=tools_for(targets), transfer_targets=targets

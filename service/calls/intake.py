@@ -1,12 +1,12 @@
 """What is decided about an announced call, in order: whose it is, whether there is room, what the agent is told."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from service.calls.capacity import Capacity, Slot
+from service.calls.recording import Recording
 from service.calls.tools import tools_for
 from service.carriers.carrier import Carrier, CarrierError
 from service.carriers.rejection import REJECTION_STATUS
@@ -66,14 +66,6 @@ def keeps_content(tenant: CallTenant | None) -> bool:
     return tenant is not None and tenant.features.get(CONTENT_FEATURE) is True
 
 
-Keep = Callable[[CallId], Awaitable[object]]
-"""Makes sure, within a time of its own, that a call outlives this process on record."""
-
-
-async def _keep_nothing(_call_id: CallId) -> None:
-    return
-
-
 class Intake:
     """Takes an announced call to the point where it is accepted or turned away."""
 
@@ -84,9 +76,9 @@ class Intake:
         tenants: TenantSource,
         capacity: Capacity,
         limits: CallLimits,
+        recording: Recording,
         *,
         fallback_instructions: str | None,
-        keep: Keep = _keep_nothing,
     ) -> None:
         self._tracker = tracker
         self._carrier = carrier
@@ -94,7 +86,7 @@ class Intake:
         self._capacity = capacity
         self._limits = limits
         self._fallback = fallback_instructions
-        self._keep = keep
+        self._recording = recording
         self._telling = asyncio.Semaphore(TELLING_AT_ONCE)
 
     async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | None]:
@@ -112,11 +104,6 @@ class Intake:
             self._count(incoming, None).finish(EndReason.SHUTDOWN)
             raise
         return self._count(incoming, tenant), tenant
-
-    async def put_on_record(self, call: Call) -> None:
-        """Wait, within bounds, until a crash would leave the call behind on record: then it may be answered for."""
-        with call.phase(Phase.RECORD):
-            await self._keep(call.call_id)
 
     async def decide(self, call: Call, tenant: CallTenant | None) -> Slot | None:
         """Accept the call or turn it away; answers the slot of an accepted call, for whoever ends it to give back."""
@@ -171,6 +158,8 @@ class Intake:
             await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
             return False
         tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
+        with call.phase(Phase.RECORD):
+            await self._recording.keep(call.call_id)
         try:
             with call.phase(Phase.ACCEPT):
                 await self._carrier.accept(call.call_id, instructions, tools)
@@ -183,12 +172,13 @@ class Intake:
     async def _turn_away(
         self, call: Call, reason: RejectionReason, *, limit: LimitHit | None = None, error_type: str | None = None
     ) -> None:
-        """Count the rejection at once, then tell the carrier; the caller may have gone by then.
+        """Count the rejection at once, then record it and tell the carrier; the caller may have gone by then.
 
         An accept that failed may have been carried out all the same: what can no longer be rejected is hung up.
         """
         with suppress(CarrierError), call.phase(Phase.REJECT):
             call.rejected(reason, limit=limit, error_type=error_type)
+            await self._recording.keep(call.call_id)
             async with self._telling:
                 await self._tell(call, reason)
 

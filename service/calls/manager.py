@@ -10,10 +10,10 @@ from typing import Any, Final
 from service.calls.attendant import Attached, Attendant
 from service.calls.capacity import Slot
 from service.calls.intake import IncomingCall, Intake
+from service.calls.recording import Recording
 from service.tenants.tenant import CallTenant
 from telemetry.attributes import OTHER, CallId, EndReason
 from telemetry.call import Call
-from telemetry.lifecycle import CallState
 from telemetry.tracker import CallTracker
 
 _logger = logging.getLogger(__name__)
@@ -23,8 +23,6 @@ DECIDING_AT_ONCE: Final = 2_000
 
 DRAIN_SECONDS: Final = 2.5
 """How long ending the running calls may take, out of the five seconds a stop has."""
-
-_ON_THE_LINE: Final = (CallState.ACCEPTED, CallState.STARTED)
 
 
 class Announced(Enum):
@@ -44,6 +42,7 @@ class CallManager:
         tracker: CallTracker,
         intake: Intake,
         attendant: Attendant,
+        recording: Recording,
         *,
         heartbeat_seconds: float,
         stale_seconds: float,
@@ -52,6 +51,7 @@ class CallManager:
         self._tracker = tracker
         self._intake = intake
         self._attendant = attendant
+        self._recording = recording
         self._heartbeat_seconds = heartbeat_seconds
         self._stale_seconds = stale_seconds
         self._max_tasks = max_calls + DECIDING_AT_ONCE
@@ -76,12 +76,18 @@ class CallManager:
         self._each_heartbeat = tuple(each_heartbeat)
         self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")
 
-    def announce(self, incoming: IncomingCall) -> Announced:
-        """Start a call's path, unless it is under way or over already."""
+    async def announce(self, incoming: IncomingCall) -> Announced:
+        """Start a call's path, unless it is under way or over already; returns once the call is on record."""
+        announced = self._announce(incoming)
+        await self._recording.wait(incoming.call_id)
+        return announced
+
+    def _announce(self, incoming: IncomingCall) -> Announced:
         if self.has(incoming.call_id):
             return Announced.DUPLICATE
         if self._draining or len(self._tasks) >= self._max_tasks:
             return Announced.REFUSED
+        self._recording.expect(incoming.call_id)
         self._begin(incoming.call_id, self._drive(incoming))
         return Announced.TAKEN
 
@@ -93,6 +99,10 @@ class CallManager:
         """Go on with a call that another process has let go of."""
         going_on = self._holding(slot, self._attendant.go_on(call, tenant, attached))
         self._begin(call.call_id, self._guarded(call, going_on))
+
+    def take_up(self, call: Call, tenant: CallTenant) -> None:
+        """Decide about a call that another process was told of and did not come to decide about."""
+        self._begin(call.call_id, self._guarded(call, self._take_through(call, tenant)))
 
     def stop_taking(self) -> None:
         """Take no more calls."""
@@ -115,7 +125,11 @@ class CallManager:
     def _begin(self, call_id: CallId, path: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(path, name="callscope-call")
         self._tasks[call_id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(call_id, None))
+        task.add_done_callback(lambda _: self._left(call_id))
+
+    def _left(self, call_id: CallId) -> None:
+        del self._tasks[call_id]
+        self._recording.settle(call_id)
 
     async def _drive(self, incoming: IncomingCall) -> None:
         call, tenant = await self._intake.receive(incoming)
@@ -148,7 +162,7 @@ class CallManager:
             call.finish(EndReason.ERROR, error_type=OTHER)
 
     def _cut_short(self, call: Call) -> None:
-        goes_on = self._handing_over and call.state in _ON_THE_LINE
+        goes_on = self._handing_over and not call.state.terminal
         call.finish(EndReason.SHUTDOWN)
         if not goes_on:
             self._attendant.hang_up_later(call.call_id)

@@ -5,8 +5,9 @@ import logging
 from http import HTTPStatus
 from typing import Final
 
-from service.calls.attendant import Attendant
+from service.calls.attendant import Attached, Attendant
 from service.calls.capacity import Capacity
+from service.calls.intake import keeps_content
 from service.calls.manager import CallManager
 from service.carriers.carrier import CarrierError
 from service.database import DATABASE_ERRORS
@@ -15,6 +16,9 @@ from service.records.recovery import OrphanedCall
 from service.tenants.repository import TenantRepository
 from service.tenants.tenant import CallTenant
 from telemetry.attributes import CallId
+from telemetry.call import Call
+from telemetry.clock import Instant
+from telemetry.lifecycle import CallState
 from telemetry.tracker import CallTracker
 
 _logger = logging.getLogger(__name__)
@@ -24,7 +28,10 @@ AT_ONCE: Final = 16
 
 
 class Recovery:
-    """Looks for calls left open, attaches to those whose session lives, ends the rest at their last sign of life."""
+    """Looks for calls left open, and attaches to those whose session lives.
+
+    Of the others, those that nobody decided about are decided about now; the rest end at their last sign of life.
+    """
 
     def __init__(
         self,
@@ -57,27 +64,49 @@ class Recovery:
     async def _take(self, orphan: OrphanedCall) -> None:
         async with self._attaching:
             try:
-                await self._go_on(orphan)
-            except CarrierError as error:
-                if error.status != HTTPStatus.NOT_FOUND and not self._stale(orphan):
-                    return
-                self._records.end_as_stale(orphan)
+                decided = self._manager.has(orphan.call_id) or await self._go_on(orphan)
             except DATABASE_ERRORS as error:
                 _logger.warning("a call could not be taken over yet: %s", type(error).__name__)
                 return
-        del self._left[orphan.call_id]
+        if decided:
+            del self._left[orphan.call_id]
 
-    async def _go_on(self, orphan: OrphanedCall) -> None:
-        if self._manager.has(orphan.call_id):
-            return
+    async def _go_on(self, orphan: OrphanedCall) -> bool:
+        """Attach to the call, or do what its not being there calls for; false if it cannot be said yet."""
         tenant = await self._tenants.by_id(orphan.tenant_id) or _gone(orphan)
-        attached = await self._attendant.attach(orphan.call_id)
-        since = orphan.last_sign_of_life(self._tracker.clock.now())
-        call = self._tracker.received(orphan.call_id, orphan.tenant_id, at=since, continues=_trace_of(orphan))
+        try:
+            attached = await self._attendant.attach(orphan.call_id, greet=orphan.started_ms is None)
+        except CarrierError as error:
+            return self._not_there(orphan, tenant, known=error.status == HTTPStatus.NOT_FOUND)
+        self._resume(orphan, tenant, attached)
+        return True
+
+    def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
+        now = self._tracker.clock.now()
+        since = now if orphan.started_ms is None else orphan.last_sign_of_life(now)
+        call = self._received(orphan, tenant, min(since, orphan.last_sign_of_life(now)))
         call.accepted(since, resumed=True)
         call.started(since)
         call.heartbeat()
         self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
+
+    def _not_there(self, orphan: OrphanedCall, tenant: CallTenant, *, known: bool) -> bool:
+        """No session: a caller who was never answered may still be waiting; any other call is over."""
+        if self._stale(orphan):
+            self._records.end_as_stale(orphan)
+        elif not known:
+            return False
+        elif orphan.state is CallState.PENDING:
+            now = self._tracker.clock.now()
+            self._manager.take_up(self._received(orphan, tenant, orphan.last_sign_of_life(now)), tenant)
+        else:
+            self._records.end_as_stale(orphan)
+        return True
+
+    def _received(self, orphan: OrphanedCall, tenant: CallTenant, at: Instant) -> Call:
+        return self._tracker.received(
+            orphan.call_id, orphan.tenant_id, at=at, continues=_trace_of(orphan), content=keeps_content(tenant)
+        )
 
     def _stale(self, orphan: OrphanedCall) -> bool:
         now = self._tracker.clock.now()

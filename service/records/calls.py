@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.database import DATABASE_ERRORS, Database
+from service.records.attempts import Pace
 from service.records.health import RecordsHealth, RecordsState
 from service.records.instances import Instances, Watch
 from service.records.ledger import CallLedger
@@ -13,7 +14,7 @@ from service.records.record import CallRecord
 from service.records.recovery import OrphanedCall, claim
 from service.records.spill import MAX_BYTES, Spill
 from service.records.store import RecordStore
-from service.records.writer import Kept, Pace, RecordWriter
+from service.records.writer import Kept, RecordWriter
 from telemetry.attributes import CallId
 from telemetry.clock import Clock, SystemClock
 from telemetry.metrics import Contexts
@@ -27,9 +28,6 @@ BEAT_SECONDS = 5.0
 
 MISSED_BEATS = 3
 """A process that misses so many while it is watched is dead."""
-
-_DATABASE_SHARE = 0.5
-# Of the time a call waits for its record, before the spill gets the rest.
 
 _PATIENCE = 0.05
 # Seconds between two looks at whether the database is back.
@@ -96,7 +94,7 @@ class CallRecords:
             async with asyncio.timeout(budget_seconds):
                 await self._writer.next_round()
                 while not self._writer.settled:
-                    await asyncio.sleep(_PATIENCE if self._away else 0)
+                    await asyncio.sleep(_PATIENCE if self._writer.away or not self._spill.empty else 0)
                     await self._writer.next_round()
         return self._writer.settled
 
@@ -133,20 +131,7 @@ class CallRecords:
         held = self._ledger.held(call_id)
         if held is None:
             return Kept.MEMORY if self._refuses else Kept.DATABASE
-        version = held.record.version
-        deadline = asyncio.get_running_loop().time() + budget_seconds
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_DATABASE_SHARE * budget_seconds):
-                await self._writer.next_round()
-                while held.kept < version and not self._away:
-                    await self._writer.next_round()
-        if held.kept < version:
-            with suppress(TimeoutError):
-                async with asyncio.timeout_at(deadline):
-                    await self._writer.spilled([self._ledger.change(held)])
-        if held.stored >= version:
-            return Kept.DATABASE
-        return Kept.SPILL if held.kept >= version else Kept.MEMORY
+        return await self._writer.kept(held, budget_seconds)
 
     async def find(self, call_id: CallId) -> CallRecord | None:
         """The call as the database has it, whichever process held it; raises what the database raises."""
@@ -187,21 +172,18 @@ class CallRecords:
             ledger.waiting,
             spill.bytes,
             ledger.refused + self._writer.refused,
+            self._writer.unkept,
             spill.damaged_lines,
             self._writer.away_seconds,
             self._writer.last_error,
         )
 
     @property
-    def _away(self) -> bool:
-        return self._writer.away_seconds is not None
-
-    @property
     def _refuses(self) -> bool:
-        return self._away and self._spill.size().full
+        return self._writer.away and self._spill.size().full
 
     def _state(self) -> RecordsState:
-        if not self._away:
+        if not self._writer.away:
             return RecordsState.WRITING if self._spill.empty else RecordsState.CATCHING_UP
         return RecordsState.REFUSING if self._refuses else RecordsState.SPILLING
 
@@ -209,7 +191,7 @@ class CallRecords:
 
     async def _replayed(self) -> bool:
         """Replay what is spilled: the last states of others' calls may be in it. False while the database is away."""
-        while not self._spill.empty and not self._away:
+        while not self._spill.empty and not self._writer.away:
             await self._writer.next_round()
         return self._spill.empty
 

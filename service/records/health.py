@@ -29,6 +29,8 @@ class RecordsHealth:
     spilled_bytes: int
     refused: int
     """Records lost since the start."""
+    unkept: int
+    """Calls that went on since the start although their record was, at that moment, kept nowhere but in memory."""
     damaged_lines: int
     """Spilled states found unreadable since the start."""
     database_away_seconds: float | None

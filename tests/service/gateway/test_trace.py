@@ -10,7 +10,7 @@ from telemetry.recent.record import SpanRow, Trace
 from tests.service.gateway.stand import Stand, announcement, fresh_id, standing
 
 TALK = (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
-SETUP = ["webhook", "tenant_lookup", "record", "capacity", "instructions", "accept"]
+SETUP = ["webhook", "tenant_lookup", "capacity", "instructions", "record", "accept"]
 
 
 def trace(stand: Stand, call_id: str) -> Trace:

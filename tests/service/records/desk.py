@@ -10,10 +10,10 @@ from typing import Self
 from sqlalchemy import select
 
 from service.database import Database
+from service.records.attempts import Pace
 from service.records.calls import CallRecords
 from service.records.record import Row
 from service.records.store import CALLS
-from service.records.writer import Pace
 from telemetry.call import Call
 from telemetry.privacy import Privacy
 from telemetry.testing import FakeClock
