@@ -3,6 +3,7 @@
 import re
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -105,3 +106,7 @@ class Collector:
     def kill(self) -> None:
         """End it as a crash would."""
         self._program.kill()
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """While the context lasts it takes connections and answers nothing, as a program that hangs."""
+        return self._program.frozen()

@@ -3,7 +3,8 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.peers.waiting import until
@@ -70,6 +71,27 @@ class Program:
             raise NotStartedError(f"{late}\n{self.log[-LOG_TAIL:]}") from late
         if not self.running:
             raise NotStartedError(f"{self.name} ended while starting:\n{self.log[-LOG_TAIL:]}")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """While the context lasts it neither works nor answers, and its connections stay open."""
+        process = self._child()
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it has in use, as Linux tells."""
+        status = Path(f"/proc/{self._child().pid}/status").read_text()
+        kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(kilobytes) * 1024
+
+    def _child(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.name} has not been started"
+        return self._process
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int | None:
         """Ask it to end and wait until it has; answer its exit code, `None` if it was not running."""

@@ -64,6 +64,11 @@ class Service:
         """Whether the process is alive."""
         return self._program.running
 
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it has in use."""
+        return self._program.resident_bytes
+
     def client(self) -> httpx2.AsyncClient:
         """A client of its admin endpoints."""
         return httpx2.AsyncClient(base_url=self.address, headers={"X-Admin-Token": TOKEN}, timeout=30)
