@@ -61,11 +61,18 @@ _PLACE: Mapping[Protocol, str] = {
     ),
     Protocol.GRPC: "Is the OTLP receiver part of a {signal} pipeline there?",
 }
-_DROPPED: Mapping[bool, str] = {
-    False: "Most often that is a port that wants TLS: write https://. Or it speaks the other protocol, {other}.",
-    True: (
+_DROPPED: Mapping[tuple[Protocol, bool], str] = {
+    (Protocol.HTTP, False): (
+        "Either the port is for gRPC: then set OTEL_EXPORTER_OTLP_PROTOCOL=grpc. Or it wants TLS: then write https://."
+    ),
+    (Protocol.GRPC, False): (
+        "Either the port wants TLS: then write https://. Or it is not for gRPC: then set "
+        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."
+    ),
+    **dict.fromkeys(
+        [(Protocol.HTTP, True), (Protocol.GRPC, True)],
         "Most often it wants a client certificate: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and "
-        "OTEL_EXPORTER_OTLP_CLIENT_KEY. Or it speaks the other protocol, {other}."
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY. Or it speaks the other protocol: set OTEL_EXPORTER_OTLP_PROTOCOL={other}.",
     ),
 }
 """What a connection without and with TLS is mostly broken off for."""
@@ -75,7 +82,9 @@ _OTHER: Mapping[Protocol, Protocol] = {Protocol.HTTP: Protocol.GRPC, Protocol.GR
 def advice(failure: Failure, destination: Destination) -> str:
     """Why nothing arrived and what to look at, in one or two sentences, with the server's own words at the end."""
     told = _ADVICE[failure.fault]
-    told = told.replace("{place}", _PLACE[destination.protocol]).replace("{dropped}", _DROPPED[destination.secure])
+    told = told.replace("{place}", _PLACE[destination.protocol]).replace(
+        "{dropped}", _DROPPED[destination.protocol, destination.secure]
+    )
     told = told.format(
         host=destination.authority,
         hostname=urlsplit(destination.url).hostname,

@@ -35,9 +35,16 @@ class Batches(Generic[Item]):
         """Take in one item, or count it as dropped; never waits for anything."""
         waiting = self._queue.add(item)
         if not waiting:
-            self._record.crowded_out(1)
+            self._refused()
         elif waiting % self._batch == 0:
             self.thread.wake()
+
+    def _refused(self) -> None:
+        """Where the end has begun, that is the reason, and no queue is too small."""
+        if self._queue.closed:
+            self._record.lost(1)
+        else:
+            self._record.crowded_out(1)
 
     def close(self) -> None:
         """Take in nothing more."""

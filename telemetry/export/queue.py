@@ -49,6 +49,12 @@ class WaitingItems(Generic[Item]):
         with self._lock:
             self._closed = True
 
+    @property
+    def closed(self) -> bool:
+        """Whether everything added is refused."""
+        with self._lock:
+            return self._closed
+
     def __len__(self) -> int:
         """Items waiting, without those taken."""
         with self._lock:

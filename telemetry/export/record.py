@@ -68,7 +68,7 @@ class HealthRecord:
             _logger.warning("Dropping %s: more wait to be exported than the queue holds.", self._route.signal.items)
 
     def lost(self, items: int) -> None:
-        """Items were given up after the server refused them for good."""
+        """Items were given up: the server refused them for good, or they came after the end had begun."""
         with self._lock:
             self._dropped += items
 

@@ -187,10 +187,10 @@ def test_tls_to_a_plain_port_is_explained(receiver: Receiver, protocol: str) -> 
 
 
 def test_plain_text_to_a_tls_port_is_explained(protocol: str, certificates: Certificates) -> None:
-    """The server hangs up, and https:// is the first thing to try."""
+    """The server hangs up, and the sentence says what to write where it wants TLS."""
     with tls_server(protocol, certificates.server) as endpoint:
         sentence = only_sentence(to(endpoint.replace("https:", "http:"), protocol))
-    assert "Most often that is a port that wants TLS: write https://." in sentence
+    assert "wants TLS: then write https://." in sentence
 
 
 def test_the_other_protocol_is_explained(protocol: str) -> None:

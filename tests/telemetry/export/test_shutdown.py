@@ -72,8 +72,10 @@ def test_a_second_end_does_nothing(receiver: Receiver, protocol: str) -> None:
     assert receiver.attempts == attempts
 
 
-def test_what_comes_after_the_end_is_counted_as_dropped(receiver: Receiver, protocol: str) -> None:
-    """Spans and logs of a call that outlives the pipelines are not lost silently."""
+def test_what_comes_after_the_end_is_counted_as_dropped(
+    receiver: Receiver, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Spans and logs of a call that outlives the pipelines are counted, and no queue is blamed for being too small."""
     pipelines = build_pipelines(to(receiver.endpoint, protocol))
     tracer, logger = pipelines.tracer_provider.get_tracer("t"), pipelines.logger_provider.get_logger("l")
     pipelines.shutdown()
@@ -81,6 +83,7 @@ def test_what_comes_after_the_end_is_counted_as_dropped(receiver: Receiver, prot
     logger.emit(body="late")
     assert (pipelines.health().traces.dropped, pipelines.health().logs.dropped) == (1, 1)
     assert not pipelines.health().traces.thread_alive
+    assert "queue" not in caplog.text
 
 
 def test_a_processor_that_hangs_in_its_own_end_does_not_hold_up_ours(receiver: Receiver, protocol: str) -> None:
