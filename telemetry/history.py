@@ -1,51 +1,63 @@
 """What was counted in the last minutes, hour and day, of every tenant, in bounded memory.
 
 A sampler calls :meth:`History.sample` about once a minute. Each sample becomes a step that holds what was added since
-the last, of those tenants alone whose numbers changed. Steps that leave a window become parts of coarser ones, which
-the next window has more use for; past a day they are forgotten. A window's sum is kept up to date all along, so that
-reading it costs nothing that grows with its length.
+the last. Steps that leave a window become parts of coarser ones, which the next window has more use for; past a day
+they are forgotten. What had been counted when a window began is kept up to date all along, so that reading a window is
+one subtraction, and costs nothing that grows with its length.
 """
 
-from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from itertools import repeat
 from operator import sub
 from threading import Lock
 from typing import Final, Protocol
 
-from telemetry import vector
-from telemetry.attributes import TenantId
+from telemetry import columns
+from telemetry.attributes import OTHER, UNKNOWN_TENANT, TenantId
 from telemetry.clock import Instant
-from telemetry.steps import SAMPLE_SECONDS, Level, Step
+from telemetry.columns import NOTHING, Column
+from telemetry.gauges import Limits
+from telemetry.past import Past, WindowName
+from telemetry.slots import EVERYTHING, SLOTS, Selection
+from telemetry.steps import Table, highest
+from telemetry.turns import in_turns
 from telemetry.usage import Usage
-from telemetry.vector import Counted, Vector
 
-_TOTAL: Final = ""
-# All tenants together, among the tenants' ids.
+_STRETCH: Final = 200
+# Rows read in one go, with the store's lock held: well under a millisecond.
 
-_NOTHING: Final = vector.zeros()
-# Never changed.
+_SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
+# Labels of no single tenant: they have no limit, and nobody counts how many slots they held at once.
+
+_NO_USAGE: Final = Usage(0, 0, 0)
 
 
-class WindowName(StrEnum):
-    """How far back to look."""
+class Counted(Protocol):
+    """What has been counted since the start; :class:`telemetry.live_store.LiveMetricsStore` knows it."""
 
-    SINCE_START = "since_start"
-    FIVE_MINUTES = "5m"
-    HOUR = "1h"
-    DAY = "24h"
+    def tenants(self) -> list[str]:
+        """Every tenant seen, in an order that never changes; later ones come behind."""
+        ...
+
+    def position(self, tenant_id: str | None = None) -> int | None:
+        """Where a tenant's row stands; 0 is that of all together. ``None`` for a tenant never seen."""
+        ...
+
+    def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
+        """So many rows from a position on, fewer at the end, all of one moment."""
+        ...
 
 
 class CapacitySource(Protocol):
     """Who knows how many calls hold a slot; :class:`telemetry.tracker.CallTracker` does."""
 
-    def usage(self) -> Usage:
-        """Of all tenants together."""
+    def usage(self, tenant_id: TenantId | None = None) -> Usage:
+        """Of one tenant, or of all together."""
         ...
 
     def tenant_usage(self) -> Mapping[TenantId, Usage]:
-        """Of each tenant that has held one lately."""
+        """Of each tenant that has held one in the last five minutes."""
         ...
 
 
@@ -54,16 +66,14 @@ class Window:
     """What happened in a stretch of time."""
 
     seconds: float
-    """How long the stretch really is: the window, give or take half a step, or less if the process is younger."""
-    counted: Vector
-    """See :mod:`telemetry.vector`."""
+    """How long the stretch really is: the window, give or take half a step and a sample, or less if the process is
+    younger."""
+    numbers: Sequence[int]
+    """What was added, by slot of the selection that was asked for."""
     peak_in_use: int | None
-    """The most slots held at once, up to the last sample; the edge is exact to five minutes. ``None`` before the first
-    sample."""
-
-    def number(self, name: str) -> float:
-        """What was added to a counter of the live view."""
-        return vector.counter(self.counted, name)
+    """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known."""
+    limit: int | None
+    """Calls allowed at once, now; ``None`` for what is no single tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,102 +81,134 @@ class HistorySize:
     """How much is kept."""
 
     steps: int
-    differences: int
-    """A step has one for each tenant that changed in it."""
-    packed_bytes: int
+    bytes: int
+    """Of numbers."""
 
 
 class History:
-    """Windows of every tenant's numbers. Safe for threads; reading and sampling belong into one that may take a while.
+    """Windows of every tenant's numbers. Safe for threads; what takes a while leaves the interpreter to others.
 
     Args:
         store: what has been counted since the start. Bring it up to date before sampling and reading.
         capacity: who knows the slots in use.
+        limits: how many there are.
         now: the moment of the start.
     """
 
-    def __init__(self, store: Counted, capacity: CapacitySource, now: Instant) -> None:
+    def __init__(self, store: Counted, capacity: CapacitySource, limits: Limits, now: Instant) -> None:
         self._store = store
         self._capacity = capacity
-        self._started = self._sampled = now.monotonic
-        self._lock = Lock()
-        self._last: dict[str, Vector] = {}
-        self._peaks: dict[str, int] = {}
-        self._samples = 0
-        self._levels = {
-            WindowName.FIVE_MINUTES: Level(SAMPLE_SECONDS, 300.0),
-            WindowName.HOUR: Level(300.0, 3600.0),
-            WindowName.DAY: Level(3600.0, 86_400.0),
-        }
+        self._limits = limits
+        self._sampling = Lock()
+        self._past = Past.begin(now)
 
     def sample(self, now: Instant) -> None:
         """Note what has changed since the last sample."""
-        with self._lock:
-            step = Step(self._sampled, now.monotonic)
-            for key in (_TOTAL, *self._store.tenants()):
-                self._note(step, key)
-            self._note_peaks(step)
-            self._sampled = now.monotonic
-            self._samples += 1
-            self._pass_on([step], now.monotonic)
+        with self._sampling:
+            self._past = self._past.and_then(now, self._table(), self._peaks())
 
-    def window(self, name: WindowName, now: Instant, tenant_id: str | None = None) -> Window:
-        """What happened in a window up to this moment, to one tenant or to all; zeros for a tenant never seen."""
-        key = tenant_id or _TOTAL
-        with self._lock:
-            if name is WindowName.SINCE_START:
-                counted = self._added(key, _NOTHING) or _NOTHING
-                return Window(max(0.0, now.monotonic - self._started), counted, self._peaks.get(key, self._no_peak))
-            levels = self._levels_of(name)
-            start = min((level.steps[0].start for level in levels if level.steps), default=self._sampled)
-            peak = max(level.peak(key) for level in levels) if self._samples else None
-            return Window(max(0.0, now.monotonic - start), self._counted(levels, key), peak)
+    def of(self, now: Instant, tenant_id: str | None = None) -> Mapping[WindowName, Window]:
+        """What happened in each window up to this moment, to one tenant or to all; zeros for a tenant never seen."""
+        past, position = self._past, self._store.position(tenant_id)
+        numbers = self._numbers(position)
+        usage = self._capacity.usage(None if tenant_id is None else TenantId(tenant_id))
+        return {
+            name: Window(
+                past.seconds(name, now),
+                _since(past.before(name), numbers, position),
+                _peak(past.peaks_in(name), position, tenant_id, usage),
+                self._limit(tenant_id),
+            )
+            for name in WindowName
+        }
+
+    def every(self, name: WindowName, now: Instant, selection: Selection) -> Iterator[tuple[str, Window]]:
+        """What happened in one window to every tenant seen, in chosen numbers."""
+        past = self._past
+        seconds, before = past.seconds(name, now), _chosen(past.before(name), selection)
+        peaks = [_highest(past.peaks_in(name))]
+        usages = self._capacity.tenant_usage()
+        for position, tenant_id, numbers in self._stretches(selection, before):
+            peak = _peak(peaks, position, tenant_id, usages.get(TenantId(tenant_id), _NO_USAGE))
+            yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id))
 
     def size(self) -> HistorySize:
         """How much is kept."""
-        with self._lock:
-            steps = [step for level in self._levels.values() for step in level.steps]
-            packed = [difference for step in steps for difference in step.added.values()]
-            return HistorySize(len(steps), len(packed), sum(map(len, packed)))
+        past = self._past
+        peaks = [past.peaks, *(step.peaks for level in past.levels for step in level.steps)]
+        kept = [column for table in (*past.tables(), peaks) for column in table if column is not None]
+        return HistorySize(len(peaks) - 1, sum(len(column) * column.itemsize for column in kept))
 
-    @property
-    def _no_peak(self) -> int | None:
-        """The peak of a tenant that has never held a slot; unknown before the first sample."""
-        return 0 if self._samples else None
+    def _table(self) -> Table:
+        """Everything counted until now."""
+        rows: list[list[int]] = []
+        for first in in_turns(range(0, len(self._store.tenants()) + 1, _STRETCH)):
+            rows += map(EVERYTHING.in_whole_numbers, self._store.rows(EVERYTHING, first, _STRETCH))
+        return tuple(columns.column(numbers) for numbers in in_turns(zip(*rows, strict=True)))
 
-    def _note(self, step: Step, key: str) -> None:
-        before = self._last.get(key, _NOTHING)
-        after = self._added(key, before)
-        if after is not None:
-            step.added[key] = vector.pack(before, after)
-            self._last[key] = after
+    def _peaks(self) -> Column:
+        """The highest of the last five minutes."""
+        peaks = [0] * (len(self._store.tenants()) + 1)
+        peaks[0] = self._capacity.usage().peak_in_use
+        for tenant_id, usage in self._capacity.tenant_usage().items():
+            position = self._store.position(tenant_id)
+            if position is not None and position < len(peaks):
+                peaks[position] = usage.peak_in_use
+        return columns.column(peaks)
 
-    def _note_peaks(self, step: Step) -> None:
-        step.peaks = {_TOTAL: self._capacity.usage().peak_in_use}
-        step.peaks |= {str(key): usage.peak_in_use for key, usage in self._capacity.tenant_usage().items()}
-        for key, peak in step.peaks.items():
-            self._peaks[key] = max(peak, self._peaks.get(key, 0))
+    def _numbers(self, position: int | None) -> list[int]:
+        if position is None:
+            return [0] * SLOTS
+        (row,) = self._store.rows(EVERYTHING, position, 1)
+        return EVERYTHING.in_whole_numbers(row)
 
-    def _added(self, key: str, before: Vector) -> "Vector | None":
-        return vector.changed(self._store, key or None, before)
+    def _stretches(self, selection: Selection, before: Sequence[Column]) -> Iterator[tuple[int, str, Sequence[int]]]:
+        """Position, name and what was added, of one tenant after another."""
+        tenants = self._store.tenants()
+        for first in in_turns(range(1, len(tenants) + 1, _STRETCH)):
+            rows = self._store.rows(selection, first, _STRETCH)
+            # Position 0 is that of all tenants together. Of tenants seen only now the names are not there yet.
+            names = tenants[first - 1 : first - 1 + len(rows)]
+            for index, (tenant_id, row, begun) in enumerate(zip(names, rows, _across(before, first), strict=False)):
+                yield first + index, tenant_id, tuple(map(sub, selection.in_whole_numbers(row), begun))
 
-    def _pass_on(self, steps: list[Step], now: float) -> None:
-        """Give each level its new steps; what leaves it goes to the next, and past the last is forgotten."""
-        for level in self._levels.values():
-            for step in steps:
-                level.take(step)
-            steps = level.leaving(now)
+    def _limit(self, tenant_id: str | None) -> int | None:
+        if tenant_id is None:
+            return self._limits.total()
+        return None if tenant_id in _SEVERAL else self._limits.of(TenantId(tenant_id))
 
-    def _levels_of(self, name: WindowName) -> list[Level]:
-        """The levels that make up a window: its own and all finer ones."""
-        names = list(self._levels)
-        return [self._levels[finer] for finer in names[: names.index(name) + 1]]
 
-    def _counted(self, levels: list[Level], key: str) -> Vector:
-        """The levels' sums, and what came since the last sample."""
-        rows = [level.sums[key] for level in levels if key in level.sums]
-        before = self._last.get(key, _NOTHING)
-        after = self._added(key, before)
-        if after is not None:
-            rows.append(array("q", map(sub, after, before)))
-        return array("q", map(sum, zip(*rows, strict=True))) if rows else _NOTHING
+def _chosen(table: Table, selection: Selection) -> list[Column]:
+    return [table[slot] for slot in selection.slots()]
+
+
+def _across(before: Sequence[Column], first: int) -> Iterable[Sequence[int]]:
+    """The numbers of one tenant after another, from a position on."""
+    stretches = [columns.stretch(column, first, _STRETCH) for column in before]
+    return zip(*stretches, strict=True) if stretches else repeat(())
+
+
+def _since(before: Table, numbers: Sequence[int], position: int | None) -> Sequence[int]:
+    if position is None:
+        return numbers
+    return [number - columns.at(column, position) for number, column in zip(numbers, before, strict=True)]
+
+
+def _highest(peaks: "Iterable[Column | None]") -> "Column | None":
+    """The highest of each tenant; ``None`` if one of them is not known."""
+    known: Column | None = NOTHING
+    for column in in_turns(peaks):
+        known = highest(known, column)
+    return known
+
+
+def _peak(peaks: "Iterable[Column | None]", position: int | None, tenant_id: str | None, usage: Usage) -> int | None:
+    """The highest, that of the last five minutes among them."""
+    if tenant_id in _SEVERAL:
+        return None
+    highest_yet = usage.peak_in_use
+    for column in peaks:
+        if column is None:
+            return None
+        highest_yet = max(highest_yet, 0 if position is None else columns.at(column, position))
+    return highest_yet

@@ -10,6 +10,7 @@ from telemetry import catalog
 from telemetry.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT
 from telemetry.catalog import Live
 from telemetry.distribution import Distribution
+from telemetry.slots import Selection
 
 Numbers = dict[str, int | float]
 """Fields of the live view by name."""
@@ -18,14 +19,16 @@ _LIVE: dict[str, Live] = {live.field: live for instrument in catalog.INSTRUMENTS
 _INDEX: dict[str, int] = {name: index for index, name in enumerate(_LIVE)}
 _FIELDS_OF: dict[str, tuple[Live, ...]] = {i.name: i.live for i in catalog.INSTRUMENTS if i.live}
 _BOUNDS: dict[str, tuple[float, ...]] = {i.name: i.boundaries for i in catalog.INSTRUMENTS if i.summarised}
+_NO_COUNTS = {name: (0,) * (len(bounds) + 1) for name, bounds in _BOUNDS.items()}
 
 
 class _Row:
     """A tenant's sums, in the order of ``_INDEX``, and its distributions once there are any."""
 
-    __slots__ = ("distributions", "sums")
+    __slots__ = ("distributions", "position", "sums")
 
-    def __init__(self) -> None:
+    def __init__(self, position: int) -> None:
+        self.position = position
         self.sums: list[int | float] = [0] * len(_INDEX)
         self.distributions: dict[str, Distribution] = {}
 
@@ -34,6 +37,13 @@ class _Row:
         if found is None:
             found = self.distributions[instrument] = Distribution(_BOUNDS[instrument])
         return found
+
+    def selected(self, indices: Sequence[int], distributions: Sequence[str]) -> list[float]:
+        numbers: list[float] = [self.sums[index] for index in indices]
+        for name in distributions:
+            found = self.distributions.get(name)
+            numbers += found.counts if found is not None else _NO_COUNTS[name]
+        return numbers
 
     def numbers(self) -> Numbers:
         return {
@@ -66,8 +76,9 @@ class LiveMetricsStore:
             raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
         self._max_tenants = max_tenants
         self._lock = Lock()
-        self._total = _Row()
+        self._total = _Row(0)
         self._rows: dict[str, _Row] = {}
+        self._in_order = [self._total]
         self._folded_into_other = 0
         self._overflowed = 0
 
@@ -92,9 +103,21 @@ class LiveMetricsStore:
             return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
 
     def tenants(self) -> list[str]:
-        """Every tenant seen, `_unknown` and `_other` among them if they have counted anything."""
+        """Every tenant seen, `_unknown` and `_other` among them if they have counted anything; later ones come last."""
         with self._lock:
             return list(self._rows)
+
+    def position(self, tenant_id: str | None = None) -> int | None:
+        """Where a tenant's row stands among :meth:`rows`; 0 is that of all together. ``None`` for one never seen."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else row.position
+
+    def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
+        """A part of so many rows from a position on, fewer at the end, all of one moment; amounts as recorded."""
+        indices = [_INDEX[name] for name in selection.counters]
+        with self._lock:
+            return [row.selected(indices, selection.distributions) for row in self._in_order[first : first + count]]
 
     def by_tenant(self) -> dict[str, Numbers]:
         """Every tenant's numbers, of one moment."""
@@ -148,8 +171,12 @@ class LiveMetricsStore:
         reserved = tenant in (OTHER, UNKNOWN_TENANT)
         if not reserved and len(self._rows) >= self._max_tenants:
             self._folded_into_other += 1
-            return self._rows.setdefault(OTHER, _Row())
-        return self._rows.setdefault(tenant, _Row())
+            tenant = OTHER
+        row = self._rows.get(tenant)
+        if row is None:
+            row = self._rows[tenant] = _Row(len(self._in_order))
+            self._in_order.append(row)
+        return row
 
 
 def _carries(attributes: Mapping[str, object], live: Live) -> bool:

@@ -1,79 +1,50 @@
 """Tenants in the order of a derived figure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from types import MappingProxyType
+from heapq import nsmallest
+from typing import NamedTuple
 
-from telemetry import vector
-from telemetry.attributes import RejectionReason
 from telemetry.clock import Instant
-from telemetry.history import History, Window, WindowName
-from telemetry.summary import (
-    DISTRIBUTIONS,
-    PERCENTILES,
-    answer_rate,
-    error_rate,
-    mean_active,
-    percentile,
-    rejection_share,
-)
-
-Figure = Callable[[Window], float | None]
+from telemetry.figures import Figure, Value
+from telemetry.history import History
+from telemetry.past import WindowName
 
 
-@dataclass(frozen=True, slots=True)
-class Ranked:
+class Ranked(NamedTuple):
     """A tenant and its figure."""
 
     tenant_id: str
-    value: float | None
+    value: Value
     """``None`` where it cannot be computed: such tenants come last, whichever the direction."""
 
 
-def ranking(
-    history: History, tenants: Iterable[str], figure: Figure, name: WindowName, now: Instant, *, descending: bool
-) -> list[Ranked]:
-    """The tenants in order; equal ones by their ids."""
-    ranked = [Ranked(tenant_id, figure(history.window(name, now, tenant_id))) for tenant_id in tenants]
-    return sorted(ranked, key=lambda one: position(one, descending=descending))
+Place = tuple[bool, float, str]
+"""Where a tenant stands; comparable with another's, also one from an earlier ranking."""
 
 
-def position(ranked: Ranked, *, descending: bool) -> tuple[bool, float, str]:
-    """Where a tenant stands; comparable with another's, also one from an earlier ranking."""
-    value = ranked.value or 0.0
-    return (ranked.value is None, -value if descending else value, ranked.tenant_id)
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """By what to rank, and which end comes first."""
 
+    figure: Figure
+    window: WindowName
+    descending: bool
 
-def _counter(field: str) -> Figure:
-    return lambda window: window.number(field)
+    def first(self, count: int, history: History, now: Instant, after: Ranked | None = None) -> list[Ranked]:
+        """So many tenants of those seen, in order, equal ones by their ids; behind ``after`` if that is given."""
+        places = self._places(history, now, None if after is None else self.place(after))
+        return [ranked for _, ranked in nsmallest(count, places)]
 
+    def place(self, ranked: Ranked) -> Place:
+        """Where a tenant stands."""
+        value = ranked.value or 0.0
+        return (ranked.value is None, -value if self.descending else value, ranked.tenant_id)
 
-def _share(reason: RejectionReason) -> Figure:
-    return lambda window: rejection_share(window, reason)
-
-
-def _percentile(instrument: str, share: float) -> Figure:
-    return lambda window: percentile(window, instrument, share)
-
-
-FIGURES: Mapping[str, Figure] = MappingProxyType(
-    {
-        "received": _counter("received_calls"),
-        "started": _counter("started_calls"),
-        "ended": _counter("ended_calls"),
-        "failed": _counter("failed_calls"),
-        "minutes": _counter(vector.TIME_FIELD),
-        "error_rate": error_rate,
-        "answer_rate": answer_rate,
-        "rejection_share": rejection_share,
-        "mean_active": mean_active,
-        "peak_in_use": lambda window: window.peak_in_use,
-    }
-    | {f"rejection_share_{reason}": _share(reason) for reason in RejectionReason}
-    | {
-        f"{name}_{label}": _percentile(instrument, share)
-        for name, instrument in DISTRIBUTIONS.items()
-        for label, share in PERCENTILES.items()
-    }
-)
-"""What tenants can be ranked by."""
+    def _places(self, history: History, now: Instant, after: Place | None) -> Iterator[tuple[Place, Ranked]]:
+        compute = self.figure.compute
+        for tenant_id, window in history.every(self.window, now, self.figure.chosen):
+            ranked = Ranked(tenant_id, compute(window.numbers, window))
+            place = self.place(ranked)
+            if after is None or place > after:
+                yield place, ranked

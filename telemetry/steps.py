@@ -1,68 +1,75 @@
 """The steps that windows are made of, and the levels of coarseness they pass through."""
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Final
 
-from telemetry import vector
-from telemetry.vector import Vector
+from telemetry import columns
+from telemetry.columns import NOTHING, Column
+from telemetry.slots import SLOTS
+from telemetry.turns import in_turns
+from telemetry.usage import PEAK_WINDOW_SECONDS
 
 SAMPLE_SECONDS: Final = 60.0
 """How often to sample: a window's edge is exact to half of its own step, and the shortest window's step is this."""
 
+Table = tuple[Column, ...]
+"""A column for each slot, see :mod:`telemetry.slots`."""
 
-@dataclass(slots=True)
+NO_TABLE: Final[Table] = (NOTHING,) * SLOTS
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """What was added in a stretch of time, by tenant; only those that changed."""
+    """What was added in a stretch of time."""
 
     start: float
     end: float
-    added: dict[str, bytes] = field(default_factory=dict)
-    """See :func:`telemetry.vector.pack`."""
-    peaks: dict[str, int] = field(default_factory=dict)
-    """The most slots held at once."""
+    added: Table
+    peaks: "Column | None"
+    """The most slots held at once, the step's start exact to five minutes. ``None`` if that is not known: peaks are
+    remembered for five minutes, and nobody asked for longer."""
 
-    def absorb(self, later: "Step") -> None:
-        """Become one step with the next."""
-        self.end = later.end
-        for tenant_id, packed in later.added.items():
-            self.added[tenant_id] = vector.together(self.added.get(tenant_id, b""), packed)
-        for tenant_id, peak in later.peaks.items():
-            self.peaks[tenant_id] = max(peak, self.peaks.get(tenant_id, 0))
+    def and_then(self, later: "Step") -> "Step":
+        """Both as one step."""
+        return Step(self.start, later.end, plus(self.added, later.added), highest(self.peaks, later.peaks))
 
 
+@dataclass(frozen=True, slots=True)
 class Level:
-    """Steps of about one length, back to some age, and the sum of each tenant's differences in them."""
+    """Steps of about one length, back to some age; what is older has been added up."""
 
-    def __init__(self, step_seconds: float, until_seconds: float) -> None:
-        self._step_seconds = step_seconds
-        self._until_seconds = until_seconds
-        self.steps: deque[Step] = deque()
-        self.sums: dict[str, Vector] = {}
+    step_seconds: float
+    until_seconds: float
+    steps: tuple[Step, ...] = ()
+    before: Table = NO_TABLE
+    """What had been counted when the oldest step, or the level that follows if there is none, began."""
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Step) -> "Level":
         """Append a step, as part of the last one if both together are no longer than a step here."""
-        for tenant_id, packed in step.added.items():
-            vector.add(self.sums.setdefault(tenant_id, vector.zeros()), packed)
         # Samples are a little late, never early: half a sample more is the same step.
-        if self.steps and step.end - self.steps[-1].start <= self._step_seconds + SAMPLE_SECONDS / 2:
-            self.steps[-1].absorb(step)
-        else:
-            self.steps.append(step)
+        if self.steps and step.end - self.steps[-1].start <= self.step_seconds + SAMPLE_SECONDS / 2:
+            return replace(self, steps=(*self.steps[:-1], self.steps[-1].and_then(step)))
+        return replace(self, steps=(*self.steps, step))
 
-    def leaving(self, now: float) -> list[Step]:
-        """Take out the steps that lie mostly beyond this level's reach."""
-        gone = []
-        while self.steps and now - (self.steps[0].start + self.steps[0].end) / 2 > self._until_seconds:
-            gone.append(self.steps.popleft())
+    def part(self, now: float) -> "tuple[Level, tuple[Step, ...]]":
+        """The level without the steps that lie mostly beyond its reach, and those."""
+        gone = [step for step in self.steps if now - (step.start + step.end) / 2 > self.until_seconds]
+        before = self.before
         for step in gone:
-            for tenant_id, packed in step.added.items():
-                vector.add(self.sums[tenant_id], packed, -1)
-        if gone:
-            busy = {tenant_id for step in self.steps for tenant_id in step.added}
-            self.sums = {tenant_id: sums for tenant_id, sums in self.sums.items() if tenant_id in busy}
-        return gone
+            before = plus(before, step.added)
+        return replace(self, steps=self.steps[len(gone) :], before=before), tuple(gone)
 
-    def peak(self, tenant_id: str) -> int:
-        """The highest of the steps' peaks."""
-        return max((step.peaks.get(tenant_id, 0) for step in self.steps), default=0)
+
+def peaks_known(since_last_sample: float) -> bool:
+    """Whether the peaks remembered now reach back to the last sample."""
+    return since_last_sample <= PEAK_WINDOW_SECONDS
+
+
+def plus(one: Table, other: Table) -> Table:
+    """The sums, slot by slot."""
+    return tuple(columns.plus(*pair) for pair in in_turns(zip(one, other, strict=True)))
+
+
+def highest(one: "Column | None", other: "Column | None") -> "Column | None":
+    """The higher peaks; unknown if one of them is."""
+    return None if one is None or other is None else columns.highest(one, other)
