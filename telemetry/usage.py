@@ -29,13 +29,15 @@ class Usage:
 class Tally:
     """Counts slots and remembers the peak. Not safe for threads by itself: the tracker's lock guards it."""
 
-    __slots__ = ("_active", "_pending", "_steps")
+    __slots__ = ("_active", "_most", "_past", "_pending", "_step")
 
     def __init__(self) -> None:
         self._pending = 0
         self._active = 0
-        self._steps: list[tuple[float, int]] = []
-        # Steps and the most slots held in each, but for those that a later one equals: the first is the peak.
+        self._step = 0.0
+        self._most = 0
+        # The most slots held in this step, and in those before it but for those that a later one equals.
+        self._past: list[tuple[float, int]] = []
 
     def count(self, now: Instant, pending: int, active: int, *, decided: bool) -> None:
         """Take or give back slots. A call counts in the peak once it is ``decided`` that it keeps its slot.
@@ -46,24 +48,25 @@ class Tally:
         self._pending += pending
         self._active += active
         if decided:
-            self._remember(now, max(before, self._pending + self._active))
+            step = now.monotonic // _STEP_SECONDS
+            if step > self._step:
+                self._begin(step)
+            self._most = max(self._most, before, before + pending + active)
 
     def usage(self, now: Instant) -> Usage:
         """The slots held now and at the peak."""
-        self._forget(now)
-        in_use = self._pending + self._active
-        peak = self._steps[0][1] if self._steps else in_use
-        return Usage(self._pending, self._active, max(peak, in_use))
+        step = now.monotonic // _STEP_SECONDS
+        if step > self._step:
+            self._begin(step)
+        peak = self._past[0][1] if self._past else 0
+        return Usage(self._pending, self._active, max(peak, self._most, self._pending + self._active))
 
-    def _remember(self, now: Instant, in_use: int) -> None:
-        steps, step = self._steps, now.monotonic // _STEP_SECONDS
-        while steps and steps[-1][1] <= in_use:
-            steps.pop()
-        if not steps or steps[-1][0] != step:
-            steps.append((step, in_use))
-            self._forget(now)
-
-    def _forget(self, now: Instant) -> None:
-        oldest = (now.monotonic - PEAK_WINDOW_SECONDS) // _STEP_SECONDS
-        while self._steps and self._steps[0][0] < oldest:
-            del self._steps[0]
+    def _begin(self, step: float) -> None:
+        past = self._past
+        while past and past[-1][1] <= self._most:
+            past.pop()
+        if self._most:
+            past.append((self._step, self._most))
+        self._step, self._most = step, 0
+        while past and past[0][0] < step - PEAK_WINDOW_SECONDS / _STEP_SECONDS:
+            del past[0]

@@ -54,7 +54,7 @@ def test_the_peak_covers_the_window_and_little_more(changes: list[tuple[float, i
         history.append((now, held))
     peak = tally.usage(at(now)).peak_in_use
     assert most(history, now - PEAK_WINDOW_SECONDS) <= peak <= most(history, now - PEAK_WINDOW_SECONDS - 5)
-    assert len(tally._steps) <= 62
+    assert len(tally._past) <= 62
 
 
 def most(history: list[tuple[float, int]], since: float) -> int:
