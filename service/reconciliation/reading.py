@@ -88,8 +88,8 @@ class LedgerReader:
         return Reading(asked, columns, list(differences(columns, Ledger.RECORDS, Ledger.PROMETHEUS)))
 
     async def settled(self) -> bool:
-        """Wait until the database has every record of this process; false if that takes too long."""
-        return await self._call_records.flush(FLUSH_SECONDS)
+        """Wait until the database has all this process has counted so far; false if that takes too long."""
+        return await self._call_records.written_so_far(FLUSH_SECONDS)
 
     async def _since_start(self, asked: Asked) -> Reading:
         inconsistent = await asyncio.to_thread(self._inconsistent, asked.tenant_id)

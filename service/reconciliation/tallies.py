@@ -35,6 +35,10 @@ _STALE = and_(_ENDED, _ROW.reason == EndReason.STALE.value)
 _SHUTDOWN = and_(_ENDED, _ROW.reason == EndReason.SHUTDOWN.value)
 _SEEN = and_(_ENDED, _ROW.reason.not_in([EndReason.STALE.value, EndReason.SHUTDOWN.value]))
 _FAILED = and_(_ENDED, _ROW.error_type.is_not(None))
+_DECIDED_LATE = and_(_TAKEN_OVER, _ROW.decided_ms >= _CLAIMED_MS)
+"""Still undecided when it was taken over: it was decided anew, or found to be accepted already."""
+_STARTED_LATE = and_(_TAKEN_OVER, _ROW.started_ms >= _CLAIMED_MS)
+_UNDECIDED = and_(_TAKEN_OVER, _ROW.state == CallState.PENDING.value)
 _NEVER_DECIDED = _ROW.error_type == STALE
 """A rejection that nobody made: the process died, and the one that found the call closed it so."""
 _GONE_ON_WITH = and_(_TAKEN_OVER, or_(_ROW.ended_ms.is_(None), _ROW.duration_source == DurationSource.RESUMED.value))
@@ -59,10 +63,10 @@ def count(condition: Condition) -> Number:
 def of_process() -> Mapping[Field, Tally]:
     """What a process's counters say of the rows it holds."""
     return {
-        Field.RECEIVED: Tally(count(_OWN)),
-        Field.ACCEPTED: Tally(count(and_(_OWN, _TAKEN))),
-        **{field: Tally(count(and_(_OWN, _rejected(field)))) for field in REJECTIONS},
-        Field.STARTED: Tally(count(and_(_OWN, _STARTED))),
+        Field.RECEIVED: Tally(count(_OWN), more=count(or_(_DECIDED_LATE, _UNDECIDED))),
+        Field.ACCEPTED: Tally(count(and_(_OWN, _TAKEN)), more=count(and_(_TAKEN, _DECIDED_LATE))),
+        **{field: Tally(count(and_(or_(_OWN, _DECIDED_LATE), _rejected(field)))) for field in REJECTIONS},
+        Field.STARTED: Tally(count(and_(_OWN, _STARTED)), more=count(_STARTED_LATE)),
         Field.ENDED: Tally(count(_SEEN)),
         Field.FAILED: Tally(count(_FAILED)),
         Field.REFERRED: Tally(count(and_(_ROW.referred_ms.is_not(None), or_(_OWN, _ROW.referred_ms >= _CLAIMED_MS)))),
@@ -71,7 +75,7 @@ def of_process() -> Mapping[Field, Tally]:
         Field.SHUTDOWN: Tally(count(_SHUTDOWN)),
         Field.TAKEN_OVER: Tally(
             count(_GONE_ON_WITH),
-            less=count(and_(_GONE_ON_WITH, _ROW.ended_ms.is_(None))),
+            less=count(and_(_GONE_ON_WITH, or_(_ROW.ended_ms.is_(None), _DECIDED_LATE))),
             more=count(and_(_STALE, _TAKEN_OVER)),
         ),
         Field.MINUTES: Tally(func.sum(_ROW.billed_ms), less=func.sum(case((_TAKEN_OVER, _elsewhere()), else_=0))),
@@ -91,16 +95,17 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
         return and_(moment >= interval.start_ms, moment < interval.end_ms)
 
     taken_over = and_(_TAKEN_OVER, within(_CLAIMED_MS))
-    early = count(and_(taken_over, _ROW.decided_ms == _ROW.started_ms))
-    # Accepted in the moment its process died, and counted as taken over by the next alone.
     decided = func.coalesce(_ROW.decided_ms, _ROW.ended_ms)
     doubtful = overlap_ms * count(taken_over)
     billed = ran_within(Interval(interval.start_ms - late_ms, interval.end_ms))
     return {
-        Field.RECEIVED: Tally(count(within(_ROW.received_ms))),
-        Field.ACCEPTED: Tally(count(and_(_TAKEN, within(_ROW.decided_ms))), less=early),
+        # One that was undecided when its process died is received twice, and accepted by the other once.
+        Field.RECEIVED: Tally(
+            count(within(_ROW.received_ms)), more=count(and_(or_(_DECIDED_LATE, _UNDECIDED), taken_over))
+        ),
+        Field.ACCEPTED: _decided_at(within(_ROW.decided_ms), _TAKEN, _DECIDED_LATE),
         **{field: _rejections(field, and_(_rejected(field, died=True), within(decided))) for field in REJECTIONS},
-        Field.STARTED: Tally(count(and_(_STARTED, within(_ROW.started_ms))), less=early),
+        Field.STARTED: _decided_at(within(_ROW.started_ms), _STARTED, _STARTED_LATE),
         Field.ENDED: Tally(count(and_(_SEEN, within(_ROW.ended_ms)))),
         Field.FAILED: Tally(count(and_(_FAILED, within(_ROW.ended_ms)))),
         Field.REFERRED: Tally(count(within(_ROW.referred_ms))),
@@ -112,6 +117,11 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
         Field.TAKEN_OVER: Tally(count(taken_over)),
         Field.MINUTES: Tally(func.sum(billed), less=doubtful, more=doubtful),
     }
+
+
+def _decided_at(within: Condition, condition: Condition, late: Condition) -> Tally:
+    """What the process that took a call over counts as taken over may be its first time."""
+    return Tally(count(and_(condition, within)), less=count(and_(condition, within, late)))
 
 
 def ran_within(interval: Interval) -> Number:

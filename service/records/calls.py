@@ -98,6 +98,21 @@ class CallRecords:
                     await self._writer.next_round()
         return self._writer.settled
 
+    async def written_so_far(self, budget_seconds: float) -> bool:
+        """Wait until the database has what was reported before this call, whatever is reported meanwhile.
+
+        False if it has not within the budget.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(budget_seconds):
+                await self._writer.next_round()
+                waiting = self._ledger.waiting()
+                while not (self._spill.empty and all(held.stored >= version for held, version in waiting)):
+                    await asyncio.sleep(_PATIENCE if self._writer.away or not self._spill.empty else 0)
+                    await self._writer.next_round()
+                return True
+        return False
+
     async def hand_over(self, budget_seconds: float) -> int:
         """Leave the running calls to the next process; answers how many. Their end is not reported here any more.
 

@@ -142,6 +142,11 @@ class CallLedger:
 
     # For the writer ---------------------------------------------------------------------------------------------------
 
+    def waiting(self) -> list[tuple[HeldCall, int]]:
+        """The records that wait to be written, each with its newest version."""
+        with self._lock:
+            return [(held, held.record.version) for held in self._waiting]
+
     def take(self, most: int) -> list[Change]:
         """Up to this many changes, the longest waiting first. Each is to be settled, given back or refused."""
         with self._lock:
@@ -190,11 +195,22 @@ class CallLedger:
             return held.change()
 
     def adopt(self, records: Sequence[CallRecord]) -> list[CallRecord]:
-        """Take records over that the database holds under this instance's claim; answers those not held already."""
+        """Take records over that the database holds under this instance's claim; answers those not held already.
+
+        A call can be held already where its announcement was repeated to this process: its record goes on under the
+        claim that the database knows now, and would be refused under the one it began with.
+        """
         with self._lock:
-            new = [record for record in records if record.call_id not in self._open]
-            self._open.update({record.call_id: HeldCall(record, stored=True) for record in new})
-            return new
+            return [record for record in records if self._adopted(record)]
+
+    def _adopted(self, record: CallRecord) -> bool:
+        held = self._open.get(record.call_id) or self._closed.get(record.call_id)
+        if held is None:
+            self._open[record.call_id] = HeldCall(record, stored=True)
+            return True
+        held.claimed(record)
+        self._waiting[held] = None
+        return False
 
     def end_as_stale(self, call_id: CallId) -> bool:
         """End an adopted call at its last sign of life; false if it is not open here any more."""
