@@ -165,6 +165,8 @@ SPAN_CLOSED = TraceKey("callscope.span.closed")
 CALLER = TraceKey("voice.caller.number")
 DIALLED = TraceKey("voice.dialled.number")
 CALLER_HASH = TraceKey("voice.caller.hash")
+TRANSCRIPT = TraceKey("voice.transcript")
+DTMF = TraceKey("voice.dtmf")
 
 M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
 
@@ -200,5 +202,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(CALLER, P, "The caller's number, masked to its last four digits."),
     Attribute(DIALLED, P, "The dialled number, masked to its last four digits."),
     Attribute(CALLER_HASH, P, "A keyed hash of the caller's number, for joining calls of one caller."),
+    Attribute(TRANSCRIPT, P, "What was said; only where the tenant switched content on."),
+    Attribute(DTMF, P, "The key that was pressed; only where the tenant switched content on."),
 )
 """The whole vocabulary but for the GenAI conventions' names, which :mod:`telemetry.genai` keeps to itself."""

@@ -18,6 +18,8 @@ from telemetry.events import (
     CallReferred,
     CallRejected,
     CallStarted,
+    Content,
+    ContentHeard,
     Event,
     FallbackUsed,
     InstructionsFailed,
@@ -280,6 +282,10 @@ class Call:
     def session_error(self, code: str) -> None:
         """The carrier reported an error inside the session, which goes on."""
         self._report(SessionError(self._clock.now(), self.ref, code))
+
+    def heard(self, content: Content, text: str, tool_call_id: str | None = None) -> None:
+        """Something was said, pressed or handed to a tool; it is recorded only if the call allows content."""
+        self._report(ContentHeard(self._clock.now(), self.ref, content, text, tool_call_id))
 
     def tool(self, name: str, tool_call_id: str) -> AbstractContextManager[None]:
         """Time a tool the model asked for; an exception marks it failed."""

@@ -53,6 +53,16 @@ class Speaker(StrEnum):
     AGENT = "agent"
 
 
+class Content(StrEnum):
+    """What was said, pressed or handed to a tool; the values name the span events that hold it."""
+
+    CALLER_SAID = "caller.said"
+    AGENT_SAID = "agent.said"
+    KEY_PRESSED = "key.pressed"
+    TOOL_ARGUMENTS = "tool.arguments"
+    TOOL_RESULT = "tool.result"
+
+
 class TurnEnd(StrEnum):
     """Why a turn is over."""
 
@@ -136,7 +146,7 @@ class CallReceived(CallEvent):
     continues: str | None = field(default=None, repr=False)
     """The W3C trace context of the same call in another process, which has let go of it: its trace goes on."""
     content: bool = False
-    """The tenant allows content (transcripts, tool arguments) on spans."""
+    """The tenant allows content on spans: transcripts, keys pressed, arguments and results of tools."""
 
 
 @event
@@ -299,6 +309,16 @@ class ToolEnded(CallEvent):
     tool_call_id: str
     started: Instant
     error_type: str | None = None
+
+
+@event
+class ContentHeard(CallEvent):
+    """Something was said, pressed or handed to a tool. It shows on spans, and only where the tenant allows it."""
+
+    content: Content
+    text: str = field(repr=False)
+    tool_call_id: str | None = None
+    """The tool call that it belongs to."""
 
 
 @event

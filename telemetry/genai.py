@@ -13,6 +13,8 @@ TOOL_NAME = MetricKey("gen_ai.tool.name")
 TOOL_TYPE = MetricKey("gen_ai.tool.type")
 
 TOOL_CALL_ID = TraceKey("gen_ai.tool.call.id")
+TOOL_ARGUMENTS = TraceKey("gen_ai.tool.call.arguments")
+TOOL_RESULT = TraceKey("gen_ai.tool.call.result")
 RESPONSE_ID = TraceKey("gen_ai.response.id")
 INPUT_TOKENS = TraceKey("gen_ai.usage.input_tokens")
 OUTPUT_TOKENS = TraceKey("gen_ai.usage.output_tokens")
@@ -35,7 +37,7 @@ TOKEN_BOUNDARIES = tuple(float(4**power) for power in range(14))
 TOOL_BOUNDARIES = tuple(round(0.01 * 2**power, 2) for power in range(14))
 """0.01 … 81.92 s, as the convention for ``gen_ai.execute_tool.duration`` lists them."""
 
-M, T = Destination.METRIC, Destination.TRACE
+M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
 
 GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(OPERATION_NAME, M, "The operation.", ("chat", "execute_tool")),
@@ -45,6 +47,8 @@ GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TOOL_NAME, M, "The tool, among those the service registered; `_other` for a name the model made up."),
     Attribute(TOOL_TYPE, M, "The kind of tool.", ("function",)),
     Attribute(TOOL_CALL_ID, T, "The model's id of the tool call."),
+    Attribute(TOOL_ARGUMENTS, P, "What the model handed to the tool; only where the tenant switched content on."),
+    Attribute(TOOL_RESULT, P, "What the tool answered; only where the tenant switched content on."),
     Attribute(RESPONSE_ID, T, "The model's id of the response."),
     Attribute(INPUT_TOKENS, T, "Tokens read by the model, cached ones included."),
     Attribute(OUTPUT_TOKENS, T, "Tokens written by the model."),

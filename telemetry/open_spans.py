@@ -82,6 +82,8 @@ class CallSpans:
     root: OpenSpan
     received: bool = False
     """Whether the call is more than announced, so that its end will be reported."""
+    content: bool = False
+    """Whether the tenant allows on spans what is said."""
     session: OpenSpan | None = None
     phases: dict[Phase, OpenSpan] = field(default_factory=dict)
     turns: dict[int, OpenSpan] = field(default_factory=dict)

@@ -18,6 +18,7 @@ from telemetry import attributes as attr
 from telemetry import genai
 from telemetry.attributes import CallId, Outcome
 from telemetry.clock import Instant
+from telemetry.content import CONTENT_KEYS, MAX_CHARACTERS
 from telemetry.events import (
     CallAbandoned,
     CallAccepted,
@@ -29,6 +30,7 @@ from telemetry.events import (
     CallReferred,
     CallRejected,
     CallStarted,
+    ContentHeard,
     Event,
     FallbackUsed,
     FirstAudio,
@@ -104,6 +106,7 @@ class CallTraces:
             TokensUsed: self._tokens_used,
             ToolStarted: self._tool_started,
             ToolEnded: self._tool_ended,
+            ContentHeard: self._content_heard,
             SessionError: self._session_error,
             LifecycleViolated: self._violated,
         }
@@ -156,7 +159,9 @@ class CallTraces:
             parent = _named(event.continues)
         links = _links(event.traceparent)
         span = self._start(ROOT_NAME, parent, SpanKind.SERVER, described, links, event.at.unix_nanos)
-        spans = CallSpans(OpenSpan.of(span, parent, event.at), received=isinstance(event, CallReceived))
+        received = isinstance(event, CallReceived)
+        content = isinstance(event, CallReceived) and event.content
+        spans = CallSpans(OpenSpan.of(span, parent, event.at), received=received, content=content)
         self._calls.keep(event.call.call_id, spans, event.at)
 
     def _span(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> Span:
@@ -170,6 +175,7 @@ class CallTraces:
 
     def _received(self, event: CallReceived, call: CallSpans) -> None:
         self._calls.receive(event.call.call_id, call)
+        call.content = event.content
         call.root.describe(self._identity(event))
 
     def _identity(self, event: CallReceived) -> Described:
@@ -260,6 +266,12 @@ class CallTraces:
         opened = call.tools.pop(event.tool_call_id, None)
         if opened is not None:
             opened.end(event.at, event.error_type)
+
+    def _content_heard(self, event: ContentHeard, call: CallSpans) -> None:
+        if call.content:
+            tool = call.tools.get(event.tool_call_id) if event.tool_call_id else None
+            said: Described = {CONTENT_KEYS[event.content]: event.text[:MAX_CHARACTERS]}
+            (tool or call.turn_at(event.at)).note(event.content.value, said, event.at)
 
     def _session_error(self, event: SessionError, call: CallSpans) -> None:
         call.body.note("session.error", {attr.SESSION_ERROR_CODE: event.code}, event.at)
