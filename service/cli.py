@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from service.app import app_of
+from service.commands.reconcile import reconcile
 from service.commands.usage import usage
 from service.database import DatabaseUrlError
 from service.debugging.command import call
@@ -28,6 +29,7 @@ app.command()(simulate)
 app.command()(doctor)
 app.command()(call)
 app.command()(usage)
+app.command()(reconcile)
 
 _WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.database import Database
-from service.reconciliation.figures import Field, Figure, Rows
+from service.reconciliation.figures import Field, Figure, Row, Rows
 from service.reconciliation.tallies import MICROS_PER_MS, Tally, in_interval, of_process
 from service.reconciliation.window import Asked, Interval, Scope
 from service.records.instances import INSTANCES
@@ -62,7 +63,8 @@ class RecordsLedger:
     async def rows(self, asked: Asked) -> Rows:
         """Each tenant's figures: of this process's calls, or of what happened in the window."""
         if asked.scope is Scope.FLEET:
-            return await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
+            happened = await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
+            return {tenant: row | _handed_on(row) for tenant, row in happened.items()}
         async with self._database.reading() as session:
             own = CALLS.c.instance_id == self._instance_id
             return await _rows(session, of_process(), and_(own, *_of_tenant(asked)))
@@ -161,6 +163,15 @@ def _in_minutes(milliseconds: Figure, calls: int) -> Figure:
     value, low, high = milliseconds
     off = calls / 2
     return Figure(value / MS_PER_MINUTE, (low - off) / MS_PER_MINUTE, (high + off) / MS_PER_MINUTE)
+
+
+def _handed_on(row: Row) -> dict[Field, Figure]:
+    """A row tells of a call's last hands alone, counters of all: each stop and each taking over counts there."""
+    taken_over = row[Field.TAKEN_OVER]
+    return {
+        Field.SHUTDOWN: row[Field.SHUTDOWN].at_least(),
+        Field.TAKEN_OVER: Figure(taken_over.value, 0, inf),
+    }
 
 
 def _added(one: Rows, other: Rows) -> Rows:
