@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
+from service.calls.intake import keeps_content
 from service.calls.session import CallSession
 from service.calls.tools import tools_for
 from service.carriers.carrier import Carrier, CarrierError, CarrierSession
@@ -86,7 +87,13 @@ class Attendant:
     async def _follow(self, call: Call, tenant: CallTenant, session: CarrierSession, *, greet: bool) -> None:
         targets = tenant.transfer_targets
         following = CallSession(
-            call, self._carrier, session, model=self._model, tools=tools_for(targets), transfer_targets=targets
+            call,
+            self._carrier,
+            session,
+            model=self._model,
+            tools=tools_for(targets),
+            transfer_targets=targets,
+            content=keeps_content(tenant),
         )
         self._sessions[call.call_id] = following
         try:

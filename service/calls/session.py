@@ -11,21 +11,26 @@ from service.calls.tools import CallTool, ToolError, read_arguments
 from service.carriers.carrier import Carrier, CarrierError, CarrierSession, SessionClosedError
 from service.carriers.signals import (
     CallerSpeech,
+    KeyPressed,
     PlaybackStarted,
     PlaybackStopped,
     ResponseDone,
     SessionFault,
     Signal,
     ToolRequest,
+    Words,
 )
 from telemetry.attributes import OTHER, EndReason
 from telemetry.call import Call
-from telemetry.events import Phase
+from telemetry.events import Content, Phase, Speaker
 
 _logger = logging.getLogger(__name__)
 
 MAX_TOOLS_AT_ONCE: Final = 8
 """Tool requests of one call that run at the same time; further ones are answered with an error."""
+
+
+_SAID: Final = {Speaker.CALLER: Content.CALLER_SAID, Speaker.AGENT: Content.AGENT_SAID}
 
 
 class CallSession:
@@ -40,6 +45,7 @@ class CallSession:
         model: str,
         tools: Mapping[str, CallTool],
         transfer_targets: Mapping[str, str],
+        content: bool = False,
     ) -> None:
         self._call = call
         self._carrier = carrier
@@ -47,6 +53,7 @@ class CallSession:
         self._model = model
         self._tools = tools
         self._transfer_targets = transfer_targets
+        self._content = content
         self._playback = Playback(call)
         self._running: set[asyncio.Task[None]] = set()
         self._end_reason: EndReason | None = None
@@ -56,6 +63,8 @@ class CallSession:
             PlaybackStarted: self._playback_started,
             PlaybackStopped: self._playback_stopped,
             ResponseDone: self._response_done,
+            Words: self._words,
+            KeyPressed: self._key_pressed,
             SessionFault: self._fault,
         }
 
@@ -129,6 +138,17 @@ class CallSession:
         for request in signal.tools:
             self._start_tool(request)
 
+    def _words(self, signal: Words) -> None:
+        self._heard(_SAID[signal.speaker], signal.text)
+
+    def _key_pressed(self, signal: KeyPressed) -> None:
+        self._heard(Content.KEY_PRESSED, signal.key)
+
+    def _heard(self, content: Content, text: str | None, tool_call_id: str | None = None) -> None:
+        """Report content, of a tenant that allows it; of any other it goes no further than here."""
+        if self._content and text:
+            self._call.heard(content, text, tool_call_id)
+
     def _fault(self, signal: SessionFault) -> None:
         self._call.session_error(signal.code)
 
@@ -173,7 +193,10 @@ class CallSession:
             raise ToolError("there is no such tool")
         if len(self._running) > MAX_TOOLS_AT_ONCE:
             raise ToolError("too many tools run at once")
-        return await known.handle(self, read_arguments(request.arguments))
+        self._heard(Content.TOOL_ARGUMENTS, request.arguments, request.tool_call_id)
+        output = await known.handle(self, read_arguments(request.arguments))
+        self._heard(Content.TOOL_RESULT, output, request.tool_call_id)
+        return output
 
     async def _stop_tools(self) -> None:
         for task in self._running:

@@ -82,8 +82,13 @@ class Carrier(Protocol):
         """
         ...
 
-    async def accept(self, call_id: CallId, instructions: str, tools: Sequence[Tool]) -> None:
-        """Take the call. Never repeated by itself: a lost answer is not proof that it was not taken."""
+    async def accept(
+        self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
+    ) -> None:
+        """Take the call, with what the caller says as text if ``transcribe``, which is billed apart.
+
+        Never repeated by itself: a lost answer is not proof that it was not taken.
+        """
         ...
 
     async def reject(self, call_id: CallId, sip_status: int) -> None:

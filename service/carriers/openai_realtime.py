@@ -10,6 +10,7 @@ from typing import Any, Final
 import openai
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeAudioConfigParam
 from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
 
 from service.carriers.carrier import CarrierError, CarrierSession, SessionClosedError, SignatureError, Tool
@@ -25,6 +26,8 @@ ATTACH_DELAYS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 
 _MAX_FRAME_BYTES: Final = 8 * 2**20
 # Audio deltas are large; without a bound one frame could take the process's memory.
+
+_TRANSCRIBED: Final[RealtimeAudioConfigParam] = {"input": {"transcription": {"model": "gpt-transcribe"}}}
 
 _NORMAL_CLOSURE: Final = frozenset({1000, 1001})
 
@@ -55,8 +58,10 @@ class OpenAIRealtimeCarrier:
             # The SDK's own error is a ValueError; a header that is not ASCII makes it raise a TypeError instead.
             raise SignatureError from error
 
-    async def accept(self, call_id: CallId, instructions: str, tools: Sequence[Tool]) -> None:
-        """Take the call."""
+    async def accept(
+        self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
+    ) -> None:
+        """Take the call, with what the caller says as text if ``transcribe``."""
         once = self._client.with_options(max_retries=0, timeout=self._patience.accept)
         await _controlled(
             once.realtime.calls.accept(
@@ -69,6 +74,7 @@ class OpenAIRealtimeCarrier:
                     for t in tools
                 ],
                 tool_choice="auto",
+                audio=_TRANSCRIBED if transcribe else openai.omit,
             )
         )
 

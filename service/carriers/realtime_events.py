@@ -10,6 +10,7 @@ from typing import Any
 
 from service.carriers.signals import (
     CallerSpeech,
+    KeyPressed,
     PlaybackStarted,
     PlaybackStopped,
     ResponseDone,
@@ -17,8 +18,9 @@ from service.carriers.signals import (
     Signal,
     SignOfLife,
     ToolRequest,
+    Words,
 )
-from telemetry.events import TokenUsage
+from telemetry.events import Speaker, TokenUsage
 
 _FATAL_CODES = frozenset({"session_expired"})
 
@@ -77,6 +79,10 @@ def _usage(usage: Any) -> TokenUsage | None:  # noqa: ANN401
     )
 
 
+def _text(said: object) -> str:
+    return said if isinstance(said, str) else ""
+
+
 def _code(code: object) -> str:
     return code if isinstance(code, str) and _CODE.fullmatch(code) else "_OTHER"
 
@@ -88,6 +94,11 @@ _TRANSLATORS: dict[str, Callable[[Any], Signal]] = {
     "output_audio_buffer.stopped": lambda event: PlaybackStopped(event.response_id),
     "output_audio_buffer.cleared": lambda event: PlaybackStopped(event.response_id, interrupted=True),
     "response.output_audio.delta": lambda event: PlaybackStarted(event.response_id, exact=False),
+    "response.output_audio_transcript.done": lambda event: Words(Speaker.AGENT, _text(event.transcript)),
+    "conversation.item.input_audio_transcription.completed": lambda event: Words(
+        Speaker.CALLER, _text(event.transcript)
+    ),
+    "input_audio_buffer.dtmf_event_received": lambda event: KeyPressed(_text(event.event)),
     "response.done": _done,
     "error": _fault,
 }

@@ -1,8 +1,8 @@
 """What the carrier says inside a session, in terms any voice carrier could use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from telemetry.events import TokenUsage
+from telemetry.events import Speaker, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,21 @@ class ResponseDone:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """What somebody said, as text; of the caller only where the session transcribes."""
+
+    speaker: Speaker
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The caller presses a key of the telephone."""
+
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFault:
     """The carrier reports an error; only ``fatal`` ones end the session."""
 
@@ -64,4 +79,6 @@ class SignOfLife:
     """Anything else: the session lives."""
 
 
-Signal = CallerSpeech | PlaybackStarted | PlaybackStopped | ResponseDone | SessionFault | SignOfLife
+Signal = (
+    CallerSpeech | PlaybackStarted | PlaybackStopped | ResponseDone | Words | KeyPressed | SessionFault | SignOfLife
+)
