@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Protocol
 
 from service.calls.capacity import Capacity, Slot
@@ -162,30 +163,40 @@ class Intake:
             await self._recording.keep(call.call_id)
         try:
             with call.phase(Phase.ACCEPT):
-                await self._carrier.accept(call.call_id, instructions, tools)
+                await self._carrier.accept(call.call_id, instructions, tools, transcribe=keeps_content(tenant))
         except CarrierError as error:
             slot.release()
-            await self._turn_away(call, RejectionReason.CARRIER_ERROR, error_type=error.error_type)
+            # A conflict says that another process has accepted the call and attends it: it is not ours to end.
+            perhaps_ours = error.status != HTTPStatus.CONFLICT
+            await self._turn_away(
+                call, RejectionReason.CARRIER_ERROR, error_type=error.error_type, hang_up=perhaps_ours
+            )
             return False
         return call.accepted()
 
     async def _turn_away(
-        self, call: Call, reason: RejectionReason, *, limit: LimitHit | None = None, error_type: str | None = None
+        self,
+        call: Call,
+        reason: RejectionReason,
+        *,
+        limit: LimitHit | None = None,
+        error_type: str | None = None,
+        hang_up: bool = False,
     ) -> None:
         """Count the rejection at once, then record it and tell the carrier; the caller may have gone by then.
 
-        An accept that failed may have been carried out all the same: what can no longer be rejected is hung up.
+        An accept that failed may have been carried out all the same: ``hang_up`` what can no longer be rejected.
         """
         with suppress(CarrierError), call.phase(Phase.REJECT):
             call.rejected(reason, limit=limit, error_type=error_type)
             await self._recording.keep(call.call_id)
             async with self._telling:
-                await self._tell(call, reason)
+                await self._tell(call, reason, hang_up=hang_up)
 
-    async def _tell(self, call: Call, reason: RejectionReason) -> None:
+    async def _tell(self, call: Call, reason: RejectionReason, *, hang_up: bool) -> None:
         try:
             await self._carrier.reject(call.call_id, REJECTION_STATUS[reason])
         except CarrierError:
-            if reason is RejectionReason.CARRIER_ERROR:
+            if hang_up:
                 await self._carrier.hangup(call.call_id)
             raise

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Final
@@ -57,6 +57,7 @@ class CallManager:
         self._max_tasks = max_calls + DECIDING_AT_ONCE
         self._each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
+        self._left_open: Container[CallId] = ()
         self._keeping: asyncio.Task[None] | None = None
         self._draining = False
         self._handing_over = False
@@ -92,8 +93,12 @@ class CallManager:
         return Announced.TAKEN
 
     def has(self, call_id: CallId) -> bool:
-        """Whether the call is on its way here, or lately was."""
-        return call_id in self._tasks or self._tracker.knows(call_id)
+        """Whether the call is on its way here, or lately was, or is to be gone on with."""
+        return call_id in self._tasks or self._tracker.knows(call_id) or call_id in self._left_open
+
+    def leave_to_recovery(self, left_open: Container[CallId]) -> None:
+        """Take none of these as new, whoever announces them: they will be gone on with."""
+        self._left_open = left_open
 
     def resume(self, call: Call, tenant: CallTenant, attached: Attached, slot: Slot) -> None:
         """Go on with a call that another process has let go of."""

@@ -52,6 +52,7 @@ class Recovery:
         self._attendant = attendant
         self._stale_seconds = stale_seconds
         self._left: dict[CallId, OrphanedCall] = {}
+        manager.leave_to_recovery(self._left)
         self._attaching = asyncio.Semaphore(AT_ONCE)
 
     async def look(self) -> None:
@@ -64,7 +65,7 @@ class Recovery:
     async def _take(self, orphan: OrphanedCall) -> None:
         async with self._attaching:
             try:
-                decided = self._manager.has(orphan.call_id) or await self._go_on(orphan)
+                decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan)
             except DATABASE_ERRORS as error:
                 _logger.warning("a call could not be taken over yet: %s", type(error).__name__)
                 return

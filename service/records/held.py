@@ -48,6 +48,12 @@ class HeldCall:
         if shape:
             self._shaped = self.record.version
 
+    def claimed(self, record: CallRecord) -> None:
+        """The database has this record of the same call under a newer claim of this process's own."""
+        self.record.claim = record.claim
+        self.record.version = max(self.record.version, record.version)
+        self.changed(shape=True)
+
     def anchor(self, at_ms: int) -> None:
         """From this moment on, signs of life follow from the time billed."""
         self._anchor_ms, self._anchor_seconds = at_ms, self.seconds

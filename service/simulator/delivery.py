@@ -9,10 +9,13 @@ from service.simulator.signing import signed_headers
 from telemetry.clock import Clock
 
 ATTEMPTS = 3
-"""The carrier goes on for days; nobody waits on the telephone so long."""
+"""Unless more are wanted. The carrier goes on for days; nobody waits on the telephone so long."""
 
 FIRST_BACKOFF = 0.4
-"""Natural seconds before the second attempt; each further one waits twice as long."""
+"""Natural seconds before the second attempt; each further one waits twice as long …"""
+
+LONGEST_BACKOFF = 20.0
+"""… up to this."""
 
 SHORTEST_BACKOFF = 0.05
 """Real seconds between attempts at any pace."""
@@ -30,19 +33,22 @@ WEBHOOK_PATH = "/api/v1/openai/webhook"
 class WebhookSender:
     """Posts events to one gateway."""
 
-    def __init__(self, client: httpx2.AsyncClient, *, secret: str, pace: Pace, clock: Clock) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, *, secret: str, pace: Pace, clock: Clock, attempts: int = ATTEMPTS
+    ) -> None:
         self._client, self._secret, self._pace, self._clock = client, secret, pace, clock
+        self._attempts = attempts
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def deliver(self, target: str, webhook_id: str, body: bytes) -> list[int]:
         """The status of every attempt, 0 where no answer came; the last one is a 2xx if the delivery succeeded."""
         statuses: list[int] = []
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             statuses.append(await self._attempt(target, webhook_id, body))
             if delivered(statuses):
                 break
-            if attempt < ATTEMPTS - 1:
-                await self._pace.pause(FIRST_BACKOFF * 2**attempt, at_least=SHORTEST_BACKOFF)
+            if attempt < self._attempts - 1:
+                await self._pace.pause(min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**attempt), at_least=SHORTEST_BACKOFF)
         return statuses
 
     async def _attempt(self, target: str, webhook_id: str, body: bytes) -> int:

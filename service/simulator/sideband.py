@@ -1,6 +1,7 @@
 """One sideband from its opening to its close: the conversation plays on it, whoever ends it first wins."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,8 @@ from service.simulator.pace import Pace
 from service.simulator.record import End
 from service.simulator.stage import closed_with
 from telemetry.clock import Clock
+
+_logger = logging.getLogger(__name__)
 
 LEFT = Closing(End.LEFT)
 """The gateway closed the sideband itself."""
@@ -85,13 +88,21 @@ class Sidebands:
         waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
         await asyncio.wait(waiting, timeout=self._linger_seconds, return_when=asyncio.FIRST_COMPLETED)
         returned.cancel()
-        if leg.watched:
-            return
-        if not conversation.over.done():
-            await conversation.stop()
-            self._over(leg, LEFT)
-        else:
-            self._over(leg, conversation.over.result())
+        if not leg.watched:
+            self._over(leg, await _closing_of(conversation))
+
+
+async def _closing_of(conversation: Conversation) -> Closing:
+    """How a conversation that nobody watches any more has ended; one that goes on is broken off."""
+    if not conversation.over.done():
+        await conversation.stop()
+        return LEFT
+    error = conversation.over.exception()
+    if error is None:
+        return conversation.over.result()
+    # Nobody waits for this: without a word the script's mistake would be lost, and without an end so would the call.
+    _logger.error("a script failed while nobody watched its call", exc_info=error)
+    return closed_with(1011)
 
 
 async def _close(socket: WebSocket, closing: Closing) -> None:

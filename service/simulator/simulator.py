@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.simulator.call import SimulatedCall
-from service.simulator.delivery import WebhookSender, webhook_client
+from service.simulator.delivery import ATTEMPTS, WebhookSender, webhook_client
 from service.simulator.exchange import Exchange
 from service.simulator.listener import Listener
 from service.simulator.pace import NATURAL, Pace
@@ -36,6 +36,8 @@ class Line:
     """Real seconds a caller waits to be accepted, and then for the sideband to open."""
     linger_seconds: float = 0.0
     """Real seconds a call goes on after its gateway has left without a word: so long another may come back to it."""
+    delivery_attempts: int = ATTEMPTS
+    """How often a webhook is delivered that nobody answers 2xx."""
     fallback_instructions: str | None = None
     """The gateway's general instructions, so that their use can be seen in an accept."""
     api_key: str | None = None
@@ -68,7 +70,10 @@ class Simulator:
         """Go on the air; raises :class:`OSError` when the port is taken."""
         await self._open.enter_async_context(self._listener)
         client = await self._open.enter_async_context(webhook_client())
-        self._sender = WebhookSender(client, secret=self._line.secret, pace=self._line.pace, clock=self._clock)
+        line = self._line
+        self._sender = WebhookSender(
+            client, secret=line.secret, pace=line.pace, clock=self._clock, attempts=line.delivery_attempts
+        )
         return self
 
     async def __aexit__(

@@ -8,9 +8,10 @@ from opentelemetry.trace import get_current_span
 from service.database import Database
 from service.records.calls import BEAT_SECONDS, CallRecords
 from service.records.instances import Holder, Watch
+from service.records.record import CallRecord
 from service.records.recovery import OrphanedCall
 from service.records.writer import Kept
-from telemetry.attributes import CallId, EndReason
+from telemetry.attributes import CallId, EndReason, RejectionReason
 from telemetry.lifecycle import CallState
 from telemetry.testing import FakeClock, TelemetryKit
 from tests.service.records.desk import BUDGET, QUICK, Desk, Keeper
@@ -241,6 +242,24 @@ async def test_a_late_duplicate_elsewhere_does_not_touch_a_call_that_runs(desk: 
     await second.flushed()
     row = await desk.row()
     assert (row["state"], row["instance_id"]) == ("started", "first")
+
+
+async def test_a_repeated_announcement_goes_on_under_the_newest_claim(desk: Desk) -> None:
+    """Taken over while the same call was announced here again, a record is written under the claim that counts."""
+    keeper = await desk.keeper()
+    ledger = keeper.records._ledger
+    keeper.call().rejected(RejectionReason.CAPACITY)
+    (written,) = ledger.take(10)
+    ledger.give_back([written])
+    claimed = CallRecord.from_row(written.row)
+    claimed.claim, claimed.version, claimed.state = written.row["claim"] + 1, 1, CallState.PENDING
+    assert ledger.adopt([claimed]) == []
+    (again,) = ledger.take(10)
+    assert (again.row["claim"], again.row["state"]) == (claimed.claim, "rejected")
+    assert again.version > claimed.version
+    ledger.give_back([again])
+    await keeper.flushed()
+    assert (await desk.row())["state"] == "rejected"
 
 
 async def test_records_carry_the_trace_to_continue(database: Database, tmp_path: Path) -> None:
