@@ -193,7 +193,8 @@ class Call:
         now = at or self._clock.now()
         with self.exclusive:
             if self._state is CallState.STARTED:
-                self._emit_all(self._conversation.ended(now))
+                for event in self._conversation.ended(now):
+                    self._sink.emit(event)
             return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type))
 
     def finish(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
@@ -327,11 +328,8 @@ class Call:
         with self.exclusive:
             self._last_seen = max(self._last_seen, now)
             if self._state not in TERMINAL:
-                self._emit_all(step(now))
-
-    def _emit_all(self, events: list[Event]) -> None:
-        for event in events:
-            self._sink.emit(event)
+                for event in step(now):
+                    self._sink.emit(event)
 
     def _emit(self, event: Event) -> bool:
         self._sink.emit(event)

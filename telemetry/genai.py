@@ -3,7 +3,9 @@
 Source: OpenTelemetry GenAI semantic conventions, metrics and spans (status: Development).
 """
 
-from telemetry.attributes import Attribute, Destination, Label, MetricKey, TraceKey
+from functools import lru_cache
+
+from telemetry.attributes import Attribute, Destination, Label, MetricAttributes, MetricKey, TraceKey
 
 OPERATION_NAME = MetricKey("gen_ai.operation.name")
 PROVIDER_NAME = MetricKey("gen_ai.provider.name")
@@ -37,6 +39,9 @@ TOKEN_BOUNDARIES = tuple(float(4**power) for power in range(14))
 TOOL_BOUNDARIES = tuple(round(0.01 * 2**power, 2) for power in range(14))
 """0.01 … 81.92 s, as the convention for ``gen_ai.execute_tool.duration`` lists them."""
 
+_KEPT = 256
+# Sets of labels that are kept: a service has a few models and a few dozen tools.
+
 M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
 
 GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
@@ -58,7 +63,8 @@ GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
 )
 
 
-def token_labels(model: str, direction: Label) -> dict[MetricKey, Label]:
+@lru_cache(_KEPT)
+def token_labels(model: str, direction: Label) -> MetricAttributes:
     """What ``gen_ai.client.token.usage`` is measured under. ``model`` is the configured one."""
     return {
         OPERATION_NAME: CHAT,
@@ -68,6 +74,7 @@ def token_labels(model: str, direction: Label) -> dict[MetricKey, Label]:
     }
 
 
-def tool_labels(tool: str) -> dict[MetricKey, Label]:
+@lru_cache(_KEPT)
+def tool_labels(tool: str) -> MetricAttributes:
     """What ``gen_ai.execute_tool.duration`` is measured under; ``tool`` is a registered name or ``_other``."""
     return {TOOL_NAME: Label(tool), TOOL_TYPE: FUNCTION}

@@ -1,14 +1,24 @@
 """Events become measurements: what is counted, by how much, under which labels."""
 
 from collections.abc import Callable, Container
-from typing import Any, Protocol, cast
+from enum import StrEnum
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 
 from telemetry import attributes as attr
 from telemetry import catalog, genai
-from telemetry.attributes import Label, MetricAttributes, Outcome
+from telemetry.attributes import (
+    EndReason,
+    Label,
+    MetricAttributes,
+    MetricKey,
+    Outcome,
+    RejectionReason,
+    Violation,
+    WebhookOutcome,
+)
 from telemetry.catalog import Instrument, Kind
 from telemetry.events import (
     CallAbandoned,
@@ -35,8 +45,22 @@ from telemetry.events import (
 from telemetry.fence import RecordingFence
 from telemetry.labels import ErrorLabels, TenantLabels
 
+_Value = TypeVar("_Value", bound=StrEnum)
+
 SYNCHRONOUS = (Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.HISTOGRAM)
 """The kinds that events are recorded on; the others are observed when somebody collects."""
+
+
+def _by(key: MetricKey, values: type[_Value]) -> dict[_Value, MetricAttributes]:
+    return {value: {key: Label(value.value)} for value in values}
+
+
+_BY_WEBHOOK: Final = _by(attr.WEBHOOK_OUTCOME, WebhookOutcome)
+_BY_REJECTION: Final = _by(attr.REJECTION_REASON, RejectionReason)
+_BY_OUTCOME: Final = _by(attr.OUTCOME, Outcome)
+_BY_END: Final = _by(attr.END_REASON, EndReason)
+_BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
+# What further measurements of an event carry, made once.
 
 
 class Contexts(Protocol):
@@ -120,27 +144,28 @@ class MetricsSink:
         return {} if error_type is None else {attr.ERROR_TYPE: self._errors.label(error_type)}
 
     def _add(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
-        attributes, context = self._labels.attributes(event.call.tenant_id), self._contexts.context(event.call)
+        call = event.call
+        attributes, context = self._labels.attributes(call.tenant_id), self._contexts.context(call)
         for instrument, amount in amounts:
             self._record[instrument.name](amount, attributes, context)
 
     def _add_by(self, event: CallEvent, further: MetricAttributes, *amounts: tuple[Instrument, float]) -> None:
-        attributes = {**self._labels.attributes(event.call.tenant_id), **further}
-        context = self._contexts.context(event.call)
+        call = event.call
+        attributes, context = {**self._labels.attributes(call.tenant_id), **further}, self._contexts.context(call)
         for instrument, amount in amounts:
             self._record[instrument.name](amount, attributes, context)
 
     # What each event counts -------------------------------------------------------------------------------------------
 
     def _webhook(self, event: WebhookReceived) -> None:
-        self._record[catalog.WEBHOOKS.name](1, {attr.WEBHOOK_OUTCOME: Label(str(event.outcome))})
+        self._record[catalog.WEBHOOKS.name](1, _BY_WEBHOOK[event.outcome])
 
     def _received(self, event: CallReceived) -> None:
         self._add(event, (catalog.RECEIVED, 1), (catalog.PENDING, 1))
 
     def _rejected(self, event: CallRejected) -> None:
         self._add(event, (catalog.PENDING, -1))
-        self._add_by(event, {attr.REJECTION_REASON: Label(str(event.reason))}, (catalog.REJECTED, 1))
+        self._add_by(event, _BY_REJECTION[event.reason], (catalog.REJECTED, 1))
         self._decided(event, Outcome.REJECTED, event.setup_seconds)
 
     def _accepted(self, event: CallAccepted) -> None:
@@ -149,14 +174,14 @@ class MetricsSink:
             self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
 
     def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
-        self._add_by(event, {attr.OUTCOME: Label(str(outcome))}, (catalog.SETUP_DURATION, seconds))
+        self._add_by(event, _BY_OUTCOME[outcome], (catalog.SETUP_DURATION, seconds))
 
     def _started(self, event: CallStarted) -> None:
         self._add(event, (catalog.STARTED, 1), (catalog.ACTIVE, 1), (catalog.PENDING, -1))
 
     def _abandoned(self, event: CallAbandoned) -> None:
         self._add(event, (catalog.PENDING, -1))
-        self._add_by(event, {attr.END_REASON: Label(str(event.reason))}, (catalog.ABANDONED, 1))
+        self._add_by(event, _BY_END[event.reason], (catalog.ABANDONED, 1))
 
     def _referred(self, event: CallReferred) -> None:
         self._add(event, (catalog.REFERRED, 1))
@@ -165,7 +190,7 @@ class MetricsSink:
         self._add(event, (catalog.CALL_TIME, event.seconds))
 
     def _ended(self, event: CallEnded) -> None:
-        reason: MetricAttributes = {attr.END_REASON: Label(str(event.reason))}
+        reason = _BY_END[event.reason]
         self._add(event, (catalog.ACTIVE, -1), (catalog.CALL_TIME, event.unbilled_seconds))
         self._add_by(event, {**reason, **self._failure(event.error_type)}, (catalog.ENDED, 1))
         self._add_by(event, reason, (catalog.DURATION, event.duration_seconds))
@@ -195,7 +220,7 @@ class MetricsSink:
         self._add_by(event, further, (catalog.TOOL_DURATION, event.at.since(event.started)))
 
     def _violated(self, event: LifecycleViolated) -> None:
-        self._add_by(event, {attr.VIOLATION: Label(str(event.violation))}, (catalog.VIOLATIONS, 1))
+        self._add_by(event, _BY_VIOLATION[event.violation], (catalog.VIOLATIONS, 1))
 
 
 def _recorder(meter: Meter, instrument: Instrument) -> Record:
