@@ -4,11 +4,16 @@ METRICS = "metrics"
 CALLS = "calls"
 HEALTH = "health"
 USAGE = "usage"
+TENANTS = "tenants"
 
 OPENAPI_TAGS = [
     {"name": METRICS, "description": "What has been counted, and the registry of calls behind it."},
     {"name": CALLS, "description": "The calls that are under way."},
     {"name": USAGE, "description": "How long calls ran, for billing: exact, rounded, frozen and corrected."},
+    {
+        "name": TENANTS,
+        "description": "Who may be called: numbers, limits, instructions, features; and who changed what.",
+    },
     {"name": HEALTH, "description": "Whether the service is there, alive and ready; public."},
 ]
 """What an app passes to FastAPI as ``openapi_tags``."""

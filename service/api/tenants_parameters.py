@@ -1,0 +1,68 @@
+"""Parts of requests about tenants."""
+
+from typing import Annotated
+
+from fastapi import Depends, Path, Query
+from pydantic import AfterValidator, BeforeValidator
+
+from service.api.tenants_actor import acting
+from service.api.tenants_body import json_body
+from service.api.tenants_conditions import Conditions, conditions, known
+from service.e164 import E164
+from service.tenants import fields
+from service.tenants.repository import MAX_PAGE
+
+DEFAULT_LIMIT = 100
+"""Entries on a page, unless the request says how many."""
+
+MAX_ENTRY = 2**63 - 1
+"""The highest number the database gives an entry."""
+
+TenantInPath = Annotated[
+    str,
+    Path(
+        description="The tenant's id: 1 to 63 of a-z, 0-9, _ and -.",
+        json_schema_extra={"pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"},
+        examples=["acme"],
+    ),
+    AfterValidator(fields.tenant_id),
+]
+NumberInPath = Annotated[
+    E164,
+    BeforeValidator(fields.number),
+    Path(description="A dialled number in international form.", examples=["+18005550100"]),
+]
+FeatureInPath = Annotated[
+    str, Path(description="A feature's name.", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", examples=["capture_content"])
+]
+VersionInPath = Annotated[int, Path(description="A version of the instructions.", ge=1, le=2**31 - 1, examples=[2])]
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most entries on a page.")]
+TenantCursor = Annotated[
+    str,
+    Query(
+        max_length=63,
+        pattern=r"^[a-z0-9_-]*$",
+        description="Where to go on: the `next_cursor` of the page before. It stays valid while tenants come and go.",
+    ),
+]
+EntryCursor = Annotated[
+    int | None,
+    Query(
+        ge=1,
+        le=MAX_ENTRY,
+        description="Where to go on: the `next_cursor` of the page before. It stays valid.",
+        examples=[41],
+    ),
+]
+
+
+def cursor_of(number: int | None) -> str | None:
+    """A place in a list of numbered entries, as an answer names it."""
+    return None if number is None else str(number)
+
+
+Demands = Annotated[Conditions, Depends(conditions)]
+Knowing = Annotated[Conditions, Depends(known)]
+Actor = Annotated[str, Depends(acting)]
+Body = Annotated[bytes, Depends(json_body)]

@@ -1,0 +1,119 @@
+"""What the tenants' repository refuses, as problems that name the part of the request."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from service.api.answers import Answers
+from service.api.database_needed import database_needed
+from service.api.tenants_conditions import IF_MATCH, tag_of
+from service.e164 import E164
+from service.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
+from service.tenants.errors import (
+    InvalidFieldError,
+    NumberNotFoundError,
+    NumberTakenError,
+    StaleVersionError,
+    TenantExistsError,
+    TenantNotFoundError,
+)
+from service.tenants.repository import NEW
+
+PATH = "/api/v1/tenants"
+
+NO_SUCH_TENANT = "There is no such tenant."
+
+_CHANGED_MEANWHILE = "The tenant is not, or no longer, at the version this request demands; read it again."
+
+
+@contextmanager
+def tenant_problems(numbers_at: str = "body.numbers") -> Iterator[None]:
+    """Raise problems instead of the repository's errors; ``numbers_at`` is where the request states numbers."""
+    try:
+        with database_needed():
+            yield
+    except TenantNotFoundError:
+        raise no_such_tenant() from None
+    except NumberNotFoundError:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "The tenant does not have this number.") from None
+    except NumberTakenError as error:
+        raise _taken(error, numbers_at) from None
+    except StaleVersionError as error:
+        raise demands_another_version(error.actual) from None
+    except TenantExistsError:
+        raise demands_another_version(NEW) from None
+    except InvalidFieldError as error:
+        raise _invalid(error) from None
+
+
+def no_such_tenant() -> ProblemError:
+    """The 404 problem."""
+    return ProblemError(HTTPStatus.NOT_FOUND, NO_SUCH_TENANT)
+
+
+def demands_another_version(actual: int) -> ProblemError:
+    """The 412 problem; its ``ETag`` is the present one, if there is a tenant."""
+    headers = {} if actual == NEW else {"ETag": tag_of(actual)}
+    return ProblemError(HTTPStatus.PRECONDITION_FAILED, _CHANGED_MEANWHILE, headers=headers)
+
+
+def demand_needed(actual: int) -> ProblemError:
+    """The 428 problem; its ``ETag`` is the present one."""
+    detail = f"The tenant exists: send the ETag of what the change is based on in {IF_MATCH}."
+    errors = [FieldProblem(field=f"header.{IF_MATCH}", detail="is required to change what exists")]
+    return ProblemError(HTTPStatus.PRECONDITION_REQUIRED, detail, errors=errors, headers={"ETag": tag_of(actual)})
+
+
+def _taken(error: NumberTakenError, numbers_at: str) -> ProblemError:
+    listed = sorted(error.owners.items())[:MAX_FIELD_PROBLEMS]
+    errors = [FieldProblem(field=numbers_at, detail=f"{number} belongs to '{owner}'") for number, owner in listed]
+    return ProblemError(HTTPStatus.CONFLICT, "A number belongs to another tenant; nothing was changed.", errors=errors)
+
+
+def _invalid(error: InvalidFieldError) -> ProblemError:
+    errors = [FieldProblem(field=f"body.{error.field}", detail=error.problem)]
+    return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "No tenant can have this.", errors=errors)
+
+
+_EXAMPLE = f"{PATH}/acme"
+
+FOUND: Answers = {
+    404: declared(no_such_tenant(), NO_SUCH_TENANT, f"{PATH}/nobody"),
+    422: declared_invalid(f"{PATH}/_x", "path.tenant_id", "ids that begin with _ are reserved"),
+}
+"""What a request about one tenant may be answered."""
+
+CHANGED: Answers = FOUND | {
+    412: declared(
+        demands_another_version(NEW),
+        "The tenant is at another version than demanded, or exists although it must not. If there is one, its present "
+        "version is in the `ETag` header.",
+        _EXAMPLE,
+    ),
+    428: declared(demand_needed(17), "What exists is changed only with `If-Match`.", _EXAMPLE),
+}
+"""What a request that changes one tenant may be answered."""
+
+WITH_BODY: Answers = CHANGED | {
+    413: declared(
+        ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 4 MiB."),
+        "The body is too large.",
+        _EXAMPLE,
+    ),
+    415: declared(
+        ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."),
+        "The body is not said to be JSON.",
+        _EXAMPLE,
+    ),
+    422: declared_invalid(_EXAMPLE, "body.numbers.0", "'555' needs its country: write it as + and the country code"),
+}
+"""The same for one that has a body."""
+
+NUMBER_TAKEN: Answers = {
+    409: declared(
+        _taken(NumberTakenError({E164("+18005550100"): "globex"}), "body.numbers"),
+        "A number belongs to another tenant, which is named; nothing was changed.",
+        _EXAMPLE,
+    ),
+}
+"""What a request that gives a tenant numbers may be answered besides."""

@@ -1,0 +1,197 @@
+"""What requests about tenants state and what answers show, for the OpenAPI document; with examples."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.tenants import fields
+from service.tenants.tenant import AuditAction
+
+Feature = bool | int | float | str | None
+"""What a feature can be set to."""
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TenantStatement(_Closed):
+    """A tenant, or some of it; the same fields as an entry of an import."""
+
+    tenant_id: str = Field("", description="That of the path, or left out.", max_length=63)
+    name: str = Field("", description="For people, on one line; its id if left out.", max_length=200)
+    numbers: tuple[str, ...] = Field(
+        (), description="Dialled numbers that reach it, in international form.", max_length=fields.MAX_NUMBERS
+    )
+    max_concurrent_calls: int | None = Field(
+        None,
+        description="Calls at once; `null`: the general limit. May be below what runs: running calls go on.",
+        ge=0,
+        le=fields.MAX_LIMIT,
+    )
+    instructions: str | None = Field(
+        None, description="What the agent is told; `null`: nothing of its own.", max_length=fields.MAX_INSTRUCTIONS
+    )
+    enabled: bool = Field(True, description="Whether new calls are let in; running ones go on.")
+    transfer_targets: dict[str, str] = Field(
+        {}, description="Where the agent may hand a caller to: a name and a `tel:`, `sip:` or `sips:` URI each."
+    )
+    features: dict[str, Feature] = Field(
+        {}, description=f"Switches by name. `{fields.CAPTURE_CONTENT}`: what was said is kept on spans."
+    )
+
+
+class TenantEntry(_Closed):
+    """A tenant, in the shape that a PUT and an import take; its version is in the `ETag`."""
+
+    tenant_id: str
+    name: str
+    numbers: tuple[str, ...] = Field(description="Sorted, in E.164.")
+    max_concurrent_calls: int | None = Field(description="`null`: the general limit for tenants holds.")
+    instructions: str | None
+    enabled: bool
+    transfer_targets: dict[str, str]
+    features: dict[str, Feature]
+
+
+class TenantOverview(_Closed):
+    """A tenant without what can be long."""
+
+    tenant_id: str
+    name: str
+    enabled: bool
+    max_concurrent_calls: int | None
+    numbers: int = Field(description="How many numbers it has.")
+    instructions_version: int = Field(description="0: it never had any.")
+    features: dict[str, Feature]
+    version: int = Field(description="In quotes, its `ETag`.")
+    created_at: datetime
+    updated_at: datetime
+
+
+class TenantList(_Closed):
+    """Some tenants, in the order of their ids."""
+
+    tenants: tuple[TenantOverview, ...]
+    next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
+
+
+class NumberList(_Closed):
+    """The numbers that reach a tenant."""
+
+    numbers: tuple[str, ...]
+
+
+class FeatureList(_Closed):
+    """What a tenant's features are set to."""
+
+    features: dict[str, Feature]
+
+
+class FeatureValue(_Closed):
+    """What to set a feature to."""
+
+    value: Feature
+
+
+class InstructionsText(_Closed):
+    """What the agent is to be told."""
+
+    text: str | None = Field(description="`null` withdraws the instructions.", max_length=fields.MAX_INSTRUCTIONS)
+
+
+class InstructionsRow(_Closed):
+    """That the instructions were set once."""
+
+    version: int
+    characters: int | None = Field(description="How long they are; `null`: they were withdrawn.")
+    created_at: datetime
+    created_by: str
+
+
+class InstructionsList(_Closed):
+    """Some versions of the instructions, the newest first; the first of all is in force."""
+
+    versions: tuple[InstructionsRow, ...]
+    next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
+
+
+class InstructionsWhole(_Closed):
+    """One version of the instructions."""
+
+    version: int
+    text: str | None = Field(description="`null`: they were withdrawn.")
+    created_at: datetime | None = Field(description="`null` with version 0: there never were any.")
+    created_by: str | None
+
+
+class ChangeRow(_Closed):
+    """One change: the fields that changed, as they were and as they are."""
+
+    entry_id: int
+    at: datetime
+    actor: str = Field(
+        description="`http:NAME#TOKEN`, `http#TOKEN` without a name, or `cli:USER`; see `X-Admin-Actor`."
+    )
+    action: AuditAction
+    tenant_id: str
+    before: dict[str, object] = Field(description="Of numbers those given up, of features those that changed.")
+    after: dict[str, object] = Field(
+        description="Of numbers those gained. Instructions are there by their version, transfer targets by their names."
+    )
+
+
+class ChangeList(_Closed):
+    """Some changes, the latest first."""
+
+    changes: tuple[ChangeRow, ...]
+    next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
+
+
+ENTRY: dict[str, Any] = {
+    "tenant_id": "acme",
+    "name": "Acme",
+    "numbers": ["+18005550100"],
+    "max_concurrent_calls": 10,
+    "instructions": "You answer the telephone of Acme.",
+    "enabled": True,
+    "transfer_targets": {"sales": "tel:+18005550199"},
+    "features": {"capture_content": False},
+}
+LIST: dict[str, Any] = {
+    "tenants": [
+        {
+            "tenant_id": "acme",
+            "name": "Acme",
+            "enabled": True,
+            "max_concurrent_calls": 10,
+            "numbers": 1,
+            "instructions_version": 3,
+            "features": {"capture_content": False},
+            "version": 17,
+            "created_at": "2026-11-01T08:00:00Z",
+            "updated_at": "2026-11-22T14:02:11Z",
+        }
+    ],
+    "next_cursor": None,
+}
+NUMBERS: dict[str, Any] = {"numbers": ["+18005550100"]}
+FEATURES: dict[str, Any] = {"features": {"capture_content": True}}
+SET_BY: dict[str, Any] = {"created_at": "2026-11-22T14:02:11Z", "created_by": "http:ada@example.com#5d41402a"}
+INSTRUCTIONS: dict[str, Any] = {"version": 3, "text": "You answer the telephone of Acme.", **SET_BY}
+INSTRUCTIONS_LIST: dict[str, Any] = {"versions": [{"version": 3, "characters": 33, **SET_BY}], "next_cursor": None}
+CHANGES: dict[str, Any] = {
+    "changes": [
+        {
+            "entry_id": 41,
+            "at": "2026-11-22T14:02:11Z",
+            "actor": "http:ada@example.com#5d41402a",
+            "action": "changed",
+            "tenant_id": "acme",
+            "before": {"max_concurrent_calls": 20},
+            "after": {"max_concurrent_calls": 10},
+        }
+    ],
+    "next_cursor": None,
+}

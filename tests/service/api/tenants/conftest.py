@@ -1,0 +1,86 @@
+"""The tenants' endpoints over real HTTP on real databases, every answer held to its schema."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from service.security import HEADER
+from tests.peers.peers import Peers
+from tests.service.api.tenants.desk import TOKEN, Desk, created_on, migrated
+from tests.support.contract import Contract
+from tests.support.server import serving
+
+BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)]
+
+
+@pytest.fixture(scope="module")
+def postgres_server(module_peers: Peers) -> str:
+    """The address of a PostgreSQL that the tests of a module share."""
+    return module_peers.postgres().url
+
+
+@pytest.fixture(scope="module")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the newest schema and nothing in it."""
+    file = tmp_path_factory.mktemp("migrated") / "callscope.db"
+    asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
+    return file
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database with the newest schema, on each kind of server."""
+    if request.param == "sqlite":
+        file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "callscope.db")
+        return f"sqlite+aiosqlite:///{file}"
+    url = asyncio.run(created_on(request.getfixturevalue("postgres_server")))
+    asyncio.run(migrated(url))
+    return url
+
+
+@pytest.fixture
+def desk(database_url: str) -> Desk:
+    """The routers on connections of their own, and what was announced of changes."""
+    return Desk(database_url)
+
+
+@pytest.fixture
+def app(desk: Desk) -> FastAPI:
+    """The desk's app."""
+    return desk.app
+
+
+@pytest.fixture
+def admin(app: FastAPI) -> Iterator[httpx2.Client]:
+    """A client with a token; every answer it gets is held against the document."""
+    contract = Contract(app.openapi())
+    with (
+        serving(app) as base,
+        httpx2.Client(base_url=base, event_hooks={"response": [contract.check]}, trust_env=False) as client,
+    ):
+        client.headers[HEADER] = TOKEN
+        yield client
+
+
+@pytest.fixture
+def two_admins(database_url: str) -> Iterator[tuple[httpx2.Client, httpx2.Client]]:
+    """Clients of two servers over one database."""
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(
+                httpx2.Client(
+                    base_url=stack.enter_context(serving(Desk(database_url).app)),
+                    headers={HEADER: TOKEN},
+                    timeout=60,
+                    trust_env=False,
+                )
+            )
+            for _ in range(2)
+        ]
+        yield clients[0], clients[1]
