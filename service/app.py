@@ -13,6 +13,7 @@ from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
 from service.api.reconcile import reconcile_router
+from service.api.tenants import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
@@ -85,6 +86,7 @@ def _routers(world: World) -> Iterator[APIRouter]:
     yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
     yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
     yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin)
+    yield tenants_router(tenants=world.tenants, changed=world.limits_follower.changed, admin=admin)
     yield usage_freezes_router(freezer=Freezer(world.database, tracker.clock), admin=admin)
     yield usage_roundings_router(database=world.database, clock=tracker.clock, admin=admin)
     yield usage_router(usage=UsageReader(world.database), admin=admin)
