@@ -1,6 +1,7 @@
 """Delivers webhooks as the carrier does: signed anew for each attempt, tried again after anything but a 2xx."""
 
 import asyncio
+from collections.abc import Callable
 
 import httpx2
 
@@ -40,11 +41,14 @@ class WebhookSender:
         self._attempts = attempts
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
-    async def deliver(self, target: str, webhook_id: str, body: bytes) -> list[int]:
-        """The status of every attempt, 0 where no answer came; the last one is a 2xx if the delivery succeeded."""
+    async def deliver(self, target: Callable[[], str], webhook_id: str, body: bytes) -> list[int]:
+        """The status of every attempt, 0 where no answer came; the last one is a 2xx if the delivery succeeded.
+
+        ``target`` is asked before each attempt: a gateway may come back at another address.
+        """
         statuses: list[int] = []
         for attempt in range(self._attempts):
-            statuses.append(await self._attempt(target, webhook_id, body))
+            statuses.append(await self._attempt(target(), webhook_id, body))
             if delivered(statuses):
                 break
             if attempt < self._attempts - 1:

@@ -118,7 +118,7 @@ class Simulator:
         created_at = self._clock.now().unix_nanos // 1_000_000_000
 
         async def post(webhook_id: str) -> list[int]:
-            return await self._sender.deliver(self.target, webhook_id, call.webhook_body(created_at))
+            return await self._sender.deliver(lambda: self.target, webhook_id, call.webhook_body(created_at))
 
         try:
             await happen(call, leg, post, ring_seconds=self._line.ring_seconds)
