@@ -1,9 +1,10 @@
-"""Everything a service process lets out, as text to search: endpoints, pictures, drawings, records, files, logs, OTLP."""
+"""Everything a service process lets out, as text to search: answers, pictures, drawings, records, files, OTLP."""
 
 import asyncio
 import sqlite3
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -20,6 +21,7 @@ CONFIGURATION = ("tenant", "alembic", "sqlite")
 
 async def endpoints(client: httpx2.AsyncClient, call_ids: Iterable[str], tenant_ids: Iterable[str]) -> Outlets:
     """What every admin endpoint and probe answers."""
+    today = datetime.now(UTC).date()
     paths = [
         "/readyz",
         "/livez",
@@ -28,7 +30,7 @@ async def endpoints(client: httpx2.AsyncClient, call_ids: Iterable[str], tenant_
         "/api/v1/metrics/capacity/debug",
         "/api/v1/calls",
         "/api/v1/calls?state=all&limit=500",
-        "/api/v1/usage?from=2020-01-01&to=2100-01-01",
+        f"/api/v1/usage?from={today}&to={today + timedelta(days=1)}",
         *(f"/api/v1/metrics/live/{tenant}{more}" for tenant in tenant_ids for more in ("", "/exemplars")),
         *(f"/api/v1/calls/{call_id}{more}" for call_id in call_ids for more in ("", "/timeline.svg")),
     ]
@@ -63,6 +65,17 @@ def exported(receiver: Receiver) -> Outlets:
         # The mark is plain ASCII: in the bytes as in the text.
         found[request.path] = found.get(request.path, "") + request.message.SerializeToString().decode("latin-1")
     return found
+
+
+def filtered_attributes(receiver: Receiver) -> list[set[str]]:
+    """Of each exemplar that was sent the attributes a view took off the measurement: they leave with the exemplar."""
+    points = [
+        point
+        for metric in receiver.metrics
+        for data in (metric.histogram, metric.sum, metric.gauge)
+        for point in data.data_points
+    ]
+    return [{item.key for item in each.filtered_attributes} for point in points for each in point.exemplars]
 
 
 def found(outlets: Mapping[str, str], hidden: Iterable[str]) -> dict[str, set[str]]:

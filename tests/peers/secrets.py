@@ -34,7 +34,9 @@ SAID = f"{MARK}agent-said"
 HEARD = f"{MARK}caller-said"
 KEY = f"{MARK}key"
 ARGUMENT = f"{MARK}argument"
-CONTENT = frozenset({SAID, HEARD, KEY, ARGUMENT})
+TARGET = f"{MARK}target"
+BROKEN = f"{MARK}not-json"
+CONTENT = frozenset({SAID, HEARD, KEY, ARGUMENT, TARGET, BROKEN})
 """What a tenant can allow to be seen."""
 
 API_KEY = f"sk-{MARK}api-key-0123456789"
@@ -93,8 +95,8 @@ TALK = CallScript(
         AgentSpeaks("Noon."),
         CallerSpeaks("And?"),
         AgentUsesTool(f"{MARK}made-up-tool"),
-        AgentUsesTool("transfer_call", json.dumps({"target": f"{MARK}target"})),
-        AgentUsesTool("current_time", f"{MARK}not-json"),
+        AgentUsesTool("transfer_call", json.dumps({"target": TARGET})),
+        AgentUsesTool("current_time", BROKEN),
         SessionWarns(f"{MARK}code", f"{MARK}warning"),
         ResponseFails(f"{MARK}failure", f"{MARK}failed"),
         AgentSpeaks("Goodbye."),

@@ -11,9 +11,9 @@ import pytest
 from service.api.webhooks import PATH
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway
-from tests.peers.secrets import CONTENT, HEARD, MARK
+from tests.peers.secrets import CONTENT, MARK
 from tests.peers.service import Service
-from tests.telemetry.otlp_receiver import Receiver, http_receiver
+from tests.telemetry.otlp_receiver import http_receiver
 
 TENANTS = ("tenant-001", "tenant-002")
 
@@ -28,6 +28,10 @@ async def test_secrets_stay_inside(tmp_path: Path, content: bool) -> None:
         out |= outlets.kept(tmp_path) | outlets.exported(receiver) | {"stdout": line.service.log}
     assert {"/v1/metrics", "/v1/traces", "/v1/logs"} <= out.keys()
     _nothing_but_content_came_out(out, content=content)
+    assert secrets.CALLER[-4:] in out["/v1/traces"]
+    filtered = outlets.filtered_attributes(receiver)
+    assert filtered
+    assert set[str]().union(*filtered) == set()
 
 
 async def test_a_carriers_errors_are_not_quoted(tmp_path: Path) -> None:
@@ -98,4 +102,4 @@ def _nothing_but_content_came_out(out: outlets.Outlets, *, content: bool) -> Non
             cleaned = cleaned.replace(secret, "")
         assert outlets.found({where: cleaned}, secrets.hidden()) == {}
     if content:
-        assert all(secret in out["/v1/traces"] for secret in CONTENT - {HEARD})
+        assert all(secret in out["/v1/traces"] for secret in CONTENT)
