@@ -1,7 +1,7 @@
 """Events become log lines: one a transition at INFO, the conversation's details only at DEBUG."""
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from telemetry import attributes as attr
@@ -22,7 +22,7 @@ from telemetry.events import (
     TurnEnded,
 )
 from telemetry.log_format import DURATION_MS, EVENT_NAME
-from telemetry.sinks import NoopScopes, Scopes
+from telemetry.sinks import Handler, NoopScopes, Scopes
 
 LOGGER_NAME: Final = "callscope.calls"
 """The logger of call transitions."""
@@ -38,16 +38,14 @@ class LogSink:
         self._logger = logger or logging.getLogger(LOGGER_NAME)
 
     @property
-    def kinds(self) -> Container[type[Event]]:
-        """The events that have a line."""
-        return _LINES
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What logs the events that have a line."""
+        return dict.fromkeys(_LINES, self._log)
 
-    def emit(self, event: Event) -> None:
-        """Log the event if it is one of those that are logged."""
-        line = _LINES.get(type(event))
-        if line is None or not isinstance(event, CallEvent) or not self._logger.isEnabledFor(line[0]):
+    def _log(self, event: CallEvent) -> None:
+        level, name, describe = _LINES[type(event)]
+        if not self._logger.isEnabledFor(level):
             return
-        level, name, describe = line
         extra: Extra = {
             EVENT_NAME: name,
             attr.TENANT_ID: event.call.tenant_id,

@@ -1,8 +1,8 @@
 """Events become measurements: what is counted, by how much, under which labels."""
 
-from collections.abc import Callable, Container
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, TypeVar, cast
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
@@ -44,6 +44,7 @@ from telemetry.events import (
 )
 from telemetry.fence import RecordingFence
 from telemetry.labels import ErrorLabels, TenantLabels
+from telemetry.sinks import Handler
 
 _Value = TypeVar("_Value", bound=StrEnum)
 
@@ -97,12 +98,11 @@ class MetricsSink:
     ) -> None:
         self._labels = labels
         self._errors = ErrorLabels()
-        self._fence = fence
         self._contexts = contexts or NoContexts()
         self._record = {i.name: _recorder(meter, i) for i in catalog.INSTRUMENTS if i.kind in SYNCHRONOUS}
         # The observable has to exist for its callback to run in every collection; it never observes anything.
         meter.create_observable_gauge("callscope.live.fence", [fence.close])
-        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+        handlers: dict[type[Event], Handler] = {
             WebhookReceived: self._webhook,
             CallReceived: self._received,
             CallRejected: self._rejected,
@@ -121,22 +121,12 @@ class MetricsSink:
             ToolEnded: self._tool_ended,
             LifecycleViolated: self._violated,
         }
+        self._handlers = {kind: _fenced(handle, fence) for kind, handle in handlers.items()}
 
     @property
-    def kinds(self) -> Container[type[Event]]:
-        """The events that an instrument counts."""
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What records the events that an instrument counts."""
         return self._handlers
-
-    def emit(self, event: Event) -> None:
-        """Record the event; those that no instrument counts pass by."""
-        handler = self._handlers.get(type(event))
-        if handler is None:
-            return
-        held = self._fence.enter()
-        try:
-            handler(event)
-        finally:
-            self._fence.leave(held)
 
     # How a measurement is made ----------------------------------------------------------------------------------------
 
@@ -221,6 +211,17 @@ class MetricsSink:
 
     def _violated(self, event: LifecycleViolated) -> None:
         self._add_by(event, _BY_VIOLATION[event.violation], (catalog.VIOLATIONS, 1))
+
+
+def _fenced(handle: Handler, fence: RecordingFence) -> Handler:
+    def record(event: Event) -> None:
+        held = fence.enter()
+        try:
+            handle(event)
+        finally:
+            fence.leave(held)
+
+    return record
 
 
 def _recorder(meter: Meter, instrument: Instrument) -> Record:

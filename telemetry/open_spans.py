@@ -132,11 +132,9 @@ class OpenCalls(dict[CallId, CallSpans]):
         self._max_announced = max_announced
         self._announced: OrderedDict[CallId, None] = OrderedDict()
 
-    def keep(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
+    def announce(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
         """Keep a call's spans, perhaps in the place of one announced long ago and never received."""
         self[call_id] = spans
-        if spans.received:
-            return
         self._announced[call_id] = None
         while len(self._announced) > self._max_announced:
             forgotten, _ = self._announced.popitem(last=False)
@@ -144,6 +142,7 @@ class OpenCalls(dict[CallId, CallSpans]):
 
     def receive(self, call_id: CallId, spans: CallSpans) -> None:
         """Keep the call's spans until its end is reported."""
+        self[call_id] = spans
         self._announced.pop(call_id, None)
         spans.received = True
 

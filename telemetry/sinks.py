@@ -1,10 +1,10 @@
 """Where events go: one narrow protocol, and the fan-out at whose boundary a failing sink is caught."""
 
 import logging
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from telemetry.events import CallRef, Event
 
@@ -19,17 +19,17 @@ class Sink(Protocol):
         ...
 
 
+Handler = Callable[[Any], object]
+"""Takes the events of one type."""
+
+
 @runtime_checkable
 class Selective(Protocol):
-    """A sink that says which events it does anything with, and so is spared the others."""
+    """A sink with a handler for each type of event it does anything with; it is spared the others."""
 
     @property
-    def kinds(self) -> Container[type[Event]]:
-        """The types of those events."""
-        ...
-
-    def emit(self, event: Event) -> None:
-        """Take one event."""
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What takes the events of which type."""
         ...
 
 
@@ -69,10 +69,10 @@ class FanOut:
 
     __slots__ = ("_failures", "_lock", "_logged", "_routes", "_sinks", "_strict")
 
-    def __init__(self, sinks: Sequence[Sink], *, strict: bool = False) -> None:
+    def __init__(self, sinks: Sequence[Sink | Selective], *, strict: bool = False) -> None:
         self._sinks = tuple(sinks)
         self._strict = strict
-        self._routes: dict[type[Event], tuple[Sink, ...]] = {}
+        self._routes: dict[type[Event], tuple[tuple[Handler, Sink | Selective], ...]] = {}
         self._failures = 0
         self._logged: set[str] = set()
         self._lock = Lock()
@@ -85,19 +85,20 @@ class FanOut:
     def emit(self, event: Event) -> None:
         """Hand the event on; a failure stays here."""
         route = self._routes.get(type(event))
-        for sink in self._route(type(event)) if route is None else route:
+        for handle, sink in self._route(type(event)) if route is None else route:
             try:
-                sink.emit(event)
+                handle(event)
             except Exception as error:
                 if self._strict:
                     raise
                 self._note(sink, event, error)
 
-    def _route(self, kind: type[Event]) -> tuple[Sink, ...]:
-        route = tuple(sink for sink in self._sinks if not isinstance(sink, Selective) or kind in sink.kinds)
+    def _route(self, kind: type[Event]) -> tuple[tuple[Handler, Sink | Selective], ...]:
+        found = ((_handler(sink, kind), sink) for sink in self._sinks)
+        route = tuple((handle, sink) for handle, sink in found if handle is not None)
         return self._routes.setdefault(kind, route)
 
-    def _note(self, sink: Sink, event: Event, error: Exception) -> None:
+    def _note(self, sink: Sink | Selective, event: Event, error: Exception) -> None:
         kind = f"{type(sink).__name__}/{type(event).__name__}/{type(error).__name__}"
         with self._lock:
             self._failures += 1
@@ -106,3 +107,7 @@ class FanOut:
         if first:
             # The message of the error may quote what a caller said or dialled; its kind says enough to look further.
             _logger.error("telemetry sink failed, further failures of this kind are only counted: %s", kind)
+
+
+def _handler(sink: Sink | Selective, kind: type[Event]) -> Handler | None:
+    return sink.handlers.get(kind) if isinstance(sink, Selective) else sink.emit

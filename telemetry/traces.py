@@ -4,7 +4,7 @@ A child leaves as soon as it is finished, so an hour-long call does not wait an 
 session below it) stay open for as long as the call, and they are closed whatever way it ends.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import Token
 from typing import Any, cast
@@ -51,6 +51,7 @@ from telemetry.events import (
 )
 from telemetry.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 from telemetry.privacy import Privacy
+from telemetry.sinks import Handler
 
 ROOT_NAME = "call"
 """The root span's name; tail sampling and dashboards look for it."""
@@ -87,9 +88,7 @@ class CallTraces:
         self._start = cast("StartSpan", tracer.start_span)
         self._privacy = privacy or Privacy()
         self._calls = OpenCalls(MAX_ANNOUNCED)
-        self._handlers: dict[type[Event], Callable[[Any, CallSpans], None]] = {
-            CallAnnounced: _nothing_more,
-            CallReceived: self._received,
+        of_open_calls: dict[type[Event], Callable[[Any, CallSpans], None]] = {
             PhaseStarted: self._phase_started,
             PhaseEnded: self._phase_ended,
             InstructionsFailed: self._instructions_failed,
@@ -110,28 +109,22 @@ class CallTraces:
             SessionError: self._session_error,
             LifecycleViolated: self._violated,
         }
+        self._handlers: dict[type[Event], Handler] = {
+            CallAnnounced: self._announced,
+            CallReceived: self._received,
+            **{kind: self._if_open(handle) for kind, handle in of_open_calls.items()},
+        }
         self.endings = _Endings(self._calls)
 
     @property
-    def kinds(self) -> Container[type[Event]]:
-        """The events that show in a trace."""
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What shows an event in its call's trace."""
         return self._handlers
 
     @property
     def open_calls(self) -> int:
         """Calls whose trace has not ended."""
         return len(self._calls)
-
-    def emit(self, event: Event) -> None:
-        """Open, describe or close what the event is about."""
-        handler = self._handlers.get(type(event))
-        if handler is None or not isinstance(event, CallEvent):
-            return
-        spans = self._calls.get(event.call.call_id)
-        if spans is not None:
-            handler(event, spans)
-        elif isinstance(event, CallAnnounced | CallReceived):
-            self._open(event)
 
     def context(self, call: CallRef) -> Context | None:
         """The context measurements of the call are made in."""
@@ -151,18 +144,37 @@ class CallTraces:
 
     # Opening and closing ----------------------------------------------------------------------------------------------
 
-    def _open(self, event: CallAnnounced | CallReceived) -> None:
-        described: Described = {attr.CALL_ID: event.call.call_id}
-        parent = Context()
-        if isinstance(event, CallReceived):
-            described.update(self._identity(event))
-            parent = _named(event.continues)
-        links = _links(event.traceparent)
+    def _announced(self, event: CallAnnounced) -> None:
+        if event.call.call_id not in self._calls:
+            root = self._root(event, event.traceparent, {attr.CALL_ID: event.call.call_id}, Context())
+            self._calls.announce(event.call.call_id, CallSpans(root), event.at)
+
+    def _received(self, event: CallReceived) -> None:
+        identity: Described = {attr.TENANT_ID: event.call.tenant_id}
+        identity.update(self._privacy.describe(event.caller, event.dialled))
+        spans = self._calls.get(event.call.call_id)
+        if spans is None:
+            identity[attr.CALL_ID] = event.call.call_id
+            spans = CallSpans(self._root(event, event.traceparent, identity, _named(event.continues)))
+        else:
+            spans.root.describe(identity)
+        spans.content = event.content
+        self._calls.receive(event.call.call_id, spans)
+
+    def _root(self, event: CallEvent, traceparent: str | None, described: Described, parent: Context) -> OpenSpan:
+        links = _links(traceparent)
         span = self._start(ROOT_NAME, parent, SpanKind.SERVER, described, links, event.at.unix_nanos)
-        received = isinstance(event, CallReceived)
-        content = isinstance(event, CallReceived) and event.content
-        spans = CallSpans(OpenSpan.of(span, parent, event.at), received=received, content=content)
-        self._calls.keep(event.call.call_id, spans, event.at)
+        return OpenSpan.of(span, parent, event.at)
+
+    def _if_open(self, handle: Callable[[Any, CallSpans], None]) -> Handler:
+        calls = self._calls
+
+        def show(event: CallEvent) -> None:
+            spans = calls.get(event.call.call_id)
+            if spans is not None:
+                handle(event, spans)
+
+        return show
 
     def _span(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> Span:
         described = {attr.TENANT_ID: event.call.tenant_id, **described}
@@ -172,14 +184,6 @@ class CallTraces:
         return OpenSpan.of(self._span(event, name, began, parent, described), parent.context, began)
 
     # What each event does ---------------------------------------------------------------------------------------------
-
-    def _received(self, event: CallReceived, call: CallSpans) -> None:
-        self._calls.receive(event.call.call_id, call)
-        call.content = event.content
-        call.root.describe(self._identity(event))
-
-    def _identity(self, event: CallReceived) -> Described:
-        return {attr.TENANT_ID: event.call.tenant_id, **self._privacy.describe(event.caller, event.dialled)}
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
         phase = self._child(event, str(event.phase), event.at, call.body, {})
@@ -282,13 +286,6 @@ class CallTraces:
             self._calls.end(event.call.call_id, event.at, str(event.violation))
 
 
-def _nothing_more(_event: CallAnnounced, _call: CallSpans) -> None:
-    """An announcement opens the trace and says nothing else."""
-
-
-_TERMINAL = (CallRejected, CallAbandoned, CallEnded)
-
-
 class _Endings:
     """Closes what is open of a call, the root last."""
 
@@ -296,29 +293,24 @@ class _Endings:
         self._calls = calls
 
     @property
-    def kinds(self) -> Container[type[Event]]:
-        """The terminal events."""
-        return _TERMINAL
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What closes a call's trace."""
+        return {CallRejected: self._rejected, CallAbandoned: self.close, CallEnded: self.close}
 
-    def emit(self, event: Event) -> None:
-        """Close the call's trace if the event is terminal.
-
-        A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that too.
-        """
-        if not isinstance(event, _TERMINAL):
-            return
+    def _rejected(self, event: CallRejected) -> None:
+        # A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that.
         spans = self._calls.get(event.call.call_id)
-        if isinstance(event, CallRejected) and spans is not None and Phase.REJECT in spans.phases:
+        if spans is not None and Phase.REJECT in spans.phases:
             spans.rejection = event
         else:
-            self.close(event, event.at)
+            self.close(event)
 
-    def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant) -> None:
-        """End every open span of the call and say how it ended."""
+    def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant | None = None) -> None:
+        """End every open span of the call and say how it ended; ``at`` if that is not when the call did."""
         spans = self._calls.get(event.call.call_id)
         if spans is not None:
             spans.root.describe(_ending(event))
-            self._calls.end(event.call.call_id, at, event.error_type)
+            self._calls.end(event.call.call_id, at or event.at, event.error_type)
 
 
 def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:

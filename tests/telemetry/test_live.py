@@ -19,6 +19,7 @@ from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
 from telemetry.live import LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics import MetricsSink
+from telemetry.sinks import FanOut
 from telemetry.testing import FakeClock, TelemetryKit
 from telemetry.tracker import CallTracker
 from tests.telemetry.crowd import until
@@ -49,7 +50,8 @@ class Pipeline:
         self.other = InMemoryMetricReader()
         self.provider = MeterProvider([self.other, self.reader], resource=Resource({}), shutdown_on_exit=False)
         meter = self.provider.get_meter(catalog.METER_NAME)
-        self.tracker = CallTracker(MetricsSink(meter, labels=TenantLabels(100_000), fence=recording), clock=self.clock)
+        metrics = MetricsSink(meter, labels=TenantLabels(100_000), fence=recording)
+        self.tracker = CallTracker(FanOut([metrics], strict=True), clock=self.clock)
         self._held, self._let_go = Event(), Event()
         self._hold = False
         meter.create_observable_gauge("slow", [self._slow])

@@ -9,6 +9,7 @@ import pytest
 from telemetry.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.events import LimitHit
 from telemetry.logs import LOGGER_NAME, LogSink
+from telemetry.sinks import FanOut
 from telemetry.testing import TelemetryKit
 from telemetry.tracker import CallTracker
 
@@ -115,7 +116,7 @@ def test_nothing_personal_is_logged(kit: TelemetryKit) -> None:
 
 def test_details_are_only_made_when_they_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     """At INFO the turns of a conversation pass by; by default the lines go to the logger of call transitions."""
-    tracker = CallTracker(LogSink())
+    tracker = CallTracker(FanOut([LogSink()], strict=True))
     with caplog.at_level(logging.INFO, LOGGER_NAME):
         call = tracker.received("rtc_1", "acme")
         call.caller_started_speaking()

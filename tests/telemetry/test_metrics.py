@@ -12,6 +12,7 @@ from telemetry.clock import Instant
 from telemetry.events import Event, TokenUsage
 from telemetry.fence import RecordingFence
 from telemetry.metrics import SYNCHRONOUS, MetricsSink
+from telemetry.sinks import FanOut
 from telemetry.testing import Labels, TelemetryKit, Value, labels
 from telemetry.tracker import CallTracker
 
@@ -230,12 +231,12 @@ def test_an_event_that_nothing_counts_passes_by(kit: TelemetryKit) -> None:
     """Events without a measurement record nothing and do not unsettle the live view."""
     fence = RecordingFence()
     sink = MetricsSink(kit.meter, labels=kit.tenant_labels, fence=fence)
-    sink.emit(Event(Instant(0, 0)))
+    FanOut([sink], strict=True).emit(Event(Instant(0, 0)))
     assert fence.settled
 
 
 def test_without_traces_measurements_are_made_all_the_same(kit: TelemetryKit) -> None:
     """A sink that knows no traces counts as ever."""
-    tracker = CallTracker(MetricsSink(kit.meter, labels=kit.tenant_labels, fence=kit.fence))
+    tracker = CallTracker(FanOut([MetricsSink(kit.meter, labels=kit.tenant_labels, fence=kit.fence)], strict=True))
     tracker.received("rtc_1", "acme")
     assert kit.metrics()["voice.call.received"] == {ACME: 1}

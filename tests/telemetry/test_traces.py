@@ -50,6 +50,7 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
+from telemetry.sinks import FanOut
 from telemetry.testing import SpanTree, TelemetryKit
 from telemetry.traces import CallTraces
 from telemetry.tracker import CallTracker
@@ -321,7 +322,7 @@ def test_announcements_nobody_follows_up_are_bounded(kit: TelemetryKit, monkeypa
     """Of calls announced and never received, the oldest traces end, and those received since are spared."""
     monkeypatch.setattr(traces, "MAX_ANNOUNCED", 3)
     sink = CallTraces(kit.tracer_provider.get_tracer("test"))
-    tracker = CallTracker(sink, clock=kit.clock)
+    tracker = CallTracker(FanOut([sink], strict=True), clock=kit.clock)
     for number in range(10):
         tracker.announced(f"rtc_{number}", at=kit.clock.now())
         if number == 0:
@@ -388,9 +389,9 @@ def test_any_order_of_events_leaves_whole_trees(happened: list[CallEvent]) -> No
     provider.add_span_processor(Begun(finished))
     sink = CallTraces(provider.get_tracer("test"))
     end = CallEnded(Instant(11, 11 * 10**9), REF, EndReason.STALE, 1.0, 0.0)
+    fan_out = FanOut([sink, sink.endings], strict=True)
     for event in [*happened, end]:
-        sink.emit(event)
-        sink.endings.emit(event)
+        fan_out.emit(event)
     assert sink.open_calls == 0
     assert not sink._calls._announced
     spans = finished.get_finished_spans()
