@@ -12,7 +12,10 @@ from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
+from service.api.ranking import ranking_router
 from service.api.reconcile import reconcile_router
+from service.api.summary import summary_router
+from service.api.tags import OPENAPI_TAGS
 from service.api.tenants import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
@@ -50,7 +53,13 @@ def app_of(world: World) -> FastAPI:
             finally:
                 await world.stop()
 
-    app = FastAPI(title="Callscope", version=version("callscope"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Callscope",
+        version=version("callscope"),
+        description=DESCRIPTION,
+        openapi_tags=OPENAPI_TAGS,
+        lifespan=lifespan,
+    )
     use_problem_details(app)
     instrumentation = instrument(
         app,
@@ -77,6 +86,8 @@ def _routers(world: World) -> Iterator[APIRouter]:
         tenants=tenants,
         admin=admin,
     )
+    yield summary_router(live=telemetry.live, history=world.history, clock=tracker.clock, tenants=tenants, admin=admin)
+    yield ranking_router(live=telemetry.live, history=world.history, clock=tracker.clock, admin=admin)
     yield reconcile_router(
         reconciliation=build_reconciliation(
             world.settings, telemetry, world.database, world.records, world.instance_id
@@ -103,5 +114,6 @@ def _readiness(world: World) -> Readiness:
         {
             "export": export_information(world.telemetry.pipelines.health),
             "records": lambda: asdict(world.records.health()),
+            "sampling": lambda: asdict(world.sampler.health()),
         },
     )

@@ -22,6 +22,7 @@ from service.database import Database
 from service.limits import CallLimits
 from service.migrations import upgrade
 from service.records.calls import CallRecords
+from service.sampling import Sampler
 from service.security import AdminAttempts, AdminTokens
 from service.settings import Settings
 from service.tenants.cache import TenantCache
@@ -29,6 +30,7 @@ from service.tenants.following import LimitsFollower
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock
+from telemetry.history import History
 from telemetry.privacy import Privacy
 from telemetry.process_logging import process_logging
 from telemetry.recent.loglines import RecentLogs
@@ -69,6 +71,9 @@ class World:
     admin_attempts: AdminAttempts
     records: CallRecords
     recovery: Recovery
+    history: History
+    """What derived figures are computed from."""
+    sampler: Sampler
     started: asyncio.Event
     """Set once the schema is there and calls are taken."""
 
@@ -91,12 +96,14 @@ class World:
         await self.records.start()
         await self.recovery.look()
         self.manager.start([self.recovery.look])
+        self.sampler.start()
         self.started.set()
 
     async def stop(self, budget_seconds: float = STOP_SECONDS) -> None:
         """End running calls, export what there is, close connections: all within the budget."""
         deadline = monotonic() + budget_seconds
         try:
+            await self.sampler.stop()
             await self._let_go(budget_seconds)
             await self.limits_follower.close()
             await self.tenant_cache.close()
@@ -139,6 +146,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     tenant_cache = TenantCache(tenants, clock=clock)
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
+    history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
     carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
@@ -188,6 +196,8 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         admin_attempts=AdminAttempts(),
         records=records,
         recovery=recovery,
+        history=history,
+        sampler=Sampler(telemetry.live, history, clock),
         started=asyncio.Event(),
     )
 

@@ -9,12 +9,15 @@ from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import DirectoryUnavailableError, metrics_router
+from service.api.ranking import ranking_router
+from service.api.summary import summary_router
 from service.api.tags import OPENAPI_TAGS
 from service.debugging.writing import TraceUrls
 from service.limits import CallLimits
 from service.problems import use_problem_details
 from service.readiness import Readiness
 from service.security import AdminAttempts, AdminTokens, require_admin
+from telemetry.history import History
 from telemetry.testing import TelemetryKit
 
 TOKEN = "correct horse"
@@ -62,6 +65,11 @@ class Gateway:
     parts: FakeParts = field(default_factory=FakeParts)
     attempts: AdminAttempts = field(default_factory=AdminAttempts)
     tokens: AdminTokens = field(default_factory=lambda: AdminTokens([TOKEN]))
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        kit = self.kit
+        self.history = History(kit.store, kit.tracker, self.limits, kit.clock.now())
 
     def app(self) -> FastAPI:
         """The routers in an app of their own."""
@@ -77,6 +85,9 @@ class Gateway:
                 admin=admin,
             )
         )
+        live, history, clock = self.kit.reader, self.history, self.kit.clock
+        app.include_router(summary_router(live=live, history=history, clock=clock, tenants=self.tenants, admin=admin))
+        app.include_router(ranking_router(live=live, history=history, clock=clock, admin=admin))
         urls = TraceUrls("https://traces.example/trace/{trace_id}")
         app.include_router(
             exemplars_router(live=self.kit.reader, recent=self.kit.recent, tenants=self.tenants, urls=urls, admin=admin)

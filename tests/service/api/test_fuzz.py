@@ -17,6 +17,8 @@ KNOWN = (
     b"/api/v1/metrics/live",
     b"/api/v1/metrics/live/",
     b"/api/v1/metrics/capacity/debug",
+    b"/api/v1/metrics/summary/",
+    b"/api/v1/metrics/tenants?cursor=",
     b"/api/v1/calls",
     b"/api/v1/calls/",
     b"/api/v1/health",

@@ -1,0 +1,88 @@
+"""Once a minute, what has been counted becomes part of the history that derived figures are computed from."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from telemetry.clock import Clock, Instant
+from telemetry.live import LiveMetricsReader
+from telemetry.steps import SAMPLE_SECONDS
+
+_logger = logging.getLogger(__name__)
+
+
+class Sampled(Protocol):
+    """What takes the samples; :class:`telemetry.history.History` does."""
+
+    def sample(self, now: Instant) -> None:
+        """Note what has changed since the last sample; may take a while."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingHealth:
+    """How sampling goes."""
+
+    samples: int
+    failures: int
+    """The windows of derived figures then begin a little earlier; nothing is lost."""
+    last_sample_seconds: float | None
+    """Since the last one; ``None`` before the first."""
+
+
+class Sampler:
+    """Samples in a thread, for as long as it runs. A failure is counted, and the first one logged."""
+
+    def __init__(
+        self, live: LiveMetricsReader, history: Sampled, clock: Clock, *, every_seconds: float = SAMPLE_SECONDS
+    ) -> None:
+        self._live = live
+        self._history = history
+        self._clock = clock
+        self._every_seconds = every_seconds
+        self._task: asyncio.Task[None] | None = None
+        self._samples = 0
+        self._failures = 0
+        self._last = clock.now()
+
+    def start(self) -> None:
+        """Begin; does nothing if it has begun."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="callscope-sampling")
+
+    async def stop(self) -> None:
+        """End; does nothing if it has not begun."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def sample(self) -> None:
+        """Sample now."""
+        try:
+            await self._live.refreshed()
+            now = self._clock.now()
+            await asyncio.to_thread(self._history.sample, now)
+        except Exception as error:  # noqa: BLE001 -- derived figures must never end the service
+            self._note(error)
+        else:
+            self._samples += 1
+            self._last = now
+
+    def health(self) -> SamplingHealth:
+        """How it goes."""
+        since = self._clock.now().since(self._last) if self._samples else None
+        return SamplingHealth(self._samples, self._failures, since)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_seconds)
+            await self.sample()
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            _logger.error("sampling failed, further failures are only counted: %s", type(error).__name__)
