@@ -33,6 +33,8 @@ def blind(asked: Asked, exported: Exported, instances: Iterable[Instance], *, no
     missing, surplus, silent = [], [], []
     for instance in instances:
         ended_ms = min(asked.end_ms, _end(instance, now_ms, DEAD_AFTER_BEATS * beat_ms))
+        if ended_ms <= asked.start_ms:
+            continue
         began_ms = max(asked.start_ms, instance.started_ms)
         last_ms = exported.last_ms.get(instance.instance_id)
         if last_ms is None and ended_ms - began_ms > GRACE_MS:

@@ -10,7 +10,7 @@ from telemetry.attributes import TenantId
 from telemetry.call import CallSnapshot
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallSummary
-from telemetry.recent.search import CallQuery
+from telemetry.recent.search import OVER, CallQuery
 
 LOOKED_AT: Final = 10_000
 """Calls of one tenant that are held against each other; the latest."""
@@ -90,15 +90,15 @@ class CallNames:
         self._records = records
         self._instance_id = instance_id
 
-    def remembered(self, tenants: Iterable[str], until: float) -> dict[str, list[CallSummary]]:
-        """These tenants' calls that were over before this moment (seconds since 1970), as this process has them."""
-        return {
-            tenant: [c for c in self._calls(tenant, until) if c.ended is not None and _over_at(c) < until]
-            for tenant in list(tenants)[:MAX_TENANTS]
-        }
+    def remembered(self, tenants: Iterable[str]) -> dict[str, list[CallSummary]]:
+        """These tenants' calls that are over, as this process has them."""
+        return {tenant: self._over(tenant) for tenant in list(tenants)[:MAX_TENANTS]}
 
     async def behind(self, remembered: Mapping[str, Sequence[CallSummary]], since_ms: int) -> list[FoundCall]:
-        """Which of these the records do not have so, and which others they have. Raises what the database raises."""
+        """Which of these the records do not have so, and which others they have.
+
+        The records must have been written since these were read. Raises what the database raises.
+        """
         found: list[FoundCall] = []
         for tenant, calls in remembered.items():
             found += await self._differing(calls)
@@ -111,9 +111,9 @@ class CallNames:
         rows = await self._records.known(call.call_id for call in known)
         return [found for call in known if (found := self._compared(call, rows.get(call.call_id))) is not None]
 
-    def _calls(self, tenant: str, until: float) -> Sequence[CallSummary]:
-        query = CallQuery(tenant_id=TenantId(tenant), until=until)
-        return self._recent.search(query, limit=LOOKED_AT).calls
+    def _over(self, tenant: str) -> list[CallSummary]:
+        query = CallQuery(states=OVER, tenant_id=TenantId(tenant))
+        return list(self._recent.search(query, limit=LOOKED_AT).calls)
 
     async def _differing(self, calls: Sequence[CallSummary]) -> list[FoundCall]:
         return await self.explained(Known(call.call_id, call.tenant_id, call.state) for call in calls)
@@ -142,7 +142,3 @@ class CallNames:
         if row.tenant_id != call.tenant_id:
             return found(Finding.OTHER_TENANT)
         return found(Finding.OTHER_STATE) if row.state != call.state else None
-
-
-def _over_at(call: CallSummary) -> float:
-    return call.received.unix_nanos / 1e9 + (call.ended or 0.0)

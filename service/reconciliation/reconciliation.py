@@ -98,11 +98,10 @@ class Reconciliation:
         return sorted({call.call_id: call for call in found}.values(), key=lambda call: (call.tenant_id, call.call_id))
 
     async def _behind(self, reading: Reading) -> list[FoundCall]:
-        tenants = _tenants(reading.differences)
-        until = self._now_ms() / 1000
-        if not tenants or not await self._reader.settled():
+        remembered = self._names.remembered(_tenants(reading.differences))
+        if not remembered or not await self._reader.settled():
             return []
-        return await self._names.behind(self._names.remembered(tenants, until), reading.asked.start_ms)
+        return await self._names.behind(remembered, reading.asked.start_ms)
 
     def _now_ms(self) -> int:
         return self._clock.now().unix_nanos // 1_000_000
