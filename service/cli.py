@@ -75,7 +75,8 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     with listen(settings.host, settings.port) as listening:
-        typer.echo(f"Callscope serves {address_of(listening)}")
+        # Not on standard output: what is there is one JSON object a line.
+        typer.echo(f"Callscope serves {address_of(listening)}", err=True)
         await server_for(app_of(build_world(settings))).serve([listening])
 
 

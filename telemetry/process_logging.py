@@ -18,13 +18,18 @@ NOISY: Final = (
     "httpx2",
     "openai",
     "websockets",
+    "urllib3",
+    "grpc",
     "uvicorn.access",
     "aiosqlite",
     "asyncio",
     "alembic",
     "sqlalchemy",
 )
-"""Libraries that tell of every request or frame; below WARNING they would drown what the service says."""
+"""Libraries that tell of every request or frame; below WARNING they would drown what the service says.
+
+Those that exports go out by would tell of the export of what they told.
+"""
 
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
