@@ -12,6 +12,7 @@ from time import monotonic
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from telemetry.export.quiet import EXPORTERS
+from telemetry.export.slices import EXPORTS
 
 Turn = Callable[[], bool]
 """One round of exporting: true if everything there was to export has arrived."""
@@ -112,7 +113,8 @@ class ExportThread:
 
     def _take_turn(self) -> bool:
         try:
-            return self._turn()
+            with EXPORTS.held():
+                return self._turn()
         except Exception as error:  # noqa: BLE001 - the one boundary that keeps the thread alive
             self._broken(error)
             return False
