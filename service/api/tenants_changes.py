@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.api.tenants_conditions import Conditions, tag_of
 from service.api.tenants_problems import demand_needed, demands_another_version, no_such_tenant, tenant_problems
 from service.tenants.edits import is_so
-from service.tenants.errors import StaleVersionError
+from service.tenants.errors import StaleVersionError, TenantExistsError
 from service.tenants.repository import NEW, TenantRepository
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import Tenant
@@ -47,13 +47,11 @@ class TenantChanges:
         the request was carried out before and its answer was lost (RFC 9110 §13.1.1).
         """
         with tenant_problems():
-            before = await self.tenants.by_id(spec.tenant_id)
-            if before is not None and conditions.if_none_match is None and is_so(before, spec):
-                return Put(before, created=False)
-            version = _demanded(before, conditions)
-            after = await self._stored(spec, actor, version)
-        await self._changed()
-        return Put(after, created=version == NEW)
+            try:
+                return await self._put(spec, conditions, actor)
+            except (StaleVersionError, TenantExistsError):
+                # Somebody else was faster, perhaps with this very request: what there is now decides.
+                return await self._put(spec, conditions, actor)
 
     async def change(
         self,
@@ -78,15 +76,14 @@ class TenantChanges:
             await self.tenants.delete(tenant_id, actor=actor, expected_version=_demanded(before, conditions))
         await self._changed()
 
-    async def _stored(self, spec: TenantSpec, actor: str, version: int) -> Tenant:
-        try:
-            return await self.tenants.put(spec, actor=actor, expected_version=version)
-        except StaleVersionError:
-            # Another process may have carried out this very request a moment ago.
-            now = await self.tenants.by_id(spec.tenant_id)
-            if now is None or not is_so(now, spec):
-                raise
-            return now
+    async def _put(self, spec: TenantSpec, conditions: Conditions, actor: str) -> Put:
+        before = await self.tenants.by_id(spec.tenant_id)
+        if before is not None and conditions.if_none_match is None and is_so(before, spec):
+            return Put(before, created=False)
+        version = _demanded(before, conditions)
+        after = await self.tenants.put(spec, actor=actor, expected_version=version)
+        await self._changed()
+        return Put(after, created=version == NEW)
 
 
 def _demanded(tenant: Tenant | None, conditions: Conditions) -> int:
