@@ -2,6 +2,7 @@
 
 METRICS = "metrics"
 CALLS = "calls"
+CARRIER = "carrier"
 HEALTH = "health"
 USAGE = "usage"
 TENANTS = "tenants"
@@ -9,6 +10,7 @@ TENANTS = "tenants"
 OPENAPI_TAGS = [
     {"name": METRICS, "description": "What has been counted, and the registry of calls behind it."},
     {"name": CALLS, "description": "The calls that are under way."},
+    {"name": CARRIER, "description": "Where the carrier announces calls; signed, without a token."},
     {"name": USAGE, "description": "How long calls ran, for billing: exact, rounded, frozen and corrected."},
     {
         "name": TENANTS,

@@ -8,45 +8,36 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
 
+from service.api import tags
+from service.api.webhook_document import (
+    ANSWERS,
+    INCOMING,
+    MAX_BODY_BYTES,
+    NO_CALL_NOW,
+    NOT_CONFIGURED,
+    PATH,
+    REQUEST,
+    RETRY_AFTER_SECONDS,
+    TOO_LARGE,
+    WRONG_SIGNATURE,
+    Received,
+)
 from service.calls.deliveries import SeenDeliveries
 from service.calls.intake import IncomingCall
 from service.calls.manager import Announced, CallManager
 from service.carriers.carrier import Carrier, SignatureError
 from service.carriers.sip import NoSipNumber, SipHeader, SipNumber, caller_number, dialled_number, sip_headers
 from service.e164 import E164
-from service.problems import FieldProblem, Problem, ProblemError
+from service.problems import FieldProblem, ProblemError
 from telemetry.attributes import CallId, WebhookOutcome
 from telemetry.clock import Instant
 from telemetry.tracker import CallTracker
-
-PATH: Final = "/api/v1/openai/webhook"
-
-MAX_BODY_BYTES: Final = 256 * 1024
-"""An INVITE's headers are a few kilobytes; what is larger is no announcement."""
-
-INCOMING: Final = "realtime.call.incoming"
-"""The one event type acted on. The end of a call is never announced: the session's end tells."""
-
-RETRY_AFTER_SECONDS: Final = 2
-"""When the carrier may ask again: another process, or this one with room again, takes the call then."""
 
 _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 # The carrier's ids look like rtc_u1_9c65…; what could not stand in a path or a log line as it is, is no id.
 
 _TRACE_HEADERS: Final = frozenset({"traceparent", "x-traceparent"})
-
-_EXAMPLE = {"ok": True, "deduped": False}
-
-
-class Received(BaseModel):
-    """The delivery was taken."""
-
-    model_config = ConfigDict(frozen=True)
-
-    ok: bool = Field(True, description="Always true; the carrier need not send it again.")
-    deduped: bool | None = Field(None, description="True if this delivery, or its call, had been taken before.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +50,23 @@ class _Announcement:
 
 def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: CallTracker) -> APIRouter:
     """The webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
-    router = APIRouter(tags=["carrier"])
+    router = APIRouter(tags=[tags.CARRIER])
     seen = SeenDeliveries()
 
     @router.post(
         PATH,
         summary="Take a signed event of the carrier",
+        operation_id="webhook",
         response_model=Received,
         response_model_exclude_none=True,
-        responses={
-            200: {"content": {"application/json": {"example": _EXAMPLE}}},
-            400: {"model": Problem, "description": "Signed, but not an event this service can read."},
-            401: {"model": Problem, "description": "The signature is missing, wrong or too old."},
-            413: {"model": Problem, "description": "Larger than 256 KiB."},
-            503: {"model": Problem, "description": "No call is taken now; send it again."},
-        },
+        responses=ANSWERS,
+        openapi_extra=REQUEST,
     )
     async def receive(request: Request) -> Received:
+        """Take an announced call, once, however often it is delivered; what becomes of it is decided afterwards.
+
+        The signature comes first (Standard Webhooks): nothing of the body is looked at before.
+        """
         received = tracker.clock.now()
         body = await _read(request, tracker)
         _verify(carrier, body, request, tracker)
@@ -91,7 +82,7 @@ def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: C
                 tracker,
                 WebhookOutcome.UNAVAILABLE,
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "No call is taken now; send it again.",
+                NO_CALL_NOW,
                 headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         seen.add(webhook_id)
@@ -111,7 +102,7 @@ async def _read(request: Request, tracker: CallTracker) -> bytes:
                 tracker,
                 WebhookOutcome.TOO_LARGE,
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The body is larger than {MAX_BODY_BYTES} bytes.",
+                TOO_LARGE,
             )
     return bytes(body)
 
@@ -122,7 +113,7 @@ def _verify(carrier: Carrier | None, body: bytes, request: Request, tracker: Cal
             tracker,
             WebhookOutcome.UNAVAILABLE,
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "No webhook secret is configured: set OPENAI_WEBHOOK_SECRET.",
+            NOT_CONFIGURED,
         )
     try:
         carrier.verify(body, request.headers)
@@ -131,7 +122,7 @@ def _verify(carrier: Carrier | None, body: bytes, request: Request, tracker: Cal
             tracker,
             WebhookOutcome.INVALID_SIGNATURE,
             HTTPStatus.UNAUTHORIZED,
-            "The signature is missing, wrong or too old.",
+            WRONG_SIGNATURE,
         ) from None
 
 

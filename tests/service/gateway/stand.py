@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
-from service.api.webhooks import PATH
+from service.api.webhook_document import PATH
 from service.app import app_of
 from service.carriers.openai_realtime import Patience
 from service.server import Server, address_of, listen, server_for

@@ -1,0 +1,129 @@
+"""The whole service's OpenAPI document: valid, complete, closed, with examples that are what they claim to be."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator, oas31_format_checker
+from openapi_spec_validator import validate
+
+from service.api.tags import OPENAPI_TAGS
+from service.app import app_of
+from service.settings import Settings
+from service.world import build_world
+from tests.service.gateway.stand import announcement, standing
+from tests.support.contract import Contract
+
+Json = dict[str, Any]
+
+WEBHOOK = "/api/v1/openai/webhook"
+
+
+@pytest.fixture
+async def document(tmp_path: Path) -> Json:
+    """The document of a service that has not started."""
+    chosen = {
+        "app_env": "test",
+        "database_url": f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}",
+        "spill_folder": tmp_path / "spill",
+    }
+    world = build_world(Settings.model_validate(chosen))
+    document = app_of(world).openapi()
+    await world.stop()
+    return document
+
+
+def operations(document: Json) -> Iterator[tuple[str, Json]]:
+    """Every operation with its name."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def contents(document: Json) -> Iterator[tuple[str, str, Json]]:
+    """Every content of every answer, with its name and media type."""
+    for name, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                yield f"{name} {status}", media_type, content
+
+
+def examples(content: Json) -> list[Any]:
+    """The examples of one content, be there one or several."""
+    several = content.get("examples", {})
+    return [example["value"] for example in several.values()] or [
+        content[key] for key in ("example",) if key in content
+    ]
+
+
+async def test_the_document_is_valid(document: Json) -> None:
+    """It is OpenAPI by the specification's own schema."""
+    validate(document)
+
+
+async def test_every_operation_is_described(document: Json) -> None:
+    """Each has a summary, a description, an id of its own and tags that the document explains."""
+    assert document["tags"] == OPENAPI_TAGS
+    explained = {tag["name"] for tag in OPENAPI_TAGS}
+    found = dict(operations(document))
+    undescribed = [name for name, operation in found.items() if not (operation["summary"] and operation["description"])]
+    assert undescribed == []
+    assert len({operation["operationId"] for operation in found.values()}) == len(found)
+    assert {tag for operation in found.values() for tag in operation["tags"]} == explained
+
+
+async def test_every_answer_is_closed(document: Json) -> None:
+    """No answer can have a field that the document does not know."""
+    open_schemas = [
+        name
+        for name, schema in document["components"]["schemas"].items()
+        if schema.get("type") == "object" and schema.get("additionalProperties") is not False
+    ]
+    assert open_schemas == []
+
+
+async def test_every_answer_has_examples_of_its_schema(document: Json) -> None:
+    """Each example passes the schema beside it, and no answer lacks one; errors are problem details."""
+    missing, checked = [], 0
+    for name, media_type, content in contents(document):
+        if name[-3] in "45":
+            assert media_type == "application/problem+json", name
+        missing += [] if examples(content) else [name]
+        whole = content["schema"] | {"components": document["components"]}
+        for example in examples(content):
+            OAS31Validator(whole, format_checker=oas31_format_checker).validate(example)
+            checked += 1
+    assert missing == []
+    assert checked > 100
+
+
+async def test_the_webhooks_request_is_described(document: Json) -> None:
+    """Its three signed headers, and a body whose example passes its schema."""
+    webhook = document["paths"][WEBHOOK]["post"]
+    assert [parameter["name"] for parameter in webhook["parameters"]] == [
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    ]
+    content = webhook["requestBody"]["content"]["application/json"]
+    OAS31Validator(content["schema"]).validate(content["example"])
+
+
+async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
+    """Taken, duplicate, ignored, malformed, unsigned, too large and refused: each answer is one of the document's."""
+    async with standing(tmp_path) as stand:
+        contract = Contract(app_of(stand.world).openapi())
+        answers = [
+            await stand.deliver(announcement(), webhook_id="wh_1"),
+            await stand.deliver(announcement(), webhook_id="wh_1"),
+            await stand.deliver(b'{"type": "response.completed"}'),
+            await stand.deliver(b"{}"),
+            await stand.client.post(WEBHOOK, content=announcement()),
+            await stand.client.post(WEBHOOK, content=b" " * (256 * 1024 + 1)),
+        ]
+        await stand.world.manager.drain()
+        answers.append(await stand.deliver(announcement()))
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 401, 413, 503]
+    for answer in answers:
+        contract.check(answer)
