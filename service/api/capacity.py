@@ -1,6 +1,6 @@
 """The registry of calls as an answer: slots held and left, every open call, and whether the live metrics agree."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,8 +16,10 @@ from telemetry.gauges import Limits
 from telemetry.lifecycle import CallState
 from telemetry.usage import Usage
 
-Rejected = Callable[[TenantId | None], int]
-"""Calls a tenant was refused for want of a slot, or with ``None`` all tenants together."""
+Rejected = Mapping[TenantId | None, int]
+"""Calls that each tenant was refused for want of a slot, and under ``None`` all tenants together."""
+
+_NO_SLOTS = Usage(0, 0, 0)
 
 
 class Slots(BaseModel):
@@ -68,7 +70,9 @@ class CapacityDebug(BaseModel):
     as_of: datetime
     scope: MetricsScope = Field(description="What the answer covers.")
     everyone: Slots = Field(serialization_alias="global", description="All tenants together.")
-    tenants: dict[str, Slots] = Field(description="Tenants that held a slot in the last five minutes.")
+    tenants: dict[str, Slots] = Field(
+        description="Tenants that held a slot in the last five minutes, and those refused one since the start."
+    )
     active_calls: tuple[RegisteredCall, ...] = Field(description="Started, oldest first.")
     accepted_calls: tuple[RegisteredCall, ...] = Field(description="Accepted and not started, oldest first.")
     pending_calls: tuple[RegisteredCall, ...] = Field(description="Not yet decided upon, oldest first.")
@@ -79,13 +83,16 @@ class CapacityDebug(BaseModel):
 def capacity_debug(findings: Findings, limits: Limits, rejected: Rejected) -> CapacityDebug:
     """The answer that ``findings`` make."""
     registry = findings.registry
+    refused = {tenant_id for tenant_id, calls in rejected.items() if tenant_id is not None and calls}
     return CapacityDebug(
         as_of=moment(registry.at),
         scope=MetricsScope.PROCESS,
-        everyone=_slots(registry.total, limits.total(), rejected(None)),
+        everyone=_slots(registry.total, limits.total(), rejected[None]),
         tenants={
-            writable(tenant_id): _slots(usage, limits.of(tenant_id), rejected(tenant_id))
-            for tenant_id, usage in sorted(registry.tenants.items())
+            writable(tenant_id): _slots(
+                registry.tenants.get(tenant_id, _NO_SLOTS), limits.of(tenant_id), rejected.get(tenant_id, 0)
+            )
+            for tenant_id in sorted(registry.tenants.keys() | refused)
         },
         active_calls=_calls(registry.calls, CallState.STARTED, registry.at),
         accepted_calls=_calls(registry.calls, CallState.ACCEPTED, registry.at),

@@ -16,14 +16,16 @@ from service.api.answers import (
     json_answer,
     metrics_headers,
 )
-from service.api.capacity import CapacityDebug, capacity_debug
+from service.api.capacity import CapacityDebug, Rejected, capacity_debug
 from service.consistency import Reconciler
 from service.problems import ProblemError, declared, declared_invalid
 from service.security import AdminCheck
-from telemetry.attributes import TenantId
+from telemetry.attributes import OTHER, RejectionReason, TenantId
 from telemetry.catalog import LIVE_FIELDS
 from telemetry.gauges import Limits
 from telemetry.live import LiveMetricsReader
+from telemetry.live_store import LiveMetricsStore
+from telemetry.slots import Selection
 from telemetry.tracker import CallTracker
 
 MAX_TENANT_ID = 200
@@ -32,6 +34,7 @@ MAX_TENANT_ID = 200
 UNKNOWN = "There is no such tenant."
 
 _PATH = "/api/v1/metrics"
+_REJECTED = f"rejected_calls_{RejectionReason.CAPACITY}"
 _NOTHING = dict.fromkeys(LIVE_FIELDS, 0) | {"minutes_processed": 0.0}
 
 
@@ -157,14 +160,19 @@ def metrics_router(
         A difference is listed if it was the same in every one of several readings.
         """
         findings = reconciler.read()
-        content = capacity_debug(findings, limits, _rejected)
+        content = capacity_debug(findings, limits, _rejected(live.store))
         return json_answer(content.model_dump(mode="json"), metrics_headers(findings.live_age_seconds))
 
-    def _rejected(tenant_id: TenantId | None) -> int:
-        numbers = live.store.live(tenant_id) or _NOTHING
-        return int(numbers["rejected_calls_capacity"])
-
     return router
+
+
+def _rejected(store: LiveMetricsStore) -> Rejected:
+    """Calls refused for want of a slot. What counts under ``_other`` is nobody's, and only in the total."""
+    tenants = [None, *map(TenantId, store.tenants())]
+    counts = store.rows(Selection((_REJECTED,)), 0, len(tenants))
+    rejected = {tenant_id: int(count) for tenant_id, (count,) in zip(tenants, counts, strict=True)}
+    rejected.pop(TenantId(OTHER), None)
+    return rejected
 
 
 async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:

@@ -2,7 +2,7 @@
 
 import httpx2
 
-from telemetry.attributes import EndReason, RejectionReason, TenantId
+from telemetry.attributes import OTHER, EndReason, RejectionReason, TenantId
 from telemetry.lifecycle import CallState
 from tests.service.api.gateway import Gateway
 
@@ -102,6 +102,29 @@ def test_every_open_call_is_in_the_list_of_its_state(admin: httpx2.Client, gatew
     ]
     assert [(call["call_id"], call["state"]) for call in answer["accepted_calls"]] == [("rtc_accepted", "accepted")]
     assert [(call["call_id"], call["state"]) for call in answer["pending_calls"]] == [("rtc_pending", "pending")]
+
+
+def test_a_tenant_that_was_only_ever_rejected_is_listed(admin: httpx2.Client, gateway: Gateway) -> None:
+    """Whoever is never given a slot is the one to look for: it is there with its limit, and stays."""
+    gateway.limits.set_own(TenantId("acme"), 0)
+    gateway.kit.tracker.received("rtc_1", "acme").rejected(RejectionReason.CAPACITY)
+    gateway.kit.tracker.received("rtc_2", "globex").rejected(RejectionReason.CARRIER_ERROR)
+    gateway.kit.tracker.received("rtc_3", OTHER).rejected(RejectionReason.CAPACITY)
+    gateway.kit.clock.advance(400)
+    answer = admin.get(DEBUG).json()
+    assert answer["tenants"] == {
+        "acme": {
+            "limit": 0,
+            "in_use": 0,
+            "available": 0,
+            "active": 0,
+            "pending": 0,
+            "peak_in_use_5m": 0,
+            "rejected": 1,
+        }
+    }
+    assert answer["global"]["rejected"] == 2
+    assert answer["consistent"]
 
 
 def test_a_leaked_slot_is_listed_with_both_numbers(admin: httpx2.Client, gateway: Gateway) -> None:
