@@ -14,6 +14,7 @@ VENDORS = sorted(path.stem for path in (CONFIG / "vendors").glob("*.yaml"))
 COMBINATIONS: dict[str, tuple[str, ...]] = {
     "local": ("base", "local"),
     "local-mtls": ("base", "mtls", "local"),
+    "local-content": ("base", "content", "local"),
     "production-mtls": ("base", "mtls", "production", "vendors/otlp"),
     "two-destinations": ("base", "production", "vendors/otlp", "vendors/honeycomb"),
     **{vendor: ("base", "production", f"vendors/{vendor}") for vendor in VENDORS},

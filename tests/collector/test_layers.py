@@ -12,7 +12,7 @@ from tests.collector.layers import COMBINATIONS, VENDORS, addresses, content, en
 from tests.peers.collector import BINARY, layer
 from tests.peers.peers import run_with
 
-LAYERS = ["base", "local", "production", "mtls", *(f"vendors/{vendor}" for vendor in VENDORS)]
+LAYERS = ["base", "local", "production", "mtls", "content", *(f"vendors/{vendor}" for vendor in VENDORS)]
 DELTA_VENDORS = {"azure", "datadog", "dynatrace", "elastic", "newrelic"}
 SECRET = re.compile(r"(?i)(authorization|key|token|team|password)$")
 

@@ -54,6 +54,11 @@ class Received:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @property
+    def text(self) -> str:
+        """All of it, as it was written."""
+        return self._path.read_text() if self._path.exists() else ""
+
     def spans(self, name: str | None = None) -> list[Span]:
         """All spans, or those of one name."""
         return [span for span in self._spans() if name in {None, span.name}]
@@ -109,8 +114,7 @@ class Received:
                         yield resource.get("resource", {}), item
 
     def _lines(self) -> Iterator[Json]:
-        text = self._path.read_text() if self._path.exists() else ""
-        complete, _, _ = text.rpartition("\n")  # the last line may be half written
+        complete, _, _ = self.text.rpartition("\n")  # the last line may be half written
         for line in complete.splitlines():
             yield json.loads(line)
 

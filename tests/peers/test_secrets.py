@@ -8,9 +8,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from service.api.webhooks import PATH
+from service.api.webhook_document import PATH
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway
+from tests.peers.peers import Peers
 from tests.peers.secrets import CONTENT, MARK
 from tests.peers.service import Service
 from tests.telemetry.otlp_receiver import http_receiver
@@ -28,10 +29,27 @@ async def test_secrets_stay_inside(tmp_path: Path, content: bool) -> None:
         out |= outlets.kept(tmp_path) | outlets.exported(receiver) | {"stdout": line.service.log}
     assert {"/v1/metrics", "/v1/traces", "/v1/logs"} <= out.keys()
     _nothing_but_content_came_out(out, content=content)
+    assert {secret for secret in CONTENT if secret in out["/v1/traces"]} == (CONTENT if content else set())
     assert secrets.CALLER[-4:] in out["/v1/traces"]
     filtered = outlets.filtered_attributes(receiver)
     assert filtered
     assert set[str]().union(*filtered) == set()
+
+
+@pytest.mark.parametrize("layers", [("base", "local"), ("base", "content", "local")], ids=["redacted", "let through"])
+async def test_the_collector_lets_content_through_only_if_told_to(
+    peers: Peers, tmp_path: Path, layers: tuple[str, ...]
+) -> None:
+    """The shipped layers mask even what a tenant allows; one more layer lets that pass, and nothing else."""
+    collector = peers.collector(*layers)
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http}
+    async with gateway(tmp_path, environment, tenants=secrets.tenants(content=True)) as line:
+        await line.carrier.place_call(secrets.call(f"rtc_u1_{uuid4().hex}", next(iter(line.carrier.numbers))))
+        await line.quiet()
+    await eventually(lambda: asyncio.to_thread(collector.received.spans, "call"), "the root")
+    came_out = {mark for mark in CONTENT if mark in collector.received.text}
+    assert came_out == (CONTENT if "content" in layers else set())
+    _nothing_but_content_came_out({"/v1/traces": collector.received.text}, content=True)
 
 
 async def test_a_carriers_errors_are_not_quoted(tmp_path: Path) -> None:
@@ -101,5 +119,3 @@ def _nothing_but_content_came_out(out: outlets.Outlets, *, content: bool) -> Non
         for secret in allowed:
             cleaned = cleaned.replace(secret, "")
         assert outlets.found({where: cleaned}, secrets.hidden()) == {}
-    if content:
-        assert all(secret in out["/v1/traces"] for secret in CONTENT)
