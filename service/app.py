@@ -8,6 +8,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 
 from service.api.call_debugging import call_debugging_router
+from service.api.call_records import call_records_router
 from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
@@ -27,6 +28,7 @@ from service.instrumentation import instrument
 from service.problems import use_problem_details
 from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
 from service.reconciliation.building import build_reconciliation
+from service.records.pages import CallPages
 from service.security import require_admin
 from service.settings import Settings, load_settings
 from service.usage.freezing import Freezer
@@ -98,6 +100,7 @@ def _routers(world: World) -> Iterator[APIRouter]:
     yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
     yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin)
     yield tenants_router(tenants=world.tenants, changed=world.limits_follower.changed, admin=admin)
+    yield call_records_router(pages=CallPages(world.database), admin=admin)
     yield usage_freezes_router(freezer=Freezer(world.database, tracker.clock), admin=admin)
     yield usage_roundings_router(database=world.database, clock=tracker.clock, admin=admin)
     yield usage_router(usage=UsageReader(world.database), admin=admin)

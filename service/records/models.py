@@ -94,6 +94,14 @@ class CallRecordRow(Base):
         Index("ix_call_records_received", "received_ms", "call_id"),
         Index("ix_call_records_tenant_received", "tenant_id", "received_ms", "call_id"),
         Index("ix_call_records_instance", "instance_id", "received_ms"),
+        Index(
+            "ix_call_records_outcome",
+            "outcome",
+            "received_ms",
+            "call_id",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
         Index("ix_call_records_open", "instance_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(
             "ix_call_records_usage",

@@ -1,0 +1,109 @@
+"""Call records in pages, the latest received first: the history of all processes, as long as the table has it."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sqlalchemy import ColumnElement, Select, and_, select, tuple_
+
+from service.database import Database
+from service.records.record import CallRecord
+from service.records.store import CALLS
+from telemetry.recent.record import CallOutcome
+
+MAX_CURSOR = 600
+"""Characters of a cursor; a call's id has at most 255, each of at most six in a cursor's JSON."""
+
+
+class InvalidCursorError(ValueError):
+    """Not a place in the list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ends."""
+
+    received_ms: int
+    call_id: str
+
+    def write(self) -> str:
+        """The place as an opaque text, which stays valid for as long as the table is there."""
+        return base64.urlsafe_b64encode(json.dumps([self.received_ms, self.call_id]).encode()).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, cursor: str) -> Self:
+        """The place a text stands for; raises :class:`InvalidCursorError`."""
+        try:
+            told = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+            received_ms, call_id = told
+        except (binascii.Error, ValueError, TypeError, RecursionError):
+            raise InvalidCursorError("is not the cursor of a page before") from None
+        if not (isinstance(received_ms, int) and abs(received_ms) < 2**53 and isinstance(call_id, str)):
+            raise InvalidCursorError("is not the cursor of a page before")
+        return cls(received_ms, call_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which calls; what is ``None`` does not matter."""
+
+    tenant_id: str | None = None
+    outcome: CallOutcome | None = None
+    """Calls that are over, and turned out so."""
+    since_ms: int | None = None
+    """Received then or later."""
+    until_ms: int | None = None
+    """Received before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the calls."""
+
+    calls: Sequence[CallRecord]
+    next_place: Place | None
+    """Where the next page begins; ``None`` on the last one."""
+
+
+class CallPages:
+    """Reads pages, each along an index from where the last one ended: a late page costs what the first one does."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(self, wanted: Wanted, *, limit: int, after: Place | None = None) -> Page:
+        """At most ``limit`` calls from a place on. Raises what the database raises."""
+        async with self._database.reading() as session:
+            found = (await session.execute(page(wanted, limit + 1, after))).mappings().all()
+        calls = [CallRecord.from_row(dict(row)) for row in found[:limit]]
+        more = len(found) > limit
+        return Page(calls, Place(calls[-1].received_ms, calls[-1].call_id) if more else None)
+
+
+def page(wanted: Wanted, limit: int, after: Place | None) -> Select[Any]:
+    """The statement: one stretch of one index."""
+    row = CALLS.c
+    conditions = list(_conditions(wanted))
+    if after is not None:
+        # The first condition is what SQLite bounds its search by; it compares pairs row by row.
+        conditions.append(row.received_ms <= after.received_ms)
+        conditions.append(tuple_(row.received_ms, row.call_id) < tuple_(after.received_ms, after.call_id))
+    ordered = select(CALLS).where(and_(True, *conditions)).order_by(row.received_ms.desc(), row.call_id.desc())
+    return ordered.limit(limit)
+
+
+def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
+    row = CALLS.c
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.tenant_id is not None:
+        conditions.append(row.tenant_id == wanted.tenant_id)
+    if wanted.outcome is not None:
+        conditions += [row.outcome == wanted.outcome.value, row.ended_ms.is_not(None)]
+    if wanted.since_ms is not None:
+        conditions.append(row.received_ms >= wanted.since_ms)
+    if wanted.until_ms is not None:
+        conditions.append(row.received_ms < wanted.until_ms)
+    return conditions
