@@ -197,7 +197,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(FALLBACK_USED, T, "The fallback instructions were used."),
     Attribute(TRANSFER_TARGET, T, "The name of the transfer destination, as the tenant configured it."),
     Attribute(SESSION_ERROR_CODE, T, "The code of an error the carrier reported inside the session."),
-    Attribute(HTTP_STATUS, T, "The carrier's answer, where it gave one."),
+    Attribute(HTTP_STATUS, M, "What a request was answered, where there was an answer."),
     Attribute(SPAN_CLOSED, T, "Why the span was ended from outside, such as `shutdown`; absent where its maker did."),
     Attribute(CALLER, P, "The caller's number, masked to its last four digits."),
     Attribute(DIALLED, P, "The dialled number, masked to its last four digits."),

@@ -37,25 +37,25 @@ EXCEPTION_MESSAGE = TraceKey("exception.message")
 EXCEPTION_STACKTRACE = TraceKey("exception.stacktrace")
 EXCEPTION_ESCAPED = TraceKey("exception.escaped")
 
-T, P = Destination.TRACE, Destination.PERSONAL
+M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
 
 CONVENTION_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(URL_FULL, T, "The address called, without user, query and fragment."),
     Attribute(URL_PATH, T, "The path that was asked for."),
     Attribute(URL_QUERY, P, "Withheld: a query may name a caller or carry a token."),
-    Attribute(URL_SCHEME, T, "The protocol.", ("http", "https", "ws", "wss")),
-    Attribute(HTTP_METHOD, T, "The request's method."),
+    Attribute(URL_SCHEME, M, "The protocol.", ("http", "https", "ws", "wss")),
+    Attribute(HTTP_METHOD, M, "The request's method."),
     Attribute(HTTP_METHOD_ORIGINAL, T, "The method as it was sent, where it is not one that is known."),
     Attribute(HTTP_RESEND_COUNT, T, "How often the request had been sent before."),
-    Attribute(HTTP_ROUTE, T, "The route's template."),
-    Attribute(SERVER_ADDRESS, T, "The host called, or the one that answers."),
-    Attribute(SERVER_PORT, T, "Its port."),
+    Attribute(HTTP_ROUTE, M, "The route's template."),
+    Attribute(SERVER_ADDRESS, M, "The host called, or the one that answers."),
+    Attribute(SERVER_PORT, M, "Its port."),
     Attribute(CLIENT_ADDRESS, P, "Withheld: the address of whoever asks."),
     Attribute(CLIENT_PORT, P, "Withheld with the address."),
     Attribute(PEER_ADDRESS, P, "Withheld: on a server's span it is the client's address."),
     Attribute(PEER_PORT, P, "Withheld with the address."),
     Attribute(PROTOCOL_NAME, T, "The application protocol."),
-    Attribute(PROTOCOL_VERSION, T, "Its version."),
+    Attribute(PROTOCOL_VERSION, M, "Its version."),
     Attribute(USER_AGENT, P, "Withheld: free text of whoever asks."),
     Attribute(DB_SYSTEM, T, "The database's product."),
     Attribute(DB_NAMESPACE, T, "The database's name."),

@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint
 
+from telemetry.attributes import Destination
 from tests.peers.service import TOKEN, Service
 from tests.telemetry.otlp_receiver import Receiver
 
@@ -69,13 +71,26 @@ def exported(receiver: Receiver) -> Outlets:
 
 def filtered_attributes(receiver: Receiver) -> list[set[str]]:
     """Of each exemplar that was sent the attributes a view took off the measurement: they leave with the exemplar."""
-    points = [
+    exemplars = [exemplar for point in _points(receiver) for exemplar in point.exemplars]
+    return [{item.key for item in exemplar.filtered_attributes} for exemplar in exemplars]
+
+
+def attribute_keys(receiver: Receiver) -> dict[Destination, set[str]]:
+    """The keys of all that was sent: on measurements, and on spans, their events and log lines."""
+    of_spans = {item.key for span in receiver.spans for item in span.attributes}
+    of_events = {item.key for span in receiver.spans for event in span.events for item in event.attributes}
+    of_logs = {item.key for record in receiver.log_records for item in record.attributes}
+    of_points = {item.key for point in _points(receiver) for item in point.attributes}
+    return {Destination.METRIC: of_points, Destination.TRACE: of_spans | of_events | of_logs}
+
+
+def _points(receiver: Receiver) -> list[NumberDataPoint | HistogramDataPoint]:
+    return [
         point
         for metric in receiver.metrics
         for data in (metric.histogram, metric.sum, metric.gauge)
         for point in data.data_points
     ]
-    return [{item.key for item in each.filtered_attributes} for point in points for each in point.exemplars]
 
 
 def found(outlets: Mapping[str, str], hidden: Iterable[str]) -> dict[str, set[str]]:

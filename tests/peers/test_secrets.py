@@ -9,6 +9,10 @@ import httpx2
 import pytest
 
 from service.api.webhook_document import PATH
+from telemetry.attributes import ATTRIBUTES, Destination
+from telemetry.conventions import CONVENTION_ATTRIBUTES
+from telemetry.genai import GENAI_ATTRIBUTES
+from telemetry.log_format import DURATION_MS
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.peers.peers import Peers
@@ -31,6 +35,7 @@ async def test_secrets_stay_inside(tmp_path: Path, content: bool) -> None:
     _nothing_but_content_came_out(out, content=content)
     assert {secret for secret in CONTENT if secret in out["/v1/traces"]} == (CONTENT if content else set())
     assert secrets.CALLER[-4:] in out["/v1/traces"]
+    _everything_is_classified(outlets.attribute_keys(receiver))
     filtered = outlets.filtered_attributes(receiver)
     assert filtered
     assert set[str]().union(*filtered) == set()
@@ -119,3 +124,12 @@ def _nothing_but_content_came_out(out: outlets.Outlets, *, content: bool) -> Non
         for secret in allowed:
             cleaned = cleaned.replace(secret, "")
         assert outlets.found({where: cleaned}, secrets.hidden()) == {}
+
+
+def _everything_is_classified(keys: Mapping[Destination, set[str]]) -> None:
+    """Every key that left has its class, and those on measurements are fit for them."""
+    declared = {item.key: item.destination for item in (*ATTRIBUTES, *GENAI_ATTRIBUTES, *CONVENTION_ATTRIBUTES)}
+    misplaced = {key for key in keys[Destination.METRIC] if declared.get(key) is not Destination.METRIC}
+    assert misplaced == set(), f"declare them as fit for metrics, or keep them off: {misplaced}"
+    unclassified = keys[Destination.TRACE] - declared.keys() - {DURATION_MS}
+    assert unclassified == set(), f"declare them in telemetry/attributes.py or beside it: {unclassified}"
