@@ -33,12 +33,17 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """The address of a SQLite database of the test's own."""
+    return f"sqlite+aiosqlite:///{shutil.copy(migrated_file, tmp_path / 'callscope.db')}"
+
+
 @pytest.fixture(params=BACKENDS)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest) -> str:
     """The address of a database with the newest schema, on each kind of server."""
     if request.param == "sqlite":
-        file = shutil.copy(request.getfixturevalue("migrated_file"), tmp_path / "callscope.db")
-        return f"sqlite+aiosqlite:///{file}"
+        return str(request.getfixturevalue("sqlite_url"))
     url = asyncio.run(created_on(request.getfixturevalue("postgres_server")))
     asyncio.run(migrated(url))
     return url
