@@ -19,7 +19,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 
 @pytest.fixture
 def database_url(sqlite_url: str) -> str:
-    """What is refused before it reaches a database is so on every one; text that PostgreSQL refuses has its own test."""
+    """Nearly all of this is refused before it reaches a database, so one kind is enough."""
     return sqlite_url
 
 
