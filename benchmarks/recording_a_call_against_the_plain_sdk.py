@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from benchmarks import verdict
+from benchmarks.by_hand import ByHand
 from benchmarks.pipeline import Pipeline
-from benchmarks.scripted_call import ByHand, through_the_library
+from benchmarks.scripted_call import run, through_the_library
 from telemetry.clock import SystemClock
 from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
 
@@ -49,7 +50,7 @@ def recorder(*, library: bool) -> Record:
         tracker = pipeline.tracker()
         return lambda number: through_the_library(tracker, f"rtc_{number}", f"t{number % TENANTS}", _nothing)
     by_hand = ByHand(pipeline)
-    return lambda number: by_hand.record(f"rtc_{number}", f"t{number % TENANTS}", _nothing)
+    return lambda number: run(by_hand.received(f"rtc_{number}", f"t{number % TENANTS}"), _nothing)
 
 
 def seconds(record: Record, numbers: "count[int]") -> float:
@@ -75,7 +76,7 @@ def found(*, library: bool) -> tuple[object, object]:
     if library:
         through_the_library(pipeline.tracker(), "rtc_1", "acme", tick)
     else:
-        ByHand(pipeline).record("rtc_1", "acme", tick)
+        run(ByHand(pipeline).received("rtc_1", "acme"), tick)
     trees = span_trees(spans.get_finished_spans())
     return [shape(tree) for tree in trees], plain_metrics(pipeline.cumulative.get_metrics_data())
 

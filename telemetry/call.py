@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import RLock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from telemetry.attributes import OTHER, CallId, EndReason, RejectionReason, TenantId, Violation
 from telemetry.clock import Clock, Instant
@@ -31,7 +31,7 @@ from telemetry.events import (
     TokensUsed,
     TokenUsage,
 )
-from telemetry.lifecycle import STEPS, TERMINAL, CallState, Transition, violation_of
+from telemetry.lifecycle import PATHS, STEPS, TERMINAL, CallState, Transition, violation_of
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.timing import TimedPhase, TimedTool
 
@@ -58,6 +58,14 @@ class CallSnapshot:
     """Its end is under way: it was handed off, or is being hung up."""
 
 
+class Remains(NamedTuple):
+    """What is left of a call that is over: enough to tell what is late from what is repeated."""
+
+    ref: CallRef
+    state: CallState
+    referred: bool
+
+
 class Call:
     """One call's state machine. Every method may be called at any time, from any thread, any number of times.
 
@@ -71,8 +79,8 @@ class Call:
         "_conversation",
         "_ending",
         "_last_seen",
-        "_made",
         "_received",
+        "_referred",
         "_registry",
         "_scopes",
         "_sink",
@@ -83,7 +91,16 @@ class Call:
     )
 
     def __init__(
-        self, ref: CallRef, received: Instant, *, sink: Sink, scopes: Scopes, clock: Clock, registry: Registry
+        self,
+        ref: CallRef,
+        received: Instant,
+        *,
+        sink: Sink,
+        scopes: Scopes,
+        clock: Clock,
+        registry: Registry,
+        state: CallState = CallState.PENDING,
+        referred: bool = False,
     ) -> None:
         self.ref = ref
         self._received = received
@@ -93,8 +110,8 @@ class Call:
         self._registry = registry
         self.exclusive = RLock()
         """Held while the call changes or one of its events is on its way."""
-        self._state = CallState.PENDING
-        self._made: set[Transition] = {Transition.RECEIVED}
+        self._state = state
+        self._referred = referred
         self._started: Instant | None = None
         self._last_seen = received
         self._billed = 0.0
@@ -120,6 +137,11 @@ class Call:
     def last_seen(self) -> Instant:
         """The last sign of life."""
         return self._last_seen
+
+    @property
+    def remains(self) -> Remains:
+        """What to keep of the call once it is over."""
+        return Remains(self.ref, self._state, self._referred)
 
     def snapshot(self) -> CallSnapshot:
         """The call at this moment."""
@@ -300,12 +322,13 @@ class Call:
             self._violate(Transition.RECEIVED, Violation.DUPLICATE, self._clock.now())
 
     def _step(self, transition: Transition, now: Instant) -> bool:
-        violation = violation_of(transition, self._state, made_before=transition in self._made)
+        made_before = transition in PATHS[self._state] or (transition is Transition.REFERRED and self._referred)
+        violation = violation_of(transition, self._state, made_before=made_before)
         if violation is not None:
             self._violate(transition, violation, now)
             return False
         before, self._state = self._state, STEPS[transition][1]
-        self._made.add(transition)
+        self._referred = self._referred or transition is Transition.REFERRED
         if self._state not in TERMINAL:
             self._last_seen = max(self._last_seen, now)
         self._registry.moved(self, before, self._state)

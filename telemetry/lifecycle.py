@@ -59,6 +59,17 @@ STEPS: Final[dict[Transition, tuple[CallState, CallState]]] = {
 """From which state each transition leads, and where to."""
 
 
+def _path_to(state: CallState) -> frozenset[Transition]:
+    for transition, (before, after) in STEPS.items():
+        if after is state and before is not state:
+            return _path_to(before) | {transition}
+    return frozenset({Transition.RECEIVED})
+
+
+PATHS: Final = {state: _path_to(state) for state in CallState}
+"""The transitions that a call in a state has made. A hand-off is not among them: it leaves the state as it is."""
+
+
 def violation_of(transition: Transition, state: CallState, *, made_before: bool) -> Violation | None:
     """How ``transition`` breaks the lifecycle in ``state``; ``None`` if it is allowed.
 

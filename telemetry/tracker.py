@@ -13,7 +13,7 @@ from telemetry.attributes import (
     Violation,
     WebhookOutcome,
 )
-from telemetry.call import Call, CallSnapshot, UntrackedCall
+from telemetry.call import Call, CallSnapshot, Remains, UntrackedCall
 from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
 from telemetry.lifecycle import TERMINAL, UNSTARTED, CallState
@@ -45,7 +45,7 @@ class CallTracker:
         self._max_remembered = max_remembered
         self._lock = Lock()
         self._open: dict[CallId, Call] = {}
-        self._over: OrderedDict[CallId, Call] = OrderedDict()
+        self._over: OrderedDict[CallId, Remains] = OrderedDict()
         self._total = Tally()
         self._tenants: dict[TenantId, Tally] = {}
 
@@ -89,14 +89,14 @@ class CallTracker:
         continues: str | None = None,
         content: bool = False,
     ) -> Call:
-        """A call has come in: it is pending from here on. Reported once more, the same handle is answered again.
+        """A call has come in: it is pending from here on. Reported once more, a handle of the same call is answered.
 
         ``traceparent`` came from outside and is linked; ``continues`` is this call's own trace, begun in a process that
         has let go of it.
         """
         ref = CallRef(CallId(call_id), TenantId(tenant_id))
         moment = at or self._clock.now()
-        call = self._new(ref, moment)
+        call = self._handle(ref, moment)
         # Whoever finds the call from its registration on has to wait until its first event is out.
         with call.exclusive:
             entered = self._enter(call)
@@ -115,7 +115,7 @@ class CallTracker:
     def knows(self, call_id: CallId | str) -> bool:
         """Whether the call is open or lately over."""
         with self._lock:
-            return self._known(CallId(call_id)) is not None
+            return call_id in self._open or call_id in self._over
 
     def webhook(self, outcome: WebhookOutcome) -> None:
         """A webhook delivery was answered."""
@@ -190,17 +190,36 @@ class CallTracker:
             return call
 
     def _known(self, call_id: CallId) -> Call | None:
-        return self._open.get(call_id) or self._over.get(call_id)
+        known = self._open.get(call_id)
+        if known is not None:
+            return known
+        remains = self._over.get(call_id)
+        return (
+            None
+            if remains is None
+            else self._handle(remains.ref, self._clock.now(), remains.state, referred=remains.referred)
+        )
 
-    def _new(self, ref: CallRef, received: Instant) -> Call:
-        return Call(ref, received, sink=self._sink, scopes=self._scopes, clock=self._clock, registry=self)
+    def _handle(
+        self, ref: CallRef, received: Instant, state: CallState = CallState.PENDING, *, referred: bool = False
+    ) -> Call:
+        return Call(
+            ref,
+            received,
+            sink=self._sink,
+            scopes=self._scopes,
+            clock=self._clock,
+            registry=self,
+            state=state,
+            referred=referred,
+        )
 
     def _untracked(self, ref: CallRef, violation: Violation) -> UntrackedCall:
         return UntrackedCall(ref, violation, sink=self._sink, clock=self._clock)
 
     def _remember(self, call: Call) -> None:
         self._open.pop(call.call_id, None)
-        self._over[call.call_id] = call
+        self._over[call.call_id] = call.remains
         while len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 

@@ -11,11 +11,12 @@ from telemetry.tracker import CallTracker
 
 
 def test_a_call_received_twice_is_one_call(kit: TelemetryKit) -> None:
-    """The second announcement answers the same handle and is counted as a duplicate, also when the call is over."""
+    """A second announcement answers a handle of the same call and is counted as a duplicate, also when it is over."""
     call = kit.tracker.received("rtc_1", "acme")
     assert kit.tracker.received("rtc_1", "someone-else") is call
     call.finish(EndReason.ERROR)
-    assert kit.tracker.received("rtc_1", "acme") is call
+    again = kit.tracker.received("rtc_1", "acme")
+    assert (again.ref, again.state) == (call.ref, call.state)
     assert kit.numbers()["received_calls"] == 1
     assert kit.numbers("acme")["lifecycle_violations"] == 2
     assert kit.store.tenants() == ["acme"]
@@ -31,6 +32,22 @@ def test_a_known_call_is_found_until_it_is_forgotten() -> None:
         assert kit.tracker.knows("rtc_open")
         assert kit.tracker.call("rtc_open") is open_call
         assert kit.tracker.call("rtc_3").state is CallState.REJECTED
+
+
+def test_of_a_call_that_is_over_the_late_is_told_from_the_repeated(kit: TelemetryKit) -> None:
+    """What the call had reported is a duplicate, the hand-off too; what it had not comes after its end."""
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.started()
+    call.referred("desk")
+    call.ended(EndReason.REFERRED)
+    late = kit.tracker.call("rtc_1")
+    assert not any((late.accepted(), late.started(), late.referred("desk"), late.ended(EndReason.HANGUP)))
+    assert not any((late.rejected(RejectionReason.CAPACITY), late.abandoned(EndReason.ERROR)))
+    kit.tracker.received("rtc_2", "acme").finish(EndReason.ERROR)
+    assert not kit.tracker.call("rtc_2").accepted()
+    violations = [event.violation for event in kit.events if isinstance(event, LifecycleViolated)]
+    assert violations == [Violation.DUPLICATE] * 4 + [Violation.AFTER_END] * 3
 
 
 def test_a_stranger_takes_no_transition(kit: TelemetryKit) -> None:
