@@ -2,13 +2,13 @@
 
 from itertools import count
 
-from telemetry.turns import PAUSE_SECONDS, in_turns
+from telemetry.turns import PAUSE_SECONDS, WORK_SECONDS, in_turns
 
 
-def test_after_each_millisecond_of_work_there_is_a_pause() -> None:
-    """With a clock that moves 0.4 ms between two looks at it, there is a pause after each third part; none is lost."""
+def test_after_each_stretch_of_work_there_is_a_pause() -> None:
+    """With a clock that moves a little less than half of that between two looks, there is one after each third part."""
     looks = count()
     pauses: list[float] = []
-    done = list(in_turns(range(10), sleep=pauses.append, monotonic=lambda: next(looks) * 0.0004))
+    done = list(in_turns(range(10), sleep=pauses.append, monotonic=lambda: next(looks) * WORK_SECONDS * 0.4))
     assert done == list(range(10))
     assert pauses == [PAUSE_SECONDS] * 3
