@@ -52,12 +52,12 @@ BARE: dict[str, Any] = {
 class Desk:
     """The app under test; ``told`` counts the changes it announced to its process."""
 
-    def __init__(self, database_url: str) -> None:
+    def __init__(self, database_url: str, token: str = TOKEN) -> None:
         self.database = Database.from_url(database_url)
         self.told = 0
         self.app = FastAPI(title="Under test", openapi_tags=OPENAPI_TAGS, lifespan=self._lifespan)
         use_problem_details(self.app)
-        admin = require_admin(AdminTokens([TOKEN, OTHER_TOKEN]), AdminAttempts())
+        admin = require_admin(AdminTokens([token, OTHER_TOKEN]), AdminAttempts())
         self.app.include_router(
             tenants_router(tenants=SqlTenantRepository(self.database), changed=self._changed, admin=admin)
         )
