@@ -41,10 +41,17 @@ def blind(asked: Asked, exported: Exported, instances: Iterable[Instance], *, no
             silent.append(instance.instance_id)
         else:
             missing.append(Interval((last_ms or began_ms) - CLOCKS_MS, ended_ms + CLOCKS_MS))
+        if _dead(instance, now_ms, DEAD_AFTER_BEATS * beat_ms) and instance.last_beat_ms < asked.end_ms:
+            # A call may have been counted, told, and lost before it was on record; its carrier announces it once more.
+            surplus.append(Interval(instance.last_beat_ms - beat_ms, ended_ms + CLOCKS_MS))
         if instance.started_ms < asked.start_ms:
             before_ms = exported.before_ms.get(instance.instance_id, instance.started_ms)
             surplus.append(Interval(before_ms - CLOCKS_MS, asked.start_ms + CLOCKS_MS))
     return Blind(tuple(merged(missing)), tuple(merged(surplus)), tuple(silent))
+
+
+def _dead(instance: Instance, now_ms: int, silence_ms: int) -> bool:
+    return instance.stopped_ms is None and instance.last_beat_ms + silence_ms < now_ms
 
 
 def _end(instance: Instance, now_ms: int, silence_ms: int) -> int:

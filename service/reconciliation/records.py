@@ -14,12 +14,9 @@ from service.reconciliation.tallies import MICROS_PER_MS, Tally, in_interval, of
 from service.reconciliation.window import Asked, Interval, Scope
 from service.records.instances import INSTANCES
 from service.records.store import CALLS
-from service.usage.query import longest_call_ms
+from service.usage.query import SETUP_MS, longest_call_ms
 from telemetry.attributes import CallId
 from telemetry.lifecycle import CallState
-
-SETUP_MS = 3_600_000
-"""More than any call takes from its announcement to its start."""
 
 MAX_INSTANCES = 1_000
 """Processes of a window that are looked at; the latest."""
@@ -28,6 +25,10 @@ MS_PER_MINUTE = 60_000
 
 _AT_ONCE = 500
 # Ids in one statement.
+
+_OVER = CALLS.c.ended_ms.is_not(None)
+_OPEN = CALLS.c.ended_ms.is_(None)
+# Each is what an index is limited to, and the only one of the two that index serves.
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,12 @@ class RecordsLedger:
         if asked.scope is Scope.FLEET:
             happened = await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
             return {tenant: row | _handed_on(row) for tenant, row in happened.items()}
+        own = CALLS.c.instance_id == self._instance_id
         async with self._database.reading() as session:
-            own = CALLS.c.instance_id == self._instance_id
-            return await _rows(session, of_process(), and_(own, *_of_tenant(asked)))
+            halves = [
+                await _rows(session, of_process(), and_(part, own, *_of_tenant(asked))) for part in (_OVER, _OPEN)
+            ]
+        return _added(*halves)
 
     async def happened(self, asked: Asked, interval: Interval, *, late_ms: int = 0) -> Rows:
         """What happened in an interval, in this process or in all of them, as was asked.
@@ -77,18 +81,17 @@ class RecordsLedger:
         row = CALLS.c
         async with self._database.reading() as session:
             earliest = interval.start_ms - late_ms - await longest_call_ms(session) - SETUP_MS
-            begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, row.ended_ms.is_not(None))
-            running = and_(row.ended_ms.is_(None), row.received_ms < interval.end_ms)
+            begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, _OVER)
             own = [row.instance_id == self._instance_id] if asked.scope is Scope.PROCESS else []
             tallies = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)
-            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(asked))) for part in (begun, running)]
+            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(asked))) for part in (begun, _OPEN)]
         return _added(*halves)
 
     async def open_calls(self) -> list[Recorded]:
         """The calls this process holds and that are not over."""
-        open_ones = and_(CALLS.c.instance_id == self._instance_id, CALLS.c.ended_ms.is_(None))
         async with self._database.reading() as session:
-            return [_recorded(row) for row in await session.execute(_FACTS.where(open_ones))]
+            found = await session.execute(_FACTS.where(CALLS.c.instance_id == self._instance_id, _OPEN))
+            return [_recorded(row) for row in found]
 
     async def known(self, call_ids: Iterable[str]) -> dict[str, Recorded]:
         """What rows there are of these calls."""
@@ -100,9 +103,9 @@ class RecordsLedger:
         return found
 
     async def latest(self, tenant_id: str, most: int) -> list[Recorded]:
-        """The tenant's calls that this process received itself, the latest first."""
+        """The tenant's calls that this process received itself and that are over, the latest first."""
         row = CALLS.c
-        mine = and_(row.instance_id == self._instance_id, row.tenant_id == tenant_id)
+        mine = and_(row.instance_id == self._instance_id, row.tenant_id == tenant_id, _OVER)
         async with self._database.reading() as session:
             found = await session.execute(_FACTS.where(mine).order_by(row.received_ms.desc()).limit(most))
             return [recorded for recorded in map(_recorded, found) if not recorded.taken_over]
@@ -142,7 +145,8 @@ def _of_tenant(asked: Asked) -> list[ColumnElement[bool]]:
 async def _rows(session: AsyncSession, tallies: Mapping[Field, Tally], which: ColumnElement[bool]) -> Rows:
     sums = [part for tally in tallies.values() for part in (tally.value, tally.less, tally.more) if part is not None]
     named = [part.label(f"sum_{number}") for number, part in enumerate(sums)]
-    tenant = CALLS.c.tenant_id
+    # Grouping by the column itself would tempt SQLite to read all there is in the order of tenants.
+    tenant = func.coalesce(CALLS.c.tenant_id, "").label("tenant")
     found = await session.execute(select(tenant, func.count(), *named).where(which).group_by(tenant))
     return {row[0]: _figures(tallies, row[1], iter(row[2:])) for row in found}
 

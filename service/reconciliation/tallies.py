@@ -95,20 +95,21 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
         return and_(moment >= interval.start_ms, moment < interval.end_ms)
 
     taken_over = and_(_TAKEN_OVER, within(_CLAIMED_MS))
+    # What a process counted in its last moment may have been lost with it, and the call found as it was before.
+    decided_twice = count(and_(taken_over, or_(_DECIDED_LATE, _UNDECIDED, func.coalesce(_NEVER_DECIDED, False))))
+    started_twice = count(and_(taken_over, or_(_STARTED_LATE, not_(_STARTED))))
+    given_up = count(and_(taken_over, _ROW.duration_source == DurationSource.LAST_SIGN_OF_LIFE.value))
     decided = func.coalesce(_ROW.decided_ms, _ROW.ended_ms)
     doubtful = overlap_ms * count(taken_over)
     billed = ran_within(Interval(interval.start_ms - late_ms, interval.end_ms))
     return {
-        # One that was undecided when its process died is received twice, and accepted by the other once.
-        Field.RECEIVED: Tally(
-            count(within(_ROW.received_ms)), more=count(and_(or_(_DECIDED_LATE, _UNDECIDED), taken_over))
-        ),
-        Field.ACCEPTED: _decided_at(within(_ROW.decided_ms), _TAKEN, _DECIDED_LATE),
-        **{field: _rejections(field, and_(_rejected(field, died=True), within(decided))) for field in REJECTIONS},
-        Field.STARTED: _decided_at(within(_ROW.started_ms), _STARTED, _STARTED_LATE),
-        Field.ENDED: Tally(count(and_(_SEEN, within(_ROW.ended_ms)))),
-        Field.FAILED: Tally(count(and_(_FAILED, within(_ROW.ended_ms)))),
-        Field.REFERRED: Tally(count(within(_ROW.referred_ms))),
+        Field.RECEIVED: Tally(count(within(_ROW.received_ms)), more=decided_twice),
+        Field.ACCEPTED: _late(within(_ROW.decided_ms), _TAKEN, _DECIDED_LATE, decided_twice),
+        **{field: _rejections(field, within(decided), decided_twice) for field in REJECTIONS},
+        Field.STARTED: _late(within(_ROW.started_ms), _STARTED, _STARTED_LATE, started_twice),
+        Field.ENDED: Tally(count(and_(_SEEN, within(_ROW.ended_ms))), more=given_up),
+        Field.FAILED: Tally(count(and_(_FAILED, within(_ROW.ended_ms))), more=given_up),
+        Field.REFERRED: Tally(count(within(_ROW.referred_ms)), more=count(taken_over)),
         # Its end is its last sign of life; it was counted when that had been long enough ago.
         Field.STALE: Tally(
             count(and_(_STALE, within(_ROW.written_ms))), less=count(and_(_STALE, _TAKEN_OVER, within(_ROW.written_ms)))
@@ -119,9 +120,9 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
     }
 
 
-def _decided_at(within: Condition, condition: Condition, late: Condition) -> Tally:
+def _late(within: Condition, condition: Condition, late: Condition, twice: Number) -> Tally:
     """What the process that took a call over counts as taken over may be its first time."""
-    return Tally(count(and_(condition, within)), less=count(and_(condition, within, late)))
+    return Tally(count(and_(condition, within)), less=count(and_(condition, within, late)), more=twice)
 
 
 def ran_within(interval: Interval) -> Number:
@@ -139,10 +140,10 @@ def _rejected(field: Field, *, died: bool = False) -> Condition:
     return rejected if died else and_(rejected, not_(func.coalesce(_NEVER_DECIDED, False)))
 
 
-def _rejections(field: Field, condition: Condition) -> Tally:
-    if field is not Field.REJECTED_CARRIER:
-        return Tally(count(condition))
-    return Tally(count(condition), less=count(and_(condition, _NEVER_DECIDED)))
+def _rejections(field: Field, within: Condition, twice: Number) -> Tally:
+    condition = and_(_rejected(field, died=True), within)
+    nobodys = count(and_(condition, _NEVER_DECIDED)) if field is Field.REJECTED_CARRIER else None
+    return Tally(count(condition), less=nobodys, more=twice)
 
 
 def _elsewhere() -> Number:

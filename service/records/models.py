@@ -93,7 +93,13 @@ class CallRecordRow(Base):
     __table_args__ = (
         Index("ix_call_records_received", "received_ms", "call_id"),
         Index("ix_call_records_tenant_received", "tenant_id", "received_ms", "call_id"),
-        Index("ix_call_records_instance", "instance_id", "received_ms"),
+        Index(
+            "ix_call_records_instance",
+            "instance_id",
+            "received_ms",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
         Index(
             "ix_call_records_outcome",
             "outcome",
@@ -110,6 +116,8 @@ class CallRecordRow(Base):
             "duration_ms",
             "outcome",
             "reason",
+            # For SQLite, which would read the row for it: the index is to answer alone.
+            "ended_ms",
             sqlite_where=text(CLOSED),
             postgresql_where=text(CLOSED),
         ),

@@ -38,6 +38,8 @@ def test_a_dead_process_took_what_it_had_not_told_with_it() -> None:
     died = START + 5_000_000
     found = _blind(Instance("one", START + 1, died, None), last=died - 55_000)
     assert found.missing == (_around(died - 55_000, died + 3 * BEAT_MS),)
+    # What it counted in its last moment may be on no record.
+    assert found.surplus == (Interval(died - BEAT_MS, died + 3 * BEAT_MS + CLOCKS_MS),)
 
 
 def test_a_process_that_died_before_the_window_has_no_part_in_it() -> None:
