@@ -69,6 +69,11 @@ class Service:
         """Memory it has in use."""
         return self._program.resident_bytes
 
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time it has used."""
+        return self._program.processor_seconds
+
     def client(self) -> httpx2.AsyncClient:
         """A client of its admin endpoints."""
         return httpx2.AsyncClient(base_url=self.address, headers={"X-Admin-Token": TOKEN}, timeout=30)
