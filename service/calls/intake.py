@@ -15,6 +15,7 @@ from service.e164 import E164
 from service.limits import CallLimits
 from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
+from service.tenants.fields import CAPTURE_CONTENT
 from service.tenants.tenant import CallTenant
 from telemetry.attributes import UNKNOWN_TENANT, CallId, EndReason, RejectionReason, TenantId
 from telemetry.call import Call
@@ -24,9 +25,6 @@ from telemetry.tracker import CallTracker
 
 TELLING_AT_ONCE = 16
 """Rejections being told to the carrier at the same time: a flood of them must not slow the calls that are let in."""
-
-CONTENT_FEATURE = "capture_content"
-"""The tenant's switch for transcripts and the like on spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class TenantSource(Protocol):
 
 def keeps_content(tenant: CallTenant | None) -> bool:
     """Whether transcripts and the like of the tenant's calls go on spans."""
-    return tenant is not None and tenant.features.get(CONTENT_FEATURE) is True
+    return tenant is not None and tenant.features.get(CAPTURE_CONTENT) is True
 
 
 class Intake:
