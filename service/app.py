@@ -98,7 +98,7 @@ def _routers(world: World) -> Iterator[APIRouter]:
     )
     yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
     yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
-    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin)
+    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin, past=world.records)
     yield tenants_router(tenants=world.tenants, changed=world.limits_follower.changed, admin=admin)
     yield call_records_router(pages=CallPages(world.database), admin=admin)
     yield usage_freezes_router(freezer=Freezer(world.database, tracker.clock), admin=admin)

@@ -1,27 +1,34 @@
 """Everything about one call: as data, as a picture, and by its trace."""
 
+import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Depends, Path
 from starlette.responses import JSONResponse, Response
 
 from service.api import tags
 from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer
+from service.api.database_needed import database_needed
 from service.debugging.detail import CallDetail
 from service.debugging.drawing import waterfall
 from service.debugging.example import EXAMPLE
+from service.debugging.past import NoPastCalls, PastCalls, remembered
 from service.debugging.svg import render_svg
 from service.debugging.writing import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
 from service.problems import ProblemError, declared, declared_invalid
 from service.security import AdminCheck
+from telemetry.attributes import CallId
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.record import CallRecord
 
 SVG = "image/svg+xml"
 
-UNKNOWN_CALL = "This process knows no such call, or no longer."
+UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
 UNKNOWN_TRACE = "No call this process knows has this trace."
+
+NO_PAST: Final = NoPastCalls()
+"""No records are kept."""
 
 _PICTURE_HEADERS = {
     "Cache-Control": "no-store",
@@ -33,7 +40,7 @@ _PICTURE_HEADERS = {
 _NO_CALL: Answers = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL),
-        "The call is neither under way nor among the last that are over, in the process that answers.",
+        "The process that answers has no such call, and there is no record of one.",
         f"{CALLS}/rtc_0",
     )
 }
@@ -64,8 +71,13 @@ TraceInPath = Annotated[
 ]
 
 
-def call_debugging_router(*, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND) -> APIRouter:
-    """The routes of single calls and traces; ``admin`` decides who may use them."""
+def call_debugging_router(
+    *, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND, past: PastCalls = NO_PAST
+) -> APIRouter:
+    """The routes of single calls and traces; ``admin`` decides who may use them.
+
+    Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
+    """
     router = APIRouter(
         tags=[tags.CALLS],
         dependencies=[Depends(admin)],
@@ -73,7 +85,7 @@ def call_debugging_router(*, recent: RecentCalls, admin: AdminCheck, urls: Trace
         default_response_class=JSONResponse,
     )
 
-    # The routes are not ``async``: a big record takes milliseconds to write, which belong on a thread of its own.
+    # What writes an answer is not ``async``: a big record takes milliseconds, which belong on a thread of its own.
 
     @router.get(
         f"{CALLS}/{{call_id:path}}/timeline.svg",
@@ -82,10 +94,9 @@ def call_debugging_router(*, recent: RecentCalls, admin: AdminCheck, urls: Trace
         response_class=Response,
         responses=_PICTURE | _NO_CALL,
     )
-    def timeline(call_id: CallInPath) -> Response:
+    async def timeline(call_id: CallInPath) -> Response:
         """Draw the call over time: phases, speech, waits, interruptions, tools, errors; fit to put into a ticket."""
-        detail = call_detail(_known(recent.call(call_id), UNKNOWN_CALL), urls)
-        return Response(render_svg(waterfall(detail)).encode(), headers=_PICTURE_HEADERS, media_type=SVG)
+        return await _told(call_id, _drawn)
 
     @router.get(
         f"{CALLS}/{{call_id:path}}",
@@ -93,24 +104,48 @@ def call_debugging_router(*, recent: RecentCalls, admin: AdminCheck, urls: Trace
         operation_id="call",
         responses=_CALL | _NO_CALL,
     )
-    def call(call_id: CallInPath) -> Response:
-        """Show everything known of a call under way or lately over: decision and reason, phases, turns, spans, logs."""
-        return _answer(recent.call(call_id), UNKNOWN_CALL)
+    async def call(call_id: CallInPath) -> Response:
+        """Show everything known of a call under way or lately over: decision and reason, phases, turns, spans, logs.
+
+        Of a call of an earlier process, or of long ago, show what its record keeps.
+        """
+        return await _told(call_id, _written)
 
     @router.get(
         f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
     )
     def call_of_trace(trace_id: TraceInPath) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
-        return _answer(recent.by_trace(trace_id), UNKNOWN_TRACE)
+        return _written(call_detail(_known(recent.by_trace(trace_id), UNKNOWN_TRACE), urls))
 
-    def _answer(record: CallRecord | None, unknown: str) -> Response:
-        return json_answer(call_detail(_known(record, unknown), urls).model_dump(mode="json"))
+    async def _told(call_id: str, tell: Callable[[CallDetail], Response]) -> Response:
+        detail = await asyncio.to_thread(_remembered, call_id) or await _recorded(call_id)
+        return await asyncio.to_thread(tell, detail)
+
+    def _remembered(call_id: str) -> CallDetail | None:
+        record = recent.call(call_id)
+        return None if record is None else call_detail(record, urls)
+
+    async def _recorded(call_id: str) -> CallDetail:
+        with database_needed():
+            row = await past.find(CallId(call_id))
+        return call_detail(remembered(_known(row, UNKNOWN_CALL)), urls, from_record=True)
 
     return router
 
 
-def _known(record: CallRecord | None, unknown: str) -> CallRecord:
+def _written(detail: CallDetail) -> Response:
+    return json_answer(detail.model_dump(mode="json"))
+
+
+def _drawn(detail: CallDetail) -> Response:
+    return Response(render_svg(waterfall(detail)).encode(), headers=_PICTURE_HEADERS, media_type=SVG)
+
+
+T = TypeVar("T")
+
+
+def _known(record: T | None, unknown: str) -> T:
     if record is None:
         raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
     return record

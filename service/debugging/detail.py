@@ -217,6 +217,9 @@ class CallDetail(Shape):
     ending: EndingDetail | None
     referred_to: str | None = Field(description="The name of the destination the call was handed to.")
     fallback_instructions: bool
+    from_record: bool = Field(
+        description="No more than the call's record is left: phases, turns, speech, tools, spans and log lines are not."
+    )
     resumed: bool = Field(description="Another process set the call up: the record begins where this one took it over.")
     transitions: tuple[TransitionDetail, ...]
     phases: tuple[PhaseDetail, ...]

@@ -41,6 +41,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "ending": None,
     "referred_to": None,
     "fallback_instructions": False,
+    "from_record": False,
     "resumed": False,
     "transitions": [
         {**_moment(0.0), "transition": "received"},

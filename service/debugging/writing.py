@@ -33,6 +33,8 @@ TRACES = "/api/v1/traces"
 UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
 INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
 
+FROM_RECORD = " No process remembers the call: this is what its record keeps."
+
 
 @dataclass(frozen=True, slots=True)
 class TraceUrls:
@@ -55,15 +57,15 @@ def call_path(call_id: str) -> str:
     return f"{CALLS}/{quote(writable(call_id), safe='')}"
 
 
-def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
-    """The answer that a record makes."""
+def call_detail(record: CallRecord, urls: TraceUrls, *, from_record: bool = False) -> CallDetail:
+    """The answer that a record makes; ``from_record`` if it is no more than what the database keeps of every call."""
     call, times = record.summary, Times(record.summary.received)
     return CallDetail(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
         state=call.state,
         outcome=call.outcome,
-        explanation=writable(explain(record)),
+        explanation=writable(explain(record) + (FROM_RECORD if from_record else "")),
         caller=call.caller,
         caller_hash=record.caller_hash,
         dialled=record.dialled,
@@ -81,6 +83,7 @@ def call_detail(record: CallRecord, urls: TraceUrls) -> CallDetail:
         ending=_ending(record, times),
         referred_to=_perhaps(record.referred_to),
         fallback_instructions=record.fallback_instructions,
+        from_record=from_record,
         resumed=record.resumed,
         transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
         phases=tuple(

@@ -83,7 +83,10 @@ def test_the_picture_can_be_written(kit: TelemetryKit, url: str, runner: CliRunn
 def test_what_the_service_refuses_is_told(url: str, runner: CliRunner) -> None:
     """An unknown call and a wrong token are told in the service's own words, with exit code 1."""
     unknown = runner.invoke(app, ["call", "rtc_none", "--url", url, "--token", TOKEN])
-    assert (unknown.exit_code, unknown.output) == (1, "404: This process knows no such call, or no longer.\n")
+    assert (unknown.exit_code, unknown.output) == (
+        1,
+        "404: No call this process knows, nor any on record, has this id.\n",
+    )
     wrong = runner.invoke(app, ["call", "rtc_none", "--url", url])
     assert (wrong.exit_code, wrong.output.startswith("401: Send an admin token")) == (1, True)
 
