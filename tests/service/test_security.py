@@ -1,10 +1,11 @@
 """The admin tokens and the count of those who had none."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.security import AdminAttempts, AdminTokens, Refusal
+from service.security import AdminAttempts, AdminTokens, Refusal, fingerprint
 
 
 def test_every_configured_token_is_taken_and_no_other() -> None:
@@ -49,3 +50,14 @@ def test_attempts_are_counted_by_reason_from_any_thread() -> None:
         list(pool.map(lambda n: attempts.count(Refusal.WRONG if n % 4 else Refusal.MISSING), range(400)))
     assert attempts.counts() == {Refusal.MISSING: 100, Refusal.WRONG: 300}
     assert attempts.refused == 400
+
+
+def test_a_fingerprint_tells_tokens_apart_and_opens_nothing() -> None:
+    """It is short, always the same for one token, another for another, and neither a token nor part of a kept hash."""
+    marks = [fingerprint(token) for token in (b"one", b"two", "ключ".encode(), b"\xff")]
+    assert len(set(marks)) == 4
+    assert all(re.fullmatch("[0-9a-f]{8}", mark) for mark in marks)
+    assert marks[0] == fingerprint(b"one")
+    tokens = AdminTokens(["one"])
+    assert not tokens.take(marks[0].encode())
+    assert not any(marks[0] in digest.hex() for digest in tokens._digests)
