@@ -80,6 +80,7 @@ def _percentile(instrument: str, label: str) -> Figure:
 
 
 _CALL_TIME: Final = Selection((TIME,))
+_PEAKS: Final = Selection(peaks=True)
 
 FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
     {
@@ -116,13 +117,19 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
     | {
         "capacity.limit": Figure("Calls allowed at once, now.", "{call}", lambda _, window: window.limit),
         "capacity.peak_in_use": Figure(
-            "The most slots held at once, by running and pending calls.", "{call}", lambda _, window: window.peak_in_use
+            "The most slots held at once, by running and pending calls.",
+            "{call}",
+            lambda _, window: window.peak_in_use,
+            _PEAKS,
         ),
         "capacity.mean_active": Figure(
             "Calls that ran, on average: call time by time.", "{call}", _mean_active, _CALL_TIME
         ),
         "capacity.peak_utilization": Figure(
-            "`capacity.peak_in_use`, of the limit.", "1", lambda _, window: _ratio(window.peak_in_use, window.limit)
+            "`capacity.peak_in_use`, of the limit.",
+            "1",
+            lambda _, window: _ratio(window.peak_in_use, window.limit),
+            _PEAKS,
         ),
         "capacity.mean_utilization": Figure(
             "`capacity.mean_active`, of the limit.",

@@ -71,7 +71,8 @@ class Window:
     numbers: Sequence[int]
     """What was added, by slot of the selection that was asked for."""
     peak_in_use: int | None
-    """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known."""
+    """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known or not
+    asked for."""
     limit: int | None
     """Calls allowed at once, now; ``None`` for what is no single tenant."""
 
@@ -126,8 +127,9 @@ class History:
         """What happened in one window to every tenant seen, in chosen numbers."""
         past = self._past
         seconds, before = past.seconds(name, now), _chosen(past.before(name), selection)
-        peaks = [_highest(past.peaks_in(name))]
-        usages = self._capacity.tenant_usage()
+        # Peaks are dear: of a day, there are some forty columns of them.
+        peaks = [_highest(past.peaks_in(name)) if selection.peaks else None]
+        usages = self._capacity.tenant_usage() if selection.peaks else {}
         for position, tenant_id, numbers in self._stretches(selection, before):
             peak = _peak(peaks, position, tenant_id, usages.get(TenantId(tenant_id), _NO_USAGE))
             yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id))

@@ -28,6 +28,8 @@ class Selection:
 
     counters: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
+    peaks: bool = False
+    """Whether the slots held at once are wanted too."""
 
     def slots(self) -> tuple[int, ...]:
         """Where they stand in a whole row."""
@@ -44,7 +46,7 @@ class Selection:
 
 NO_NUMBERS: Final = Selection()
 
-EVERYTHING: Final = Selection(COUNTERS, tuple(BOUNDS))
+EVERYTHING: Final = Selection(COUNTERS, tuple(BOUNDS), peaks=True)
 """A whole row."""
 
 

@@ -194,7 +194,7 @@ def test_a_peak_stays_as_long_as_its_window() -> None:
 
     def peaks() -> list[int | None]:
         of_one = {name: story.window(name, "a").peak_in_use for name in WindowName}
-        now, nothing = story.clock.now(), Selection()
+        now, nothing = story.clock.now(), Selection(peaks=True)
         of_all = {name: dict(story.history.every(name, now, nothing))["a"].peak_in_use for name in WindowName}
         assert of_one == of_all
         return list(of_one.values())
