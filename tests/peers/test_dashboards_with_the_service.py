@@ -1,0 +1,51 @@
+"""The dashboards after a day at the gateway: simulated calls through the service, the Collector and Prometheus."""
+
+import asyncio
+import math
+from pathlib import Path
+
+from service.simulator.faults import ALWAYS, CallFaults, Refuse
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
+from service.simulator.tenants import Tenant, simulated_tenants
+from tests.collector.dashboards import Query, queries
+from tests.peers.gateway import PATIENCE_SECONDS, gateway
+from tests.peers.peers import Peers
+from tests.peers.prometheus import Prometheus
+
+BUSY = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15, interruptions=0.4, tools=0.4)
+FAULTS = ((0.05, CallFaults(accept=Refuse(500))), (0.05, CallFaults(handshake_refusals=ALWAYS)))
+"""Some calls the carrier fails over, and some that are accepted and never start."""
+
+
+async def test_every_panel_has_data_after_a_simulator_run(peers: Peers, tmp_path: Path) -> None:
+    """Each expression of each dashboard has a value that is a number, with nothing but real calls to draw from."""
+    prometheus = peers.prometheus()
+    collector = peers.collector(
+        "base", "local", environment={"PROMETHEUS_OTLP_METRICS_URL": prometheus.otlp_metrics_url}
+    )
+    environment = {"MAX_CONCURRENT_CALLS": "10", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http}
+    tenants = _one_on_the_fallback(simulated_tenants(3, max_concurrent_calls=4))
+    async with gateway(tmp_path, environment, tenants=tenants) as line:
+        await line.traffic(Plan("dashboards", seed=1, calls_per_second=20, calls=150, shares=BUSY, faults=FAULTS))
+        without = await _without_data(prometheus, str(tenants[0]["tenant_id"]))
+    assert without == []
+
+
+def _one_on_the_fallback(tenants: list[Tenant]) -> list[Tenant]:
+    first, *others = tenants
+    return [{**first, "instructions": None}, *others]
+
+
+async def _without_data(prometheus: Prometheus, tenant: str) -> list[str]:
+    """The panels that have no value, once the last points have arrived or patience is over."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    waiting = list(queries())
+    while waiting and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.5)
+        waiting = [query for query in waiting if not await asyncio.to_thread(_has_data, prometheus, query, tenant)]
+    return [f"{query}: {query.filled(tenant)}" for query in waiting]
+
+
+def _has_data(prometheus: Prometheus, query: Query, tenant: str) -> bool:
+    return any(not math.isnan(sample.value) for sample in prometheus.query(query.filled(tenant)))
