@@ -116,6 +116,7 @@ def _fill_sqlite(path: Path, records: Iterator[CallRecord]) -> int:
     written = 0
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA cache_size = -262144")
         for batch in _rows(records):
             with connection:
                 connection.executemany(statement, batch)
