@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from service.simulator.script import (
-    AgentGreets,
     AgentSpeaks,
     AgentUsesTool,
     CallerHangsUp,
@@ -23,7 +22,6 @@ SAID_TO_ITS_END = 40.0
 TALK = CallScript(
     "talk",
     (
-        AgentGreets(AgentSpeaks("Hello", speak_seconds=SAID_TO_ITS_END)),
         CallerSpeaks("What time is it?"),
         CallerPressesKey("#"),
         AgentUsesTool("current_time", '{"zone": "UTC"}'),
@@ -57,7 +55,6 @@ async def test_content_is_kept_only_where_it_is_switched_on(tmp_path: Path, feat
         assert sorted(heard(stand, call_id)) == [
             ("execute_tool current_time", "tool.arguments"),
             ("execute_tool current_time", "tool.result"),
-            ("session", "agent.said"),
             ("turn", "agent.said"),
             ("turn", "caller.said"),
             ("turn", "key.pressed"),
