@@ -11,23 +11,30 @@ import pytest
 from service.simulator.plan import Plan
 from service.simulator.shares import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
-from tests.peers.gateway import Gateway, gateway
+from telemetry.catalog import LIVE_FIELDS
+from tests.peers.gateway import FALLBACK, Gateway, gateway
 from tests.peers.ledgers import differing, exported, summed, table
 from tests.peers.peers import Peers
 
 TENANTS = 12
 CALLS = 300
+MISSING, FALLEN_BACK = "rejected_calls_instructions_missing", "fallback_instructions_used"
+NEVER = {"active_calls", "instructions_db_errors"}
+"""What is zero at the end of every run: all calls are over, and the database was there."""
 
 
 @pytest.mark.parametrize(
-    ("protocol", "processes"),
-    [("http/protobuf", 1), ("grpc", 1), ("http/protobuf", 2)],
+    ("protocol", "processes", "fallback"),
+    [("http/protobuf", 1, FALLBACK), ("grpc", 1, ""), ("http/protobuf", 2, FALLBACK)],
     ids=["http", "grpc", "two processes"],
 )
 async def test_three_ledgers_agree(
-    protocol: str, processes: int, peers: Peers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    protocol: str, processes: int, fallback: str, peers: Peers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After several hundred calls each of the twelve fields is one number in all three, per tenant and in all."""
+    """After several hundred calls each of the twelve fields is one number in all three, per tenant and in all.
+
+    Tenants without instructions live on the general ones, or have their calls rejected where there are none.
+    """
     prometheus = peers.prometheus()
     environment = {
         "PROMETHEUS_OTLP_METRICS_URL": prometheus.otlp_metrics_url,
@@ -36,6 +43,7 @@ async def test_three_ledgers_agree(
     collector = peers.collector("base", "local", environment=environment)
     endpoint = collector.otlp_grpc if protocol == "grpc" else collector.otlp_http
     exporting = {
+        "FALLBACK_INSTRUCTIONS": fallback,
         "MAX_CONCURRENT_CALLS": "30",
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -54,6 +62,8 @@ async def test_three_ledgers_agree(
     with capsys.disabled():
         sys.stdout.write(table(f"{protocol}, {processes} process(es)", truth, admin, sent))
     assert differing(admin, sent) == []
+    happened = {field for field, number in truth["global"].items() if number}
+    assert happened == set(LIVE_FIELDS) - NEVER - ({MISSING} if fallback else {FALLEN_BACK})
 
 
 async def _several_hundred_calls(pair: Gateway, seed: int) -> None:
@@ -62,5 +72,5 @@ async def _several_hundred_calls(pair: Gateway, seed: int) -> None:
 
 
 def _without_some_instructions(tenants: Sequence[Tenant]) -> list[Tenant]:
-    """Every fourth tenant lives on the fallback."""
+    """Every fourth tenant has none."""
     return [{**tenant, "instructions": None} if place % 4 == 0 else tenant for place, tenant in enumerate(tenants)]
