@@ -88,11 +88,11 @@ def sip_headers(dialled: str) -> tuple[tuple[str, str], ...]:
 TALK = CallScript(
     "secrets",
     (
-        AgentGreets(AgentSpeaks(SAID)),
+        AgentGreets(AgentSpeaks("Hello.")),
         CallerSpeaks(HEARD),
         CallerPressesKey(KEY),
         AgentUsesTool("current_time", json.dumps({"place": ARGUMENT})),
-        AgentSpeaks("Noon."),
+        AgentSpeaks(SAID),
         CallerSpeaks("And?"),
         AgentUsesTool(f"{MARK}made-up-tool"),
         AgentUsesTool("transfer_call", json.dumps({"target": TARGET})),
