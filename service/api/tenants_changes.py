@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from service.api.tenants_conditions import Conditions, tag_of
 from service.api.tenants_problems import demand_needed, demands_another_version, no_such_tenant, tenant_problems
@@ -10,6 +11,8 @@ from service.tenants.errors import StaleVersionError, TenantExistsError
 from service.tenants.repository import NEW, TenantRepository
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import Tenant
+
+T = TypeVar("T")
 
 Changed = Callable[[], Awaitable[None]]
 """Lets a change hold in this process at once; the others notice by themselves within seconds."""
@@ -47,11 +50,7 @@ class TenantChanges:
         the request was carried out before and its answer was lost (RFC 9110 §13.1.1).
         """
         with tenant_problems():
-            try:
-                return await self._put(spec, conditions, actor)
-            except (StaleVersionError, TenantExistsError):
-                # Somebody else was faster, perhaps with this very request: what there is now decides.
-                return await self._put(spec, conditions, actor)
+            return await _again_if_overtaken(lambda: self._put(spec, conditions, actor))
 
     async def change(
         self,
@@ -62,18 +61,26 @@ class TenantChanges:
         numbers_at: str = "body.numbers",
     ) -> Tenant:
         """Have ``make`` change a tenant that exists, expecting just the version it is given."""
-        before = await self.found(tenant_id)
-        with tenant_problems(numbers_at):
+
+        async def change() -> Tenant:
+            before = await self.found(tenant_id)
             _demanded(before, conditions)
-            after = await make(before)
+            return await make(before)
+
+        with tenant_problems(numbers_at):
+            after = await _again_if_overtaken(change)
         await self._changed()
         return after
 
     async def delete(self, tenant_id: str, conditions: Conditions, actor: str) -> None:
         """Remove the tenant."""
-        before = await self.found(tenant_id)
+
+        async def delete() -> None:
+            version = _demanded(await self.found(tenant_id), conditions)
+            await self.tenants.delete(tenant_id, actor=actor, expected_version=version)
+
         with tenant_problems():
-            await self.tenants.delete(tenant_id, actor=actor, expected_version=_demanded(before, conditions))
+            await _again_if_overtaken(delete)
         await self._changed()
 
     async def _put(self, spec: TenantSpec, conditions: Conditions, actor: str) -> Put:
@@ -84,6 +91,14 @@ class TenantChanges:
         after = await self.tenants.put(spec, actor=actor, expected_version=version)
         await self._changed()
         return Put(after, created=version == NEW)
+
+
+async def _again_if_overtaken(change: Callable[[], Awaitable[T]]) -> T:
+    """Once more, if somebody else was faster, perhaps with this very request: what there is now decides."""
+    try:
+        return await change()
+    except (StaleVersionError, TenantExistsError):
+        return await change()
 
 
 def _demanded(tenant: Tenant | None, conditions: Conditions) -> int:

@@ -16,6 +16,9 @@ from tests.service.api.tenants.desk import TOKEN, Desk, created_on, migrated
 from tests.support.contract import Contract
 from tests.support.server import serving
 
+PATIENCE_SECONDS = 60.0
+"""How long an answer may take on a busy machine."""
+
 BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)]
 
 
@@ -67,7 +70,9 @@ def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     contract = Contract(app.openapi())
     with (
         serving(app) as base,
-        httpx2.Client(base_url=base, event_hooks={"response": [contract.check]}, trust_env=False) as client,
+        httpx2.Client(
+            base_url=base, event_hooks={"response": [contract.check]}, timeout=PATIENCE_SECONDS, trust_env=False
+        ) as client,
     ):
         client.headers[HEADER] = TOKEN
         yield client
@@ -82,7 +87,7 @@ def two_admins(database_url: str) -> Iterator[tuple[httpx2.Client, httpx2.Client
                 httpx2.Client(
                     base_url=stack.enter_context(serving(Desk(database_url).app)),
                     headers={HEADER: TOKEN},
-                    timeout=60,
+                    timeout=PATIENCE_SECONDS,
                     trust_env=False,
                 )
             )

@@ -64,6 +64,17 @@ def test_one_request_sent_many_times_is_done_once(two_admins: Admins) -> None:
     assert len(two_admins[0].get(AUDIT).json()["changes"]) == 2
 
 
+def test_writers_who_take_any_version_do_not_undo_each_other(two_admins: Admins) -> None:
+    """Two features set at the same time, at whatever version there is, are both set."""
+    created(two_admins[0], body={})
+    for round_ in range(ROUNDS):
+        names = [f"a{round_}", f"b{round_}"]
+        paths = [f"{ACME}/features/{name}" for name in names]
+        answers = _together(two_admins, [("PUT", path, {"value": True}, {"If-Match": "*"}) for path in paths])
+        assert [answer.status_code for answer in answers] == [200, 200]
+    assert len(two_admins[0].get(f"{ACME}/features").json()["features"]) == 2 * ROUNDS
+
+
 def test_of_two_who_want_a_number_one_gets_it(two_admins: Admins) -> None:
     """The other is told whose it is."""
     names = ["a", "b"]
