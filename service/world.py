@@ -42,7 +42,7 @@ STOP_SECONDS: Final = 3.8
 RECORDS_SHARE: Final = 0.2
 """The part of that time call records may take, once before the calls end and once after."""
 
-RECORD_SECONDS: Final = 0.5
+RECORD_SECONDS: Final = 1.0
 """How long a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
 
 _UNSET_KEY: Final = "unset"
@@ -150,7 +150,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
     carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
-    recording = Recording(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS))
+    recording = Recording(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS), records.hurry)
     intake = Intake(
         telemetry.tracker,
         carrier,
@@ -160,7 +160,7 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         recording,
         fallback_instructions=settings.fallback_instructions,
     )
-    attendant = Attendant(carrier, model=settings.realtime_model)
+    attendant = Attendant(carrier, recording, model=settings.realtime_model)
     manager = CallManager(
         telemetry.tracker,
         intake,

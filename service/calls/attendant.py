@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from service.calls.intake import keeps_content
+from service.calls.recording import Recording
 from service.calls.session import CallSession
 from service.calls.tools import tools_for
 from service.carriers.carrier import Carrier, CarrierError, CarrierSession
@@ -27,8 +28,9 @@ class Attached:
 class Attendant:
     """The sessions of this process."""
 
-    def __init__(self, carrier: Carrier, *, model: str) -> None:
+    def __init__(self, carrier: Carrier, recording: Recording, *, model: str) -> None:
         self._carrier = carrier
+        self._recording = recording
         self._model = model
         self._sessions: dict[CallId, CallSession] = {}
         self._hangups: set[asyncio.Task[None]] = set()
@@ -49,6 +51,7 @@ class Attendant:
                 self.hang_up_later(call.call_id)
                 return
             call.started()
+            self._recording.changed()
             await self._follow(call, tenant, session, greet=True)
 
     async def attach(self, call_id: CallId, *, greet: bool) -> Attached:

@@ -21,6 +21,9 @@ _logger = logging.getLogger(__name__)
 DECIDING_AT_ONCE: Final = 2_000
 """Calls being decided upon or turned away, on top of those that run; further ones are asked to come again."""
 
+ANSWER_SECONDS: Final = 4.0
+"""How long the carrier is kept waiting for an answer while, for want of a database, little is known of its call."""
+
 DRAIN_SECONDS: Final = 2.5
 """How long ending the running calls may take, out of the five seconds a stop has."""
 
@@ -31,7 +34,7 @@ class Announced(Enum):
     TAKEN = auto()
     DUPLICATE = auto()
     REFUSED = auto()
-    """No room or draining: the carrier may ask again."""
+    """No room, draining, or not yet on record: the carrier may ask again."""
 
 
 class CallManager:
@@ -78,9 +81,16 @@ class CallManager:
         self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")
 
     async def announce(self, incoming: IncomingCall) -> Announced:
-        """Start a call's path, unless it is under way or over already; returns once the call is on record."""
+        """Start a call's path, unless it is under way or over already; returns once the call is on record.
+
+        It takes no longer than :data:`ANSWER_SECONDS`: announced once more, the call is waited for again.
+        """
         announced = self._announce(incoming)
-        await self._recording.wait(incoming.call_id)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._recording.wait(incoming.call_id)
+        except TimeoutError:
+            return Announced.REFUSED
         return announced
 
     def _announce(self, incoming: IncomingCall) -> Announced:

@@ -12,10 +12,11 @@ Keep = Callable[[CallId], Awaitable[object]]
 class Recording:
     """The calls on their way to being on record, and those who wait for them."""
 
-    __slots__ = ("_keep", "_unrecorded")
+    __slots__ = ("_hurry", "_keep", "_unrecorded")
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep, hurry: Callable[[], None]) -> None:
         self._keep = keep
+        self._hurry = hurry
         self._unrecorded: dict[CallId, asyncio.Event] = {}
 
     def expect(self, call_id: CallId) -> None:
@@ -27,6 +28,10 @@ class Recording:
         if call_id in self._unrecorded:
             await self._keep(call_id)
             self.settle(call_id)
+
+    def changed(self) -> None:
+        """A call that is on record has come to a new state: have that recorded soon, and go on."""
+        self._hurry()
 
     async def wait(self, call_id: CallId) -> None:
         """Wait until the call is on record, or all was tried."""

@@ -137,11 +137,15 @@ class CallRecords:
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
+    def hurry(self) -> None:
+        """Write now what waits, though nobody waits for it: a start, say, that a crash should not undo."""
+        self._writer.hurry()
+
     async def ensure_written(self, call_id: CallId, budget_seconds: float) -> Kept:
         """Wait until the call's record outlives this process; answers where it is, at the latest after the budget.
 
-        Half of the budget is the database's; then the record is spilled. ``MEMORY`` says that neither took it in time:
-        the call can go on, but would not survive a crash unrecorded.
+        A quarter of the budget is the database's; then the record is spilled. ``MEMORY`` says that neither took it in
+        time: the call can go on, but would not survive a crash unrecorded.
         """
         held = self._ledger.held(call_id)
         if held is None:

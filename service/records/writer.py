@@ -16,7 +16,7 @@ from service.records.store import RecordStore
 
 _logger = logging.getLogger(__name__)
 
-_DATABASE_SHARE = 0.5
+_DATABASE_SHARE = 0.25
 # Of the time somebody waits for a record, before the spill gets the rest.
 
 _ROUNDS_TO_BE_IN_ONE = 2
@@ -90,6 +90,10 @@ class RecordWriter:
                 group.create_task(rounds.run())
 
     # For those who wait -----------------------------------------------------------------------------------------------
+
+    def hurry(self) -> None:
+        """Keep what waits now, with the next round."""
+        self._keeping.wake()
 
     async def next_round(self) -> None:
         """Begin to keep what waits and to replay what is spilled; wait until a round of each is over."""

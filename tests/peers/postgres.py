@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -57,6 +60,19 @@ class Postgres:
             shutil.rmtree(self._cluster)
             self._cluster = None
         return code
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """While the context lasts no query is answered, and no connection ends."""
+        return self._program.frozen()
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """While the context lasts it has ended in good order, and connections are refused."""
+        self._program.stop(signal.SIGINT)
+        try:
+            yield
+        finally:
+            self.start()
 
     def kill(self) -> None:
         """End it as a crash would; the cluster stays."""

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.peers.waiting import until
@@ -74,13 +74,20 @@ class Program:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """While the context lasts it neither works nor answers, and its connections stay open."""
-        process = self._child()
-        process.send_signal(signal.SIGSTOP)
+        """While the context lasts neither it nor what it has started works or answers; connections stay open."""
+        self._signal_family(signal.SIGSTOP)
         try:
             yield
         finally:
-            process.send_signal(signal.SIGCONT)
+            self._signal_family(signal.SIGCONT)
+
+    def _signal_family(self, number: signal.Signals) -> None:
+        process = self._child()
+        process.send_signal(number)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        for child in map(int, children):
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
 
     @property
     def resident_bytes(self) -> int:

@@ -104,9 +104,16 @@ class Bounds:
 
         A call that ended while nobody watched counts up to the crash, less what had not been noted down.
         """
-        began, ended = span
+        began, ended = self._noted(span[0], outages), span[1]
         for outage in outages:
             if outage.killed - self.skew <= ended <= outage.back + self.skew:
                 watched = min(ended, outage.killed) - began
                 return max(0.0, watched - self.heartbeat - self.skew), report.seconds + self.skew
-        return max(0.0, report.seconds - self.skew), report.seconds + self.skew
+        return max(0.0, ended - began - self.skew), report.seconds + self.skew
+
+    def _noted(self, began: float, outages: list[Outage]) -> float:
+        """When the session begins in its record: one that had just begun does so with the next process."""
+        for outage in outages:
+            if outage.killed - self.skew <= began <= outage.killed + self.skew:
+                began = outage.back
+        return began
