@@ -1,6 +1,8 @@
 """Tenants ranked over HTTP: by any figure, either way, page by page."""
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
+from threading import Event
 from typing import Any
 
 import httpx2
@@ -9,13 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.ranking_cursor import MAX_CURSOR, InvalidCursorError, Ordering, from_cursor, to_cursor
-from telemetry.attributes import EndReason, RejectionReason
+from service.limits import CallLimits
+from service.security import HEADER
+from telemetry.attributes import EndReason, RejectionReason, TenantId
 from telemetry.figures import FIGURES
 from telemetry.past import WindowName
 from telemetry.ranking import Ranked
-from tests.service.api.gateway import Gateway
+from telemetry.testing import TelemetryKit
+from tests.service.api.gateway import TOKEN, Gateway
+from tests.support.server import serving
 
 TENANTS = "/api/v1/metrics/tenants"
+
+PATIENCE_SECONDS = 60.0
 
 Json = dict[str, Any]
 
@@ -138,6 +146,38 @@ def test_a_cursor_is_of_one_ranking(admin: httpx2.Client) -> None:
 def test_a_token_is_needed(anyone: httpx2.Client) -> None:
     """401 without one."""
     assert anyone.get(TENANTS).status_code == 401
+
+
+class StuckLimits(CallLimits):
+    """Limits that are not told until they are released: a ranking needs them for every tenant."""
+
+    def __init__(self) -> None:
+        super().__init__(10)
+        self.asked = Event()
+        self.released = Event()
+
+    def of(self, tenant_id: TenantId) -> int:
+        self.asked.set()
+        assert self.released.wait(PATIENCE_SECONDS)
+        return super().of(tenant_id)
+
+
+def test_others_are_answered_while_a_ranking_takes_its_time() -> None:
+    """However long a ranking takes, live numbers come meanwhile, and so does every ranking in the end."""
+    limits = StuckLimits()
+    with TelemetryKit() as kit:
+        gateway = Gateway(kit, limits=limits)
+        calls_of(gateway, "acme", good=1, failed=0)
+        with serving(gateway.app()) as url, ThreadPoolExecutor() as pool:
+            client = httpx2.Client(base_url=url, headers={HEADER: TOKEN}, timeout=PATIENCE_SECONDS, trust_env=False)
+            with client:
+                rankings = [pool.submit(client.get, TENANTS) for _ in range(12)]
+                assert limits.asked.wait(PATIENCE_SECONDS)
+                live = client.get("/api/v1/metrics/live").json()
+                unanswered = [ranking for ranking in rankings if not ranking.done()]
+                limits.released.set()
+                answers = [ranking.result().json()["tenants"][0]["tenant_id"] for ranking in rankings]
+    assert (live["ended_calls"], len(unanswered), answers) == (1, 12, ["acme"] * 12)
 
 
 # Cursors --------------------------------------------------------------------------------------------------------------
