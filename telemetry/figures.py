@@ -11,8 +11,8 @@ from typing import Final
 from telemetry import catalog
 from telemetry.attributes import RejectionReason
 from telemetry.distribution import quantile
-from telemetry.history import Window
 from telemetry.slots import BOUNDS, MS_PER_SECOND, NO_NUMBERS, TIME, Selection
+from telemetry.window import Window
 
 Value = int | float | None
 
@@ -32,8 +32,9 @@ class Figure:
     """The numbers it is computed from."""
 
     def of(self, window: Window) -> Value:
-        """Its value in a window that has every number."""
-        return self.compute([window.numbers[slot] for slot in self.chosen.slots()], window)
+        """Its value in a window that has every number, or none."""
+        slots = self.chosen.slots()
+        return self.compute([window.numbers[slot] for slot in slots], window) if window.known or not slots else None
 
 
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -143,5 +144,5 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
 
 
 def summary(window: Window) -> dict[str, Value]:
-    """Every figure of a window that has every number."""
+    """Every figure of a window that has every number, or none."""
     return {name: figure.of(window) for name, figure in FIGURES.items()}

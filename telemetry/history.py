@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from operator import sub
 from threading import Lock
-from typing import Final, Protocol
+from typing import Final
 
 from telemetry import columns
 from telemetry.attributes import OTHER, UNKNOWN_TENANT, TenantId
@@ -23,6 +23,7 @@ from telemetry.slots import EVERYTHING, SLOTS, Selection
 from telemetry.steps import Table, highest
 from telemetry.turns import in_turns
 from telemetry.usage import Usage
+from telemetry.window import CapacitySource, Counted, Window
 
 _STRETCH: Final = 100
 # Rows read in one go, with the store's lock held: a few tenths of a millisecond.
@@ -31,50 +32,6 @@ _SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
 # Labels of no single tenant: they have no limit, and nobody counts how many slots they held at once.
 
 _NO_USAGE: Final = Usage(0, 0, 0)
-
-
-class Counted(Protocol):
-    """What has been counted since the start; :class:`telemetry.live_store.LiveMetricsStore` knows it."""
-
-    def tenants(self) -> list[str]:
-        """Every tenant seen, in an order that never changes; later ones come behind."""
-        ...
-
-    def position(self, tenant_id: str | None = None) -> int | None:
-        """Where a tenant's row stands; 0 is that of all together. ``None`` for a tenant never seen."""
-        ...
-
-    def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
-        """So many rows from a position on, fewer at the end, all of one moment."""
-        ...
-
-
-class CapacitySource(Protocol):
-    """Who knows how many calls hold a slot; :class:`telemetry.tracker.CallTracker` does."""
-
-    def usage(self, tenant_id: TenantId | None = None) -> Usage:
-        """Of one tenant, or of all together."""
-        ...
-
-    def tenant_usage(self) -> Mapping[TenantId, Usage]:
-        """Of each tenant that has held one in the last five minutes."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What happened in a stretch of time."""
-
-    seconds: float
-    """How long the stretch really is: the window, give or take half a step and a sample, or less if the process is
-    younger."""
-    numbers: Sequence[int]
-    """What was added, by slot of the selection that was asked for."""
-    peak_in_use: int | None
-    """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known or not
-    asked for."""
-    limit: int | None
-    """Calls allowed at once, now; ``None`` for what is no single tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +66,15 @@ class History:
             self._past = self._past.and_then(now, self._table(), self._peaks())
 
     def of(self, now: Instant, tenant_id: str | None = None) -> Mapping[WindowName, Window]:
-        """What happened in each window up to this moment, to one tenant or to all; zeros for a tenant never seen."""
+        """What happened in each window up to this moment, to one tenant or to all.
+
+        Zeros for a tenant never seen; but once there are tenants past the bound, which count together, it may be one of
+        those, and nothing is known of it.
+        """
         past, position = self._past, self._store.position(tenant_id)
+        if position is None and self._store.position(OTHER) is not None:
+            limit = self._limit(tenant_id)
+            return {name: Window(past.seconds(name, now), (), None, limit) for name in WindowName}
         numbers = self._numbers(position)
         usage = self._capacity.usage(None if tenant_id is None else TenantId(tenant_id))
         return {

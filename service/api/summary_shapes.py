@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.answers import MetricsScope
 from telemetry.attributes import RejectionReason
 from telemetry.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, summary
-from telemetry.history import Window
 from telemetry.past import WindowName
+from telemetry.window import Window
 
 Share = float | None
 
@@ -56,14 +56,17 @@ class CapacityUse(_Closed):
 
 
 class WindowSummary(_Closed):
-    """Derived figures of one window; `null` wherever there is nothing to compute from."""
+    """Derived figures of one window; `null` wherever there is nothing to compute from.
+
+    Counts are `null` for a tenant that counts under `_other`, because there are more than are kept apart.
+    """
 
     seconds: float = Field(description="How long the window really is; less than its name while the process is young.")
-    received: int = _meaning("received")
-    started: int = _meaning("started")
-    ended: int = _meaning("ended")
-    failed: int = _meaning("failed")
-    minutes: float = _meaning("minutes")
+    received: int | None = _meaning("received")
+    started: int | None = _meaning("started")
+    ended: int | None = _meaning("ended")
+    failed: int | None = _meaning("failed")
+    minutes: float | None = _meaning("minutes")
     error_rate: Share = _meaning("error_rate")
     answer_rate: Share = _meaning("answer_rate")
     rejection_rate: Share = _meaning("rejection_rate")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry import catalog
-from telemetry.attributes import EndReason, RejectionReason, TenantId
+from telemetry.attributes import OTHER, EndReason, RejectionReason, TenantId
 from telemetry.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
 from telemetry.history import History
 from telemetry.past import WindowName
@@ -91,6 +91,21 @@ def test_what_cannot_be_computed_is_null(kit: TelemetryKit, history: History) ->
     unknown = {name for name, value in found.items() if value is None}
     percentiles = {f"{name}.{label}" for name in DISTRIBUTIONS for label in PERCENTILES}
     assert unknown == RATES | percentiles | {"capacity.mean_active", "capacity.mean_utilization"}
+
+
+def test_of_a_tenant_past_the_bound_nothing_is_known() -> None:
+    """What counts under a name shared by many is nobody's: all figures but the limit are null, and no false zero."""
+    with TelemetryKit(max_tenants=1) as kit:
+        history = History(kit.store, kit.tracker, FakeLimits(), kit.clock.now())
+        for tenant_id in ("acme", "globex"):
+            kit.tracker.received(f"rtc_{tenant_id}", tenant_id)
+        kit.live()
+        found = {
+            tenant_id: summary(history.of(kit.clock.now(), tenant_id)[WindowName.HOUR])
+            for tenant_id in ("acme", "globex", OTHER)
+        }
+    assert (found["acme"]["received"], found[OTHER]["received"]) == (1, 1)
+    assert {name: value for name, value in found["globex"].items() if value is not None} == {"capacity.limit": 4}
 
 
 def test_without_a_limit_there_is_no_utilization(kit: TelemetryKit, history: History, limits: FakeLimits) -> None:
