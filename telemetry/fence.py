@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from math import inf
 from threading import Lock, local
 from typing import Protocol
 
@@ -19,6 +20,11 @@ class Fence(Protocol):
     @property
     def settled(self) -> bool:
         """Whether the last live collection saw everything that has been recorded."""
+        ...
+
+    @property
+    def unseen(self) -> float:
+        """Events recorded that the last live collection has not seen."""
         ...
 
     @property
@@ -44,6 +50,11 @@ class Unfenced:
     def settled(self) -> bool:
         """Nobody knows."""
         return False
+
+    @property
+    def unseen(self) -> float:
+        """Nobody knows: it may be any number."""
+        return inf
 
     @property
     def others(self) -> int:
@@ -93,6 +104,11 @@ class RecordingFence:
     def settled(self) -> bool:
         """Whether the last live collection saw everything that has been recorded."""
         return self._collected == (self._recorded, self._torn)
+
+    @property
+    def unseen(self) -> int:
+        """Events recorded that the last live collection has not seen."""
+        return self._recorded + self._torn - sum(self._collected)
 
     @property
     def others(self) -> int:

@@ -34,6 +34,9 @@ the folding thread too. It gets its chance afterwards."""
 EXPORT_BUDGET_SECONDS = 0.015
 """The same while another reader may be collecting, which holds the SDK's lock for long at many tenants."""
 
+FEW_EVENTS = 32
+"""So many events are folded in less than a millisecond, which a read spends itself rather than wait for a thread."""
+
 FOLD_INTERVAL_SECONDS = 0.5
 """Without reads, changes are folded this often: an answer given while an export is collecting is not much older."""
 
@@ -48,7 +51,8 @@ class LiveMetricsReader(MetricReader):
     """Folds delta collections into a :class:`LiveMetricsStore`.
 
     A collection takes the SDK's lock, which another reader's may hold for long (an export at 10,000 tenants: half a
-    second). So one thread does all the folding and a read only waits for it, no longer than its budget; past that it
+    second). So a read folds by itself only what is sure to be brief: a few events, with no other collection in the
+    way. Everything else is folded by a thread, and the read waits for it no longer than its budget; past that it
     answers from the last fold and says how old that is.
     """
 
@@ -67,6 +71,9 @@ class LiveMetricsReader(MetricReader):
         self._store = store
         self._fence = fence or Unfenced()
         self._clock = clock or SystemClock()
+        self.turn = Lock()
+        """Held by whoever collects. Other readers that hold it too when they do are never waited for by an event loop;
+        those that do not are noticed when they have begun."""
         self._requests: SimpleQueue[Future[bool] | None] = SimpleQueue()
         self._lifecycle = Lock()
         self._thread = Thread(target=self._run, name="callscope-live-fold", daemon=True)
@@ -108,8 +115,9 @@ class LiveMetricsReader(MetricReader):
 
     def refresh(self, budget_seconds: float | None = None) -> float:
         """Bring the store up to date; answers its age in seconds: 0 if it shows all recorded before the call."""
-        if self._fence.settled:
-            return 0.0
+        at_once = self._at_once()
+        if at_once is not None:
+            return at_once
         budget = self._budget(budget_seconds)
         request = self._request(budget)
         if request is None:
@@ -122,9 +130,10 @@ class LiveMetricsReader(MetricReader):
         return 0.0 if folded else self.age()
 
     async def refreshed(self, budget_seconds: float | None = None) -> float:
-        """The same for an event loop, which goes on while the fold is made."""
-        if self._fence.settled:
-            return 0.0
+        """The same for an event loop, which goes on while a fold is made that is more than a matter of moments."""
+        at_once = self._at_once()
+        if at_once is not None:
+            return at_once
         budget = self._budget(budget_seconds)
         request = self._request(budget)
         if request is None:
@@ -180,13 +189,27 @@ class LiveMetricsReader(MetricReader):
         self._requests.put(request)
         return request
 
+    def _at_once(self) -> float | None:
+        """The age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
+        if self._fence.settled:
+            return 0.0
+        if self._stopped or self._fence.unseen > FEW_EVENTS or not self.turn.acquire(blocking=False):
+            return None
+        try:
+            if self._fence.others != self._others_then:
+                # Another reader has begun since the last fold, and may hold the SDK's lock still.
+                return None
+            return 0.0 if self._fold() else self.age()
+        finally:
+            self.turn.release()
+
     def _run(self) -> None:
         stopping = False
         while not stopping:
             requests = self._gather()
             stopping = None in requests
             if requests or not self._fence.settled:
-                folded = self._fold()
+                folded = self._fold_in_turn()
                 for request in requests:
                     _resolve(request, folded=folded)
 
@@ -200,9 +223,16 @@ class LiveMetricsReader(MetricReader):
         except Empty:
             return requests
 
+    def _fold_in_turn(self) -> bool:
+        self._folding_since = self._clock.now()
+        try:
+            with self.turn:
+                return self._fold()
+        finally:
+            self._folding_since = None
+
     def _fold(self) -> bool:
         began, cpu, others = self._clock.now(), time.thread_time(), self._fence.others
-        self._folding_since = began
         try:
             with self._fence.collecting():
                 self.collect()
@@ -215,7 +245,6 @@ class LiveMetricsReader(MetricReader):
             self._others_then = others
             return True
         finally:
-            self._folding_since = None
             self._cpu_seconds += time.thread_time() - cpu
 
     def _note(self, error: Exception) -> None:

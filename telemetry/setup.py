@@ -135,6 +135,7 @@ def start_telemetry(
         series=cardinality_limit(max_tenants),
         clock=clock,
         instance=instance,
+        turn=live.turn,
     )
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from uuid import UUID, uuid4
 
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider
@@ -45,6 +45,7 @@ def build_pipelines(
     clock: Clock | None = None,
     phase: Callable[[], float] = random.random,
     instance: UUID | None = None,
+    turn: AbstractContextManager[object] | None = None,
 ) -> Pipelines:
     """Build the three providers and start exporting as the ``OTEL_*`` variables in ``environ`` say.
 
@@ -65,13 +66,15 @@ def build_pipelines(
         clock: for the ages in health reports.
         phase: where in its interval, between 0 and 1, the process exports metrics, so that workers take turns.
         instance: tells this process from others; random unless given.
+        turn: entered while metrics are collected for export, for a reader that must know when they are.
 
     """
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, instance or uuid4())
     records = {signal: HealthRecord(plan.routes[signal], clock or SystemClock()) for signal in Signal}
     lanes = _Lanes(plan, records)
-    meters = _meter_provider(plan, resource, views, (*metric_readers, *lanes.readers(series, phase())))
+    exporting = lanes.readers(series, phase(), turn or nullcontext())
+    meters = _meter_provider(plan, resource, views, (*metric_readers, *exporting))
     tracers = _tracer_provider(plan, resource, meters, (*span_processors, *lanes.span_processors()))
     loggers = _logger_provider(plan, resource, meters, (*log_processors, *lanes.log_processors()))
     return Pipelines(Providers(meters, tracers, loggers, resource), lanes.made, records)
@@ -85,14 +88,13 @@ class _Lanes:
         self._records = records
         self.made: dict[Signal, Lane] = {}
 
-    def readers(self, series: int, phase: float) -> Iterator[MetricReader]:
+    def readers(self, series: int, phase: float, turn: AbstractContextManager[object]) -> Iterator[MetricReader]:
         """The exporting reader, if metrics are exported."""
         if (route := self._plan.routes[Signal.METRICS]).enabled:
             sender, record = metrics_sender(route), self._records[Signal.METRICS]
             plan = self._plan.metrics
-            reader = ExportingReader(
-                sender, record, plan, ledger=_LEDGERS[plan.temporality](), series=series, phase=phase
-            )
+            ledger = _LEDGERS[plan.temporality]()
+            reader = ExportingReader(sender, record, plan, ledger=ledger, series=series, phase=phase, turn=turn)
             self.made[Signal.METRICS] = Lane(reader, sender, record)
             yield reader
 

@@ -5,6 +5,7 @@ away, and starts its clock with the process, so that workers started together ex
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from threading import local
 from typing import Any, ClassVar, Protocol
 
@@ -77,6 +78,7 @@ class ExportingReader(MetricReader):
         ledger: Ledger,
         series: int,
         phase: float,
+        turn: AbstractContextManager[object],
     ) -> None:
         super().__init__(
             preferred_temporality=dict(ledger.collects),
@@ -87,6 +89,7 @@ class ExportingReader(MetricReader):
         self._record = record
         self._timeout = plan.timeout
         self._ledger = ledger
+        self._turn_to_collect = turn
         self._collected = local()
         self._unsent = 0
         first = plan.interval * phase
@@ -127,7 +130,8 @@ class ExportingReader(MetricReader):
         return total
 
     def _collect_all(self) -> MetricsData:
-        self.collect(timeout_millis=self._timeout * 1000)
+        with self._turn_to_collect:
+            self.collect(timeout_millis=self._timeout * 1000)
         data, self._collected.data = getattr(self._collected, "data", None), None
         return data or MetricsData([])
 

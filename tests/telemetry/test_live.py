@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
 from threading import enumerate as threads
@@ -17,12 +17,12 @@ from telemetry import catalog
 from telemetry.call import Call
 from telemetry.fence import RecordingFence
 from telemetry.labels import TenantLabels
-from telemetry.live import LiveMetricsReader, LiveMetricsStore
+from telemetry.live import FEW_EVENTS, LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics import MetricsSink
 from telemetry.sinks import FanOut
 from telemetry.testing import FakeClock, TelemetryKit
 from telemetry.tracker import CallTracker
-from tests.telemetry.crowd import until
+from tests.telemetry.crowd import together, until
 
 LONG = 30.0
 
@@ -154,6 +154,52 @@ def test_recording_does_not_wait_for_another_readers_collection(pipeline: Pipeli
         assert not recorder.is_alive()
     assert pipeline.reader.refresh(LONG) == 0
     assert pipeline.shown() == 49
+
+
+async def test_few_events_are_folded_by_whoever_reads(pipeline: Pipeline) -> None:
+    """A read of a few events, in an event loop or not, is fresh without any thread; one of many takes the thread."""
+    before = set(threads())
+    for number in range(1, FEW_EVENTS + 1, 2):
+        pipeline.received(number)
+        assert pipeline.reader.refresh(LONG) == 0
+        pipeline.received(number + 1)
+        assert await pipeline.reader.refreshed(LONG) == 0
+        assert pipeline.shown() == number + 1
+    assert set(threads()) <= before
+    for number in range(FEW_EVENTS + 1):
+        pipeline.received(1000 + number)
+    assert await pipeline.reader.refreshed(LONG) == 0
+    assert pipeline.shown() == 2 * FEW_EVENTS + 1
+    assert [thread.name for thread in set(threads()) - before] == ["callscope-live-fold"]
+
+
+async def test_an_event_loop_waits_for_nobody_who_takes_turns(pipeline: Pipeline) -> None:
+    """While one who shares the turn collects, even before the SDK's lock is won, a read does not fold by itself."""
+    pipeline.received(1)
+    assert await pipeline.reader.refreshed(LONG) == 0
+    with pipeline.reader.turn:
+        pipeline.received(2)
+        pipeline.clock.advance(0.25)
+        assert await pipeline.reader.refreshed(0.01) == 0.25
+        assert pipeline.shown() == 1
+    assert await pipeline.reader.refreshed(LONG) == 0
+    assert pipeline.shown() == 2
+
+
+def test_threads_that_read_and_record_at_once_lose_nothing(pipeline: Pipeline) -> None:
+    """Whoever folds, readers or the folding thread, every event is shown once, and to the reader that recorded it."""
+
+    def busy(thread: int) -> Callable[[], None]:
+        def run() -> None:
+            for number in range(100):
+                pipeline.received(1000 * thread + number)
+                assert pipeline.reader.refresh(LONG) == 0
+                assert pipeline.shown() > number
+
+        return run
+
+    together(*[busy(thread) for thread in range(4)])
+    assert pipeline.shown() == 400
 
 
 async def test_an_event_loop_goes_on_while_a_fold_is_made(pipeline: Pipeline) -> None:
