@@ -1,0 +1,103 @@
+"""A disk without room, below database and spill alike: calls go on, and the state says what is wrong."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
+from service.simulator.traffic import Traffic
+from tests.peers.gateway import Gateway, eventually, gateway
+from tests.service.gateway.crashes import recorded
+
+CALLS = 15
+PLAN = Plan("full", seed=5, calls_per_second=5, max_running=40, shares=Shares(unknown=0.0, late=0.0))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, of a few megabytes."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(  # noqa: S603 -- mount
+        ["/bin/mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["/bin/umount", "-l", str(folder)], check=True)  # noqa: S603 -- umount
+
+
+async def test_calls_go_on_with_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
+    """Neither database nor spill take a byte: calls come and go as ever, it is told and counted; all arrives later."""
+    url = f"sqlite+aiosqlite:///{small_disk / 'callscope.db'}"
+    environment = {"DATABASE_URL": url, "SPILL_FOLDER": str(small_disk / "spill"), "CALL_HEARTBEAT_SECONDS": "1"}
+    async with gateway(tmp_path / "service", environment, scale=0.05) as pair:
+        traffic = Traffic(pair.carrier, PLAN)
+        running = asyncio.create_task(traffic.run())
+        await _taken(pair, CALLS)
+        ballast = small_disk / "ballast"
+        await asyncio.to_thread(_fill, ballast)
+        full = await eventually(lambda: _refusing(pair), "the state to say so")
+        await _taken(pair, CALLS)
+        assert full["last_error"] is not None
+        live = await pair.get("/api/v1/metrics/live")
+        assert live["started_calls"] == live["ended_calls"] + live["active_calls"]
+        ballast.unlink()
+        await _taken(pair, CALLS)
+        traffic.stop()
+        await running
+        await pair.quiet()
+        truth, _, differences = await pair.answers()
+        assert [difference for difference in differences if difference.field != "instructions_db_errors"] == []
+        health = await eventually(lambda: _writing(pair), "the records to be written")
+        assert health["refused"] == 0
+        assert health["unkept"] > 0
+        rows = await recorded(url)
+    assert set(rows) == {call["call_id"] for call in truth["calls"]}
+
+
+def _fill(ballast: Path) -> None:
+    """Take every byte that is left."""
+    with ballast.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 1):
+            try:
+                while file.write(b"\0" * size):
+                    pass
+            except OSError:
+                continue
+
+
+async def _taken(pair: Gateway, calls: int) -> None:
+    """Wait until so many more calls were accepted."""
+    wanted = pair.carrier.counts()["global"]["accepted_calls"] + calls
+
+    async def reached() -> bool:
+        return bool(pair.carrier.counts()["global"]["accepted_calls"] >= wanted)
+
+    await eventually(reached, "more calls to be accepted")
+
+
+async def _records(pair: Gateway) -> dict[str, Any]:
+    answer = (await pair.client.get("/readyz")).json()
+    records: dict[str, Any] = answer["information"]["records"]
+    return records
+
+
+async def _refusing(pair: Gateway) -> dict[str, Any] | None:
+    records = await _records(pair)
+    return records if records["state"] == "refusing" else None
+
+
+async def _writing(pair: Gateway) -> dict[str, Any] | None:
+    records = await _records(pair)
+    return records if records["state"] == "writing" and not records["waiting"] else None
