@@ -108,6 +108,15 @@ class CallRecordRow(Base):
             sqlite_where=text(CLOSED),
             postgresql_where=text(CLOSED),
         ),
+        Index(
+            "ix_call_records_tenant_outcome",
+            "tenant_id",
+            "outcome",
+            "received_ms",
+            "call_id",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
         Index("ix_call_records_open", "instance_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(
             "ix_call_records_usage",

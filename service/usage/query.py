@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CompoundSelect, FromClause
 
 from service.records.store import CALLS
-from service.usage.local_time import DAY_MS, HOUR_MS, Unit
+from service.usage.local_time import HOUR_MS, Unit
 from service.usage.period import Grouping
 from service.usage.rounding import PER_SECOND
 from service.usage.rules import ROUNDINGS, Rules
@@ -36,7 +36,7 @@ Number = ColumnElement[int]
 OPEN = "open"
 """The outcome of calls that are not over."""
 
-SETUP_MS = DAY_MS
+SETUP_MS = HOUR_MS
 """Longer than any call took from its announcement to its start."""
 
 _NEVER_STARTED = (CallOutcome.REJECTED.value, CallOutcome.ABANDONED.value)

@@ -153,6 +153,14 @@ async def test_usage_is_answered_by_an_index_alone(database: Database, question:
     assert re.search(r"COVERING INDEX ix_call_records_usage|Index Only Scan", plan), plan
 
 
+async def test_a_tenants_rare_outcome_is_found_at_once(database: Database) -> None:
+    """Neither all calls of the tenant nor all calls of the outcome are looked through."""
+    with _listening(database) as asked:
+        await QUESTIONS["first page of a tenant's outcome"](database)
+    plan = await _plan(database, *asked.sent[-1])
+    assert "ix_call_records_tenant_outcome" in plan
+
+
 def test_a_scan_is_recognised() -> None:
     """The words both databases have for reading a whole table are those looked for."""
     assert _whole_table("SCAN call_records")
