@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from service.e164 import E164
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
-from service.tenants.freshness import Freshness
+from service.tenants.freshness import Epoch, Freshness
 from service.tenants.read_through import ReadThrough
 from service.tenants.repository import CallTenants
 from service.tenants.tenant import CallTenant
@@ -115,9 +115,9 @@ class TenantCache:
             self._failures += 1
             raise InstructionsUnavailableError(error.problem) from error
 
-    async def revision(self) -> int:
+    async def epoch(self) -> Epoch:
         """Which state of the tenants is answered now; :class:`TenantLookupError` when the database does not say."""
-        return (await self._freshness.current()).revision
+        return await self._freshness.current()
 
     def doubt(self) -> None:
         """A tenant was changed just now: answer nothing from before that."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from service.database import DATABASE_ERRORS
 from service.limits import CallLimits
 from service.tenants.errors import TenantLookupError
+from service.tenants.freshness import Epoch
 from telemetry.attributes import TenantId
 
 LOOK_SECONDS = 2.0
@@ -17,11 +18,11 @@ LOOK_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 
-class Revisions(Protocol):
+class Epochs(Protocol):
     """Whoever knows which state of the tenants holds, and can be told that it is another."""
 
-    async def revision(self) -> int:
-        """A number that grows with every change; :class:`TenantLookupError` when that cannot be said now."""
+    async def epoch(self) -> Epoch:
+        """The state that calls are looked up in; :class:`TenantLookupError` when that cannot be said now."""
         ...
 
     def doubt(self) -> None:
@@ -40,17 +41,19 @@ class OwnLimits(Protocol):
 class LimitsFollower:
     """Reads the tenants' own limits again whenever a tenant changed, wherever it was changed.
 
-    It goes by the revision that calls are looked up under, so it never sets a limit back to what it was before.
+    It goes by the state that calls are looked up in, and takes limits over when that state was confirmed anew: a limit
+    that a call brought from a change since then is not set back.
     """
 
-    __slots__ = ("_limits", "_own", "_revisions", "_seen", "_task", "_tenants")
+    __slots__ = ("_confirmed_at", "_epochs", "_limits", "_own", "_revision", "_task", "_tenants")
 
-    def __init__(self, tenants: OwnLimits, revisions: Revisions, limits: CallLimits) -> None:
+    def __init__(self, tenants: OwnLimits, epochs: Epochs, limits: CallLimits) -> None:
         self._tenants = tenants
-        self._revisions = revisions
+        self._epochs = epochs
         self._limits = limits
         self._own: Mapping[TenantId, int] = {}
-        self._seen: int | None = None
+        self._revision: int | None = None
+        self._confirmed_at: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, every_seconds: float = LOOK_SECONDS) -> None:
@@ -60,15 +63,15 @@ class LimitsFollower:
 
     async def changed(self) -> None:
         """A tenant was changed by this process: let that hold at once."""
-        self._revisions.doubt()
+        self._epochs.doubt()
         await self.look()
 
     async def look(self) -> None:
         """Take the limits over if they changed. While the database does not answer, those in force stay."""
         with suppress(TenantLookupError, *DATABASE_ERRORS):
-            await self._read()
-            # Also when nothing changed: a call looked up just before a change may have set the old limit after it.
-            self._limits.replace_own(self._own)
+            epoch = await self._epochs.epoch()
+            if epoch.confirmed_at != self._confirmed_at:
+                await self._take_over(epoch.revision, epoch.confirmed_at)
 
     async def close(self) -> None:
         """Stop looking."""
@@ -77,11 +80,13 @@ class LimitsFollower:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _read(self) -> None:
-        revision = await self._revisions.revision()
-        if revision != self._seen:
+    async def _take_over(self, revision: int, confirmed_at: float) -> None:
+        if revision != self._revision:
             self._own = await self._tenants.own_limits()
-            self._seen = revision
+            self._revision = revision
+        # Also when nothing changed: a call looked up just before the last change may have set the old limit after it.
+        self._limits.replace_own(self._own)
+        self._confirmed_at = confirmed_at
 
     async def _go_on(self, every_seconds: float) -> None:
         while True:

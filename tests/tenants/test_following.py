@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from service.limits import CallLimits
 from service.tenants.errors import TenantLookupError
 from service.tenants.following import LimitsFollower
+from service.tenants.freshness import Epoch
 from telemetry.attributes import TenantId
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -20,16 +21,20 @@ class Kept:
 
     def __init__(self) -> None:
         self.own: dict[TenantId, int] = {ACME: 3}
-        self.seen = 1
+        self.revision = 1
+        self.asked = 0
+        self.remembering = False
         self.doubts = 0
         self.reads = 0
-        self.revision_error: Exception | None = None
+        self.epoch_error: Exception | None = None
         self.limits_error: Exception | None = None
 
-    async def revision(self) -> int:
-        if self.revision_error is not None:
-            raise self.revision_error
-        return self.seen
+    async def epoch(self) -> Epoch:
+        if self.epoch_error is not None:
+            raise self.epoch_error
+        if not self.remembering:
+            self.asked += 1
+        return Epoch(self.revision, self.asked)
 
     def doubt(self) -> None:
         self.doubts += 1
@@ -44,7 +49,7 @@ class Kept:
         self.own.pop(tenant_id, None)
         if limit is not None:
             self.own[tenant_id] = limit
-        self.seen += 1
+        self.revision += 1
 
 
 @pytest.fixture
@@ -103,6 +108,15 @@ async def test_a_limit_set_too_late_is_put_right(limits: CallLimits, follower: L
     assert limits.of(ACME) == 3
 
 
+async def test_a_limit_newer_than_what_is_known_stays(kept: Kept, limits: CallLimits, follower: LimitsFollower) -> None:
+    """What a call brought from a change since the last answer of the database is not set back before the next one."""
+    await follower.look()
+    kept.remembering = True
+    limits.set_own(ACME, 9)
+    await follower.look()
+    assert limits.of(ACME) == 9
+
+
 async def test_an_own_change_holds_at_once(kept: Kept, limits: CallLimits, follower: LimitsFollower) -> None:
     """Told of a change, it doubts what was known and takes the new limits over before it returns."""
     await follower.look()
@@ -118,9 +132,9 @@ async def test_limits_stay_while_the_database_is_away(
     """With no answer about revision or limits those in force stay; what was missed is made up for afterwards."""
     await follower.look()
     kept.change(ACME, 1)
-    kept.revision_error = TenantLookupError("away")
+    kept.epoch_error = TenantLookupError("away")
     await follower.look()
-    kept.revision_error, kept.limits_error = None, error
+    kept.epoch_error, kept.limits_error = None, error
     await follower.look()
     assert limits.of(ACME) == 3
     kept.limits_error = None
