@@ -54,7 +54,7 @@ async def test_a_sideband_that_crashes_in_a_turn(tmp_path: Path) -> None:
         assert (span.error, span.attributes["error.type"]) == (True, "ws_1011")
     (turn,) = spans(record, "turn")
     assert (turn.attributes["voice.turn.end.reason"], record.turns[0].time_to_first_audio) == ("call_ended", None)
-    assert record.turns[0].waited(record.as_of) == pytest.approx(record.summary.longest_wait)
+    assert 0 < (record.turns[0].waited(record.as_of) or 0) <= record.summary.longest_wait
 
 
 async def test_a_line_that_breaks_while_a_tool_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
