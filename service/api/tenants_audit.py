@@ -9,8 +9,9 @@ from service.api.tenants_answers import NOT_MODIFIED, shown, versioned
 from service.api.tenants_conditions import Conditions, list_tag
 from service.api.tenants_parameters import EntryCursor, Knowing, TenantInPath, cursor_of
 from service.api.tenants_problems import FOUND, PATH, no_such_tenant, tenant_problems
-from service.api.tenants_shapes import CHANGES, ChangeList, ChangeRow
+from service.api.tenants_shapes import CHANGES, ChangeList
 from service.problems import declared_invalid
+from service.tenants.rendering import as_change
 from service.tenants.repository import TenantRepository
 
 AUDIT = "/api/v1/audit"
@@ -40,9 +41,8 @@ def tenants_audit_router(tenants: TenantRepository) -> APIRouter:
             # Whoever was ever there left the entry of its creation.
             if tenant_id is not None and not found.entries and not (await tenants.audit(tenant_id, limit=1)).entries:
                 raise no_such_tenant()
-        rows = tuple(ChangeRow.model_validate(entry, from_attributes=True) for entry in found.entries)
-        content = ChangeList(changes=rows, next_cursor=cursor_of(found.next_before))
-        return versioned(content.model_dump(mode="json"), tag, knowing)
+        content = {"changes": list(map(as_change, found.entries)), "next_cursor": cursor_of(found.next_before)}
+        return versioned(content, tag, knowing)
 
     @router.get(AUDIT, summary="Changes of all tenants", operation_id="audit", responses=_OF_ALL)
     async def changes_of_all(knowing: Knowing, limit: _Limit = MAX_CHANGES, cursor: EntryCursor = None) -> Response:

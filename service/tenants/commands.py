@@ -18,11 +18,11 @@ from service.migrations import upgrade
 from service.settings import SettingsError, load_settings
 from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError
 from service.tenants.importing import read_file
-from service.tenants.rendering import as_entry, as_table
+from service.tenants.rendering import as_change, as_entry, as_history, as_table
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
 from service.tenants.spec import checked_spec
 from service.tenants.sql import SqlTenantRepository
-from service.tenants.tenant import ImportResult, Tenant
+from service.tenants.tenant import AuditEntry, ImportResult, Tenant
 
 T = TypeVar("T")
 
@@ -103,6 +103,25 @@ def disable_tenant(tenant_id: TenantId, database_url: DatabaseUrl = None, as_jso
 def enable_tenant(tenant_id: TenantId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Take a tenant's calls again."""
     _show([_administer(database_url, _switch(tenant_id, enabled=True))], as_json)
+
+
+@app.command("audit")
+def show_audit(
+    tenant_id: Annotated[str | None, typer.Argument(help="Of this tenant alone; also one that is gone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE, help="So many of the latest changes.")] = 20,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who changed what, and when, the latest first."""
+
+    async def read(tenants: TenantRepository) -> Sequence[AuditEntry]:
+        return (await tenants.audit(tenant_id, limit=limit)).entries
+
+    entries = _administer(database_url, read)
+    if as_json:
+        typer.echo(json.dumps([as_change(entry) for entry in entries], indent=2, ensure_ascii=False))
+    else:
+        Console().print(as_history(entries))
 
 
 def _switch(tenant_id: str, *, enabled: bool) -> Callable[[TenantRepository], Awaitable[Tenant]]:

@@ -1,14 +1,18 @@
 """Tenants for people and for programs."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 from rich.text import Text
 
-from service.tenants.tenant import Tenant
+from service.tenants.tenant import AuditEntry, Tenant
 
 MAX_NUMBERS = 3
 """Numbers a table's row shows; JSON has them all."""
+
+MAX_SHOWN = 100
+"""Characters of a changed field that a table's row shows."""
 
 
 def as_entry(tenant: Tenant) -> dict[str, object]:
@@ -25,6 +29,30 @@ def as_entry(tenant: Tenant) -> dict[str, object]:
     }
 
 
+def as_change(entry: AuditEntry) -> dict[str, object]:
+    """One change of a tenant."""
+    return {
+        "entry_id": entry.entry_id,
+        "at": entry.at.isoformat(),
+        "actor": entry.actor,
+        "action": entry.action,
+        "tenant_id": entry.tenant_id,
+        "before": dict(entry.before),
+        "after": dict(entry.after),
+    }
+
+
+def as_history(entries: Iterable[AuditEntry]) -> Table:
+    """One row a change."""
+    table = Table("when", "who", "tenant", "what", "before", "after")
+    for entry in entries:
+        changed = (Text(_line(side)) for side in (entry.before, entry.after))
+        table.add_row(
+            f"{entry.at:%Y-%m-%d %H:%M:%S}Z", Text(entry.actor), entry.tenant_id, entry.action.value, *changed
+        )
+    return table
+
+
 def as_table(tenants: Iterable[Tenant]) -> Table:
     """One row a tenant."""
     table = Table("tenant", "name", "state", "numbers", "calls at once", "instructions")
@@ -38,6 +66,12 @@ def as_table(tenants: Iterable[Tenant]) -> Table:
             "none" if tenant.instructions is None else f"version {tenant.instructions_version}",
         )
     return table
+
+
+def _line(fields: Mapping[str, object]) -> str:
+    """The fields of one side of a change, each on a line of its own, none longer than a person reads."""
+    shown = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    return "\n".join(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…" for text in shown)
 
 
 def _numbers(tenant: Tenant) -> str:

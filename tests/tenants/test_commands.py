@@ -197,3 +197,31 @@ def test_the_audit_names_the_operator(run: Run, url: str, monkeypatch: pytest.Mo
             return [entry.actor for entry in (await SqlTenantRepository(database).audit()).entries]
 
     assert asyncio.run(actors()) == ["cli:ada" if known else "cli"]
+
+
+def test_the_audit_shows_who_did_what(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest changes, of all or of one, as a table and as JSON, also of a tenant whose name looks like markup."""
+    monkeypatch.setattr(getpass, "getuser", lambda: "ada")
+    run("add", "acme", "--name", "[red]Acme", "--number", "+18005550100")
+    run("add", "beta")
+    run("disable", "acme")
+    table = run("audit").stdout
+    assert all(
+        cell in table for cell in ("cli:ada", "acme", "beta", "created", "changed", "enabled: false", "[red]Acme")
+    )
+    (disabled, created) = json.loads(run("audit", "acme", "--json").stdout)
+    assert (disabled["action"], disabled["before"], disabled["after"]) == (
+        "changed",
+        {"enabled": True},
+        {"enabled": False},
+    )
+    assert created["after"]["numbers"] == ["+18005550100"]
+    assert [entry["tenant_id"] for entry in json.loads(run("audit", "--limit", 2, "--json").stdout)] == ["acme", "beta"]
+    assert json.loads(run("audit", "nobody", "--json").stdout) == []
+
+
+def test_a_long_change_is_cut_in_the_table(run: Run, file: Callable[[object], Path]) -> None:
+    """Of many numbers the table shows the first ones, and JSON all."""
+    run("import", file([{"tenant_id": "z", "numbers": [f"+1800555{n:04}" for n in range(50)]}]))
+    assert "…" in run("audit").stdout
+    assert len(json.loads(run("audit", "--json").stdout)[0]["after"]["numbers"]) == 50
