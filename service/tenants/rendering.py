@@ -33,7 +33,7 @@ def as_change(entry: AuditEntry) -> dict[str, object]:
     """One change of a tenant."""
     return {
         "entry_id": entry.entry_id,
-        "at": entry.at.isoformat(),
+        "at": entry.at.isoformat().replace("+00:00", "Z"),
         "actor": entry.actor,
         "action": entry.action,
         "tenant_id": entry.tenant_id,
