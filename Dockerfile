@@ -23,6 +23,7 @@ COPY --from=build /app /app
 ENV PATH=/app/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    GRPC_VERBOSITY=NONE \
     HOST=0.0.0.0 \
     SPILL_FOLDER=/var/lib/callscope/spill
 USER 10001

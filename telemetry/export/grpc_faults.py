@@ -1,6 +1,8 @@
 """What the status of a failed gRPC call means."""
 
+import re
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 import grpc
 
@@ -48,6 +50,10 @@ _TRANSPORT: tuple[tuple[str, Fault], ...] = (
 """Words by which gRPC's core tells why there is no connection; the status is UNAVAILABLE for them all."""
 
 
+_LAST_TRIED = re.compile(r"ipv[46]:(\S+): ")
+"""The address in gRPC's words: of all that a name stands for, the one whose failure is told."""
+
+
 def failure_of_call(error: BaseException) -> Failure:
     """Why a call failed."""
     if not isinstance(error, grpc.Call):
@@ -60,4 +66,9 @@ def failure_of_call(error: BaseException) -> Failure:
 
 def _of_transport(details: str) -> Failure:
     fault = next((fault for words, fault in _TRANSPORT if words in details), Fault.BUSY)
-    return Failure(fault, shortened(f"UNAVAILABLE {details}") if fault is Fault.BUSY else "")
+    return Failure(fault, shortened(f"UNAVAILABLE {details}") if fault is Fault.BUSY else _tried(details))
+
+
+def _tried(details: str) -> str:
+    found = _LAST_TRIED.search(details)
+    return f"tried {unquote(found[1])}" if found else ""

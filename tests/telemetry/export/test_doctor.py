@@ -1,5 +1,6 @@
 """The doctor says in distinct, plain sentences what arrives and what keeps the rest from arriving."""
 
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -141,6 +142,13 @@ def test_a_closed_port_is_explained(protocol: str) -> None:
     sentence = only_sentence(to(f"http://127.0.0.1:{port}", protocol))
     assert f"nothing listens on 127.0.0.1:{port} (connection refused)" in sentence
     assert "4318 for HTTP and 4317 for gRPC" in sentence
+
+
+def test_grpc_tells_which_of_a_names_addresses_failed() -> None:
+    """A name may stand for several, and what is wrong with one need not be wrong with another."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert re.search(rf"\[tried \S+:{port}\]$", only_sentence(to(f"http://localhost:{port}", "grpc")))
 
 
 def test_an_unknown_name_is_explained(protocol: str) -> None:
