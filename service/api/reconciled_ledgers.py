@@ -96,7 +96,7 @@ class ReconciledLedgers(BaseModel):
     to: datetime
     tenant_id: str | None
     consistent: bool = Field(description="Whether nothing that could be compared differs.")
-    complete: bool = Field(description="Whether every ledger that is configured could be compared.")
+    complete: bool = Field(description="Whether every ledger that is configured could be compared with another.")
     ledgers: dict[Ledger, LedgerState]
     total: dict[Ledger, LedgerRow]
     tenants: dict[str, dict[Ledger, LedgerRow]]

@@ -11,6 +11,9 @@ from service.reconciliation.column import Ledger, State
 from service.reconciliation.figures import Field
 from service.reconciliation.window import Scope
 
+DIFFERS = "≠"
+"""Marks a figure on which ledgers differ, where there are no colours too."""
+
 EVERYBODY = "all tenants"
 """The title of the sums."""
 
@@ -58,8 +61,10 @@ class ReconcileTable:
             table.add_column(ledger, justify="right")
         for field in Field:
             cells = [_cell(row, field) for row in rows.values()]
-            if any(cell not in ("", "0") for cell in cells):
-                table.add_row(_words(field), *cells, style="bold red" if self._differs(tenant, field) else None)
+            if self._differs(tenant, field):
+                table.add_row(f"{_words(field)} {DIFFERS}", *cells, style="bold red")
+            elif any(cell not in ("", "0") for cell in cells):
+                table.add_row(_words(field), *cells)
         return table
 
     def _differs(self, tenant: str | None, field: Field) -> bool:
@@ -88,7 +93,10 @@ class ReconcileTable:
     def _verdict(self) -> str:
         if not self.found.consistent:
             return "The ledgers differ."
-        return "The ledgers agree." if self.found.complete else "What could be compared agrees."
+        if self.found.complete:
+            return "The ledgers agree."
+        compared = sum(ledger.state in (State.COMPARED, State.BEHIND) for ledger in self.found.ledgers.values())
+        return "What could be compared agrees." if compared > 1 else "There was nothing to compare with."
 
 
 def _words(name: str) -> str:

@@ -39,8 +39,9 @@ class Reconciled:
 
     @property
     def complete(self) -> bool:
-        """Whether every ledger that is configured could be compared."""
-        return all(column.state in FINE for column in self.columns.values())
+        """Whether every ledger that is configured could be compared, and there was another to compare it with."""
+        comparable = sum(column.comparable for column in self.columns.values())
+        return comparable > 1 and all(column.state in FINE for column in self.columns.values())
 
 
 class Reconciliation:
