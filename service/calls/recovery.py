@@ -60,21 +60,22 @@ class Recovery:
         if self._manager.draining:
             return
         self._left |= {orphan.call_id: orphan for orphan in await self._records.recover()}
-        await asyncio.gather(*(self._take(orphan) for orphan in list(self._left.values())))
+        orphans = list(self._left.values())
+        try:
+            tenants = {tenant_id: await self._tenants.by_id(tenant_id) for tenant_id in {o.tenant_id for o in orphans}}
+        except DATABASE_ERRORS as error:
+            _logger.warning("calls could not be taken over yet: %s", type(error).__name__)
+            return
+        await asyncio.gather(*(self._take(orphan, tenants[orphan.tenant_id] or _gone(orphan)) for orphan in orphans))
 
-    async def _take(self, orphan: OrphanedCall) -> None:
+    async def _take(self, orphan: OrphanedCall, tenant: CallTenant) -> None:
         async with self._attaching:
-            try:
-                decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan)
-            except DATABASE_ERRORS as error:
-                _logger.warning("a call could not be taken over yet: %s", type(error).__name__)
-                return
+            decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan, tenant)
         if decided:
             del self._left[orphan.call_id]
 
-    async def _go_on(self, orphan: OrphanedCall) -> bool:
+    async def _go_on(self, orphan: OrphanedCall, tenant: CallTenant) -> bool:
         """Attach to the call, or do what its not being there calls for; false if it cannot be said yet."""
-        tenant = await self._tenants.by_id(orphan.tenant_id) or _gone(orphan)
         try:
             attached = await self._attendant.attach(orphan.call_id, greet=orphan.started_ms is None)
         except CarrierError as error:
