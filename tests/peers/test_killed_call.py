@@ -9,7 +9,7 @@ from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, Ca
 from tests.peers.collector import Collector
 from tests.peers.gateway import PATIENCE_SECONDS, Gateway, eventually, gateway
 from tests.peers.peers import Peers
-from tests.peers.received import Json
+from tests.peers.received import Json, LogRecord
 
 TALK = (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?"), CallerSpeaks("And?"))
 ON_AND_ON = CallScript("running", (*TALK, AgentSpeaks("So."), Pause(100_000.0)), CallerHangsUp())
@@ -27,8 +27,8 @@ async def test_a_killed_call_is_known_by_what_had_ended(peers: Peers, tmp_path: 
         await eventually(lambda: _state(line, call_id, "started"), "the call to run")
         trace_id = (await line.get(f"/api/v1/calls/{call_id}"))["trace"]["trace_id"]
         await eventually(lambda: _arrived(collector, trace_id, "turn"), "the first turn to arrive")
+        started: LogRecord = await eventually(lambda: _started(collector), "`call.started` to arrive")
         await asyncio.to_thread(line.service.kill)
-        (started,) = [record for record in collector.received.logs() if record.event == "call.started"]
         assert (started.trace_id, started.attributes["voice.call.id"]) == (trace_id, call_id)
         assert {"webhook", "tenant_lookup", "accept", "connect", "turn"} <= _names(collector, trace_id)
         assert _names(collector, trace_id).isdisjoint({"call", "session"})
@@ -48,6 +48,11 @@ async def test_a_killed_call_is_known_by_what_had_ended(peers: Peers, tmp_path: 
 async def _state(line: Gateway, call_id: str, state: str) -> bool:
     answer = await line.client.get(f"/api/v1/calls/{call_id}")
     return answer.status_code == 200 and answer.json()["state"] == state
+
+
+async def _started(collector: Collector) -> LogRecord | None:
+    records = await asyncio.to_thread(collector.received.logs)
+    return next((record for record in records if record.event == "call.started"), None)
 
 
 async def _arrived(collector: Collector, trace_id: str, name: str) -> bool:
