@@ -99,6 +99,7 @@ def _introduce(address: str, settings: Settings, tell: Tell) -> None:
     tell(f"\nCallscope serves {address}  (admin token: {token})\n")
     tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/metrics/live')
     tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/metrics/capacity/debug')
+    tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/call-records    # of earlier runs, too')
     tell(f'  curl -H "{HEADER}: {token}" "{address}/api/v1/calls?state=over&limit=5"')
     tell(f"  callscope call --url {address} --token={token} <call_id> draws one of them")
     tell(f"  {address}/docs for all endpoints; Ctrl-C ends it\n")
