@@ -17,6 +17,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from benchmarks import verdict
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, DAYS, calls, fill
 from service.database import Database
@@ -60,13 +63,23 @@ def main() -> None:
 
 async def _main(count: int) -> None:
     with TemporaryDirectory(prefix="callscope-records-") as folder:
-        await measure("SQLite", f"sqlite+aiosqlite:///{folder}/calls.db", count)
+        file = f"sqlite+aiosqlite:///{folder}/"
+        await measure("SQLite", f"{file}few.db", f"{file}many.db", count)
     missing = [name for name in ("postgres", "initdb", "pg_isready") if find(name) is None]
     if missing:
         print(f"\nPostgreSQL is left out: {missing[0]} is not on this machine; `make peers` brings it")
         return
     async with postgres() as url:
-        await measure("PostgreSQL", url, count)
+        await measure("PostgreSQL", await _another(url, "few"), url, count)
+
+
+async def _another(url: str, name: str) -> str:
+    """One more database on the same server."""
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return f"{url.rpartition('/')[0]}/{name}"
 
 
 @asynccontextmanager
@@ -81,33 +94,31 @@ async def postgres() -> AsyncIterator[str]:
             await asyncio.to_thread(server.stop)
 
 
-async def measure(name: str, url: str, count: int) -> None:
-    """Time every question with few records, then with many, and compare."""
-    await fill(url, calls(FEW, seed=1))
-    few = await _timed(url)
+async def measure(name: str, few_url: str, many_url: str, count: int) -> None:
+    """Time every question with few records and with many, by turns, and compare."""
+    await fill(few_url, calls(FEW, seed=1))
     began = time.perf_counter()
-    filled = await fill(url, calls(count - FEW, seed=2))
+    filled = await fill(many_url, calls(count, seed=2))
     print(f"\n{name}: {count:,} calls of {DAYS} days ({filled / (time.perf_counter() - began):,.0f} a second put in)")
-    many = await _timed(url)
-    for what, (_, bound) in QUESTIONS.items():
-        verdict.figure(what, many[what] * 1e3, " ms")
-        verdict.at_most("  … times the same with 10,000 calls", many[what] / few[what], bound)
-    await _space(url)
+    async with Database.from_url(few_url) as few, Database.from_url(many_url) as many:
+        for what, (question, bound) in QUESTIONS.items():
+            taken_few, taken_many = await _medians(question, few, many)
+            verdict.figure(what, taken_many * 1e3, " ms")
+            verdict.at_most(f"  … times the same with {FEW:,} calls", taken_many / taken_few, bound)
+    await _space(many_url)
 
 
-async def _timed(url: str) -> dict[str, float]:
-    async with Database.from_url(url) as database:
-        return {what: await _median(question, database) for what, (question, _) in QUESTIONS.items()}
-
-
-async def _median(question: Question, database: Database) -> float:
-    await question(database)
-    taken = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        assert await question(database)
-        taken.append(time.perf_counter() - began)
-    return median(taken)
+async def _medians(question: Question, few: Database, many: Database) -> tuple[float, float]:
+    """By turns, so that whatever else the machine does falls on both."""
+    taken: dict[Database, list[float]] = {few: [], many: []}
+    for turn in range(1 + REPEATS):
+        for database, times in taken.items():
+            began = time.perf_counter()
+            assert await question(database)
+            if turn:
+                # The first one warms up.
+                times.append(time.perf_counter() - began)
+    return median(taken[few]), median(taken[many])
 
 
 async def _space(url: str) -> None:
