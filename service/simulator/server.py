@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
@@ -35,7 +35,9 @@ class CarrierApi:
             for operation in Operation
         ]
         rest = [WebSocketRoute("/v1/realtime", self._sideband), Route("/truth", self._truth)]
-        return Starlette(routes=[*control, *rest], exception_handlers={HTTPException: _unknown_url})
+        return Starlette(
+            routes=[*control, *rest], exception_handlers={HTTPException: _unknown_url, ClientDisconnect: _gone}
+        )
 
     def _control(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
@@ -79,6 +81,11 @@ async def _body_of(request: Request) -> Body:
     if not isinstance(body, dict):
         raise CarrierError(400, None, "We could not parse the JSON body of your request.")
     return body
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    """The gateway has hung up on its own request, as one that is killed does: nobody reads this."""
+    return Response()
 
 
 async def _unknown_url(request: Request, error: Exception) -> Response:

@@ -1,5 +1,6 @@
 """The carrier's rules for control requests and sidebands, asked for in every wrong order."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.simulator.call import Delivery
 from service.simulator.script import AgentSpeaks, CallerSpeaks, CallScript, LineGoesDead, Pause
-from tests.simulator.stand import Stand
+from tests.simulator.stand import API_KEY, Stand
 
 OPEN = CallScript("open", (Pause(2000),))
 MISSING = "rtc_missing"
@@ -342,3 +343,22 @@ async def test_a_late_webhook_finds_the_caller_gone(stand: Stand) -> None:
     await stand.gateway.settled()
     assert isinstance(stand.gateway.failures[0], openai.NotFoundError)
     assert (report.end, report.deliveries) == ("gone", (200,))
+
+
+async def test_a_request_nobody_waits_for_is_no_error(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+    """A gateway that dies in the middle of its own request leaves no error in the carrier's log."""
+    host, _, port = stand.carrier.base_url.removeprefix("http://").removesuffix("/v1").partition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+
+    async def ask_and_die(call_id: str) -> None:
+        request = f"POST /v1/realtime/calls/{call_id}/accept HTTP/1.1"
+        headers = ["Host: carrier", f"Authorization: Bearer {API_KEY}", "Content-Length: 100"]
+        writer.write("\r\n".join([request, *headers, "", "{"]).encode())
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    stand.gateway.take = ask_and_die
+    report = await stand.call_in_vain(OPEN)
+    assert report.end == "unanswered"
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
