@@ -61,6 +61,8 @@ class Reconciliation:
         self._clock = clock
         self._started_ms = started_ms
         self._sleep = sleep
+        self._one_at_a_time = asyncio.Lock()
+        # Each reads every record of its window.
 
     def since_start(self, tenant_id: str | None = None) -> Asked:
         """This process's calls, since it started."""
@@ -71,7 +73,11 @@ class Reconciliation:
         return Asked(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
 
     async def compare(self, asked: Asked) -> Reconciled:
-        """Read all ledgers, and what differs once more: only what differs again counts."""
+        """Read all ledgers, and what differs once more: only what differs again counts. One comparison at a time."""
+        async with self._one_at_a_time:
+            return await self._compare(asked)
+
+    async def _compare(self, asked: Asked) -> Reconciled:
         reading = await self._reader.read(asked)
         suspects = {difference.key for difference in reading.differences}
         if suspects or reading.calls or reading.unrecorded:

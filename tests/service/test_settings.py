@@ -41,6 +41,8 @@ def test_everything_has_a_default() -> None:
         ("STALE_CALL_SECONDS", "nan?"),
         ("OPENAI_BASE_URL", "api.example.com"),
         ("TRACE_URL_TEMPLATE", "https://traces.example.com/trace"),
+        ("PROMETHEUS_URL", "prometheus:9090"),
+        ("PROMETHEUS_URL", "http://prometheus:9090/?query=up"),
     ],
 )
 def test_a_bad_value_names_its_key(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:
@@ -69,8 +71,10 @@ def test_production_names_every_secret_that_is_missing(monkeypatch: pytest.Monke
 
 def test_secrets_show_in_no_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings can be logged or printed by mistake without giving anything away."""
-    for key in ("ADMIN_TOKEN", "OPENAI_API_KEY", "OPENAI_WEBHOOK_SECRET", "DATABASE_URL", "REDIS_URL"):
-        monkeypatch.setenv(key, f"sqlite:///{SECRET_VALUE}" if key.endswith("URL") else SECRET_VALUE)
+    for key in ("ADMIN_TOKEN", "OPENAI_API_KEY", "OPENAI_WEBHOOK_SECRET", "PROMETHEUS_TOKEN"):
+        monkeypatch.setenv(key, SECRET_VALUE)
+    for key in ("DATABASE_URL", "REDIS_URL", "PROMETHEUS_URL"):
+        monkeypatch.setenv(key, f"http://user:{SECRET_VALUE}@host")
     settings = load_settings()
     assert SECRET_VALUE not in repr(settings)
     assert SECRET_VALUE not in settings.model_dump_json()
