@@ -9,6 +9,7 @@ from benchmarks.pipeline import Pipeline
 from benchmarks.scripted_call import through_the_library
 from telemetry.clock import SystemClock
 from telemetry.events import Phase
+from telemetry.tracker import CallTracker
 
 TENANTS = 10_000
 CALLS = 1_000
@@ -57,8 +58,8 @@ def known_tenants() -> Pipeline:
     return pipeline
 
 
-def running_calls() -> Pipeline:
-    """A pipeline in which so many calls run, each in its second turn. One tenant's, so that no series count."""
+def running_calls() -> tuple[Pipeline, CallTracker]:
+    """So many calls that run, each in its second turn, and what they run in. One tenant's, so that no series count."""
     pipeline = Pipeline(SystemClock())
     tracker = pipeline.tracker()
     for number in range(CALLS):
@@ -74,7 +75,7 @@ def running_calls() -> Pipeline:
     assert tracker.usage().active == CALLS
     assert pipeline.live.refresh(60) == 0
     pipeline.live.shutdown()
-    return pipeline
+    return pipeline, tracker
 
 
 def _nothing() -> None:
