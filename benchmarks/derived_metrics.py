@@ -1,12 +1,13 @@
 """What windows of 10,000 tenants cost: memory for a day, a sample, a ranking, and what live reads notice of either.
 
 A day of 100 calls a second over all tenants is played into the live table, in steps as long as the history keeps them.
-Then reads follow events through the library, first alone and then with ranking after ranking going on beside them.
+Then reads follow events through the library: first alone, then with ranking after ranking going on beside them, then
+with sample after sample.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from random import Random
 from statistics import median, quantiles
@@ -36,6 +37,7 @@ from telemetry.figures import FIGURES, summary
 from telemetry.history import History
 from telemetry.past import WindowName
 from telemetry.ranking import Ranking
+from telemetry.steps import SAMPLE_SECONDS
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100
@@ -75,6 +77,11 @@ class World:
         """Rank all tenants; answers the seconds and the processor seconds it took."""
         ranking = Ranking(FIGURES[figure], window, descending=True)
         return took(lambda: ranking.first(PAGE, self.history, self._now))
+
+    def sample(self) -> None:
+        """Another minute."""
+        self._now = self._now.minus(-SAMPLE_SECONDS)
+        self.history.sample(self._now)
 
     async def read(self) -> float:
         """Record an event and read the live numbers that show it; answers the seconds the read took."""
@@ -173,20 +180,20 @@ async def reads(world: World) -> list[float]:
     return times
 
 
-async def during_rankings(world: World, what: Callable[[World], Awaitable[list[float]]]) -> tuple[list[float], int]:
-    """The same with ranking after ranking going on in a thread; and how many there were."""
-    figures, over, done = cycle(FIGURES), asyncio.Event(), 0
+async def reads_beside(world: World, work: Callable[[], object]) -> tuple[list[float], int]:
+    """The same with other work done over and over in a thread; and how often it was done."""
+    over, done = asyncio.Event(), 0
 
-    async def rank() -> None:
+    async def go_on() -> None:
         nonlocal done
         while not over.is_set():
-            await asyncio.to_thread(world.rank, next(figures))
+            await asyncio.to_thread(work)
             done += 1
 
-    ranking = asyncio.create_task(rank())
-    times = await what(world)
+    working = asyncio.create_task(go_on())
+    times = await reads(world)
     over.set()
-    await ranking
+    await working
     return times, done
 
 
@@ -216,16 +223,18 @@ def _summaries(world: World) -> None:
 
 
 async def compare(world: World) -> None:
-    """Live reads alone and beside rankings."""
+    """Live reads alone, beside rankings and beside samples."""
+    figures = cycle(FIGURES)
     await world.read()
     alone = await reads(world)
-    beside, rankings = await during_rankings(world, reads)
-    verdict.figure("rankings made meanwhile", rankings)
     verdict.figure("a live read alone, median", median(alone) * 1e3, " ms")
     verdict.figure("a live read alone, 99th percentile", _p99(alone) * 1e3, " ms")
-    verdict.figure("a live read beside rankings, median", median(beside) * 1e3, " ms")
-    verdict.at_most("a live read beside rankings, 99th percentile", _p99(beside) * 1e3, READ_P99_MS, " ms")
-    verdict.at_most("medians, beside rankings / alone", median(beside) / median(alone), MEDIAN_RATIO)
+    for what, work in (("rankings", lambda: world.rank(next(figures))), ("samples", world.sample)):
+        beside, done = await reads_beside(world, work)
+        verdict.figure(f"{what} made meanwhile", done)
+        verdict.figure(f"a live read beside {what}, median", median(beside) * 1e3, " ms")
+        verdict.at_most(f"a live read beside {what}, 99th percentile", _p99(beside) * 1e3, READ_P99_MS, " ms")
+        verdict.at_most("medians, beside / alone", median(beside) / median(alone), MEDIAN_RATIO)
 
 
 def _p99(times: list[float]) -> float:
