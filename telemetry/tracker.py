@@ -1,7 +1,7 @@
 """The registry of calls: every call that is open, the last ones that are over, and how many each tenant holds."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from threading import Lock
 
@@ -20,6 +20,9 @@ from telemetry.lifecycle import TERMINAL, UNSTARTED, CallState
 from telemetry.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.timing import TimedPhase
 from telemetry.usage import Tally, Usage
+
+_TALLIES_AT_ONCE = 100
+# So many are gone through in a fraction of a millisecond.
 
 
 class CallTracker:
@@ -135,11 +138,12 @@ class CallTracker:
             return Usage(0, 0, 0) if tally is None else tally.usage(self._clock.now())
 
     def tenant_usage(self) -> Mapping[TenantId, Usage]:
-        """Slots held, per tenant seen and with something to tell: slots in use now or in the last five minutes."""
-        with self._lock:
-            now = self._clock.now()
-            usages = {tenant_id: tally.usage(now) for tenant_id, tally in self._tenants.items()}
-        return {tenant_id: usage for tenant_id, usage in usages.items() if usage.peak_in_use}
+        """Slots held, per tenant seen and with something to tell: slots in use now or in the last five minutes.
+
+        Each tenant's are of one moment, those of different tenants of moments close to each other.
+        """
+        usages = ((tenant_id, tally.usage(now)) for tenant_id, tally, now in self._tallies())
+        return {tenant_id: usage for tenant_id, usage in usages if usage.peak_in_use}
 
     def bill_running(self) -> None:
         """Bill every running call up to its last sign of life: what a heartbeat does for all of them."""
@@ -154,7 +158,9 @@ class CallTracker:
         now = self._clock.now()
         with self._lock:
             silent = [call for call in self._open.values() if now.since(call.last_seen) > stale_after_seconds]
-            self._tenants = {t: tally for t, tally in self._tenants.items() if tally.usage(now).peak_in_use}
+        for tenant_id, tally, moment in self._tallies():
+            if not tally.usage(moment).peak_in_use:
+                del self._tenants[tenant_id]
         return [call.call_id for call in silent if call.finish(EndReason.STALE, at=now)]
 
     def oldest_silence(self) -> float:
@@ -176,6 +182,18 @@ class CallTracker:
                 )
             if after in TERMINAL:
                 self._remember(call)
+
+    def _tallies(self) -> Iterator[tuple[TenantId, Tally, Instant]]:
+        """Every tenant's tally, under the lock, which is let go of from time to time: calls need it."""
+        with self._lock:
+            tenants = list(self._tenants)
+        for start in range(0, len(tenants), _TALLIES_AT_ONCE):
+            with self._lock:
+                now = self._clock.now()
+                for tenant_id in tenants[start : start + _TALLIES_AT_ONCE]:
+                    tally = self._tenants.get(tenant_id)
+                    if tally is not None:
+                        yield tenant_id, tally, now
 
     def _enter(self, call: Call) -> Call:
         """The call itself, now registered; or the one already known by its id; or, for want of room, a stand-in."""
