@@ -68,9 +68,24 @@ async def test_four_ledgers_agree(peers: Peers, tmp_path: Path) -> None:
         assert (window["consistent"], window["scope"]) == (True, "fleet"), window["differences"]
         _same_in_all(window, ("records", "prometheus"))
         assert window["total"]["records"]["figures"]["received"] == found["total"]["live"]["figures"]["received"]
+        await _later_calls_alone(line, found["total"]["records"]["figures"])
         done = await asyncio.to_thread(_command, line)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "The ledgers agree." in done.stdout
+
+
+async def _later_calls_alone(line: Gateway, before: dict[str, float]) -> None:
+    """A window that begins in the middle of a process's life has what came after, exactly, in both ledgers."""
+    await asyncio.sleep(2 * EXPORT_SECONDS)
+    middle = datetime.now(UTC)
+    await asyncio.sleep(2 * EXPORT_SECONDS)
+    await line.traffic(Plan("later", seed=5, calls_per_second=15, calls=30, shares=SHARES))
+    window = await _settled(line, f"{RECONCILE}?from={middle:%Y-%m-%dT%H:%M:%S.%f}Z")
+    assert window["consistent"], window["differences"]
+    _same_in_all(window, ("records", "prometheus"))
+    whole = (await line.get(RECONCILE))["total"]["live"]["figures"]
+    for field in ("received", "accepted", "started", "ended", "referred"):
+        assert window["total"]["prometheus"]["figures"][field] == whole[field] - before[field], field
 
 
 async def test_a_doubled_series_is_found(peers: Peers, tmp_path: Path) -> None:
