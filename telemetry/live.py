@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import Future, InvalidStateError
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
@@ -37,6 +38,10 @@ EXPORT_BUDGET_SECONDS = 0.015
 FEW_EVENTS = 32
 """So many events are folded in less than a millisecond, which a read spends itself rather than wait for a thread."""
 
+BRIEF_SECONDS = 0.005
+"""A fold that takes longer than this has something slow in it, such as an observable's callback: the next one, too, is
+left to the thread, and so is the first one, of which nothing is known."""
+
 FOLD_INTERVAL_SECONDS = 0.5
 """Without reads, changes are folded this often: an answer given while an export is collecting is not much older."""
 
@@ -51,9 +56,9 @@ class LiveMetricsReader(MetricReader):
     """Folds delta collections into a :class:`LiveMetricsStore`.
 
     A collection takes the SDK's lock, which another reader's may hold for long (an export at 10,000 tenants: half a
-    second). So a read folds by itself only what is sure to be brief: a few events, with no other collection in the
-    way. Everything else is folded by a thread, and the read waits for it no longer than its budget; past that it
-    answers from the last fold and says how old that is.
+    second). So a read folds by itself only what is sure to be brief: a few events, with no other collection in the way
+    and the last fold no slow one. Everything else is folded by a thread, and the read waits for it no longer than its
+    budget; past that it answers from the last fold and says how old that is.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class LiveMetricsReader(MetricReader):
         self._folding_since: Instant | None = None
         self._folded_at = self._clock.now()
         self._others_then = 0
+        self._last_took = inf
         self._folds = 0
         self._failures = 0
         self._cpu_seconds = 0.0
@@ -193,7 +199,9 @@ class LiveMetricsReader(MetricReader):
         """The age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
         if self._fence.settled:
             return 0.0
-        if self._stopped or self._fence.unseen > FEW_EVENTS or not self.turn.acquire(blocking=False):
+        if self._stopped or self._last_took > BRIEF_SECONDS or self._fence.unseen > FEW_EVENTS:
+            return None
+        if not self.turn.acquire(blocking=False):
             return None
         try:
             if self._fence.others != self._others_then:
@@ -232,7 +240,8 @@ class LiveMetricsReader(MetricReader):
             self._folding_since = None
 
     def _fold(self) -> bool:
-        began, cpu, others = self._clock.now(), time.thread_time(), self._fence.others
+        began, others = self._clock.now(), self._fence.others
+        wall, cpu = time.monotonic(), time.thread_time()
         try:
             with self._fence.collecting():
                 self.collect()
@@ -245,6 +254,7 @@ class LiveMetricsReader(MetricReader):
             self._others_then = others
             return True
         finally:
+            self._last_took = time.monotonic() - wall
             self._cpu_seconds += time.thread_time() - cpu
 
     def _note(self, error: Exception) -> None:
