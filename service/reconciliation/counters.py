@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from service.reconciliation.figures import ZERO, Field, Figure, Rows
+from service.reconciliation.figures import Field, Figure, Rows
 from telemetry.attributes import OTHER, RejectionReason
 from telemetry.call import CallSnapshot
 from telemetry.catalog import SETUP_DURATION
@@ -98,8 +98,3 @@ def registry_rows(calls: Iterable[CallSnapshot], labels: Iterable[str]) -> Rows:
         tenant: {field: Figure.exact(held[tenant, field]) for field in (Field.ACTIVE, Field.PENDING)}
         for tenant in {tenant for tenant, _ in held}
     }
-
-
-def nothing() -> dict[Field, Figure]:
-    """The row of a tenant a ledger has never heard of."""
-    return dict.fromkeys(Field, ZERO)
