@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.database import DATABASE_ERRORS
+from service.giving_up import give_up_after
 from service.records.record import Row
 from service.records.store import RecordStore, blames_data
 
@@ -83,8 +84,7 @@ class Attempts:
 
     async def _attempt(self, rows: Sequence[Row], beats: Sequence[Row]) -> bool:
         try:
-            async with asyncio.timeout(self._pace.attempt):
-                await self._store.write(rows, beats)
+            await give_up_after(self._pace.attempt, self._store.write(rows, beats))
         except Exception as error:  # noqa: BLE001 -- drivers have errors of their own for values they cannot send
             if isinstance(error, DATABASE_ERRORS) and not blames_data(error):
                 self.failed(error)

@@ -1,0 +1,44 @@
+"""Who gives up on a database waits neither for its answer nor for its goodbye."""
+
+import asyncio
+
+import pytest
+
+from service.giving_up import give_up_after
+
+
+async def test_an_answer_in_time_is_the_answer() -> None:
+    """What the work answers, or raises, is what its caller gets."""
+
+    async def answer() -> int:
+        return 7
+
+    async def fail() -> int:
+        raise OSError("gone")
+
+    assert await give_up_after(60, answer()) == 7
+    with pytest.raises(OSError, match="gone"):
+        await give_up_after(60, fail())
+
+
+@pytest.mark.parametrize("by", ["time", "cancellation"])
+async def test_a_clean_up_that_hangs_holds_nobody_up(by: str) -> None:
+    """Work that answers its cancellation with another endless wait is left behind, and ends by itself."""
+    cleaned, released = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await released.wait()
+            cleaned.set()
+
+    waiting = asyncio.create_task(give_up_after(0.01 if by == "time" else 600, hang()))
+    if by == "cancellation":
+        await asyncio.sleep(0)
+        waiting.cancel()
+    with pytest.raises(TimeoutError if by == "time" else asyncio.CancelledError):
+        await waiting
+    assert not cleaned.is_set()
+    released.set()
+    await cleaned.wait()
