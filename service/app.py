@@ -17,7 +17,7 @@ from service.api.ranking import ranking_router
 from service.api.reconcile import reconcile_router
 from service.api.summary import summary_router
 from service.api.tags import OPENAPI_TAGS
-from service.api.tenants import tenants_router
+from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.api.tags import OPENAPI_TAGS
-from service.api.tenants import tenants_router
+from service.api.tenants.routes import tenants_router
 from service.database import Database
 from service.migrations import upgrade
 from service.problems import use_problem_details

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.tenants_conditions import Conditions, EntityTags, list_tag, tag_of
+from service.api.tenants.conditions import Conditions, EntityTags, list_tag, tag_of
 
 TAG = tag_of(17)
 NOTHING = Conditions(None, None)

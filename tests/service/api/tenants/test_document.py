@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from service.api import tenants_shapes
 from service.api.tags import OPENAPI_TAGS, TENANTS
+from service.api.tenants import shapes as tenants_shapes
 from service.tenants.spec import TenantSpec, checked_spec
 from tests.service.api.tenants.desk import Desk
 

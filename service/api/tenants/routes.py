@@ -7,15 +7,15 @@ from starlette.responses import JSONResponse, Response
 
 from service.api import tags
 from service.api.answers import ADMIN_ANSWERS
-from service.api.tenants_answers import NOT_MODIFIED, shown, shown_tenant, tenant_answer, versioned
-from service.api.tenants_audit import tenants_audit_router
-from service.api.tenants_body import declared_body, stated_tenant
-from service.api.tenants_changes import Changed, TenantChanges
-from service.api.tenants_conditions import list_tag
-from service.api.tenants_features import tenants_features_router
-from service.api.tenants_instructions import tenants_instructions_router
-from service.api.tenants_numbers import tenants_numbers_router
-from service.api.tenants_parameters import (
+from service.api.tenants.answers import NOT_MODIFIED, shown, shown_tenant, tenant_answer, versioned
+from service.api.tenants.audit import tenants_audit_router
+from service.api.tenants.body import declared_body, stated_tenant
+from service.api.tenants.changes import Changed, TenantChanges
+from service.api.tenants.conditions import list_tag
+from service.api.tenants.features import tenants_features_router
+from service.api.tenants.instructions import tenants_instructions_router
+from service.api.tenants.numbers import tenants_numbers_router
+from service.api.tenants.parameters import (
     DEFAULT_LIMIT,
     Actor,
     Body,
@@ -25,8 +25,8 @@ from service.api.tenants_parameters import (
     TenantCursor,
     TenantInPath,
 )
-from service.api.tenants_problems import CHANGED, FOUND, NUMBER_TAKEN, PATH, WITH_BODY, tenant_problems
-from service.api.tenants_shapes import ENTRY, LIST, TenantEntry, TenantList, TenantOverview, TenantStatement
+from service.api.tenants.problems import CHANGED, FOUND, NUMBER_TAKEN, PATH, WITH_BODY, tenant_problems
+from service.api.tenants.shapes import ENTRY, LIST, TenantEntry, TenantList, TenantOverview, TenantStatement
 from service.problems import declared_invalid
 from service.security import AdminCheck
 from service.tenants.repository import TenantRepository

@@ -4,13 +4,13 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from service.api.tenants_answers import NOT_MODIFIED, shown, versioned
-from service.api.tenants_body import declared_body, stated
-from service.api.tenants_changes import TenantChanges
-from service.api.tenants_conditions import Conditions, tag_of
-from service.api.tenants_parameters import Actor, Body, Demands, FeatureInPath, Knowing, TenantInPath
-from service.api.tenants_problems import CHANGED, FOUND, PATH, WITH_BODY
-from service.api.tenants_shapes import FEATURES, FeatureList, FeatureValue
+from service.api.tenants.answers import NOT_MODIFIED, shown, versioned
+from service.api.tenants.body import declared_body, stated
+from service.api.tenants.changes import TenantChanges
+from service.api.tenants.conditions import Conditions, tag_of
+from service.api.tenants.parameters import Actor, Body, Demands, FeatureInPath, Knowing, TenantInPath
+from service.api.tenants.problems import CHANGED, FOUND, PATH, WITH_BODY
+from service.api.tenants.shapes import FEATURES, FeatureList, FeatureValue
 from service.tenants.spec import checked_spec
 from service.tenants.tenant import Features, Tenant
 

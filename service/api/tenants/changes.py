@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.api.tenants_conditions import Conditions, tag_of
-from service.api.tenants_problems import demand_needed, demands_another_version, no_such_tenant, tenant_problems
+from service.api.tenants.conditions import Conditions, tag_of
+from service.api.tenants.problems import demand_needed, demands_another_version, no_such_tenant, tenant_problems
 from service.tenants.edits import is_so
 from service.tenants.errors import StaleVersionError, TenantExistsError
 from service.tenants.repository import NEW, TenantRepository

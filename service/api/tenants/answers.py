@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.answers import Answers, answer, header, json_answer
-from service.api.tenants_conditions import Conditions, tag_of
-from service.api.tenants_problems import PATH
+from service.api.tenants.conditions import Conditions, tag_of
+from service.api.tenants.problems import PATH
 from service.tenants.rendering import as_entry
 from service.tenants.tenant import Tenant
 

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from service.api.tenants_answers import NOT_MODIFIED, shown, versioned
-from service.api.tenants_changes import TenantChanges
-from service.api.tenants_conditions import Conditions, tag_of
-from service.api.tenants_parameters import Actor, Demands, Knowing, NumberInPath, TenantInPath
-from service.api.tenants_problems import CHANGED, FOUND, NUMBER_TAKEN, PATH
-from service.api.tenants_shapes import NUMBERS, NumberList
+from service.api.tenants.answers import NOT_MODIFIED, shown, versioned
+from service.api.tenants.changes import TenantChanges
+from service.api.tenants.conditions import Conditions, tag_of
+from service.api.tenants.parameters import Actor, Demands, Knowing, NumberInPath, TenantInPath
+from service.api.tenants.problems import CHANGED, FOUND, NUMBER_TAKEN, PATH
+from service.api.tenants.shapes import NUMBERS, NumberList
 from service.tenants.tenant import Tenant
 
 _LISTED = {**shown(NumberList, "The numbers that reach the tenant.", NUMBERS), **NOT_MODIFIED, **FOUND}

@@ -7,11 +7,11 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from service.api.answers import Answers
-from service.api.tenants_answers import NOT_MODIFIED, shown, versioned
-from service.api.tenants_body import declared_body, stated
-from service.api.tenants_changes import TenantChanges
-from service.api.tenants_conditions import Conditions, tag_of
-from service.api.tenants_parameters import (
+from service.api.tenants.answers import NOT_MODIFIED, shown, versioned
+from service.api.tenants.body import declared_body, stated
+from service.api.tenants.changes import TenantChanges
+from service.api.tenants.conditions import Conditions, tag_of
+from service.api.tenants.parameters import (
     DEFAULT_LIMIT,
     Actor,
     Body,
@@ -23,8 +23,8 @@ from service.api.tenants_parameters import (
     VersionInPath,
     cursor_of,
 )
-from service.api.tenants_problems import CHANGED, FOUND, PATH, WITH_BODY, tenant_problems
-from service.api.tenants_shapes import (
+from service.api.tenants.problems import CHANGED, FOUND, PATH, WITH_BODY, tenant_problems
+from service.api.tenants.shapes import (
     INSTRUCTIONS,
     INSTRUCTIONS_LIST,
     InstructionsList,

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator, BeforeValidator
 
-from service.api.tenants_actor import acting
-from service.api.tenants_body import json_body
-from service.api.tenants_conditions import Conditions, conditions, known
+from service.api.tenants.actor import acting
+from service.api.tenants.body import json_body
+from service.api.tenants.conditions import Conditions, conditions, known
 from service.e164 import E164
 from service.tenants import fields
 from service.tenants.repository import MAX_PAGE

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from service.api.answers import Answers
 from service.api.database_needed import database_needed
-from service.api.tenants_conditions import IF_MATCH, tag_of
+from service.api.tenants.conditions import IF_MATCH, tag_of
 from service.e164 import E164
 from service.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
 from service.tenants.errors import (

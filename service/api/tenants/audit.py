@@ -5,11 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from service.api.tenants_answers import NOT_MODIFIED, shown, versioned
-from service.api.tenants_conditions import Conditions, list_tag
-from service.api.tenants_parameters import EntryCursor, Knowing, TenantInPath, cursor_of
-from service.api.tenants_problems import FOUND, PATH, no_such_tenant, tenant_problems
-from service.api.tenants_shapes import CHANGES, ChangeList
+from service.api.tenants.answers import NOT_MODIFIED, shown, versioned
+from service.api.tenants.conditions import Conditions, list_tag
+from service.api.tenants.parameters import EntryCursor, Knowing, TenantInPath, cursor_of
+from service.api.tenants.problems import FOUND, PATH, no_such_tenant, tenant_problems
+from service.api.tenants.shapes import CHANGES, ChangeList
 from service.problems import declared_invalid
 from service.tenants.rendering import as_change
 from service.tenants.repository import TenantRepository
