@@ -61,6 +61,7 @@ class CallManager:
         self._each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
         self._left_open: Container[CallId] = ()
+        self._beside: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._draining = False
         self._handing_over = False
@@ -76,7 +77,7 @@ class CallManager:
         return bool(self._tasks) or self._attendant.hanging_up
 
     def start(self, each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()) -> None:
-        """Begin to keep time; needs the running loop. What is given is awaited with every heartbeat."""
+        """Begin to keep time; needs the running loop. What is given is done with every heartbeat, unless it goes on."""
         self._each_heartbeat = tuple(each_heartbeat)
         self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")
 
@@ -127,8 +128,9 @@ class CallManager:
         """End the running calls as ``shutdown`` within the budget, and hang up, unless another process goes on."""
         self.stop_taking()
         self._handing_over = hand_over
-        if self._keeping is not None:
-            self._keeping.cancel()
+        for task in (self._keeping, self._beside):
+            if task is not None:
+                task.cancel()
         ending = [*self._tasks.values()]
         for task in ending:
             task.cancel()
@@ -197,8 +199,16 @@ class CallManager:
         self._tracker.bill_running()
         for call_id in self._tracker.sweep(self._stale_seconds):
             self._give_up(call_id)
-        for hook in self._each_heartbeat:
-            await hook()
+        if self._beside is None or self._beside.done():
+            self._beside = asyncio.create_task(self._see_to_the_rest(), name="callscope-beside")
+
+    async def _see_to_the_rest(self) -> None:
+        """What is done with each heartbeat beside it: a database that hangs must not stop the heart."""
+        try:
+            for hook in self._each_heartbeat:
+                await hook()
+        except Exception as error:  # noqa: BLE001 -- the next heartbeat tries again
+            _logger.error("what goes with a heartbeat failed: %s", type(error).__name__)  # noqa: TRY400
 
     def _give_up(self, call_id: CallId) -> None:
         task = self._tasks.get(call_id)
