@@ -2,11 +2,13 @@
 
 import asyncio
 import secrets
+import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import Final
 from uuid import uuid4
 
@@ -101,8 +103,14 @@ def _introduce(address: str, settings: Settings, tell: Tell) -> None:
     tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/metrics/capacity/debug')
     tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/call-records    # of earlier runs, too')
     tell(f'  curl -H "{HEADER}: {token}" "{address}/api/v1/calls?state=over&limit=5"')
-    tell(f"  callscope call --url {address} --token={token} <call_id> draws one of them")
+    tell(f"  {_command()} call --url {address} --token={token} <call_id> draws one of them")
     tell(f"  {address}/docs for all endpoints; Ctrl-C ends it\n")
+
+
+def _command() -> str:
+    """The command in a form that can be pasted: with its folder where the shell does not look for it."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "callscope" and which("callscope") is None else "callscope"
 
 
 @asynccontextmanager

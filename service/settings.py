@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     prometheus_token: SecretStr | None = None
     """Sent to it as a bearer token."""
     redis_url: SecretStr | None = None
+    """For numbers of several processes put together, which this version does not do; said once at the start."""
     hand_over_calls: bool = True
     """On a stop, leave running calls to the process that comes next, instead of hanging up."""
     spill_folder: Path = Path("callscope-spill")

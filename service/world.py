@@ -1,6 +1,7 @@
 """Everything one process of the service is made of, built in one place and taken down in one place."""
 
 import asyncio
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -35,6 +36,8 @@ from telemetry.privacy import Privacy
 from telemetry.process_logging import process_logging
 from telemetry.recent.loglines import RecentLogs
 from telemetry.setup import Telemetry, start_telemetry
+
+_logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 3.8
 """What stopping may take after the server has let go of its connections, which may take another second."""
@@ -91,6 +94,8 @@ class World:
 
     async def start(self) -> None:
         """Bring the schema up to date and begin to keep time."""
+        if self.settings.redis_url is not None:
+            _logger.info("REDIS_URL is set, but each process answers for itself alone (X-Metrics-Scope: process)")
         await upgrade(self.database.engine)
         await self.limits_follower.start()
         await self.records.start()
