@@ -33,11 +33,11 @@ from telemetry import catalog
 from telemetry.attributes import TENANT_ID
 from telemetry.catalog import Instrument
 from telemetry.clock import Instant, SystemClock
-from telemetry.figures import FIGURES, summary
-from telemetry.history import History
-from telemetry.past import WindowName
-from telemetry.ranking import Ranking
-from telemetry.steps import SAMPLE_SECONDS
+from telemetry.history.figures import FIGURES, summary
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
+from telemetry.history.ranking import Ranking
+from telemetry.history.steps import SAMPLE_SECONDS
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100

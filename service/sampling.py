@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from telemetry.clock import Clock, Instant
+from telemetry.history.steps import SAMPLE_SECONDS
 from telemetry.live import LiveMetricsReader
-from telemetry.steps import SAMPLE_SECONDS
 
 _logger = logging.getLogger(__name__)
 
 
 class Sampled(Protocol):
-    """What takes the samples; :class:`telemetry.history.History` does."""
+    """What takes the samples; :class:`telemetry.history.history.History` does."""
 
     def sample(self, now: Instant) -> None:
         """Note what has changed since the last sample; may take a while."""

@@ -31,7 +31,7 @@ from service.tenants.following import LimitsFollower
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock
-from telemetry.history import History
+from telemetry.history.history import History
 from telemetry.privacy import Privacy
 from telemetry.process_logging import process_logging
 from telemetry.recent.loglines import RecentLogs

@@ -26,11 +26,11 @@ from service.problems import declared_invalid, invalid_request
 from service.security import AdminCheck
 from service.text import writable
 from telemetry.clock import Clock
-from telemetry.figures import FIGURES
-from telemetry.history import History
+from telemetry.history.figures import FIGURES
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
+from telemetry.history.ranking import Ranked, Ranking
 from telemetry.live import LiveMetricsReader
-from telemetry.past import WindowName
-from telemetry.ranking import Ranked, Ranking
 from telemetry.turns import in_turns
 
 PATH: Final = "/api/v1/metrics/tenants"

@@ -5,7 +5,7 @@ import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, NamedTuple
 
-from telemetry.ranking import Ranked
+from telemetry.history.ranking import Ranked
 
 MAX_CURSOR: Final = 4_000
 """Characters of a cursor; a tenant's id has at most 200, each at most 16 characters here."""

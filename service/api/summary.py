@@ -24,9 +24,9 @@ from service.problems import ProblemError, declared, declared_invalid
 from service.security import AdminCheck
 from service.text import writable
 from telemetry.clock import Clock
-from telemetry.history import History
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
 from telemetry.live import LiveMetricsReader
-from telemetry.past import WindowName
 
 PATH: Final = "/api/v1/metrics/summary"
 

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.answers import MetricsScope
 from telemetry.attributes import RejectionReason
-from telemetry.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, summary
-from telemetry.past import WindowName
-from telemetry.window import Window
+from telemetry.history.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, summary
+from telemetry.history.past import WindowName
+from telemetry.history.window import Window
 
 Share = float | None
 

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from service.limits import CallLimits
 from service.problems import use_problem_details
 from service.security import HEADER, AdminAttempts, AdminTokens, require_admin
-from telemetry.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
-from telemetry.past import WindowName
+from telemetry.history.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
+from telemetry.history.past import WindowName
 from telemetry.setup import start_telemetry
 from tests.support.server import serving
 

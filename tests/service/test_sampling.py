@@ -9,8 +9,8 @@ import pytest
 from service.limits import CallLimits
 from service.sampling import Sampler
 from telemetry.clock import Instant
-from telemetry.history import History
-from telemetry.past import WindowName
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
 from telemetry.testing import TelemetryKit, capture
 
 PATIENCE_SECONDS = 60.0

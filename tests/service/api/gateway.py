@@ -17,7 +17,7 @@ from service.limits import CallLimits
 from service.problems import use_problem_details
 from service.readiness import Readiness
 from service.security import AdminAttempts, AdminTokens, require_admin
-from telemetry.history import History
+from telemetry.history.history import History
 from telemetry.testing import TelemetryKit
 
 TOKEN = "correct horse"

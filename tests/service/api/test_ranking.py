@@ -14,9 +14,9 @@ from service.api.ranking_cursor import MAX_CURSOR, InvalidCursorError, Ordering,
 from service.limits import CallLimits
 from service.security import HEADER
 from telemetry.attributes import EndReason, RejectionReason, TenantId
-from telemetry.figures import FIGURES
-from telemetry.past import WindowName
-from telemetry.ranking import Ranked
+from telemetry.history.figures import FIGURES
+from telemetry.history.past import WindowName
+from telemetry.history.ranking import Ranked
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.server import serving

@@ -8,8 +8,8 @@ import pytest
 from service.api.summary_shapes import EXAMPLE_WINDOW, WindowSummary
 from telemetry import catalog
 from telemetry.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason, TenantId
-from telemetry.figures import FIGURES
-from telemetry.past import WindowName
+from telemetry.history.figures import FIGURES
+from telemetry.history.past import WindowName
 from tests.service.api.gateway import Gateway
 from tests.support import calls
 

@@ -6,10 +6,10 @@ from enum import StrEnum
 from functools import reduce
 from typing import Final, Self
 
-from telemetry import columns
 from telemetry.clock import Instant
-from telemetry.columns import NOTHING, Column
-from telemetry.steps import NO_TABLE, SAMPLE_SECONDS, Level, Step, Table, highest, peaks_known
+from telemetry.history import columns
+from telemetry.history.columns import NOTHING, Column
+from telemetry.history.steps import NO_TABLE, SAMPLE_SECONDS, Level, Step, Table, highest, peaks_known
 from telemetry.turns import in_turns
 
 

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.attributes import OTHER, UNKNOWN_TENANT, TenantId
-from telemetry.history import History
-from telemetry.past import WindowName
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
+from telemetry.history.steps import SAMPLE_SECONDS
+from telemetry.history.window import Window
 from telemetry.slots import EVERYTHING, TIME, Selection
-from telemetry.steps import SAMPLE_SECONDS
 from telemetry.testing import FakeClock, TelemetryKit
 from telemetry.usage import Usage
-from telemetry.window import Window
 from tests.support import calls
 
 LENGTHS = {WindowName.FIVE_MINUTES: 300.0, WindowName.HOUR: 3600.0, WindowName.DAY: 86_400.0}

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from telemetry import catalog
 from telemetry.attributes import OTHER, EndReason, RejectionReason, TenantId
-from telemetry.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
-from telemetry.history import History
-from telemetry.past import WindowName
-from telemetry.ranking import Ranked, Ranking
+from telemetry.history.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
+from telemetry.history.ranking import Ranked, Ranking
 from telemetry.slots import BOUNDS
 from telemetry.testing import TelemetryKit
 

@@ -13,17 +13,17 @@ from operator import sub
 from threading import Lock
 from typing import Final
 
-from telemetry import columns
 from telemetry.attributes import OTHER, UNKNOWN_TENANT, TenantId
 from telemetry.clock import Instant
-from telemetry.columns import NOTHING, Column
 from telemetry.gauges import Limits
-from telemetry.past import Past, WindowName
+from telemetry.history import columns
+from telemetry.history.columns import NOTHING, Column
+from telemetry.history.past import Past, WindowName
+from telemetry.history.steps import Table, highest
+from telemetry.history.window import CapacitySource, Counted, Window
 from telemetry.slots import EVERYTHING, SLOTS, Selection
-from telemetry.steps import Table, highest
 from telemetry.turns import in_turns
 from telemetry.usage import Usage
-from telemetry.window import CapacitySource, Counted, Window
 
 _STRETCH: Final = 100
 # Rows read in one go, with the store's lock held: a few tenths of a millisecond.

@@ -11,8 +11,8 @@ from typing import Final
 from telemetry import catalog
 from telemetry.attributes import RejectionReason
 from telemetry.distribution import quantile
+from telemetry.history.window import Window
 from telemetry.slots import BOUNDS, MS_PER_SECOND, NO_NUMBERS, TIME, Selection
-from telemetry.window import Window
 
 Value = int | float | None
 

@@ -6,9 +6,9 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from telemetry.clock import Instant
-from telemetry.figures import Figure, Value
-from telemetry.history import History
-from telemetry.past import WindowName
+from telemetry.history.figures import Figure, Value
+from telemetry.history.history import History
+from telemetry.history.past import WindowName
 
 
 class Ranked(NamedTuple):

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from telemetry import columns
-from telemetry.columns import NOTHING, Column
+from telemetry.history import columns
+from telemetry.history.columns import NOTHING, Column
 from telemetry.slots import SLOTS
 from telemetry.turns import in_turns
 from telemetry.usage import PEAK_WINDOW_SECONDS
