@@ -5,11 +5,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Final, TypeVar
 
-from fastapi import APIRouter, Depends, Path
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Path
+from starlette.responses import Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer
+from service.api.admin import admin_router
+from service.api.answers import Answers, answer, json_answer
 from service.api.database_needed import database_needed
 from service.debugging.detail import CallDetail
 from service.debugging.drawing import waterfall
@@ -78,12 +79,7 @@ def call_debugging_router(
 
     Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
     """
-    router = APIRouter(
-        tags=[tags.CALLS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.CALLS, admin)
 
     # What writes an answer is not ``async``: a big record takes milliseconds, which belong on a thread of its own.
 

@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, Answers, answer, json_answer
+from service.api.admin import admin_router
+from service.api.answers import Answers, answer, json_answer
 from service.api.database_needed import database_needed
+from service.api.parameters import Since, Until
 from service.problems import declared_invalid, invalid_request
 from service.records.pages import MAX_CURSOR, CallPages, InvalidCursorError, Page, Place, Wanted
 from service.records.record import CallRecord, DurationSource
@@ -99,14 +101,6 @@ _Tenant = Annotated[
     str | None, Query(max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$", description="Of this tenant.", examples=["acme"])
 ]
 _Outcome = Annotated[CallOutcome | None, Query(description="That are over and turned out so.")]
-_Since = Annotated[
-    datetime | None,
-    Query(description="Received then or later; UTC unless it says otherwise.", examples=["2026-11-22T14:00:00Z"]),
-]
-_Until = Annotated[
-    datetime | None,
-    Query(description="Received before; UTC unless it says otherwise.", examples=["2026-11-22T14:05:00Z"]),
-]
 _Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most calls on a page.")]
 _Cursor = Annotated[
     str | None, Query(max_length=MAX_CURSOR, description="The `next_cursor` of the page before; it stays valid.")
@@ -115,19 +109,14 @@ _Cursor = Annotated[
 
 def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
     """The route ``/api/v1/call-records``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        tags=[tags.CALLS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.CALLS, admin)
 
     @router.get(PATH, summary="The history of calls", operation_id="callRecords", responses=_ANSWERS)
     async def call_records(
         tenant_id: _Tenant = None,
         outcome: _Outcome = None,
-        since: _Since = None,
-        until: _Until = None,
+        since: Since = None,
+        until: Until = None,
         limit: _Limit = DEFAULT_LIMIT,
         cursor: _Cursor = None,
     ) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Query
 
+from service.api.parameters import Since, Until
 from service.debugging.writing import CALLS
 from service.problems import declared_invalid
 from telemetry.attributes import TenantId
@@ -63,14 +64,6 @@ _SlowerThan = Annotated[
         examples=[2.5],
     ),
 ]
-_Since = Annotated[
-    datetime | None,
-    Query(description="Received then or later; UTC unless it says otherwise.", examples=["2026-11-22T14:00:00Z"]),
-]
-_Until = Annotated[
-    datetime | None,
-    Query(description="Received before; UTC unless it says otherwise.", examples=["2026-11-22T14:05:00Z"]),
-]
 _CallerEnds = Annotated[
     str | None,
     Query(
@@ -106,8 +99,8 @@ def search(
     tenant_id: _TenantId = None,
     outcome: _Outcome = None,
     slower_than: _SlowerThan = None,
-    since: _Since = None,
-    until: _Until = None,
+    since: Since = None,
+    until: Until = None,
     caller_ends_with: _CallerEnds = None,
     limit: _Limit = None,
     cursor: _Cursor = None,

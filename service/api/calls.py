@@ -7,10 +7,11 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, JSON, Answers, json_answer, moment
+from service.api.admin import admin_router
+from service.api.answers import JSON, Answers, json_answer, moment
 from service.api.call_search import INVALID, Search, search
 from service.api.found_calls import FOUND_EXAMPLE, FoundCalls, found_calls
 from service.debugging.writing import NO_BACKEND, TraceUrls
@@ -114,13 +115,7 @@ def calls_router(
     *, tracker: CallTracker, traces: TraceIds, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND
 ) -> APIRouter:
     """The list under ``/api/v1/calls``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        prefix=_PATH,
-        tags=[tags.CALLS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.CALLS, admin, prefix=_PATH)
 
     @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
     def calls(asked: Annotated[Search | None, Depends(search)]) -> Response:

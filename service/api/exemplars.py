@@ -5,12 +5,13 @@ from http import HTTPStatus
 from itertools import pairwise
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, METRICS_HEADERS, Answers, answer, json_answer, metrics_headers, moment
+from service.api.admin import admin_router
+from service.api.answers import METRICS_HEADERS, Answers, answer, json_answer, metrics_headers, moment
 from service.api.metrics import TenantDirectory, TenantInPath, demand_tenant
 from service.debugging.times import rounded
 from service.debugging.writing import NO_BACKEND, TRACES, TraceUrls, call_path
@@ -130,12 +131,7 @@ def exemplars_router(
     urls: TraceUrls = NO_BACKEND,
 ) -> APIRouter:
     """The route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        tags=[tags.METRICS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.METRICS, admin)
 
     @router.get(
         f"{_PATH}/{{tenant_id}}/exemplars",

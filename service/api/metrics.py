@@ -3,13 +3,13 @@
 from http import HTTPStatus
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api import capacity, tags
+from service.api.admin import admin_router
 from service.api.answers import (
-    ADMIN_ANSWERS,
     METRICS_HEADERS,
     Answers,
     answer,
@@ -121,13 +121,7 @@ def metrics_router(
     *, live: LiveMetricsReader, tracker: CallTracker, limits: Limits, tenants: TenantDirectory, admin: AdminCheck
 ) -> APIRouter:
     """The routes under ``/api/v1/metrics``; ``admin`` decides who may use them."""
-    router = APIRouter(
-        prefix=_PATH,
-        tags=[tags.METRICS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.METRICS, admin, prefix=_PATH)
     reconciler = Reconciler(live, tracker)
 
     # The answers are written without the models, which the document alone needs: validating what has just been counted

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from pydantic import AfterValidator
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from service.api import tags
+from service.api.admin import admin_router
 from service.api.answers import (
-    ADMIN_ANSWERS,
     METRICS_HEADERS,
     Answers,
     MetricsScope,
@@ -106,12 +106,7 @@ class _Asked:
 
 def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, admin: AdminCheck) -> APIRouter:
     """The route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        tags=[tags.METRICS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.METRICS, admin)
     # A ranking is the one answer whose cost grows with the tenants: however many ask, they take one processor at most.
     turn = asyncio.Lock()
 

@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from service.api import tags
+from service.api.admin import admin_router
 from service.api.answers import (
-    ADMIN_ANSWERS,
     METRICS_HEADERS,
     Answers,
     MetricsScope,
@@ -53,12 +53,7 @@ _Tenant = Annotated[
 
 def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> APIRouter:
     """The route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        tags=[tags.METRICS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.METRICS, admin)
 
     @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_ANSWERS)
     async def reconcile(start: _From = None, to: _To = None, tz: _Zone = "UTC", tenant_id: _Tenant = None) -> Response:

@@ -4,12 +4,12 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
-from fastapi import APIRouter, Depends
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter
+from starlette.responses import Response
 
 from service.api import tags
+from service.api.admin import admin_router
 from service.api.answers import (
-    ADMIN_ANSWERS,
     METRICS_HEADERS,
     Answers,
     MetricsScope,
@@ -52,12 +52,7 @@ def summary_router(
     *, live: LiveMetricsReader, history: History, clock: Clock, tenants: TenantDirectory, admin: AdminCheck
 ) -> APIRouter:
     """The routes under ``/api/v1/metrics/summary``; ``admin`` decides who may use them."""
-    router = APIRouter(
-        tags=[tags.METRICS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.METRICS, admin)
 
     async def answered(tenant_id: str | None, age_seconds: float) -> Response:
         content = await asyncio.to_thread(_summary, history, clock, tenant_id)

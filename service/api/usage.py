@@ -5,12 +5,13 @@ from contextlib import aclosing
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, JSON, Answers
+from service.api.admin import admin_router
+from service.api.answers import JSON, Answers
 from service.api.database_needed import database_needed
 from service.problems import ProblemError, declared_invalid, invalid_request
 from service.security import AdminCheck
@@ -121,12 +122,7 @@ _Accept = Annotated[str, Header(include_in_schema=False)]
 
 def usage_router(*, usage: UsageReader, admin: AdminCheck) -> APIRouter:
     """The route ``/api/v1/usage``; ``admin`` decides who may use it."""
-    router = APIRouter(
-        tags=[tags.USAGE],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.USAGE, admin)
 
     @router.get(PATH, summary="How long calls ran", operation_id="usage", responses=_ANSWERS)
     async def usage_of_period(

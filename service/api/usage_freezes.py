@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, Answers, answer
+from service.api.admin import admin_router
+from service.api.answers import Answers, answer
 from service.api.database_needed import database_needed
 from service.api.usage import PATH as USAGE
 from service.api.usage import Seconds, invalid_parameter
@@ -132,13 +132,7 @@ _FreezeId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number the 
 
 def usage_freezes_router(*, freezer: Freezer, admin: AdminCheck) -> APIRouter:
     """The routes under ``/api/v1/usage/freezes``; ``admin`` decides who may use them."""
-    router = APIRouter(
-        prefix=PATH,
-        tags=[tags.USAGE],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.USAGE, admin, prefix=PATH)
 
     @router.post("", status_code=201, summary="Freeze a period", operation_id="freezeUsage", responses=_FROZEN)
     async def freeze_period(asked: FreezeRequest) -> Frozen:

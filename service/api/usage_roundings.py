@@ -3,12 +3,12 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS, Answers, answer
+from service.api.admin import admin_router
+from service.api.answers import Answers, answer
 from service.api.database_needed import database_needed
 from service.api.usage import PATH as USAGE
 from service.database import Database
@@ -74,13 +74,7 @@ _Tenant = Annotated[
 
 def usage_roundings_router(*, database: Database, clock: Clock, admin: AdminCheck) -> APIRouter:
     """The routes under ``/api/v1/usage/roundings``; ``admin`` decides who may use them."""
-    router = APIRouter(
-        prefix=PATH,
-        tags=[tags.USAGE],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.USAGE, admin, prefix=PATH)
 
     @router.get("", summary="Rounding rules", operation_id="usageRoundings", responses=_LISTED)
     async def roundings() -> AgreedRoundings:

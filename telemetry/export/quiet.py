@@ -5,45 +5,30 @@ that they can still be heard for debugging.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+
+from telemetry.export.hold import Hold
 
 _NOISY = "opentelemetry.exporter.otlp"
 _SILENT = logging.CRITICAL + 1
 
 
-class Silence:
-    """Keeps a family of loggers silent while anybody wants it so, then restores what was."""
+class Silence(Hold):
+    """Keeps a family of loggers silent."""
 
     def __init__(self, logger: str = _NOISY) -> None:
+        super().__init__()
         self._logger = logging.getLogger(logger)
-        self._lock = Lock()
-        self._holders = 0
         self._ours = False
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Silence for as long as the context lasts."""
-        self._begin()
-        try:
-            yield
-        finally:
-            self._end()
-
     def _begin(self) -> None:
-        with self._lock:
-            self._holders += 1
-            if self._holders == 1 and self._logger.level == logging.NOTSET:
-                self._ours = True
-                self._logger.setLevel(_SILENT)
+        if self._logger.level == logging.NOTSET:
+            self._ours = True
+            self._logger.setLevel(_SILENT)
 
     def _end(self) -> None:
-        with self._lock:
-            self._holders -= 1
-            if self._holders == 0 and self._ours:
-                self._ours = False
-                self._logger.setLevel(logging.NOTSET)
+        if self._ours:
+            self._ours = False
+            self._logger.setLevel(logging.NOTSET)
 
 
 EXPORTERS = Silence()

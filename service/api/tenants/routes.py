@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Query
+from starlette.responses import Response
 
 from service.api import tags
-from service.api.answers import ADMIN_ANSWERS
+from service.api.admin import admin_router
 from service.api.tenants.answers import NOT_MODIFIED, shown, shown_tenant, tenant_answer, versioned
 from service.api.tenants.audit import tenants_audit_router
 from service.api.tenants.body import declared_body, stated_tenant
@@ -66,12 +66,7 @@ _STATED_IN_PART = declared_body(TenantStatement, {"max_concurrent_calls": 20}, "
 
 def tenants_router(*, tenants: TenantRepository, changed: Changed, admin: AdminCheck) -> APIRouter:
     """The routes under ``/api/v1/tenants`` and the audit; ``admin`` decides who may use them."""
-    router = APIRouter(
-        tags=[tags.TENANTS],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
-    )
+    router = admin_router(tags.TENANTS, admin)
     changes = TenantChanges(tenants, changed)
     router.include_router(_listing(tenants))
     router.include_router(_whole(changes))
