@@ -1,7 +1,7 @@
 """Delta temporality without loss: what is sent is the difference to what the server has acknowledged.
 
 The process itself always collects totals. An export that fails changes nothing here, so the next one carries both its
-own share and the failed one's. See ``docs/decisions/0002-delta-without-loss.md``.
+own share and the failed one's. See ``docs/decisions/0001-delta-without-loss.md``.
 """
 
 from collections.abc import Callable, Hashable, Mapping
