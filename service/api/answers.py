@@ -52,6 +52,11 @@ def moment(instant: Instant) -> datetime:
     return _EPOCH + timedelta(microseconds=instant.unix_nanos // 1000)
 
 
+def stamp(instant: Instant) -> str:
+    """The moment as JSON has it: RFC 3339 in UTC."""
+    return moment(instant).isoformat().replace("+00:00", "Z")
+
+
 def answer(model: type[BaseModel], description: str, example: object, headers: object = None) -> dict[str, Any]:
     """Declare an answer of the shape ``model``."""
     declared = {"model": model, "description": description, "content": {JSON: {"example": example}}}

@@ -18,7 +18,7 @@ from service.api.answers import (
     answer,
     json_answer,
     metrics_headers,
-    moment,
+    stamp,
 )
 from service.api.ranking_cursor import MAX_CURSOR, InvalidCursorError, Ordering, from_cursor, to_cursor
 from service.api.summary_shapes import EXAMPLE_WINDOW, RankedTenants, shown
@@ -54,7 +54,7 @@ def _known_figure(name: str) -> str:
 
 
 _EXAMPLE: Final = {
-    "as_of": "2026-11-22T20:00:00+00:00",
+    "as_of": "2026-11-22T20:00:00Z",
     "scope": MetricsScope.PROCESS,
     "sort": "error_rate",
     "order": Order.DESCENDING,
@@ -153,7 +153,7 @@ def _page(history: History, clock: Clock, asked: _Asked) -> dict[str, Any]:
         for one in in_turns(page)
     ]
     return {
-        "as_of": moment(now).isoformat(),
+        "as_of": stamp(now),
         "scope": MetricsScope.PROCESS,
         **asked.ordering._asdict(),
         "tenants": tenants,

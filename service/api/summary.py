@@ -16,7 +16,7 @@ from service.api.answers import (
     answer,
     json_answer,
     metrics_headers,
-    moment,
+    stamp,
 )
 from service.api.metrics import UNKNOWN, TenantDirectory, TenantInPath, demand_tenant
 from service.api.summary_shapes import EXAMPLE_WINDOW, MetricsSummary, shown
@@ -31,7 +31,7 @@ from telemetry.live import LiveMetricsReader
 PATH: Final = "/api/v1/metrics/summary"
 
 _EXAMPLE: Final = {
-    "as_of": "2026-11-22T20:00:00+00:00",
+    "as_of": "2026-11-22T20:00:00Z",
     "scope": MetricsScope.PROCESS,
     "tenant_id": "acme",
     "windows": {name.value: EXAMPLE_WINDOW for name in WindowName},
@@ -85,7 +85,7 @@ def summary_router(
 def _summary(history: History, clock: Clock, tenant_id: str | None) -> dict[str, Any]:
     now = clock.now()
     return {
-        "as_of": moment(now).isoformat(),
+        "as_of": stamp(now),
         "scope": MetricsScope.PROCESS,
         "tenant_id": None if tenant_id is None else writable(tenant_id),
         "windows": {name.value: shown(window) for name, window in history.of(now, tenant_id).items()},
