@@ -18,7 +18,7 @@ from telemetry.live import LiveMetricsReader
 from telemetry.tracker import CallTracker
 from telemetry.usage import Usage
 
-CONFIRMATIONS = 6
+CONFIRMATIONS = 8
 """Further readings, of an up-to-date live view, that must show the same difference."""
 
 PAUSES_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
