@@ -27,7 +27,7 @@ TWICE = 7
 
 SEED = 20
 HEARTBEAT = 1.0
-BOUNDS = Bounds(heartbeat=HEARTBEAT, skew=6.0)
+BOUNDS = Bounds(heartbeat=HEARTBEAT, skew=3.0)
 LIFE = (0.1, 2.0)
 """How long a process lives between its start and its end, in seconds."""
 
