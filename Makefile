@@ -21,7 +21,7 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m telemetry.catalog_docs --check
+	$(BIN)/python -m telemetry.semconv.documentation --check
 
 bench: $(READY) ## compare with the plain SDK and named peers; prints ratios
 	@for benchmark in $$(grep -l __main__ benchmarks/*.py | xargs -n1 basename -s .py); do \

@@ -15,11 +15,11 @@ from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 from opentelemetry.trace import Span, SpanKind, Tracer
 
 from benchmarks.pipeline import Pipeline
-from telemetry import catalog
-from telemetry.attributes import EndReason
-from telemetry.catalog import Instrument
+from telemetry.calls.events import Phase, TokenUsage
 from telemetry.clock import Clock, Instant
-from telemetry.events import Phase, TokenUsage
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import EndReason
+from telemetry.semconv.catalogue import Instrument
 
 Labels = Mapping[str, str]
 
@@ -40,18 +40,18 @@ class Instruments:
                 name, unit, description, explicit_bucket_boundaries_advisory=instrument.boundaries
             )
 
-        self.received = counter(catalog.RECEIVED)
-        self.pending = up_down(catalog.PENDING)
-        self.accepted = counter(catalog.ACCEPTED)
-        self.setup = histogram(catalog.SETUP_DURATION)
-        self.started = counter(catalog.STARTED)
-        self.active = up_down(catalog.ACTIVE)
-        self.first_audio = histogram(catalog.CALL_FIRST_AUDIO)
-        self.answer = histogram(catalog.TURN_FIRST_AUDIO)
-        self.tokens = histogram(catalog.TOKEN_USAGE)
-        self.time = counter(catalog.CALL_TIME)
-        self.ended = counter(catalog.ENDED)
-        self.duration = histogram(catalog.DURATION)
+        self.received = counter(catalogue.RECEIVED)
+        self.pending = up_down(catalogue.PENDING)
+        self.accepted = counter(catalogue.ACCEPTED)
+        self.setup = histogram(catalogue.SETUP_DURATION)
+        self.started = counter(catalogue.STARTED)
+        self.active = up_down(catalogue.ACTIVE)
+        self.first_audio = histogram(catalogue.CALL_FIRST_AUDIO)
+        self.answer = histogram(catalogue.TURN_FIRST_AUDIO)
+        self.tokens = histogram(catalogue.TOKEN_USAGE)
+        self.time = counter(catalogue.CALL_TIME)
+        self.ended = counter(catalogue.ENDED)
+        self.duration = histogram(catalogue.DURATION)
 
 
 class ByHand:

@@ -21,9 +21,8 @@ from tempfile import TemporaryDirectory
 import httpx2
 
 from benchmarks import verdict
-from service.simulator.delivery import WEBHOOK_PATH
+from service.simulator.delivery import WEBHOOK_PATH, signed_headers
 from service.simulator.plan import Plan
-from service.simulator.signing import signed_headers
 from service.simulator.tenants import simulated_tenants
 from tests.peers.binaries import find
 from tests.peers.collector import Collector

@@ -28,16 +28,15 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from benchmarks import verdict
 from benchmarks.pipeline import Pipeline
-from service.limits import CallLimits
-from telemetry import catalog
-from telemetry.attributes import TENANT_ID
-from telemetry.catalog import Instrument
+from service.tenants.limits import CallLimits
 from telemetry.clock import Instant, SystemClock
-from telemetry.history.figures import FIGURES, summary
-from telemetry.history.history import History
-from telemetry.history.past import WindowName
-from telemetry.history.ranking import Ranking
-from telemetry.history.steps import SAMPLE_SECONDS
+from telemetry.metrics.figures import FIGURES, summary
+from telemetry.metrics.history import History
+from telemetry.metrics.past import SAMPLE_SECONDS, WindowName
+from telemetry.metrics.ranking import Ranking
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import TENANT_ID
+from telemetry.semconv.catalogue import Instrument
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100
@@ -112,19 +111,19 @@ def _traffic(seconds: float, rng: Random) -> MetricsData:
     calls = {tenant: int(rng.expovariate(1 / mean) + 0.5) for tenant in range(TENANTS)}
     busy = {tenant: number for tenant, number in calls.items() if number}
     metrics = [*_sums(busy, rng), *_histograms(busy, rng)]
-    scope = ScopeMetrics(InstrumentationScope(catalog.METER_NAME), metrics, "")
+    scope = ScopeMetrics(InstrumentationScope(catalogue.METER_NAME), metrics, "")
     return MetricsData([ResourceMetrics(Resource({}), [scope], "")])
 
 
 def _sums(busy: dict[int, int], rng: Random) -> Iterator[Metric]:
     shares: dict[Instrument, float] = {
-        catalog.RECEIVED: 1,
-        catalog.ACCEPTED: 1,
-        catalog.STARTED: 1,
-        catalog.ENDED: 1,
-        catalog.CALL_TIME: CALL_SECONDS,
-        catalog.REFERRED: 0.1,
-        catalog.ABANDONED: 0.02,
+        catalogue.RECEIVED: 1,
+        catalogue.ACCEPTED: 1,
+        catalogue.STARTED: 1,
+        catalogue.ENDED: 1,
+        catalogue.CALL_TIME: CALL_SECONDS,
+        catalogue.REFERRED: 0.1,
+        catalogue.ABANDONED: 0.02,
     }
     for instrument, share in shares.items():
         points = [
@@ -135,10 +134,10 @@ def _sums(busy: dict[int, int], rng: Random) -> Iterator[Metric]:
 
 def _histograms(busy: dict[int, int], rng: Random) -> Iterator[Metric]:
     measured = {
-        catalog.SETUP_DURATION: 1,
-        catalog.CALL_FIRST_AUDIO: 1,
-        catalog.TURN_FIRST_AUDIO: TURNS,
-        catalog.DURATION: 1,
+        catalogue.SETUP_DURATION: 1,
+        catalogue.CALL_FIRST_AUDIO: 1,
+        catalogue.TURN_FIRST_AUDIO: TURNS,
+        catalogue.DURATION: 1,
     }
     for instrument, each in measured.items():
         points = [_measurements(tenant, number * each, instrument, rng) for tenant, number in busy.items()]

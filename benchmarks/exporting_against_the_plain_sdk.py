@@ -26,15 +26,15 @@ from opentelemetry.sdk.metrics.export import CardinalityLimits, PeriodicExportin
 
 from benchmarks import verdict
 from benchmarks.scripted_call import through_the_library
-from telemetry import catalog
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import SystemClock
 from telemetry.export import build_pipelines
-from telemetry.fence import RecordingFence
-from telemetry.labels import TenantLabels
-from telemetry.live import LiveMetricsReader, LiveMetricsStore
-from telemetry.metrics import MetricsSink
-from telemetry.sinks import FanOut
-from telemetry.tracker import CallTracker
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.reader import LiveMetricsReader, LiveMetricsStore
+from telemetry.metrics.sink import MetricsSink
+from telemetry.semconv import catalogue
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100
@@ -69,7 +69,7 @@ class World:
         fence = RecordingFence()
         self.live = LiveMetricsReader(LiveMetricsStore(), fence=fence, max_tenants=2 * TENANTS)
         provider, self.export = SIDES[side](self.live, endpoint)
-        sink = MetricsSink(provider.get_meter(catalog.METER_NAME), labels=TenantLabels(2 * TENANTS), fence=fence)
+        sink = MetricsSink(provider.get_meter(catalogue.METER_NAME), labels=TenantLabels(2 * TENANTS), fence=fence)
         self._tracker = CallTracker(FanOut([sink], strict=True), clock=SystemClock())
         self._numbers = count()
         for tenant in range(TENANTS):

@@ -22,12 +22,12 @@ from starlette.responses import JSONResponse, Response
 
 from benchmarks import verdict
 from service.api.metrics import EXAMPLE, metrics_router
-from service.limits import CallLimits
-from service.security import HEADER, AdminAttempts, AdminTokens, require_admin
-from telemetry.attributes import EndReason
-from telemetry.call import Call
+from service.http.security import HEADER, AdminAttempts, AdminTokens, require_admin
+from service.tenants.limits import CallLimits
+from telemetry.calls.call import Call
+from telemetry.calls.tracker import CallTracker
+from telemetry.semconv.attributes import EndReason
 from telemetry.setup import start_telemetry
-from telemetry.tracker import CallTracker
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100

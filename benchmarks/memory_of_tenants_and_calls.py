@@ -7,9 +7,9 @@ from collections.abc import Callable
 from benchmarks import verdict
 from benchmarks.pipeline import Pipeline
 from benchmarks.scripted_call import through_the_library
+from telemetry.calls.events import Phase
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import SystemClock
-from telemetry.events import Phase
-from telemetry.tracker import CallTracker
 
 TENANTS = 10_000
 CALLS = 1_000

@@ -22,10 +22,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks import verdict
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, DAYS, calls, fill
-from service.database import Database
+from service.reconciliation.figures import Asked, Scope
 from service.reconciliation.records import RecordsLedger
-from service.reconciliation.window import Asked, Scope
 from service.records.pages import CallPages, Place, Wanted
+from service.storage.database import Database
 from service.usage.period import Grouping, Period
 from service.usage.report import UsageReader
 from service.usage.writing import Asked as AskedUsage

@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from service.database import Database
-from service.migrations import upgrade
 from service.records.record import COLUMNS, CallRecord, DurationSource
 from service.records.store import CALLS
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId
-from telemetry.lifecycle import CallState
+from service.storage.database import Database
+from service.storage.migrations import upgrade
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 
 DAYS = 30
 DAY_MS = 86_400_000

@@ -6,15 +6,15 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from telemetry import catalog
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock
-from telemetry.fence import RecordingFence
-from telemetry.labels import TenantLabels
-from telemetry.live import LiveMetricsReader, LiveMetricsStore
-from telemetry.metrics import MetricsSink
-from telemetry.sinks import FanOut
-from telemetry.traces import CallTraces
-from telemetry.tracker import CallTracker
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.reader import LiveMetricsReader, LiveMetricsStore
+from telemetry.metrics.sink import MetricsSink
+from telemetry.semconv import catalogue
+from telemetry.traces.sink import CallTraces
 
 SERIES = 1_000_000
 """Room for every series, so that no reader merges any."""
@@ -39,8 +39,8 @@ class Pipeline:
         )
         self.traces = TracerProvider(resource=Resource({}), sampler=ALWAYS_ON, shutdown_on_exit=False)
         self.traces.add_span_processor(spans or SpanProcessor())
-        self.meter = self.metrics.get_meter(catalog.METER_NAME)
-        self.tracer = self.traces.get_tracer(catalog.METER_NAME)
+        self.meter = self.metrics.get_meter(catalogue.METER_NAME)
+        self.tracer = self.traces.get_tracer(catalogue.METER_NAME)
 
     def tracker(self, max_remembered: int = 10_000) -> CallTracker:
         """The library on these providers: metrics and traces, each behind its boundary, and no logs."""

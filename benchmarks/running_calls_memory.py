@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks import verdict
-from telemetry.call import Call
-from telemetry.events import Phase, TokenUsage
+from telemetry.calls.call import Call
+from telemetry.calls.events import Phase, TokenUsage
 from telemetry.setup import Telemetry, start_telemetry
 
 CALLS = 1_000

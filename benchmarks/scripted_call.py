@@ -4,9 +4,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from telemetry.attributes import EndReason
-from telemetry.events import Phase, TokenUsage
-from telemetry.tracker import CallTracker
+from telemetry.calls.events import Phase, TokenUsage
+from telemetry.calls.tracker import CallTracker
+from telemetry.semconv.attributes import EndReason
 
 MODEL = "gpt-realtime"
 USAGE = TokenUsage(input=120, output=40)

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.api.call_debugging import call_debugging_router
+from service.api.call_detail import call_debugging_router
 from service.api.calls import calls_router
 from service.api.metrics import metrics_router
-from service.limits import CallLimits
-from service.problems import use_problem_details
-from service.security import AdminAttempts, AdminTokens, require_admin
-from telemetry.attributes import EndReason
+from service.http.problems import use_problem_details
+from service.http.security import AdminAttempts, AdminTokens, require_admin
+from service.tenants.limits import CallLimits
+from telemetry.semconv.attributes import EndReason
 from telemetry.setup import start_telemetry
 
 

@@ -7,33 +7,32 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from service.api.call_debugging import call_debugging_router
+from service.api.call_detail import call_debugging_router
 from service.api.call_records import call_records_router
 from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.metrics import metrics_router
-from service.api.ranking import ranking_router
 from service.api.reconcile import reconcile_router
-from service.api.summary import summary_router
-from service.api.tags import OPENAPI_TAGS
+from service.api.summary import ranking_router, summary_router
 from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
-from service.debugging.writing import TraceUrls
-from service.directory import ConfiguredTenants
-from service.instrumentation import instrument
-from service.problems import use_problem_details
-from service.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
-from service.reconciliation.building import build_reconciliation
+from service.container import World, build_world
+from service.http.instrumentation import instrument
+from service.http.problems import use_problem_details
+from service.http.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
+from service.http.security import require_admin
+from service.http.tags import OPENAPI_TAGS
+from service.reconciliation.reconciliation import build_reconciliation
 from service.records.pages import CallPages
-from service.security import require_admin
 from service.settings import Settings, load_settings
+from service.tenants.directory import ConfiguredTenants
+from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
-from service.world import World, build_world
 
 DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OTLP."
 

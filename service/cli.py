@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from service.app import app_of
+from service.commands.call import call
+from service.commands.demo import DemoOptions, run_demo
+from service.commands.doctor import doctor
 from service.commands.reconcile import reconcile
+from service.commands.simulate import simulate
+from service.commands.tenants import app as tenants
 from service.commands.usage import usage
-from service.database import DatabaseUrlError
-from service.debugging.command import call
-from service.demo import DemoOptions, run_demo
-from service.doctor_command import doctor
+from service.container import build_world
 from service.server import address_of, listen, server_for
 from service.settings import Settings, SettingsError, load_settings
-from service.simulator.command import simulate
-from service.tenants.commands import app as tenants
-from service.world import build_world
+from service.storage.database import DatabaseUrlError
 from telemetry.export import InvalidVariableError
 
 app = typer.Typer(

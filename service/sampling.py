@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from telemetry.clock import Clock, Instant
-from telemetry.history.steps import SAMPLE_SECONDS
-from telemetry.live import LiveMetricsReader
+from telemetry.metrics.past import SAMPLE_SECONDS
+from telemetry.metrics.reader import LiveMetricsReader
 
 _logger = logging.getLogger(__name__)
 
 
 class Sampled(Protocol):
-    """What takes the samples; :class:`telemetry.history.history.History` does."""
+    """What takes the samples; :class:`telemetry.metrics.sink.history.History` does."""
 
     def sample(self, now: Instant) -> None:
         """Note what has changed since the last sample; may take a while."""

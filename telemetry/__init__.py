@@ -3,16 +3,16 @@
 Importing this reads no environment, starts no thread and opens no socket; :func:`start_telemetry` does.
 """
 
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId
-from telemetry.call import Call
-from telemetry.events import LimitHit, Phase, TokenUsage
+from telemetry.calls.call import Call
+from telemetry.calls.events import LimitHit, Phase, TokenUsage
+from telemetry.calls.sinks import Sink
+from telemetry.calls.tracker import CallTracker
 from telemetry.export import InvalidVariableError
-from telemetry.live import LiveMetricsReader
-from telemetry.live_store import LiveMetricsStore
+from telemetry.metrics.live_table import LiveMetricsStore
+from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.privacy import Privacy
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 from telemetry.setup import Telemetry, start_telemetry
-from telemetry.sinks import Sink
-from telemetry.tracker import CallTracker
 
 __all__ = [
     "Call",

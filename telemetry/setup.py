@@ -11,25 +11,25 @@ from opentelemetry.metrics import Meter, Observation
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.trace import SpanProcessor
 
-from telemetry import attributes as attr
-from telemetry import catalog
-from telemetry.catalog import METER_NAME, Instrument, cardinality_limit
+from telemetry.calls.sinks import FanOut, Sink
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock, SystemClock
 from telemetry.export import DEFAULT_BUDGET, Pipelines, SignalHealth, build_pipelines
-from telemetry.fence import RecordingFence
-from telemetry.gauges import Limits, observe, observe_calls
-from telemetry.labels import TenantLabels
-from telemetry.live import LiveMetricsReader
-from telemetry.live_store import LiveMetricsStore
-from telemetry.logs import LogSink
-from telemetry.metrics import MetricsSink
+from telemetry.logs.sink import LogSink
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.gauges import Limits, observe, observe_calls
+from telemetry.metrics.live_table import LiveMetricsStore
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.metrics.sink import MetricsSink
 from telemetry.privacy import Privacy
+from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
-from telemetry.sinks import FanOut, Sink
-from telemetry.traces import CallTraces
-from telemetry.tracker import CallTracker
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import catalogue
+from telemetry.semconv.catalogue import METER_NAME, Instrument, cardinality_limit
+from telemetry.traces.sink import CallTraces
 
 DEFAULT_MAX_TENANTS = 20_000
 """Tenants that count apart; further ones count together under ``_other``."""
@@ -161,13 +161,13 @@ def _observe_exports(telemetry: Telemetry) -> None:
 
         observe(telemetry.meter, telemetry.fence, instrument, what)
 
-    per_signal(catalog.EXPORT_FAILURES, lambda health: health.consecutive_failures)
-    per_signal(catalog.EXPORT_AGE, lambda health: health.age_seconds)
-    per_signal(catalog.EXPORT_DROPPED, lambda health: health.dropped)
-    per_signal(catalog.EXPORT_REJECTED, lambda health: health.rejected)
+    per_signal(catalogue.EXPORT_FAILURES, lambda health: health.consecutive_failures)
+    per_signal(catalogue.EXPORT_AGE, lambda health: health.age_seconds)
+    per_signal(catalogue.EXPORT_DROPPED, lambda health: health.dropped)
+    per_signal(catalogue.EXPORT_REJECTED, lambda health: health.rejected)
     observe(
         telemetry.meter,
         telemetry.fence,
-        catalog.SINK_FAILURES,
+        catalogue.SINK_FAILURES,
         lambda: [Observation(telemetry.sink_failures)],
     )

@@ -33,25 +33,23 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
-from telemetry import catalog
+from telemetry.calls.events import Event
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.distribution import Distribution
-from telemetry.events import Event
-from telemetry.fence import RecordingFence
-from telemetry.labels import TenantLabels
-from telemetry.live import LiveMetricsReader
-from telemetry.live_store import LiveMetricsStore, Numbers
-from telemetry.log_format import JsonFormatter
-from telemetry.logs import LOGGER_NAME, LogSink
-from telemetry.metrics import MetricsSink
+from telemetry.logs.process_logging import JsonFormatter
+from telemetry.logs.sink import LOGGER_NAME, LogSink
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.live_table import Distribution, LiveMetricsStore, Numbers
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.metrics.sink import MetricsSink
 from telemetry.privacy import Privacy
+from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.limits import RecentLimits
-from telemetry.recent.loglines import RecentLogs
-from telemetry.recent.spans import SpanRecorder, SpanRegister
-from telemetry.sinks import FanOut
-from telemetry.traces import CallTraces
-from telemetry.tracker import CallTracker
+from telemetry.recent.spans import RecentLogs, SpanRecorder, SpanRegister
+from telemetry.semconv import catalogue
+from telemetry.traces.sink import CallTraces
 
 PATIENCE_SECONDS = 10.0
 """How long the kit waits for a fold, and recording for a fold's end: a machine this slow has other troubles."""
@@ -168,7 +166,7 @@ class TelemetryKit:
         self.fence = RecordingFence(PATIENCE_SECONDS)
         self.store = LiveMetricsStore(max_tenants)
         self.reader = LiveMetricsReader(self.store, fence=self.fence, max_tenants=max_tenants)
-        limit = catalog.cardinality_limit(max_tenants)
+        limit = catalogue.cardinality_limit(max_tenants)
         self._cumulative = InMemoryMetricReader(
             cardinality_limits={Counter: limit, UpDownCounter: limit, Histogram: limit}
         )
@@ -184,9 +182,9 @@ class TelemetryKit:
         recorder = SpanRecorder(self.open_spans)
         self.tracer_provider.add_span_processor(recorder)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._finished))
-        self.meter = self.meter_provider.get_meter(catalog.METER_NAME)
+        self.meter = self.meter_provider.get_meter(catalogue.METER_NAME)
         privacy = privacy or Privacy()
-        self.traces = CallTraces(self.tracer_provider.get_tracer(catalog.METER_NAME), privacy=privacy)
+        self.traces = CallTraces(self.tracer_provider.get_tracer(catalogue.METER_NAME), privacy=privacy)
         self.recent = RecentCalls(
             contexts=self.traces,
             privacy=privacy,

@@ -11,8 +11,7 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.columns import UtcDateTime
-from service.database import DATABASE_ERRORS, Database, DatabaseUrlError, failure_reason
+from service.storage.database import DATABASE_ERRORS, Database, DatabaseUrlError, UtcDateTime, failure_reason
 from tests.peers.peers import Peers
 
 SECRET = "s3cr3t-passw0rd"

@@ -8,19 +8,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import Answers, answer, json_answer
-from service.api.database_needed import database_needed
-from service.api.parameters import Since, Until
-from service.problems import declared_invalid, invalid_request
+from service.http import tags
+from service.http.problems import declared_invalid, invalid_request, writable
+from service.http.responses import Answers, Since, Until, admin_router, answer, database_needed, json_answer
+from service.http.security import AdminCheck
 from service.records.pages import MAX_CURSOR, CallPages, InvalidCursorError, Page, Place, Wanted
 from service.records.record import CallRecord, DurationSource
-from service.security import AdminCheck
-from service.text import writable
-from service.usage.local_time import milliseconds, moment
+from service.usage.period import milliseconds, moment
 from service.usage.report import seconds
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
 
 PATH = "/api/v1/call-records"

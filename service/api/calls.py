@@ -1,34 +1,292 @@
 """The list of calls: those under way, or those that are looked for."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import JSON, Answers, json_answer, moment
-from service.api.call_search import INVALID, Search, search
-from service.api.found_calls import FOUND_EXAMPLE, FoundCalls, found_calls
-from service.debugging.writing import NO_BACKEND, TraceUrls
-from service.security import AdminCheck
-from service.text import writable
-from telemetry.attributes import CallId
-from telemetry.call import CallSnapshot
+from service.http import tags
+from service.http.problems import declared_invalid, invalid_request, writable
+from service.http.responses import JSON, Answers, Since, Until, admin_router, json_answer
+from service.http.security import AdminCheck
+from service.http.timestamps import moment
+from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, Times, TraceUrls, call_path, rounded
+from telemetry.calls.call import CallSnapshot
+from telemetry.calls.lifecycle import CallState
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.lifecycle import CallState
 from telemetry.recent.calls import RecentCalls
-from telemetry.tracker import CallTracker
+from telemetry.recent.record import CallOutcome, CallSummary, DurationBasis
+from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery, InvalidCursorError
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 500
+
+
+class StateFilter(StrEnum):
+    """Which calls, by their state: a single one, or several under one name."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    STARTED = "started"
+    REJECTED = "rejected"
+    ABANDONED = "abandoned"
+    ENDED = "ended"
+    RUNNING = "running"
+    """Accepted or started."""
+    OVER = "over"
+    """Rejected, abandoned or ended."""
+    ALL = "all"
+
+
+_STATES = {
+    StateFilter.RUNNING: RUNNING,
+    StateFilter.OVER: OVER,
+    StateFilter.ALL: ANY_STATE,
+} | {StateFilter(state.value): frozenset({state}) for state in CallState}
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What is looked for, and which page of it."""
+
+    query: CallQuery
+    limit: int
+    cursor: str | None
+
+
+_TenantId = Annotated[
+    str | None, Query(description="Of this tenant.", max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["acme"])
+]
+_SlowerThan = Annotated[
+    float | None,
+    Query(
+        ge=0,
+        allow_inf_nan=False,
+        description="In which somebody waited longer than this many seconds: the caller for the decision, for the "
+        "first audio or for an answer, or in vain. Waits that go on count so far.",
+        examples=[2.5],
+    ),
+]
+_CallerEnds = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9]{1,4}$",
+        description="Whose caller's number ends with these digits; more than the last four are not kept.",
+        examples=["5678"],
+    ),
+]
+_Limit = Annotated[
+    int | None, Query(ge=1, le=MAX_LIMIT, description=f"Most calls on a page; {DEFAULT_LIMIT} if not given.")
+]
+_Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=200,
+        description="Where to go on: the `next_cursor` of the page before. Stays valid while calls come and go, until "
+        "the process restarts.",
+    ),
+]
+_State = Annotated[
+    StateFilter | None,
+    Query(
+        description="`running`: accepted or started; `over`: rejected, abandoned or ended; or one state. "
+        "`all` if another filter is given, else the calls under way are listed."
+    ),
+]
+_Outcome = Annotated[CallOutcome | None, Query(description="That turned out so.")]
+
+
+def search(
+    *,
+    state: _State = None,
+    tenant_id: _TenantId = None,
+    outcome: _Outcome = None,
+    slower_than: _SlowerThan = None,
+    since: Since = None,
+    until: Until = None,
+    caller_ends_with: _CallerEnds = None,
+    limit: _Limit = None,
+    cursor: _Cursor = None,
+) -> Search | None:
+    """The search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
+    asked = (state, tenant_id, outcome, slower_than, since, until, caller_ends_with, limit, cursor)
+    if all(value is None for value in asked):
+        return None
+    query = CallQuery(
+        states=_STATES[state or StateFilter.ALL],
+        tenant_id=None if tenant_id is None else TenantId(tenant_id),
+        outcome=outcome,
+        slower_than=slower_than,
+        since=_unix(since),
+        until=_unix(until),
+        caller_ends_with=caller_ends_with,
+    )
+    return Search(query, limit or DEFAULT_LIMIT, cursor)
+
+
+def _unix(time: datetime | None) -> float | None:
+    if time is None:
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+
+
+INVALID = declared_invalid(f"{CALLS}?limit=0", "query.limit", "Input should be greater than or equal to 1")
+"""The answer to a search that makes no sense."""
+
+
+class FoundStatus(StrEnum):
+    """Where a call stands, as operators say it."""
+
+    PENDING = "PENDING"
+    NEW = "NEW"
+    RUNNING = "RUNNING"
+    ENDING = "ENDING"
+    REJECTED = "REJECTED"
+    ABANDONED = "ABANDONED"
+    ENDED = "ENDED"
+
+
+_STATUS = {CallState.ACCEPTED: FoundStatus.NEW, CallState.STARTED: FoundStatus.RUNNING}
+
+
+class FoundCall(BaseModel):
+    """One call, with what tells whether it is worth opening."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    call_id: str = Field(description="The carrier's id of the call.")
+    tenant_id: str
+    status: FoundStatus
+    received_at: datetime
+    started_at: datetime | None = Field(description="When its media session began; `null` if it has not.")
+    ended_at: datetime | None = Field(description="When it was over, whichever way; `null` before.")
+    duration_seconds: float
+    duration_basis: DurationBasis = Field(description="Since when the duration counts.")
+    outcome: CallOutcome | None = Field(description="How it turned out; `null` while it is not over.")
+    reason: RejectionReason | EndReason | None = Field(description="Why it was turned away, or why it is over.")
+    error_type: str | None
+    longest_wait_seconds: float = Field(
+        description="The longest anybody waited: for the decision, the first audio, or an answer. "
+        "Compare `slower_than`."
+    )
+    turns: int
+    interruptions: int
+    caller: str | None = Field(description="Masked to its last four digits.")
+    trace_id: str | None
+    sampled: bool = Field(description="Whether head sampling kept its trace.")
+    links: dict[str, str] = Field(description="`self`, `timeline`; `trace`, `trace_backend` where there is one.")
+
+
+class FoundCalls(BaseModel):
+    """A page of calls."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    calls: tuple[FoundCall, ...] = Field(description="The latest received first.")
+    pending_call_ids: tuple[str, ...] = Field(description="Those of them that are not decided upon.")
+    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; `null` on the last.")
+
+
+def found_calls(recent: RecentCalls, asked: Search, urls: TraceUrls) -> FoundCalls:
+    """The page that was asked for.
+
+    Raises:
+        ProblemError: 422, if the cursor is not one that this process gave out.
+    """
+    try:
+        page = recent.search(asked.query, limit=asked.limit, cursor=asked.cursor)
+    except InvalidCursorError as error:
+        raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
+    return FoundCalls(
+        calls=tuple(_found(call, urls) for call in page.calls),
+        pending_call_ids=tuple(writable(call.call_id) for call in page.calls if call.state is CallState.PENDING),
+        next_cursor=page.next_cursor,
+    )
+
+
+def _found(call: CallSummary, urls: TraceUrls) -> FoundCall:
+    times = Times(call.received)
+    return FoundCall(
+        call_id=writable(call.call_id),
+        tenant_id=writable(call.tenant_id),
+        status=_status(call),
+        received_at=moment(call.received),
+        started_at=times.perhaps(call.started),
+        ended_at=times.perhaps(call.ended),
+        duration_seconds=rounded(call.duration),
+        duration_basis=call.duration_basis,
+        outcome=call.outcome,
+        reason=call.rejection_reason or call.end_reason,
+        error_type=None if call.error_type is None else writable(call.error_type),
+        longest_wait_seconds=rounded(call.longest_wait),
+        turns=call.turns,
+        interruptions=call.interruptions,
+        caller=call.caller,
+        trace_id=call.trace_id,
+        sampled=call.sampled,
+        links=_links(call, urls),
+    )
+
+
+def _status(call: CallSummary) -> FoundStatus:
+    if call.ending:
+        return FoundStatus.ENDING
+    return _STATUS.get(call.state) or FoundStatus(call.state.value.upper())
+
+
+def _links(call: CallSummary, urls: TraceUrls) -> dict[str, str]:
+    itself = call_path(call.call_id)
+    links = {"self": itself, "timeline": f"{itself}/timeline.svg"}
+    if call.trace_id is not None:
+        links["trace"] = f"{TRACES}/{call.trace_id}"
+        backend = urls.url(call.trace_id)
+        links |= {"trace_backend": backend} if backend else {}
+    return links
+
+
+FOUND_EXAMPLE: dict[str, Any] = {
+    "calls": [
+        {
+            "call_id": "rtc_1",
+            "tenant_id": "acme",
+            "status": "ENDED",
+            "received_at": "2026-11-22T14:02:10.100000Z",
+            "started_at": "2026-11-22T14:02:10.470000Z",
+            "ended_at": "2026-11-22T14:03:00.120000Z",
+            "duration_seconds": 49.65,
+            "duration_basis": "started",
+            "outcome": "failed",
+            "reason": "error",
+            "error_type": "SessionLost",
+            "longest_wait_seconds": 4.2,
+            "turns": 7,
+            "interruptions": 1,
+            "caller": "…5678",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "sampled": True,
+            "links": {
+                "self": "/api/v1/calls/rtc_1",
+                "timeline": "/api/v1/calls/rtc_1/timeline.svg",
+                "trace": "/api/v1/traces/0af7651916cd43dd8448eb211c80319c",
+            },
+        }
+    ],
+    "pending_call_ids": [],
+    "next_cursor": "YTFiMmMzZDQ6MTc",
+}
+"""What the OpenAPI document shows for a search."""
 _PATH = "/api/v1/calls"
 
 
 class TraceIds(Protocol):
-    """Knows the traces of calls; :class:`telemetry.traces.CallTraces` does."""
+    """Knows the traces of calls; :class:`telemetry.traces.sink.CallTraces` does."""
 
     def trace_id(self, call_id: CallId) -> str | None:
         """The id of the call's trace, 32 hexadecimal digits; ``None`` if it has none."""
@@ -93,7 +351,6 @@ EXAMPLE: dict[str, Any] = {
     "pending_call_ids": ["rtc_2"],
 }
 """What the OpenAPI document shows."""
-
 _LISTED: Answers = {
     200: {
         "model": CallList | FoundCalls,

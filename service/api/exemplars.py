@@ -9,23 +9,22 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import METRICS_HEADERS, Answers, answer, json_answer, metrics_headers, moment
-from service.api.metrics import TenantDirectory, TenantInPath, demand_tenant
-from service.debugging.times import rounded
-from service.debugging.writing import NO_BACKEND, TRACES, TraceUrls, call_path
-from service.problems import ProblemError, declared, declared_invalid
-from service.security import AdminCheck
-from service.text import writable
-from telemetry import catalog
-from telemetry.catalog import Instrument
+from service.api.metrics import TenantInPath, demand_tenant
+from service.http import tags
+from service.http.problems import ProblemError, declared, declared_invalid, writable
+from service.http.responses import METRICS_HEADERS, Answers, admin_router, answer, json_answer, metrics_headers
+from service.http.security import AdminCheck
+from service.http.timestamps import moment
+from service.tenants.directory import TenantDirectory
+from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded
 from telemetry.clock import Instant
-from telemetry.distribution import Distribution, Example
-from telemetry.live import LiveMetricsReader
+from telemetry.metrics.live_table import Distribution, Example
+from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.recent.calls import RecentCalls
+from telemetry.semconv import catalogue
+from telemetry.semconv.catalogue import Instrument
 
-SUMMARISED: Final = tuple(instrument for instrument in catalog.INSTRUMENTS if instrument.summarised)
+SUMMARISED: Final = tuple(instrument for instrument in catalogue.INSTRUMENTS if instrument.summarised)
 """The histograms whose distribution is kept."""
 
 

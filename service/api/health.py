@@ -7,10 +7,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from service.api import tags
-from service.api.answers import Answers, answer, json_answer
-from service.problems import Problem, ProblemError, declared
-from service.readiness import Outcome, Readiness, Report
+from service.http import tags
+from service.http.problems import Problem, ProblemError, declared
+from service.http.readiness import Outcome, Readiness, Report
+from service.http.responses import Answers, answer, json_answer
 
 HEALTHY = {"ok": True, "status": "healthy"}
 ALIVE = {"ok": True, "status": "alive"}

@@ -1,42 +1,195 @@
 """What operators otherwise compute by hand: rates, shares, percentiles and use of capacity over several windows."""
 
 import asyncio
+import json
+import math
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import (
+from service.api.metrics import UNKNOWN, TenantInPath, demand_tenant
+from service.http import tags
+from service.http.problems import ProblemError, declared, declared_invalid, invalid_request, writable
+from service.http.responses import (
     METRICS_HEADERS,
     Answers,
     MetricsScope,
+    admin_router,
     answer,
     json_answer,
     metrics_headers,
-    stamp,
 )
-from service.api.metrics import UNKNOWN, TenantDirectory, TenantInPath, demand_tenant
-from service.api.summary_shapes import EXAMPLE_WINDOW, MetricsSummary, shown
-from service.problems import ProblemError, declared, declared_invalid
-from service.security import AdminCheck
-from service.text import writable
+from service.http.security import AdminCheck
+from service.http.timestamps import stamp
+from service.tenants.directory import TenantDirectory
 from telemetry.clock import Clock
-from telemetry.history.history import History
-from telemetry.history.past import WindowName
-from telemetry.live import LiveMetricsReader
+from telemetry.metrics.cooperative import in_turns
+from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary
+from telemetry.metrics.history import History
+from telemetry.metrics.past import WindowName
+from telemetry.metrics.ranking import Ranked, Ranking
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.semconv.attributes import RejectionReason
 
+Share = float | None
+
+
+def _meaning(name: str) -> Any:  # noqa: ANN401 -- what pydantic's own Field answers
+    return Field(description=FIGURES[name].meaning)
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RejectionShares(_Closed):
+    """Calls rejected for each reason, of all that were accepted or rejected; `null` if there were none."""
+
+    capacity: Share
+    tenant_not_configured: Share
+    instructions_missing: Share
+    carrier_error: Share
+
+
+class Percentiles(_Closed):
+    """Values in seconds that so many percent of the measurements do not exceed; `null` without measurements.
+
+    Interpolated linearly inside the histogram's bucket that holds them, as PromQL's `histogram_quantile` does.
+    """
+
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+
+
+class CapacityUse(_Closed):
+    """How much of the calls allowed at once was used."""
+
+    limit: int | None = Field(description="Calls allowed at once, now; `null` for `_unknown` and `_other`.")
+    peak_in_use: int | None = Field(
+        description="The most slots held at once; an hour's and a day's may begin 5 minutes early. `null` if unknown."
+    )
+    mean_active: float | None = _meaning("capacity.mean_active")
+    peak_utilization: Share = _meaning("capacity.peak_utilization")
+    mean_utilization: Share = _meaning("capacity.mean_utilization")
+
+
+class WindowSummary(_Closed):
+    """Derived figures of one window; `null` wherever there is nothing to compute from.
+
+    Counts are `null` for a tenant that counts under `_other`, because there are more than are kept apart.
+    """
+
+    seconds: float = Field(description="How long the window really is; less than its name while the process is young.")
+    received: int | None = _meaning("received")
+    started: int | None = _meaning("started")
+    ended: int | None = _meaning("ended")
+    failed: int | None = _meaning("failed")
+    minutes: float | None = _meaning("minutes")
+    error_rate: Share = _meaning("error_rate")
+    answer_rate: Share = _meaning("answer_rate")
+    rejection_rate: Share = _meaning("rejection_rate")
+    rejection_shares: RejectionShares
+    setup_seconds: Percentiles = Field(description="Received until accepted or rejected.")
+    turn_latency_seconds: Percentiles = Field(description="End of the caller's speech until the answer's first audio.")
+    time_to_first_audio_seconds: Percentiles = Field(description="Received until the caller hears the agent.")
+    duration_seconds: Percentiles = Field(description="Started until ended.")
+    capacity: CapacityUse
+
+
+class Windows(_Closed):
+    """The same figures over several stretches of time, each up to now."""
+
+    since_start: WindowSummary
+    five_minutes: WindowSummary = Field(alias="5m")
+    hour: WindowSummary = Field(alias="1h")
+    day: WindowSummary = Field(alias="24h")
+
+
+class MetricsSummary(_Closed):
+    """Derived figures of one tenant, or of all together."""
+
+    as_of: datetime
+    scope: MetricsScope = Field(description="What the numbers cover.")
+    tenant_id: str | None = Field(description="`null`: all tenants together.")
+    windows: Windows
+
+
+class RankedTenant(_Closed):
+    """A tenant, the figure it is ranked by, and all the others."""
+
+    tenant_id: str
+    value: float | None = Field(description="The figure; tenants for which it is `null` come last.")
+    summary: WindowSummary
+
+
+class RankedTenants(_Closed):
+    """A page of tenants in the order of a figure."""
+
+    as_of: datetime
+    scope: MetricsScope = Field(description="What the numbers cover.")
+    sort: str
+    order: str
+    window: WindowName
+    tenants: tuple[RankedTenant, ...]
+    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; `null` on the last.")
+
+
+def shown(window: Window) -> dict[str, Any]:
+    """A window's figures as the answers have them: a dot in a figure's name stands for a level of nesting."""
+    return _nested({"seconds": round(window.seconds, 3), **summary(window)})
+
+
+def _nested(values: dict[str, Value]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        group, dot, part = name.partition(".")
+        if dot:
+            nested.setdefault(group, {})[part] = value
+        else:
+            nested[name] = value
+    return nested
+
+
+_PERCENTILES = dict(zip(PERCENTILES, (0.31, 0.46, 0.55, 0.72), strict=True))
+EXAMPLE_WINDOW: Final[dict[str, Any]] = {
+    "seconds": 3570.0,
+    "received": 40,
+    "started": 36,
+    "ended": 32,
+    "failed": 2,
+    "minutes": 142.8,
+    "error_rate": 0.0625,
+    "answer_rate": 0.9,
+    "rejection_rate": 0.1,
+    "rejection_shares": {reason.value: 0.0 for reason in RejectionReason} | {"capacity": 0.1},
+    **dict.fromkeys(DISTRIBUTIONS, _PERCENTILES),
+    "duration_seconds": {"p50": 210.0, "p90": 540.0, "p95": 780.0, "p99": 1260.0},
+    "turn_latency_seconds": dict.fromkeys(PERCENTILES),
+    "capacity": {
+        "limit": 10,
+        "peak_in_use": 6,
+        "mean_active": 2.4,
+        "peak_utilization": 0.6,
+        "mean_utilization": 0.24,
+    },
+}
+"""What the OpenAPI document shows of a window."""
 PATH: Final = "/api/v1/metrics/summary"
-
 _EXAMPLE: Final = {
     "as_of": "2026-11-22T20:00:00Z",
     "scope": MetricsScope.PROCESS,
     "tenant_id": "acme",
     "windows": {name.value: EXAMPLE_WINDOW for name in WindowName},
 }
-
 _SUMMARY: Answers = {200: answer(MetricsSummary, "The derived figures of each window.", _EXAMPLE, METRICS_HEADERS)}
 _TENANT: Answers = {
     404: declared(
@@ -89,4 +242,170 @@ def _summary(history: History, clock: Clock, tenant_id: str | None) -> dict[str,
         "scope": MetricsScope.PROCESS,
         "tenant_id": None if tenant_id is None else writable(tenant_id),
         "windows": {name.value: shown(window) for name, window in history.of(now, tenant_id).items()},
+    }
+
+
+MAX_CURSOR: Final = 4_000
+"""Characters of a cursor; a tenant's id has at most 200, each at most 16 characters here."""
+
+
+class Ordering(NamedTuple):
+    """Which ranking a cursor is a place in."""
+
+    sort: str
+    order: str
+    window: str
+
+
+class InvalidCursorError(ValueError):
+    """Not a cursor that was given out for this ranking."""
+
+
+def to_cursor(ordering: Ordering, last: Ranked) -> str:
+    """The place behind a tenant, as text."""
+    return urlsafe_b64encode(json.dumps([*ordering, *last]).encode("ascii")).decode().rstrip("=")
+
+
+def from_cursor(ordering: Ordering, text: str) -> Ranked:
+    """The tenant a text stands for; raises :class:`InvalidCursorError`, also for the place in another ranking."""
+    try:
+        *of, tenant_id, value = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError, RecursionError):
+        raise InvalidCursorError("is not one of these") from None
+    if of != [*ordering]:
+        raise InvalidCursorError("is that of another sort, order or window")
+    if not isinstance(tenant_id, str) or not (value is None or _is_number(value)):
+        raise InvalidCursorError("is not one of these")
+    return Ranked(tenant_id, value)
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        # A larger one is no figure, and no float either.
+        return abs(value) < 2**53
+    return isinstance(value, float) and math.isfinite(value)
+
+
+RANKING_PATH: Final = "/api/v1/metrics/tenants"
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 200
+"""Tenants on a page, each with all its figures."""
+
+
+class Order(StrEnum):
+    """Which end comes first."""
+
+    DESCENDING = "desc"
+    ASCENDING = "asc"
+
+
+def _known_figure(name: str) -> str:
+    if name not in FIGURES:
+        raise ValueError(f"must be one of {', '.join(FIGURES)}")
+    return name
+
+
+_RANKING_EXAMPLE: Final = {
+    "as_of": "2026-11-22T20:00:00Z",
+    "scope": MetricsScope.PROCESS,
+    "sort": "error_rate",
+    "order": Order.DESCENDING,
+    "window": WindowName.HOUR,
+    "tenants": [{"tenant_id": "acme", "value": EXAMPLE_WINDOW["error_rate"], "summary": EXAMPLE_WINDOW}],
+    "next_cursor": None,
+}
+_RANKED: Answers = {
+    200: answer(RankedTenants, "A page of the ranking.", _RANKING_EXAMPLE, METRICS_HEADERS),
+    422: declared_invalid(f"{RANKING_PATH}?sort=luck", "query.sort", "must be one of received, started, ended, …"),
+}
+_Sort = Annotated[
+    str,
+    AfterValidator(_known_figure),
+    Query(
+        description="The figure to rank by: its path in a summary.",
+        json_schema_extra={"enum": list(FIGURES)},
+        examples=["error_rate", "turn_latency_seconds.p95"],
+    ),
+]
+_Order = Annotated[Order, Query(description="Which end comes first; tenants without a figure come last in any case.")]
+_Window = Annotated[WindowName, Query(description="How far back to look.")]
+_Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most tenants on a page.")]
+_Cursor = Annotated[
+    str | None,
+    Query(
+        max_length=MAX_CURSOR,
+        description="The `next_cursor` of the page before. Figures move on between pages: a tenant that changes its "
+        "place meanwhile may come twice or not at all.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A page of a ranking."""
+
+    ordering: Ordering
+    limit: int
+    after: Ranked | None
+
+    @property
+    def ranking(self) -> Ranking:
+        sort, order, window = self.ordering
+        return Ranking(FIGURES[sort], WindowName(window), descending=order == Order.DESCENDING)
+
+
+def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, admin: AdminCheck) -> APIRouter:
+    """The route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
+    router = admin_router(tags.METRICS, admin)
+    # A ranking is the one answer whose cost grows with the tenants: however many ask, they take one processor at most.
+    turn = asyncio.Lock()
+
+    @router.get(RANKING_PATH, summary="Tenants ranked", operation_id="rankedTenants", responses=_RANKED)
+    async def ranked_tenants(
+        sort: _Sort = "error_rate",
+        order: _Order = Order.DESCENDING,
+        window: _Window = WindowName.HOUR,
+        limit: _Limit = DEFAULT_LIMIT,
+        cursor: _Cursor = None,
+    ) -> Response:
+        """Rank the tenants that have had calls by any derived figure, with all the other figures beside it.
+
+        Equal tenants are ordered by their ids.
+        """
+        ordering = Ordering(sort, order.value, window.value)
+        asked = _Asked(ordering, limit, None if cursor is None else _place(ordering, cursor))
+        async with turn:
+            age = await live.refreshed()
+            content = await asyncio.to_thread(_page, history, clock, asked)
+        return json_answer(content, metrics_headers(age))
+
+    return router
+
+
+def _place(ordering: Ordering, cursor: str) -> Ranked:
+    try:
+        return from_cursor(ordering, cursor)
+    except InvalidCursorError as error:
+        raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
+
+
+def _page(history: History, clock: Clock, asked: _Asked) -> dict[str, Any]:
+    now, ranking = clock.now(), asked.ranking
+    # One more than fits tells whether there is a page behind this one.
+    found = ranking.first(asked.limit + 1, history, now, asked.after)
+    page = found[: asked.limit]
+    tenants = [
+        {
+            "tenant_id": writable(one.tenant_id),
+            "value": one.value,
+            "summary": shown(history.of(now, one.tenant_id)[ranking.window]),
+        }
+        for one in in_turns(page)
+    ]
+    return {
+        "as_of": stamp(now),
+        "scope": MetricsScope.PROCESS,
+        **asked.ordering._asdict(),
+        "tenants": tenants,
+        "next_cursor": to_cursor(asked.ordering, page[-1]) if len(found) > len(page) else None,
     }

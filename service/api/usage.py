@@ -9,12 +9,10 @@ from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import JSON, Answers
-from service.api.database_needed import database_needed
-from service.problems import ProblemError, declared_invalid, invalid_request
-from service.security import AdminCheck
+from service.http import tags
+from service.http.problems import ProblemError, declared_invalid, invalid_request
+from service.http.responses import JSON, Answers, admin_router, database_needed
+from service.http.security import AdminCheck
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.report import UsageLine, UsageReader
 from service.usage.writing import Asked, Lines, as_csv, as_json

@@ -7,16 +7,21 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import Answers, answer
-from service.api.database_needed import database_needed
 from service.api.usage import PATH as USAGE
 from service.api.usage import Seconds, invalid_parameter
-from service.problems import ProblemError, declared, declared_invalid
-from service.security import AdminCheck
-from service.usage.checksum import FrozenLine
-from service.usage.freezing import Correction, Examined, Freeze, Freezer, FreezeRefusedError, NoSuchFreezeError
+from service.http import tags
+from service.http.problems import ProblemError, declared, declared_invalid
+from service.http.responses import Answers, admin_router, answer, database_needed
+from service.http.security import AdminCheck
+from service.usage.freezing import (
+    Correction,
+    Examined,
+    Freeze,
+    Freezer,
+    FreezeRefusedError,
+    FrozenLine,
+    NoSuchFreezeError,
+)
 from service.usage.period import Period, PeriodError
 from service.usage.report import seconds
 

@@ -6,18 +6,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api import tags
-from service.api.admin import admin_router
-from service.api.answers import Answers, answer
-from service.api.database_needed import database_needed
 from service.api.usage import PATH as USAGE
-from service.database import Database
-from service.problems import declared_invalid, invalid_request
-from service.security import AdminCheck
-from service.usage.local_time import milliseconds
+from service.http import tags
+from service.http.problems import declared_invalid, invalid_request
+from service.http.responses import Answers, admin_router, answer, database_needed
+from service.http.security import AdminCheck
+from service.storage.database import Database
 from service.usage.models import ANY_TENANT
-from service.usage.rounding import Rounding, RoundingError
-from service.usage.rules import Agreed, agree, read_rules
+from service.usage.period import milliseconds
+from service.usage.rules import Agreed, Rounding, RoundingError, agree, read_rules
 from telemetry.clock import Clock
 
 PATH = f"{USAGE}/roundings"

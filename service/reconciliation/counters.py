@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from service.reconciliation.figures import Field, Figure, Rows
-from telemetry.attributes import OTHER, RejectionReason
-from telemetry.call import CallSnapshot
-from telemetry.catalog import SETUP_DURATION
-from telemetry.lifecycle import CallState
-from telemetry.live_store import LiveMetricsStore
-from telemetry.slots import Selection
+from telemetry.calls.call import CallSnapshot
+from telemetry.calls.lifecycle import CallState
+from telemetry.metrics.live_table import LiveMetricsStore, Selection
+from telemetry.semconv.attributes import OTHER, RejectionReason
+from telemetry.semconv.catalogue import SETUP_DURATION
 
 Amounts = dict[str, dict[Field, float]]
 """By tenant."""

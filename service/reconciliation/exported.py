@@ -4,11 +4,23 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final, Protocol
 
-from service.reconciliation.backend import Backend, BackendError, Sample
-from service.reconciliation.column import State
 from service.reconciliation.counters import REJECTIONS, Amounts, rejection_field, without_takeovers
-from service.reconciliation.figures import Field
+from service.reconciliation.figures import (
+    ZERO,
+    Asked,
+    Column,
+    Field,
+    Figure,
+    Interval,
+    Rows,
+    Scope,
+    State,
+    merged,
+    regrouped,
+    with_margins,
+)
 from service.reconciliation.promql import (
     COUNTERS,
     DECIDED,
@@ -18,21 +30,24 @@ from service.reconciliation.promql import (
     REASON,
     REJECTED,
     TENANT,
+    Backend,
+    BackendError,
     Counted,
+    Sample,
     Speaker,
     exports_before,
     gained,
     last_exports,
     set_back,
 )
-from service.reconciliation.window import Asked, Scope
-from telemetry.attributes import OTHER, EndReason, RejectionReason
+from service.reconciliation.records import Instance, RecordsLedger
+from service.storage.database import DATABASE_ERRORS
+from telemetry.clock import Clock
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason
 
 AT_ONCE = 4
 """Queries under way at the same time."""
-
 _SUMMED = (*COUNTERS, *REJECTIONS, Field.ENDED, Field.STALE, Field.SHUTDOWN)
-
 _APART = {EndReason.STALE.value: Field.STALE, EndReason.SHUTDOWN.value: Field.SHUTDOWN}
 
 
@@ -120,3 +135,133 @@ def _refuse_mixed(found: list[Sample]) -> None:
         raise BackendError(
             State.REFUSED, f"counters went back under one service.instance.id ({names}): give each process its own"
         )
+
+
+DEAD_AFTER_BEATS: Final = 3
+"""A process that misses so many beats is dead; until then it may have counted."""
+GRACE_MS: Final = 600_000
+"""A process that lived longer than this in the window and sent nothing was never told where to send it."""
+CLOCKS_MS: Final = 1_000
+"""Records are written a little later than counters are, and by other clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """What of the window a backend cannot have, and what of the time before it counts in the window."""
+
+    missing: tuple[Interval, ...] = ()
+    surplus: tuple[Interval, ...] = ()
+    silent: tuple[str, ...] = ()
+    """Processes that lived in the window and sent nothing."""
+
+
+def blind(asked: Asked, exported: Exported, instances: Iterable[Instance], *, now_ms: int, beat_ms: int) -> Blind:
+    """Compare when each process lived with when it last exported."""
+    missing, surplus, silent = [], [], []
+    for instance in instances:
+        ended_ms = min(asked.end_ms, _end(instance, now_ms, DEAD_AFTER_BEATS * beat_ms))
+        if ended_ms <= asked.start_ms:
+            continue
+        began_ms = max(asked.start_ms, instance.started_ms)
+        last_ms = exported.last_ms.get(instance.instance_id)
+        if last_ms is None and ended_ms - began_ms > GRACE_MS:
+            silent.append(instance.instance_id)
+        else:
+            missing.append(Interval((last_ms or began_ms) - CLOCKS_MS, ended_ms + CLOCKS_MS))
+        if _dead(instance, now_ms, DEAD_AFTER_BEATS * beat_ms) and instance.last_beat_ms < asked.end_ms:
+            # A call may have been counted, told, and lost before it was on record; its carrier announces it once more.
+            surplus.append(Interval(instance.last_beat_ms - beat_ms, ended_ms + CLOCKS_MS))
+        if instance.started_ms < asked.start_ms:
+            before_ms = exported.before_ms.get(instance.instance_id, instance.started_ms)
+            surplus.append(Interval(before_ms - CLOCKS_MS, asked.start_ms + CLOCKS_MS))
+    return Blind(tuple(merged(missing)), tuple(merged(surplus)), tuple(silent))
+
+
+def _dead(instance: Instance, now_ms: int, silence_ms: int) -> bool:
+    return instance.stopped_ms is None and instance.last_beat_ms + silence_ms < now_ms
+
+
+def _end(instance: Instance, now_ms: int, silence_ms: int) -> int:
+    """The last moment at which the process can have counted something."""
+    if instance.stopped_ms is not None:
+        return instance.stopped_ms
+    return min(now_ms, instance.last_beat_ms + silence_ms)
+
+
+NAMED: Final = 3
+"""Silent processes that are named."""
+
+
+class BackendColumn(Protocol):
+    """Says what a backend has."""
+
+    async def read(self, asked: Asked) -> Column:
+        """The column; its failure is its state."""
+        ...
+
+
+class NoBackend:
+    """Where none is configured."""
+
+    __slots__ = ()
+
+    async def read(self, asked: Asked) -> Column:  # noqa: ARG002 -- the protocol's signature
+        """Nothing to compare with."""
+        return Column(State.NOT_CONFIGURED, "PROMETHEUS_URL names no backend.")
+
+
+class PrometheusColumn:
+    """Reads the backend, and from the records what happened while it was not told."""
+
+    def __init__(
+        self, ledger: PrometheusLedger, records: RecordsLedger, clock: Clock, *, beat_ms: int, late_ms: int
+    ) -> None:
+        self._ledger = ledger
+        self._records = records
+        self._clock = clock
+        self._beat_ms = beat_ms
+        self._late_ms = late_ms
+
+    async def read(self, asked: Asked) -> Column:
+        """The column; its failure is its state."""
+        try:
+            found = await self._ledger.read(asked)
+        except BackendError as error:
+            return Column(error.state, f"{error}.")
+        rows: Rows = {tenant: {f: Figure.exact(v) for f, v in row.items()} for tenant, row in found.amounts.items()}
+        age = (asked.end_ms - max(found.last_ms.values())) / 1000
+        try:
+            return await self._with_margins(asked, found, rows, max(0.0, age))
+        except DATABASE_ERRORS:
+            detail = "The database does not say what it was not yet told."
+            return Column(State.COMPARED, rows=rows, age_seconds=age).behind(detail)
+
+    async def _with_margins(self, asked: Asked, found: Exported, rows: Rows, age: float) -> Column:
+        gaps = blind(asked, found, await self._instances(asked), now_ms=self._now_ms(), beat_ms=self._beat_ms)
+        less, more = await self._happened(asked, gaps.surplus, rows), await self._happened(asked, gaps.missing, rows)
+        state, detail = _state(gaps)
+        return Column(state, detail, with_margins(rows, less=less, more=more), age)
+
+    async def _instances(self, asked: Asked) -> list[Instance]:
+        if asked.scope is Scope.PROCESS:
+            return [Instance(self._ledger.speaker.instance, asked.start_ms, asked.end_ms, None)]
+        return await self._records.instances(Interval(asked.start_ms, asked.end_ms))
+
+    async def _happened(self, asked: Asked, intervals: Iterable[Interval], labels: Rows) -> Rows:
+        """What happened in all of these."""
+        summed: Rows = {}
+        for interval in intervals:
+            for tenant, row in (await self._records.happened(asked, interval, late_ms=self._late_ms)).items():
+                before = summed.setdefault(tenant, {})
+                before.update({f: before.get(f, ZERO).plus(figure) for f, figure in row.items()})
+        return regrouped(summed, labels)
+
+    def _now_ms(self) -> int:
+        return self._clock.now().unix_nanos // 1_000_000
+
+
+def _state(gaps: Blind) -> tuple[State, str | None]:
+    if not gaps.silent:
+        return State.COMPARED, None
+    named = ", ".join(gaps.silent[:NAMED])
+    return State.NO_SAMPLES, f"{len(gaps.silent)} processes of the window have sent nothing: {named}."

@@ -9,20 +9,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from service.consistency import Reconciler
-from service.database import DATABASE_ERRORS, failure_reason
-from service.reconciliation.backend_column import BackendColumn
-from service.reconciliation.column import Column, Ledger, State
-from service.reconciliation.comparing import Difference, differences
+from service.api.consistency import Reconciler
+from service.reconciliation.call_findings import FoundCall, Known, not_running, unknown_open
 from service.reconciliation.counters import Amounts, between, live_amounts, registry_rows
-from service.reconciliation.figures import Figure, Rows, regrouped
-from service.reconciliation.naming import FoundCall, Known, not_running, unknown_open
+from service.reconciliation.exported import BackendColumn
+from service.reconciliation.figures import (
+    Asked,
+    Column,
+    Difference,
+    Figure,
+    Ledger,
+    Rows,
+    Scope,
+    State,
+    differences,
+    regrouped,
+)
 from service.reconciliation.records import Recorded, RecordsLedger
-from service.reconciliation.window import Asked, Scope
 from service.records.calls import CallRecords
-from telemetry.call import CallSnapshot
-from telemetry.live import LiveMetricsReader
-from telemetry.tracker import CallTracker
+from service.storage.database import DATABASE_ERRORS, failure_reason
+from telemetry.calls.call import CallSnapshot
+from telemetry.calls.tracker import CallTracker
+from telemetry.metrics.reader import LiveMetricsReader
 
 FLUSH_SECONDS: Final = 2.0
 """How long to wait until the database has what is on its way there."""

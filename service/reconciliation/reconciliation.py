@@ -1,21 +1,26 @@
 """The comparison of all ledgers, with the calls behind what does not agree."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from service.database import DATABASE_ERRORS
-from service.reconciliation.column import FINE, Column, Ledger
-from service.reconciliation.comparing import Difference, Key
-from service.reconciliation.naming import CallNames, FoundCall
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE
+
+from service.reconciliation.call_findings import CallNames, FoundCall
+from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
+from service.reconciliation.figures import FINE, Asked, Column, Difference, Key, Ledger, Scope
+from service.reconciliation.promql import PrometheusBackend, Speaker
 from service.reconciliation.reading import LedgerReader, Reading
-from service.reconciliation.window import Asked, Scope
+from service.reconciliation.records import RecordsLedger
+from service.records.calls import BEAT_SECONDS, CallRecords
+from service.settings import Settings
+from service.storage.database import DATABASE_ERRORS, Database
 from telemetry.clock import Clock
+from telemetry.setup import Telemetry
 
 PAUSE_SECONDS: Final = 1.0
 """Before a difference is looked at once more: what was on its way has arrived by then."""
-
 MAX_CALLS: Final = 100
 """Calls that are named; all are counted."""
 
@@ -131,3 +136,46 @@ def _named(reading: Reading) -> set[str]:
 def _tenants(differences: Iterable[Difference]) -> list[str]:
     """Whose records differ from the counters."""
     return sorted({d.tenant_id for d in differences if d.tenant_id is not None and Ledger.RECORDS in d.ledgers})
+
+
+LATE_BEATS = 2
+"""A running call's time is counted at most so many heartbeats later: one that was quiet is asked first."""
+
+
+def build_reconciliation(
+    settings: Settings, telemetry: Telemetry, database: Database, call_records: CallRecords, instance_id: str
+) -> Reconciliation:
+    """The comparison of what this process counts; ``instance_id`` is the one its records have."""
+    clock = telemetry.tracker.clock
+    late_ms = round(LATE_BEATS * settings.call_heartbeat_seconds * 1000)
+    records = RecordsLedger(database, instance_id, overlap_ms=late_ms)
+    speaker = speaker_of(telemetry.pipelines.resource.attributes)
+    reader = LedgerReader(
+        telemetry.live,
+        telemetry.tracker,
+        call_records,
+        records,
+        _column(settings, speaker, records, telemetry, late_ms),
+    )
+    names = CallNames(telemetry.recent, records, instance_id)
+    return Reconciliation(reader, names, clock, started_ms=clock.now().unix_nanos // 1_000_000)
+
+
+def speaker_of(resource: Mapping[str, object]) -> Speaker:
+    """The labels Prometheus gives what a resource sends."""
+    name, namespace = resource.get(SERVICE_NAME, ""), resource.get(SERVICE_NAMESPACE)
+    return Speaker(f"{namespace}/{name}" if namespace else str(name), str(resource.get(SERVICE_INSTANCE_ID, "")))
+
+
+def _column(
+    settings: Settings, speaker: Speaker, records: RecordsLedger, telemetry: Telemetry, late_ms: int
+) -> BackendColumn:
+    if settings.prometheus_url is None:
+        return NoBackend()
+    token = settings.prometheus_token
+    backend = PrometheusBackend(
+        settings.prometheus_url.get_secret_value(), None if token is None else token.get_secret_value()
+    )
+    ledger = PrometheusLedger(backend, speaker)
+    beat_ms = round(BEAT_SECONDS * 1000)
+    return PrometheusColumn(ledger, records, telemetry.tracker.clock, beat_ms=beat_ms, late_ms=late_ms)

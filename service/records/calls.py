@@ -3,35 +3,65 @@
 import asyncio
 import logging
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
-from service.database import DATABASE_ERRORS, Database
-from service.records.attempts import Pace
-from service.records.health import RecordsHealth, RecordsState
-from service.records.instances import Instances, Watch
 from service.records.ledger import CallLedger
 from service.records.record import CallRecord
-from service.records.recovery import OrphanedCall, claim
+from service.records.recovery import Instances, OrphanedCall, Watch, claim
 from service.records.spill import MAX_BYTES, Spill
 from service.records.store import RecordStore
-from service.records.writer import Kept, RecordWriter
-from telemetry.attributes import CallId
+from service.records.writer import Kept, Pace, RecordWriter
+from service.storage.database import DATABASE_ERRORS, Database
+from telemetry.calls.sinks import Sink
 from telemetry.clock import Clock, SystemClock
-from telemetry.metrics import Contexts
+from telemetry.metrics.sink import Contexts
 from telemetry.privacy import Privacy
-from telemetry.sinks import Sink
+from telemetry.semconv.attributes import CallId
+
+
+class RecordsState(StrEnum):
+    """How safe records are at the moment, from best to worst."""
+
+    WRITING = "writing"
+    """The database takes everything."""
+    CATCHING_UP = "catching_up"
+    """The database takes everything; what was spilled is being replayed."""
+    SPILLING = "spilling"
+    """The database is away; records are safe on the local disk."""
+    REFUSING = "refusing"
+    """Neither the database nor the local disk takes records: they wait in memory, and past its bound they are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsHealth:
+    """For ``/readyz``: calls go on in every state."""
+
+    state: RecordsState
+    open: int
+    """Calls whose records are open."""
+    waiting: int
+    """Records that wait to be written."""
+    spilled_bytes: int
+    refused: int
+    """Records lost since the start."""
+    unkept: int
+    """Calls that went on since the start although their record was, at that moment, kept nowhere but in memory."""
+    damaged_lines: int
+    """Spilled states found unreadable since the start."""
+    database_away_seconds: float | None
+    last_error: str | None
+    """The kind of the last failure since the start."""
+
 
 _logger = logging.getLogger(__name__)
-
 BEAT_SECONDS = 5.0
 """How often a process shows that it lives."""
-
 MISSED_BEATS = 3
 """A process that misses so many while it is watched is dead."""
-
 _PATIENCE = 0.05
 # Seconds between two looks at whether the database is back.
-
 _SPILLED_AT_ONCE = 1_000
 
 

@@ -1,26 +1,239 @@
 """The sink that keeps the open records, and which of them wait to be written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import islice
 from threading import Lock
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
 
-from service.records.folding import FOLDS, Effect
-from service.records.held import Change, HeldCall, milliseconds
 from service.records.models import MAX_CALL_ID
-from service.records.record import CallRecord
-from telemetry.attributes import CallId
+from service.records.record import BEAT_COLUMNS, CallRecord, DurationSource, Row
+from telemetry.calls.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallEnded,
+    CallEvent,
+    CallHeartbeat,
+    CallReceived,
+    CallReferred,
+    CallRejected,
+    CallStarted,
+    Event,
+    FirstAudio,
+    TokensUsed,
+)
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Instant
-from telemetry.events import CallEvent, CallReceived, Event
-from telemetry.metrics import Contexts, NoContexts
+from telemetry.metrics.sink import Contexts, NoContexts
 from telemetry.privacy import Privacy, mask_number
+from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 
+STALE = "stale"
+"""The ``error_type`` of a call that was still being decided upon when its process died."""
+
+
+def milliseconds(at: Instant) -> int:
+    """The moment as a record has it."""
+    return at.unix_nanos // 1_000_000
+
+
+class HeldCall:
+    """One record that this process writes. Not safe for threads by itself: the ledger's lock guards it."""
+
+    __slots__ = ("_anchor_ms", "_anchor_seconds", "_full", "_shaped", "kept", "record", "resumed", "seconds", "stored")
+
+    def __init__(self, record: CallRecord, *, stored: bool = False) -> None:
+        self.record = record
+        self.resumed = False
+        """Taken over from another process, and reported on again by this one."""
+        self.seconds = record.billed_ms / 1000
+        """Call time so far, unrounded."""
+        self.stored = record.version if stored else -1
+        """The newest version the database has."""
+        self.kept = self.stored
+        """The newest version that outlives this process: in the database or in the spill."""
+        self._full = self.stored
+        self._shaped = record.version
+        self._anchor_ms = record.usage_from_ms if record.started_ms is None else record.last_seen_ms
+        self._anchor_seconds = self.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the call has ended."""
+        return self.record.ended_ms is not None
+
+    def changed(self, *, shape: bool) -> None:
+        """A new version; ``shape`` if more changed than a call's just going on."""
+        self.record.version += 1
+        if shape:
+            self._shaped = self.record.version
+
+    def claimed(self, record: CallRecord) -> None:
+        """The database has this record of the same call under a newer claim of this process's own."""
+        self.record.claim = record.claim
+        self.record.version = max(self.record.version, record.version)
+        self.changed(shape=True)
+
+    def anchor(self, at_ms: int) -> None:
+        """From this moment on, signs of life follow from the time billed."""
+        self._anchor_ms, self._anchor_seconds = at_ms, self.seconds
+        self.record.last_seen_ms = max(self.record.last_seen_ms, at_ms)
+
+    def bill(self, seconds: float) -> None:
+        """Add call time, which is also a sign of life at its end."""
+        self.seconds += seconds
+        self.record.billed_ms = round(self.seconds * 1000)
+        self.record.last_seen_ms = self._anchor_ms + round((self.seconds - self._anchor_seconds) * 1000)
+
+    def end_as_stale(self) -> None:
+        """The process that held the call died, and the call with it or not long after: the last sign of life counts."""
+        record = self.record
+        last = record.last_seen_ms
+        if record.state is CallState.PENDING:
+            reason = RejectionReason.CARRIER_ERROR
+            record.close(CallState.REJECTED, CallOutcome.REJECTED, reason, STALE, last)
+        elif record.state is CallState.ACCEPTED:
+            record.close(CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, None, last)
+        else:
+            record.close(CallState.ENDED, CallOutcome.STALE, EndReason.STALE, None, last)
+            record.duration_ms = record.billed_ms
+        record.duration_source = DurationSource.LAST_SIGN_OF_LIFE
+        self.changed(shape=True)
+
+    def change(self) -> "Change":
+        """What is to be written now."""
+        return Change(self, self.record.version, self.record.row(), beat=self._full >= self._shaped)
+
+    def written(self, change: "Change") -> None:
+        """The database has this version."""
+        self.stored = max(self.stored, change.version)
+        self.kept = max(self.kept, change.version)
+        if not change.beat:
+            self._full = max(self._full, change.version)
+
+    def spilled(self, change: "Change") -> None:
+        """The spill has this version. The database does not, so that what it gets next must be whole."""
+        self.kept = max(self.kept, change.version)
+        self._full = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One version of a held record, to be written."""
+
+    held: HeldCall
+    version: int
+    row: Row
+    beat: bool
+    """The database has the rest: only what a heartbeat changes need be written."""
+
+    def beat_row(self) -> Row:
+        """The columns a heartbeat changes."""
+        return {name: self.row[name] for name in BEAT_COLUMNS}
+
+
+MAX_ERROR_TYPE = 128
+"""Characters of an error's type that fit its column."""
+
+
+class Effect(Enum):
+    """How much of the row an event changes."""
+
+    SHAPE = auto()
+    BEAT = auto()
+    """Only what changes while a call just goes on."""
+
+
+def _accepted(held: HeldCall, event: CallAccepted) -> None:
+    if held.record.state is CallState.PENDING:
+        held.record.state = CallState.ACCEPTED
+        held.record.decided_ms = held.record.last_seen_ms = milliseconds(event.at)
+
+
+def _rejected(held: HeldCall, event: CallRejected) -> None:
+    at_ms = milliseconds(event.at)
+    held.record.decided_ms = held.record.last_seen_ms = at_ms
+    held.record.close(CallState.REJECTED, CallOutcome.REJECTED, event.reason, _short(event.error_type), at_ms)
+
+
+def _started(held: HeldCall, event: CallStarted) -> None:
+    at_ms = milliseconds(event.at)
+    if held.record.started_ms is None:
+        held.record.state = CallState.STARTED
+        held.record.started_ms = held.record.usage_from_ms = at_ms
+        held.record.duration_basis = DurationBasis.STARTED
+    held.anchor(at_ms)
+
+
+def _abandoned(held: HeldCall, event: CallAbandoned) -> None:
+    at_ms = milliseconds(event.at)
+    held.record.close(CallState.ABANDONED, CallOutcome.ABANDONED, event.reason, _short(event.error_type), at_ms)
+
+
+def _referred(held: HeldCall, event: CallReferred) -> None:
+    held.record.referred_ms = milliseconds(event.at)
+
+
+def _heartbeat(held: HeldCall, event: CallHeartbeat) -> None:
+    held.bill(event.seconds)
+
+
+def _ended(held: HeldCall, event: CallEnded) -> None:
+    held.bill(event.unbilled_seconds)
+    record = held.record
+    stale = event.reason is EndReason.STALE
+    at_ms = record.last_seen_ms if stale else milliseconds(event.at)
+    record.close(CallState.ENDED, _outcome(event), event.reason, _short(event.error_type), at_ms)
+    record.duration_ms = record.billed_ms
+    record.duration_source = DurationSource.LAST_SIGN_OF_LIFE if stale else _source(held)
+
+
+def _outcome(event: CallEnded) -> CallOutcome:
+    failed = event.error_type is not None or event.reason is EndReason.ERROR
+    return CallOutcome.FAILED if failed else CallOutcome(event.reason.value)
+
+
+def _source(held: HeldCall) -> DurationSource:
+    return DurationSource.RESUMED if held.resumed else DurationSource.MEASURED
+
+
+def _first_audio(held: HeldCall, event: FirstAudio) -> None:
+    if held.record.first_audio_ms is None:
+        held.record.first_audio_ms = milliseconds(event.at)
+
+
+def _tokens(held: HeldCall, event: TokensUsed) -> None:
+    held.record.add_tokens(event.usage)
+
+
+def _short(error_type: str | None) -> str | None:
+    # No text column takes halves of surrogate pairs, and PostgreSQL's take no NUL.
+    return (
+        None
+        if error_type is None
+        else error_type.encode(errors="replace").decode().replace("\x00", "?")[:MAX_ERROR_TYPE]
+    )
+
+
+FOLDS: Final[Mapping[type[Event], tuple[Effect, Callable[[HeldCall, Any], None]]]] = {
+    CallAccepted: (Effect.SHAPE, _accepted),
+    CallRejected: (Effect.SHAPE, _rejected),
+    CallStarted: (Effect.SHAPE, _started),
+    CallAbandoned: (Effect.SHAPE, _abandoned),
+    CallReferred: (Effect.SHAPE, _referred),
+    CallHeartbeat: (Effect.BEAT, _heartbeat),
+    CallEnded: (Effect.SHAPE, _ended),
+    FirstAudio: (Effect.SHAPE, _first_audio),
+    TokensUsed: (Effect.BEAT, _tokens),
+}
+"""Every event that changes a record, how much of it, and how. A first announcement makes the record instead."""
 MAX_OPEN = 100_000
 """Open calls a process records; as many as it tracks."""
-
 MAX_CLOSED = 100_000
 """Calls that are over and not yet kept anywhere. A call waits at most once, with its latest state."""
 

@@ -8,7 +8,7 @@ computes with. ``to_timestamp(received_ms / 1000.0)`` (PostgreSQL) or ``datetime
 from sqlalchemy import BigInteger, Index, Integer, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base
+from service.storage.database import Base
 from service.tenants.models import TENANT_ID
 
 CALL_ID = String(255).with_variant(String(255, collation="C"), "postgresql")
@@ -32,7 +32,7 @@ class CallRecordRow(Base):
     call_id: Mapped[str] = mapped_column(CALL_ID, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(TENANT_ID)
     state: Mapped[str] = mapped_column(String(16))
-    """A :class:`telemetry.lifecycle.CallState`."""
+    """A :class:`telemetry.calls.lifecycle.CallState`."""
     outcome: Mapped[str | None] = mapped_column(String(16))
     """A :class:`telemetry.recent.record.CallOutcome`; null while the call is open."""
     reason: Mapped[str | None] = mapped_column(String(32))

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, and_, select, tuple_
 
-from service.database import Database
 from service.records.record import CallRecord
 from service.records.store import CALLS
+from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
 
 MAX_CURSOR = 600

@@ -4,10 +4,10 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 
-from telemetry.attributes import CallId, TenantId
-from telemetry.events import TokenUsage
-from telemetry.lifecycle import CallState
+from telemetry.calls.events import TokenUsage
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId, TenantId
 
 Row = dict[str, Any]
 """A record's columns by name; integers, texts and nulls only, so that a row survives JSON unchanged."""

@@ -18,12 +18,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 
-from service.database import Database
 from service.records.models import CallRecordRow
 from service.records.record import BEAT_COLUMNS, COLUMNS, CallRecord, DurationSource, Row
-from telemetry.attributes import CallId
+from service.storage.database import Database
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
-from telemetry.lifecycle import CallState
+from telemetry.semconv.attributes import CallId
 
 CALLS = cast("Table", CallRecordRow.__table__)
 

@@ -1,13 +1,201 @@
 """The agent's side of a conversation: responses that are spoken, call a function, fail or are cut off."""
 
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from service.simulator import wire
-from service.simulator.gateway_events import GatewayEvents
+from service.simulator.faults import SocketCut
 from service.simulator.leg import Closing
-from service.simulator.record import End
-from service.simulator.script import AgentGreets, AgentSpeaks, AgentUsesTool, ResponseFails, TokenUsage
-from service.simulator.stage import LineCutError, Stage
+from service.simulator.plan import Pace
+from service.simulator.record import CallRecord, End
+from service.simulator.script import (
+    AgentGreets,
+    AgentSpeaks,
+    AgentUsesTool,
+    CallerPressesKey,
+    CallerSpeaks,
+    CallerStaysSilent,
+    ResponseFails,
+    TokenUsage,
+)
+from service.simulator.wire import Event
+from telemetry.clock import Clock
+
+GOOD_ORDER = frozenset({1000, 1001})
+"""Close codes that are no error (RFC 6455 §7.4.1)."""
+
+
+def closed_with(code: int) -> Closing:
+    """The carrier closes the sideband by itself."""
+    return Closing(End.CLOSED, code, failed=code not in GOOD_ORDER)
+
+
+class LineCutError(Exception):
+    """The conversation is over where it stands."""
+
+    def __init__(self, closing: Closing) -> None:
+        super().__init__(closing.end)
+        self.closing = closing
+
+
+class Stage:
+    """One open sideband, as the conversation sees it."""
+
+    def __init__(self, send: Callable[[str], Awaitable[None]], record: CallRecord, *, pace: Pace, clock: Clock) -> None:
+        self.record, self.pace = record, pace
+        self._send, self._clock = send, clock
+        self._opened_at = clock.now()
+        self._sent = self._ids = 0
+
+    def new_id(self, prefix: str) -> str:
+        """An id that is unique among all calls."""
+        self._ids += 1
+        return f"{prefix}_{self.record.dialled.call_id.removeprefix('rtc_')}_{self._ids}"
+
+    def now(self) -> float:
+        """Seconds since the sideband opened."""
+        return self._clock.now().since(self._opened_at)
+
+    def unix(self) -> int:
+        """The wall-clock time in seconds."""
+        return self._clock.now().unix_nanos // 1_000_000_000
+
+    def now_ms(self) -> int:
+        """Milliseconds on the session's audio timeline."""
+        return round(self.now() * 1000)
+
+    async def pause(self, seconds: float) -> None:
+        """Let natural seconds of the conversation pass."""
+        await self.pace.pause(seconds)
+
+    async def send(self, event: Event) -> None:
+        """Put an event with an id of its own on the sideband; raises :class:`LineCutError`."""
+        await self.send_as_is({"event_id": self.new_id("event"), **event})
+
+    async def send_as_is(self, event: Event) -> None:
+        """Put an event on the sideband; raises :class:`LineCutError`."""
+        await self._send(json.dumps(event))
+        self._sent += 1
+        self.cut_if_due()
+
+    def cut_if_due(self) -> None:
+        """Raise :class:`LineCutError` when the call's faults end it after as many events."""
+        cut = self.record.dialled.faults.cut
+        if cut is not None and self._sent >= cut.after_events:
+            raise LineCutError(_closing_of(cut))
+
+
+def _closing_of(cut: SocketCut) -> Closing:
+    return Closing(End.CALLER_HUNG_UP) if cut.code is None else closed_with(cut.code)
+
+
+class GatewayEvents:
+    """Client events as they arrive; the conversation waits here for those it needs."""
+
+    def __init__(self, stage: Stage, session: Mapping[str, Any]) -> None:
+        self._stage = stage
+        self._session = dict(session)
+        self.active_response: str | None = None
+        """The response being generated."""
+        self.cancelled = False
+        """The gateway asked to cancel the active response."""
+        self.deaf = False
+        """The carrier answers nothing any more."""
+        self._requested = asyncio.Event()
+        self._awaited: dict[str, asyncio.Event] = {}
+        self._handlers = {
+            "conversation.item.create": self._item_created,
+            "response.create": self._response_requested,
+            "response.cancel": self._response_cancelled,
+            "session.update": self._session_updated,
+        }
+
+    @property
+    def session(self) -> Mapping[str, Any]:
+        """The session object as it stands."""
+        return self._session
+
+    @property
+    def transcribes(self) -> bool:
+        """The gateway switched the transcription of the caller on."""
+        return self._session["audio"]["input"].get("transcription") is not None
+
+    async def listen(self, messages: AsyncIterator[str]) -> None:
+        """Handle messages until the gateway closes the sideband."""
+        async for message in messages:
+            if not self.deaf:
+                await self._handle(message)
+
+    def response_began(self, response_id: str) -> None:
+        """A response is being generated; it serves whatever request was open."""
+        self.active_response, self.cancelled = response_id, False
+        self._requested.clear()
+
+    def response_ended(self) -> None:
+        """No response is being generated."""
+        self.active_response = None
+
+    def expect_output(self, tool_call_id: str) -> None:
+        """A function was called; its output may come from now on."""
+        self._awaited[tool_call_id] = asyncio.Event()
+
+    async def output_and_request(self, tool_call_id: str, within: float) -> bool:
+        """Whether the function's output and then a request to go on came within so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._awaited[tool_call_id].wait()
+                await self._requested.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def request(self, within: float) -> bool:
+        """Whether the gateway asked for a response within so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._requested.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _handle(self, message: str) -> None:
+        try:
+            event = json.loads(message)
+            handler = self._handlers[event["type"]]
+        except (ValueError, KeyError, TypeError):
+            await self._stage.send(wire.error("invalid_event", "The event is malformed or its type unknown."))
+        else:
+            await handler(event)
+
+    async def _item_created(self, event: Mapping[str, Any]) -> None:
+        item = {"id": self._stage.new_id("item"), "object": "realtime.item", "status": "completed"}
+        item |= event.get("item") or {}
+        await self._stage.send(wire.item_added(item, event.get("previous_item_id")))
+        await self._stage.send(wire.item_done(item, event.get("previous_item_id")))
+        if item.get("type") == "function_call_output" and item.get("call_id") in self._awaited:
+            self._awaited[item["call_id"]].set()
+
+    async def _response_requested(self, event: Mapping[str, Any]) -> None:
+        if self.active_response is None:
+            self._requested.set()
+            return
+        message = f"Conversation already has an active response in progress: {self.active_response}."
+        code = "conversation_already_has_active_response"
+        await self._stage.send(wire.error(code, message, cause=event.get("event_id")))
+
+    async def _response_cancelled(self, event: Mapping[str, Any]) -> None:
+        if self.active_response is not None:
+            self.cancelled = True
+            return
+        message = "Cancellation failed: no active response found"
+        await self._stage.send(wire.error("response_cancel_not_active", message, cause=event.get("event_id")))
+
+    async def _session_updated(self, event: Mapping[str, Any]) -> None:
+        self._session |= event.get("session") or {}
+        await self._stage.send({"type": "session.updated", "session": self._session})
 
 
 @dataclass(slots=True)
@@ -149,3 +337,53 @@ class Agent:
             final = final | {"usage": wire.usage(usage)}
         await self._stage.send(wire.response_done(final))
         await self._stage.send(wire.rate_limits(49950))
+
+
+AUDIO_TOKENS_A_SECOND = 10
+"""What a second of speech costs when it is transcribed."""
+
+
+class Caller:
+    """The person on the line."""
+
+    def __init__(self, stage: Stage, gateway: GatewayEvents, agent: Agent) -> None:
+        self._stage, self._gateway, self._agent = stage, gateway, agent
+        self._last_item: str | None = None
+
+    async def speak(self, step: CallerSpeaks) -> None:
+        """Say something, over the agent's voice if it is still audible."""
+        item_id = self._stage.new_id("item")
+        await self._stage.send(wire.speech_started(item_id, self._stage.now_ms()))
+        await self._agent.cut_off()
+        await self._stage.pause(step.seconds)
+        self._stage.record.count("turns")
+        self._agent.asked()
+        await self._stage.send(wire.speech_stopped(item_id, self._stage.now_ms()))
+        await self._commit(item_id)
+        if self._gateway.transcribes:
+            await self._transcribe(item_id, step)
+
+    async def press_key(self, step: CallerPressesKey) -> None:
+        """Press a key."""
+        self._stage.record.count("keys_pressed")
+        await self._stage.send_as_is(wire.dtmf(step.digit, self._stage.unix()))
+
+    async def stay_silent(self, step: CallerStaysSilent) -> None:
+        """Say nothing until the carrier remarks on it."""
+        started, item_id = self._stage.now_ms(), self._stage.new_id("item")
+        await self._stage.pause(step.seconds)
+        self._stage.record.count("silences")
+        await self._stage.send(wire.silence(item_id, started, self._stage.now_ms()))
+        await self._commit(item_id)
+
+    async def _commit(self, item_id: str) -> None:
+        previous, self._last_item = self._last_item, item_id
+        item = wire.caller_item(item_id)
+        await self._stage.send(wire.committed(item_id, previous))
+        await self._stage.send(wire.item_added(item, previous))
+        await self._stage.send(wire.item_done(item, previous))
+
+    async def _transcribe(self, item_id: str, step: CallerSpeaks) -> None:
+        heard, written = round(step.seconds * AUDIO_TOKENS_A_SECOND), len(step.transcript.split())
+        self._stage.record.count("tokens_transcription", heard + written)
+        await self._stage.send(wire.transcription(item_id, step.transcript, heard, written))

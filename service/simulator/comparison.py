@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from service.simulator.truth import LIVE_FIELDS
+from service.simulator.ground_truth import LIVE_FIELDS
 
 SECONDS_A_CALL = 0.25
 """How far the two ends' clocks of one call may be apart: each starts and stops where it learns of it."""

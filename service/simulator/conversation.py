@@ -1,25 +1,104 @@
 """The conversation of one call: it begins with the first sideband and goes on whether or not one is there to watch."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from service.simulator import script as say
 from service.simulator import wire
-from service.simulator.gateway_events import GatewayEvents
+from service.simulator.agent import Agent, Caller, GatewayEvents, LineCutError, Stage, closed_with
 from service.simulator.leg import CallLeg, Closing
-from service.simulator.pace import Pace
-from service.simulator.performance import Performance
+from service.simulator.listener import abort, is_closing
+from service.simulator.plan import Pace
 from service.simulator.record import End
-from service.simulator.stage import LineCutError, Stage
 from telemetry.clock import Clock
+
+EXPIRED = "Your session hit the maximum duration of 60 minutes."
+"""The carrier's words when a session reaches its longest duration."""
+APOLOGY = say.AgentSpeaks("I am sorry, that is not possible right now.")
+"""What the agent says when the gateway answers that it could not end or transfer the call."""
+
+
+class Performance:
+    """The conversation of one call."""
+
+    def __init__(self, stage: Stage, gateway: GatewayEvents) -> None:
+        self._stage, self._gateway = stage, gateway
+        self._agent = Agent(stage, gateway)
+        self._caller = Caller(stage, gateway, self._agent)
+
+    async def play(self) -> Closing:
+        """The whole script; raises :class:`service.simulator.agent.LineCutError` where it stops short."""
+        self._stage.cut_if_due()
+        await self._stage.send({"type": "session.created", "session": self._gateway.session})
+        script = self._stage.record.dialled.script
+        for step in script.steps:
+            await self._play(step)
+        return await self._end(script.ending)
+
+    async def _play(self, step: say.Step) -> None:
+        match step:
+            case say.CallerSpeaks():
+                await self._caller.speak(step)
+            case say.AgentSpeaks():
+                await self._agent.speak(step)
+            case say.AgentGreets():
+                await self._agent.greet(step)
+            case say.AgentUsesTool():
+                await self._agent.use_tool(step)
+            case say.CallerPressesKey():
+                await self._caller.press_key(step)
+            case say.CallerStaysSilent():
+                await self._caller.stay_silent(step)
+            case say.ResponseFails():
+                await self._agent.fail(step)
+            case say.SessionWarns():
+                await self._error(step.code, step.message)
+            case say.Pause():
+                await self._stage.pause(step.seconds)
+            case _:
+                assert_never(step)
+
+    async def _end(self, ending: say.Ending) -> Closing:
+        match ending:
+            case say.CallerHangsUp():
+                return Closing(End.CALLER_HUNG_UP)
+            case say.AgentHangsUp():
+                return await self._wait_for_gateway(say.AgentUsesTool(say.END_TOOL, usage=ending.usage))
+            case say.AgentTransfers():
+                return await self._wait_for_gateway(ending.as_tool_use())
+            case say.SessionExpires():
+                await self._error("session_expired", EXPIRED)
+                return Closing(End.EXPIRED, 1000, failed=True)
+            case say.SidebandCloses():
+                return closed_with(ending.code)
+            case say.LineGoesDead():
+                self._gateway.deaf = True
+                await asyncio.Event().wait()
+                return Closing(End.CALLER_HUNG_UP)
+            case _:
+                assert_never(ending)
+
+    async def _wait_for_gateway(self, tool_use: say.AgentUsesTool) -> Closing:
+        """The gateway is expected to end the call; a caller it fails or keeps waiting hangs up."""
+        tool_call_id = await self._agent.call_function(tool_use)
+        if await self._gateway.output_and_request(tool_call_id, self._stage.pace.patience):
+            await self._agent.speak(APOLOGY)
+        return Closing(End.CALLER_HUNG_UP)
+
+    async def _error(self, code: str, message: str) -> None:
+        self._stage.record.count("session_errors")
+        await self._stage.send(wire.error(code, message))
+
 
 SESSION_SECONDS = 3600
 """The longest a session may last."""
-
 TEARDOWN_SECONDS = 0.1
 """Natural seconds from the answer to a hang-up or refer to the end of the sideband."""
-
 SHORTEST_TEARDOWN = 0.05
 """Real seconds a teardown takes at any pace: never does the sideband end before the answer to the request arrives."""
 
@@ -95,3 +174,101 @@ class Conversation:
 async def _texts(socket: WebSocket) -> AsyncIterator[str]:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         yield message.get("text") or ""
+
+
+_logger = logging.getLogger(__name__)
+LEFT = Closing(End.LEFT)
+"""The gateway closed the sideband itself."""
+
+
+class Sidebands:
+    """The sidebands of all calls. A gateway that leaves has ``linger_seconds`` to come back before its call is over."""
+
+    def __init__(self, *, pace: Pace, clock: Clock, linger_seconds: float) -> None:
+        self._pace, self._clock, self._linger_seconds = pace, clock, linger_seconds
+        self._conversations: dict[CallLeg, Conversation] = {}
+        self._lingering: set[asyncio.Task[None]] = set()
+
+    async def open(self, socket: WebSocket, leg: CallLeg) -> None:
+        """Hold an accepted call's conversation on this sideband, from its beginning or from where it is by now.
+
+        Raises :class:`service.simulator.leg.CarrierError` when the sideband may not be opened.
+        """
+        leg.admit()
+        await socket.accept()
+        if is_closing(socket):
+            return
+        if not leg.attach():
+            await abort(socket)
+            return
+        try:
+            await self._hold(socket, leg)
+        except BaseException:
+            self._over(leg, closed_with(1011))
+            raise
+
+    async def _hold(self, socket: WebSocket, leg: CallLeg) -> None:
+        conversation = await self._conversation(socket, leg)
+        listening = asyncio.ensure_future(conversation.listen(socket))
+        try:
+            await asyncio.wait((conversation.over, listening), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        if conversation.over.done():
+            closing = conversation.over.result()
+            await _close(socket, closing)
+            self._over(leg, closing)
+        elif self._linger_seconds:
+            leg.leave()
+            lingering = asyncio.create_task(self._linger(leg, conversation))
+            self._lingering.add(lingering)
+            lingering.add_done_callback(self._lingering.discard)
+        else:
+            await conversation.stop()
+            self._over(leg, LEFT)
+
+    def _over(self, leg: CallLeg, closing: Closing) -> None:
+        conversation = self._conversations.pop(leg, None)
+        if conversation is not None:
+            conversation.over.cancel()
+        leg.detach(closing)
+
+    async def _conversation(self, socket: WebSocket, leg: CallLeg) -> Conversation:
+        known = self._conversations.get(leg)
+        if known is not None:
+            await known.watched_again(socket)
+            return known
+        self._conversations[leg] = Conversation(leg, socket, pace=self._pace, clock=self._clock)
+        return self._conversations[leg]
+
+    async def _linger(self, leg: CallLeg, conversation: Conversation) -> None:
+        """The call goes on unwatched until somebody comes back, it is over, or nobody has come for too long."""
+        returned = asyncio.ensure_future(leg.returned.wait())
+        waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
+        await asyncio.wait(waiting, timeout=self._linger_seconds, return_when=asyncio.FIRST_COMPLETED)
+        returned.cancel()
+        if not leg.watched:
+            self._over(leg, await _closing_of(conversation))
+
+
+async def _closing_of(conversation: Conversation) -> Closing:
+    """How a conversation that nobody watches any more has ended; one that goes on is broken off."""
+    if not conversation.over.done():
+        await conversation.stop()
+        return LEFT
+    error = conversation.over.exception()
+    if error is None:
+        return conversation.over.result()
+    # Nobody waits for this: without a word the script's mistake would be lost, and without an end so would the call.
+    _logger.error("a script failed while nobody watched its call", exc_info=error)
+    return closed_with(1011)
+
+
+async def _close(socket: WebSocket, closing: Closing) -> None:
+    if closing.code is None:
+        await abort(socket)
+        return
+    with suppress(WebSocketDisconnect, RuntimeError):
+        # A gateway that leaves at this very moment changes nothing about how the carrier ended the call.
+        await socket.close(closing.code)

@@ -1,32 +1,65 @@
 """Delivers webhooks as the carrier does: signed anew for each attempt, tried again after anything but a 2xx."""
 
 import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
 from collections.abc import Callable
 
 import httpx2
 
-from service.simulator.pace import Pace
-from service.simulator.signing import signed_headers
+from service.simulator.plan import Pace
 from telemetry.clock import Clock
+
+PREFIX = "whsec_"
+"""How a Standard Webhooks secret begins; the rest is the base64 of the key."""
+
+
+class InvalidSecretError(ValueError):
+    """The webhook secret is not of the form ``whsec_<base64>``."""
+
+
+def key_of(secret: str) -> bytes:
+    """The signing key inside a ``whsec_…`` secret; raises :class:`InvalidSecretError`."""
+    if not secret.startswith(PREFIX):
+        raise InvalidSecretError(f"the webhook secret must start with {PREFIX!r}")
+    try:
+        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error as error:
+        raise InvalidSecretError(f"the webhook secret after {PREFIX!r} must be base64: {error}") from error
+
+
+def signature(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
+    """The ``webhook-signature`` of one delivery attempt at ``timestamp`` (Unix seconds)."""
+    signed = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
+    digest = hmac.new(key_of(secret), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def signed_headers(secret: str, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Every header of one delivery attempt."""
+    return {
+        "content-type": "application/json",
+        "user-agent": "OpenAI/1.0 (+https://platform.openai.com/docs/webhooks)",
+        "webhook-id": webhook_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signature(secret, webhook_id, timestamp, body),
+    }
+
 
 ATTEMPTS = 3
 """Unless more are wanted. The carrier goes on for days; nobody waits on the telephone so long."""
-
 FIRST_BACKOFF = 0.4
 """Natural seconds before the second attempt; each further one waits twice as long …"""
-
 LONGEST_BACKOFF = 20.0
 """… up to this."""
-
 SHORTEST_BACKOFF = 0.05
 """Real seconds between attempts at any pace."""
-
 ANSWER_TIMEOUT = 5.0
 """Seconds a gateway has to answer one delivery."""
-
 MAX_CONNECTIONS = 100
 """Deliveries in progress at a time; further ones wait."""
-
 WEBHOOK_PATH = "/api/v1/openai/webhook"
 """Where a gateway listens, below its address."""
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.carriers.rejection import REJECTION_REASON
+from service.gateway.carriers.carrier import REJECTION_REASON
 from service.simulator.faults import NO_FAULTS, CallFaults
+from service.simulator.ground_truth import CallReport, Tally, Violation
 from service.simulator.script import CallScript, TokenUsage
-from service.simulator.truth import CallReport, Tally, Violation
 
 
 class End(StrEnum):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.simulator.truth import LIVE_FIELDS
+from service.simulator.ground_truth import LIVE_FIELDS
 
 _PROGRESS = (
     ("placed", "placed"),

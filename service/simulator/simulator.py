@@ -1,23 +1,75 @@
 """The simulated carrier as a whole: serves call control, places calls, knows what happened."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
 from service.simulator.call import SimulatedCall
-from service.simulator.delivery import ATTEMPTS, WebhookSender, webhook_client
-from service.simulator.exchange import Exchange
+from service.simulator.conversation import Sidebands
+from service.simulator.delivery import ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
+from service.simulator.ground_truth import CallReport
+from service.simulator.leg import CallLeg, Exchange, State
 from service.simulator.listener import Listener
-from service.simulator.pace import NATURAL, Pace
-from service.simulator.placing import happen
-from service.simulator.record import Dialled
+from service.simulator.plan import NATURAL, Pace
+from service.simulator.record import Dialled, End
 from service.simulator.server import CarrierApi
-from service.simulator.sideband import Sidebands
-from service.simulator.signing import key_of
-from service.simulator.truth import CallReport
 from telemetry.clock import Clock, SystemClock
+
+Post = Callable[[str], Awaitable[list[int]]]
+"""Delivers the call's webhook under an id; the status of every attempt."""
+
+
+async def happen(call: SimulatedCall, leg: CallLeg, post: Post, *, ring_seconds: float) -> None:
+    """Have the call happen; it is over when this returns, however it does."""
+    try:
+        if call.delivery.late:
+            leg.give_up(End.GONE)
+        await _announce(call, leg, post)
+        await _until_over(leg, ring_seconds)
+        await _deliver(leg, post, [call.webhook_id()] * call.delivery.echoes)
+        leg.record.count("duplicates_sent", call.delivery.echoes)
+    finally:
+        leg.give_up(End.UNANSWERED)
+
+
+async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
+    plan = call.delivery
+    reissues = [call.webhook_id(number + 1) for number in range(plan.reissues)]
+    leg.record.count("duplicates_sent", plan.twins + plan.reissues)
+    if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.twins) + reissues):
+        leg.record.count("received")
+    elif leg.state is State.RINGING:
+        leg.give_up(End.UNDELIVERED)
+
+
+async def _deliver(leg: CallLeg, post: Post, webhook_ids: list[str]) -> bool:
+    """Post all at once; whether any was answered 2xx."""
+    answers = await asyncio.gather(*map(post, webhook_ids))
+    for statuses in answers:
+        leg.record.deliveries.extend(statuses)
+        leg.record.count("deliveries", len(statuses))
+    return any(map(delivered, answers))
+
+
+async def _until_over(leg: CallLeg, ring_seconds: float) -> None:
+    if not await _within(ring_seconds, leg.decided):
+        leg.give_up(End.UNANSWERED)
+    if not await _within(ring_seconds, leg.joined):
+        leg.give_up(End.ABANDONED)
+    await leg.over.wait()
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
 
 QUIET_SECONDS = 2.0
 """How long going off the air may wait for the last callers to be gone."""
@@ -100,7 +152,7 @@ class Simulator:
         return self._exchange.running
 
     def truth(self) -> dict[str, Any]:
-        """What the carrier saw until now: see :mod:`service.simulator.truth`."""
+        """What the carrier saw until now: see :mod:`service.simulator.ground_truth`."""
         return self._exchange.tally.as_json()
 
     def counts(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from pydantic_core import PydanticCustomError
 
 from service.e164 import E164, NumberProblem, is_planned, to_e164
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 
 MAX_LIMIT = 1_000_000
 """Calls at once that a tenant's limit may name."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from service.database import DATABASE_ERRORS
-from service.limits import CallLimits
+from service.storage.database import DATABASE_ERRORS
+from service.tenants.cache import Epoch
 from service.tenants.errors import TenantLookupError
-from service.tenants.freshness import Epoch
-from telemetry.attributes import TenantId
+from service.tenants.limits import CallLimits
+from telemetry.semconv.attributes import TenantId
 
 LOOK_SECONDS = 2.0
 """How often it is looked whether tenants changed; what that costs is bounded by the cache, which asks more rarely."""

@@ -6,8 +6,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.columns import UtcDateTime
-from service.database import Base
+from service.storage.database import Base, UtcDateTime
 
 COUNTER_ROW = 1
 """Key of the one row of ``tenant_changes``."""

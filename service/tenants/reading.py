@@ -1,12 +1,14 @@
 """Rows into tenants. Every function takes the session of a transaction that is already open."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.e164 import E164
 from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
@@ -16,13 +18,14 @@ from service.tenants.tenant import (
     CallTenant,
     InstructionsEntry,
     InstructionsVersion,
+    Sought,
     Tenant,
+    TenantSummary,
 )
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 
 BATCH = 500
 """Keys in one ``IN (…)``; SQLite and PostgreSQL bind at most about 32,000 parameters a statement."""
-
 _T = TypeVar("_T")
 
 
@@ -187,4 +190,53 @@ def _entry(row: AuditRow) -> AuditEntry:
         tenant_id=TenantId(row.tenant_id),
         before=row.before,
         after=row.after,
+    )
+
+
+_NUMBER_LIKE = re.compile(r"[+0-9 ().-]+")
+_NOT_DIGITS = re.compile(r"\D")
+
+
+async def summaries(session: AsyncSession, sought: Sought, after: str, limit: int) -> list[TenantSummary]:
+    """The first ``limit`` of the tenants sought whose ids come after ``after``."""
+    numbers = _counted(NumberRow.number)
+    versions = _counted(InstructionsRow.version, func.max)
+    query = select(TenantRow, numbers, versions).where(TenantRow.tenant_id > after, *_conditions(sought))
+    found = await session.execute(query.order_by(TenantRow.tenant_id).limit(limit))
+    return [_summary(row, count, version) for row, count, version in found]
+
+
+def _counted(column: InstrumentedAttribute[Any], how: Callable[..., Any] = func.count) -> ScalarSelect[Any]:
+    """A number for each tenant of the query around, 0 where there is nothing to count."""
+    rows = select(func.coalesce(how(column), 0)).where(column.class_.tenant_id == TenantRow.tenant_id)
+    return rows.correlate(TenantRow).scalar_subquery()
+
+
+def _conditions(sought: Sought) -> Iterator[ColumnElement[bool]]:
+    if sought.enabled is not None:
+        yield TenantRow.enabled.is_(sought.enabled)
+    if sought.text:
+        named = (column.icontains(sought.text, autoescape=True) for column in (TenantRow.tenant_id, TenantRow.name))
+        yield or_(*named, *_reached_by(sought.text))
+
+
+def _reached_by(text: str) -> Iterator[ColumnElement[bool]]:
+    digits = _NOT_DIGITS.sub("", text)
+    if digits and _NUMBER_LIKE.fullmatch(text):
+        numbers = select(NumberRow.number).where(NumberRow.tenant_id == TenantRow.tenant_id)
+        yield numbers.where(NumberRow.number.contains(digits)).exists()
+
+
+def _summary(row: TenantRow, numbers: int, instructions_version: int) -> TenantSummary:
+    return TenantSummary(
+        tenant_id=TenantId(row.tenant_id),
+        name=row.name,
+        enabled=row.enabled,
+        max_concurrent_calls=row.max_concurrent_calls,
+        numbers=numbers,
+        instructions_version=instructions_version,
+        features=row.features,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

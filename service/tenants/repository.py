@@ -16,7 +16,7 @@ from service.tenants.tenant import (
     Tenant,
     TenantPage,
 )
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 
 NEW = 0
 """As ``expected_version``: the tenant must not exist yet."""

@@ -18,7 +18,7 @@ from pydantic import (
 from service.e164 import E164
 from service.tenants import fields
 from service.tenants.errors import InvalidFieldError
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 
 Location = tuple[int | str, ...]
 """The names and indices that lead to a field."""

@@ -6,11 +6,10 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.database import Database
 from service.e164 import E164
-from service.tenants import reading, searching
-from service.tenants.conflicts import duplicates, taken
-from service.tenants.edits import Edit, Stamp, changed, merged
+from service.storage.database import Database
+from service.tenants import reading
+from service.tenants.edits import Edit, Stamp, changed, merged, next_version, store
 from service.tenants.errors import (
     ImportRefusedError,
     InvalidFieldError,
@@ -20,6 +19,7 @@ from service.tenants.errors import (
     TenantExistsError,
     TenantNotFoundError,
 )
+from service.tenants.importing import duplicates, taken
 from service.tenants.repository import MAX_PAGE, NEW
 from service.tenants.spec import TenantSpec, checked_spec
 from service.tenants.tenant import (
@@ -33,9 +33,8 @@ from service.tenants.tenant import (
     Tenant,
     TenantPage,
 )
-from service.tenants.writing import next_version, store
-from telemetry.attributes import TenantId
 from telemetry.clock import Clock, SystemClock
+from telemetry.semconv.attributes import TenantId
 
 MAX_ACTOR = 200
 """Characters of the name a change is made under."""
@@ -90,7 +89,7 @@ class SqlTenantRepository:
         """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
         _check_limit(limit)
         async with self._database.reading() as session:
-            found = await searching.summaries(session, sought, after, limit + 1)
+            found = await reading.summaries(session, sought, after, limit + 1)
         shown = tuple(found[:limit])
         return SummaryPage(shown, shown[-1].tenant_id if len(found) > limit else None)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from service.e164 import E164
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 
 Features = Mapping[str, bool | int | float | str | None]
 """Switches of a tenant by name, such as ``capture_content``."""

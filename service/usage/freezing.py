@@ -1,6 +1,7 @@
 """Closing a period: its sums are kept under a checksum, and whatever changes afterwards shows as a correction."""
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -8,22 +9,49 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.database import Database
 from service.records.store import CALLS
-from service.records.turns import FREEZING, take_turn
-from service.usage.checksum import FrozenLine, FrozenPeriod, checksum
+from service.storage.database import FREEZING, Database, take_turn
 from service.usage.models import FreezeLineRow, FreezeRow
 from service.usage.period import Dimension, Grouping, Period
 from service.usage.query import longest_call_ms
 from service.usage.report import UsageReader
 from telemetry.clock import Clock
 
+
+@dataclass(frozen=True, slots=True)
+class FrozenPeriod:
+    """What was frozen, and when."""
+
+    from_ms: int
+    to_ms: int
+    time_zone: str
+    frozen_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenLine:
+    """One tenant's usage as it was billed."""
+
+    tenant_id: str
+    calls: int
+    answered_calls: int
+    duration_ms: int
+    rounded_ms: int
+
+
+def checksum(period: FrozenPeriod, lines: Iterable[FrozenLine]) -> str:
+    """The seal in 64 hexadecimal digits."""
+    digest = hashlib.sha256(f"{period.from_ms} {period.to_ms} {period.time_zone} {period.frozen_ms}\n".encode())
+    for line in sorted(lines, key=lambda one: one.tenant_id.encode()):
+        sums = f"{line.calls} {line.answered_calls} {line.duration_ms} {line.rounded_ms}"
+        digest.update(f"{line.tenant_id} {sums}\n".encode())
+    return digest.hexdigest()
+
+
 FREEZES = cast("Table", FreezeRow.__table__)
 LINES = cast("Table", FreezeLineRow.__table__)
-
 MAX_NAMED_CALLS = 100
 """Calls a correction names; it counts all."""
-
 _BY_TENANT = Grouping((Dimension.TENANT,))
 
 

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, ForeignKey, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.database import Base
+from service.storage.database import Base
 from service.tenants.models import TENANT_ID
 
 ANY_TENANT = "*"
@@ -36,7 +36,7 @@ class FreezeRow(Base):
     frozen_ms: Mapped[int] = mapped_column(BigInteger)
     frozen_by: Mapped[str] = mapped_column(String(200))
     checksum: Mapped[str] = mapped_column(String(64))
-    """SHA-256 over the period and its lines; see :mod:`service.usage.checksum`."""
+    """SHA-256 over the period and its lines; see :mod:`service.usage.freezing`."""
 
 
 class FreezeLineRow(Base):

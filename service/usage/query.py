@@ -3,42 +3,97 @@
 Both statements read one index alone; see ``ix_call_records_usage``.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Select,
-    and_,
-    case,
-    func,
-    literal,
-    null,
-    or_,
-    select,
-    union_all,
-)
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, case, func, literal, null, or_, select, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.selectable import CompoundSelect, FromClause
 
 from service.records.store import CALLS
-from service.usage.local_time import HOUR_MS, Unit
-from service.usage.period import Grouping
-from service.usage.rounding import PER_SECOND
-from service.usage.rules import ROUNDINGS, Rules
-from service.usage.splitting import WHOLE, Slots
+from service.usage.period import HOUR_MS, Grouping, LocalTime, Period, Unit
+from service.usage.rules import PER_SECOND, ROUNDINGS, Rounding, Rules
 from telemetry.recent.record import CallOutcome
 
-Number = ColumnElement[int]
+WHOLE = 0
+"""The slot of a period that is not divided."""
 
+
+@dataclass(slots=True)
+class Sums:
+    """What lines of usage add up."""
+
+    calls: int = 0
+    answered: int = 0
+    """Of these, those whose media session began."""
+    still_open: int = 0
+    """Of these, those that run: their time grows."""
+    duration_ms: int = 0
+    rounded_ms: int = 0
+
+    def add(self, other: "Sums") -> None:
+        """Add another's."""
+        self.calls += other.calls
+        self.answered += other.answered
+        self.still_open += other.still_open
+        self.duration_ms += other.duration_ms
+        self.rounded_ms += other.rounded_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A call, or the part of one that falls into one slot."""
+
+    slot: int
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """A period and how it is divided."""
+
+    period: Period
+    local: LocalTime
+    unit: Unit | None
+
+    @classmethod
+    def of(cls, period: Period, unit: Unit | None) -> "Slots":
+        """The slots of a period."""
+        return cls(period, LocalTime.over(period.zone, period.start_ms, period.end_ms), unit)
+
+    def slot(self, at_ms: int) -> int:
+        """The slot a moment is in."""
+        return WHOLE if self.unit is None else self.local.slot(self.unit, at_ms)
+
+    def end(self, at_ms: int) -> int:
+        """The end of that slot, or of the period."""
+        whole = self.period.end_ms
+        return whole if self.unit is None else min(whole, self.local.slot_end(self.unit, at_ms))
+
+
+def shares(
+    slots: Slots, *, start_ms: int, duration_ms: int, answered: bool, still_open: bool, rounding: Rounding
+) -> Iterator[Share]:
+    """The parts of a call that fall into the period."""
+    period, end_ms = slots.period, start_ms + duration_ms
+    surplus = rounding.rounded(duration_ms) - duration_ms
+    if period.start_ms <= start_ms < period.end_ms:
+        yield Share(slots.slot(start_ms), Sums(1, int(answered), int(still_open)))
+    at_ms = max(start_ms, period.start_ms)
+    while at_ms < min(end_ms, period.end_ms):
+        until = min(end_ms, slots.end(at_ms))
+        part = until - at_ms
+        yield Share(slots.slot(at_ms), Sums(0, 0, 0, part, part + (surplus if until == end_ms else 0)))
+        at_ms = until
+
+
+Number = ColumnElement[int]
 OPEN = "open"
 """The outcome of calls that are not over."""
-
 SETUP_MS = HOUR_MS
 """Longer than any call took from its announcement to its start."""
-
 _NEVER_STARTED = (CallOutcome.REJECTED.value, CallOutcome.ABANDONED.value)
 
 
@@ -129,7 +184,7 @@ def _in_one_slot(question: Question) -> ColumnElement[bool]:
 
 
 def _slot(question: Question, at_ms: Number) -> Number:
-    """The same as :meth:`service.usage.local_time.LocalTime.slot`."""
+    """The same as :meth:`service.usage.period.LocalTime.slot`."""
     unit = question.slots.unit
     if unit is None:
         return literal(WHOLE, BigInteger)
@@ -152,8 +207,6 @@ def _keys(grouping: Grouping) -> list[ColumnElement[Any]]:
 
 
 # Rounding in SQL --------------------------------------------------------------------------------------------------
-
-
 def _rounded(rules: Rules) -> tuple[Number, FromClause]:
     """A call's rounded duration, and the tables it is computed from."""
     general_initial, general_step = _general(rules)
@@ -189,7 +242,7 @@ def _general(rules: Rules) -> tuple[Number, Number]:
 
 
 def _rounded_by(initial: Number, step: Number) -> Number:
-    """The same as :meth:`service.usage.rounding.Rounding.rounded`."""
+    """The same as :meth:`service.usage.rules.Rounding.rounded`."""
     ran = CALLS.c.duration_ms
     steps = (ran - initial + step - 1) // step
     return case((func.coalesce(ran, 0) <= 0, 0), (ran <= initial, initial), else_=initial + steps * step)

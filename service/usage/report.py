@@ -9,12 +9,11 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.database import Database
+from service.storage.database import Database
 from service.usage.models import ANY_TENANT
 from service.usage.period import Grouping, Period
-from service.usage.query import OPEN, Question, crossing, longest_call_ms, summed
+from service.usage.query import OPEN, Question, Slots, Sums, crossing, longest_call_ms, shares, summed
 from service.usage.rules import read_rules
-from service.usage.splitting import Slots, Sums, shares
 
 FETCHED_AT_ONCE = 1_000
 """Rows a database hands over at a time."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.usage.period import Dimension, Grouping, Period
+from service.usage.query import Sums
 from service.usage.report import UsageLine, seconds
-from service.usage.splitting import Sums
 
 Lines = AsyncGenerator[UsageLine, None]
 """Lines as they are read. They hold a snapshot of the database, so whoever takes them closes them."""

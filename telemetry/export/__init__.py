@@ -1,9 +1,8 @@
 """OTLP export that survives bad days: the standard variables honoured, health told, an end within a budget."""
 
-from telemetry.export.build import DEFAULT_SERIES, build_pipelines
 from telemetry.export.environment import InvalidVariableError
 from telemetry.export.health import ExportHealth, SignalHealth
-from telemetry.export.pipelines import DEFAULT_BUDGET, Pipelines
+from telemetry.export.pipelines import DEFAULT_BUDGET, DEFAULT_SERIES, Pipelines, build_pipelines
 from telemetry.export.signals import Protocol, Signal
 
 __all__ = [

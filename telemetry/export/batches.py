@@ -5,8 +5,11 @@ a few seconds of retries. Here a full queue is counted, and what could not be se
 next round as long as there is room.
 """
 
+from collections import deque
+from collections.abc import Sequence
 from copy import copy
-from typing import Generic
+from threading import Lock
+from typing import Generic, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -14,11 +17,71 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadW
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
+from telemetry.export.health import HealthRecord
 from telemetry.export.outcome import Outcome, Sender
 from telemetry.export.plan import Batching
-from telemetry.export.queue import Item, WaitingItems
-from telemetry.export.record import HealthRecord
 from telemetry.export.thread import ExportThread
+
+Item = TypeVar("Item")
+
+
+class WaitingItems(Generic[Item]):
+    """A bounded queue. Items taken still count against its bound until they are settled or put back."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._lock = Lock()
+        self._waiting: deque[Item] = deque()
+        self._taken = 0
+        self._closed = False
+
+    def add(self, item: Item) -> int:
+        """Append one item; the number now waiting, or 0 if it was refused because the queue is full or closed."""
+        with self._lock:
+            if self._closed or len(self._waiting) + self._taken >= self._capacity:
+                return 0
+            self._waiting.append(item)
+            return len(self._waiting)
+
+    def take(self, most: int) -> list[Item]:
+        """The oldest items, up to ``most``. They remain accounted for until settled or put back."""
+        with self._lock:
+            items = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            self._taken += len(items)
+            return items
+
+    def settle(self, items: Sequence[Item]) -> None:
+        """Items taken have arrived, or are given up."""
+        with self._lock:
+            self._taken -= len(items)
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """Items taken are to be tried again, before all others."""
+        with self._lock:
+            self._waiting.extendleft(reversed(items))
+            self._taken -= len(items)
+
+    def close(self) -> None:
+        """Refuse whatever is added from here on."""
+        with self._lock:
+            self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        """Whether everything added is refused."""
+        with self._lock:
+            return self._closed
+
+    def __len__(self) -> int:
+        """Items waiting, without those taken."""
+        with self._lock:
+            return len(self._waiting)
+
+    @property
+    def unsettled(self) -> int:
+        """Items waiting and items taken."""
+        with self._lock:
+            return len(self._waiting) + self._taken
 
 
 class Batches(Generic[Item]):

@@ -4,15 +4,88 @@ Each variable exists in a general form and in one for a signal (``OTEL_EXPORTER_
 first. Rules: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 """
 
+import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from urllib.parse import SplitResult, urlsplit
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from telemetry.export.environment import OTLP_PREFIX, Environment, Variable, otlp
-from telemetry.export.headers import read_headers
+from telemetry.export.environment import OTLP_PREFIX, Environment, InvalidVariableError, Variable, otlp
 from telemetry.export.signals import Compression, Protocol, Signal
-from telemetry.export.tls import TlsFiles, read_tls_files
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+def read_headers(variable: Variable | None) -> dict[str, str]:
+    """``key=value`` pairs, comma-separated, URL-encoded; keys in lower case, as both protocols accept them."""
+    if variable is None:
+        return {}
+    pairs = (part for part in variable.text.split(",") if part.strip())
+    return dict(_header(variable, number, pair) for number, pair in enumerate(pairs, start=1))
+
+
+def _header(variable: Variable, number: int, pair: str) -> tuple[str, str]:
+    name, separator, value = pair.partition("=")
+    name, value = unquote(name.strip()), unquote(value.strip())
+    if not separator:
+        raise variable.wrong(f"entry {number} is not of the form key=value")
+    if not _HEADER_NAME.fullmatch(name):
+        raise variable.wrong(f"entry {number} has a key that is not a header's name")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise variable.wrong(f"the value of {name!r} holds a character that a header cannot carry")
+    return name.lower(), value
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files for TLS, each optional."""
+
+    authority: Path | None = None
+    """Certificates that the server's must lead back to; without it, the system's."""
+    certificate: Path | None = None
+    """The client's own certificate chain, for mutual TLS."""
+    key: Path | None = None
+    """The private key of ``certificate``; without it, the key is in the certificate's file."""
+
+
+def read_tls_files(environment: Environment, signal: Signal) -> TlsFiles:
+    """The files named for this signal; one that cannot be used is an error by its variable's name."""
+    authority = environment.find(*otlp(signal, "CERTIFICATE"))
+    certificate = environment.find(*otlp(signal, "CLIENT_CERTIFICATE"))
+    key = environment.find(*otlp(signal, "CLIENT_KEY"))
+    if authority:
+        _check_authority(authority)
+    if certificate:
+        _check_client(certificate, key)
+    elif key:
+        raise key.wrong(f"a key needs its certificate: set {otlp(signal, 'CLIENT_CERTIFICATE')[1]} too")
+    return TlsFiles(*(variable.file() if variable else None for variable in (authority, certificate, key)))
+
+
+def _check_authority(variable: Variable) -> None:
+    try:
+        ssl.create_default_context(cafile=variable.file())
+    except ssl.SSLError:
+        raise variable.wrong(f"{variable.text} holds no usable PEM certificate") from None
+
+
+def _check_client(certificate: Variable, key: Variable | None) -> None:
+    try:
+        files = certificate.file(), key.file() if key else None
+        ssl.create_default_context().load_cert_chain(*files, password=_no_password)
+    except InvalidVariableError:
+        raise
+    except (ssl.SSLError, ValueError):
+        raise certificate.wrong(f"{certificate.text} is no PEM certificate with its unencrypted key") from None
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking on the terminal for the password of an encrypted key."""
+    return ""
+
 
 _DEFAULT_TIMEOUT = 10.0
 """Seconds for one export with all its retries, as specified."""

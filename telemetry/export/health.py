@@ -1,7 +1,12 @@
 """How exporting goes, as plain values to show, to measure and to decide by."""
 
+import logging
 from dataclasses import dataclass
+from threading import Lock
 
+from telemetry.clock import Clock, Instant
+from telemetry.export.outcome import Failure, Fault, Outcome
+from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol, Signal
 
 
@@ -53,3 +58,128 @@ class ExportHealth:
     def failing(self) -> bool:
         """Whether any signal that should be exported is not."""
         return any(signal.failing for signal in self.signals)
+
+
+_logger = logging.getLogger("telemetry.export")
+
+
+class HealthRecord:
+    """Counts what became of a signal's items. Safe from any thread; holds its lock only to add and to copy.
+
+    The log hears of three things, each once until it has passed: exporting fails, the server rejects part of what it
+    accepts, items are dropped because too many wait.
+    """
+
+    def __init__(self, route: Route, clock: Clock) -> None:
+        self._route = route
+        self._clock = clock
+        self._lock = Lock()
+        self._current_at = clock.now()
+        self._succeeded_at: Instant | None = None
+        self._failures = 0
+        self._error: str | None = None
+        self._dropped = self._dropped_before = 0
+        self._rejected = 0
+        self._dropping = False
+        self._rejecting = False
+        self._ended = False
+
+    @property
+    def signal(self) -> Signal:
+        """Whose record this is."""
+        return self._route.signal
+
+    def exported(self, outcome: Outcome) -> None:
+        """One round of exporting is over."""
+        if self._ended:
+            return
+        if outcome.failure:
+            self._failed(outcome.failure)
+        else:
+            self._succeeded()
+        self._answered(outcome)
+
+    def broken(self, error: Exception) -> None:
+        """One round of exporting ended in an exception that nobody expected."""
+        _logger.debug("Export of %s to %s broke off.", *self._where, exc_info=error)
+        self.exported(Outcome(Failure(Fault.UNKNOWN, type(error).__name__)))
+
+    def idle(self) -> None:
+        """One round found nothing to export."""
+        with self._lock:
+            if not self._failures:
+                self._current_at = self._clock.now()
+
+    def crowded_out(self, items: int) -> None:
+        """Items were dropped because too many wait already."""
+        with self._lock:
+            self._dropped += items
+            begins, self._dropping = not self._dropping, True
+        if begins:
+            _logger.warning("Dropping %s: more wait to be exported than the queue holds.", self._route.signal.items)
+
+    def lost(self, items: int) -> None:
+        """Items were given up: the server refused them for good, or they came after the end had begun."""
+        with self._lock:
+            self._dropped += items
+
+    def end(self, items: int) -> None:
+        """Exporting is over, with items given up. What a thread left behind reports later is no news any more."""
+        with self._lock:
+            self._dropped += items
+            self._ended = True
+
+    def _failed(self, failure: Failure) -> None:
+        with self._lock:
+            self._failures += 1
+            if failure.fault is not Fault.CLOSED or not self._error:
+                self._error = str(failure)
+            begins = self._failures == 1
+        if begins:
+            _logger.warning("Export of %s to %s fails: %s. Calls are not affected.", *self._where, failure)
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            now = self._clock.now()
+            failures, self._failures = self._failures, 0
+            outage = now.since(self._current_at)
+            self._succeeded_at = self._current_at = now
+            self._dropping = self._dropping and not failures and self._dropped > self._dropped_before
+            self._dropped_before = self._dropped
+        if failures:
+            told = f"{failures} failed attempt{'s' * (failures > 1)} in {outage:.0f} s"
+            _logger.warning("Export of %s to %s works again, after %s.", *self._where, told)
+
+    def _answered(self, outcome: Outcome) -> None:
+        """Note partial success; a failed round says nothing about it."""
+        with self._lock:
+            self._rejected += outcome.rejected
+            begins = outcome.rejected > 0 and not self._rejecting
+            if outcome.delivered:
+                self._rejecting = outcome.rejected > 0
+        if begins:
+            signal, address = self._where
+            why = outcome.note or f"{outcome.rejected} {self._route.signal.items}"
+            _logger.warning("The server at %s rejects part of the %s it accepts: %s", address, signal, why)
+
+    @property
+    def _where(self) -> tuple[str, str]:
+        return self._route.signal, self._route.address or "the console"
+
+    def snapshot(self, *, thread_alive: bool) -> SignalHealth:
+        """The health as of now."""
+        with self._lock:
+            now = self._clock.now()
+            return SignalHealth(
+                signal=self._route.signal,
+                enabled=self._route.enabled,
+                protocol=self._route.protocol,
+                endpoint=self._route.address,
+                last_success_seconds=now.since(self._succeeded_at) if self._succeeded_at else None,
+                age_seconds=now.since(self._current_at) if self._route.enabled else 0.0,
+                consecutive_failures=self._failures,
+                last_error=self._error,
+                dropped=self._dropped,
+                rejected=self._rejected,
+                thread_alive=thread_alive,
+            )

@@ -1,8 +1,16 @@
 """What became of one attempt to export, in words that a person can act upon and that hold no secret."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol, TypeVar
+from enum import Enum, StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from telemetry.export.signals import Signal
 
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
 """What a signal's exporter takes: spans, log records or collected metrics."""
@@ -110,3 +118,111 @@ def shortened(text: str, limit: int = 160) -> str:
     """One line of printable text, cut to ``limit`` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+Answer = ExportMetricsServiceResponse | ExportTraceServiceResponse | ExportLogsServiceResponse
+
+
+def read_answer(signal: Signal, body: bytes) -> Outcome:
+    """What an acknowledgement's body says.
+
+    A body that is not an OTLP answer changes nothing: some backends acknowledge with an empty body or a text of their
+    own, and the status has already said that the data was taken.
+    """
+    try:
+        return outcome_of(_PARSE[signal](body))
+    except DecodeError:
+        return Outcome()
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """The rejected items and the server's words about them."""
+    match answer:
+        case ExportMetricsServiceResponse():
+            rejected = answer.partial_success.rejected_data_points
+        case ExportTraceServiceResponse():
+            rejected = answer.partial_success.rejected_spans
+        case _:
+            rejected = answer.partial_success.rejected_log_records
+    return Outcome(rejected=max(0, rejected), note=shortened(answer.partial_success.error_message))
+
+
+_PARSE: Mapping[Signal, Callable[[bytes], Answer]] = {
+    Signal.METRICS: ExportMetricsServiceResponse.FromString,
+    Signal.TRACES: ExportTraceServiceResponse.FromString,
+    Signal.LOGS: ExportLogsServiceResponse.FromString,
+}
+
+
+class Exporter(Protocol[Batch_contra]):
+    """What all of the SDK's exporters have in common."""
+
+    def export(self, batch: Batch_contra, /) -> Enum:
+        """Send a batch, with retries; the result is called ``SUCCESS`` or ``FAILURE``."""
+        ...
+
+    def shutdown(self) -> None:
+        """Break off a retry in progress and release the connection."""
+        ...
+
+
+class Watch:
+    """Sees every request an exporter makes."""
+
+    def __init__(self) -> None:
+        self.last: Outcome | None = None
+        """What became of the latest request; none if there was none."""
+        self._give_up: Callable[[], None] | None = None
+        self._given_up = False
+
+    def give_up_with(self, end: Callable[[], None]) -> None:
+        """Call ``end`` after the first request that fails, and look at none that comes after it."""
+        self._give_up = end
+
+    def saw(self, outcome: Outcome) -> None:
+        """A request is over."""
+        if self._given_up:
+            return
+        self.last = outcome
+        if outcome.failure and self._give_up:
+            self._given_up = True
+            self._give_up()
+
+
+class WatchedSender(Generic[Batch_contra]):
+    """One of the SDK's exporters, with the outcome told in full."""
+
+    def __init__(self, exporter: Exporter[Batch_contra], watch: Watch) -> None:
+        self._exporter = exporter
+        self._watch = watch
+        self._closed = False
+
+    def send(self, batch: Batch_contra) -> Outcome:
+        """Send one batch; the exporter retries within its timeout."""
+        self._watch.last = None
+        try:
+            succeeded = self._exporter.export(batch).name == "SUCCESS"
+        except Exception as error:  # noqa: BLE001 - whatever an exporter raises, the batch did not arrive
+            return self._told(self._unsent(type(error).__name__))
+        return self._told(Outcome() if succeeded else self._unsent())
+
+    def _told(self, otherwise: Outcome) -> Outcome:
+        """What the watch saw, unless it saw nothing or the exporter found fault with what the watch let pass."""
+        seen = self._watch.last
+        return seen if seen and (seen.failure or otherwise.delivered) else otherwise
+
+    def _unsent(self, detail: str = "") -> Outcome:
+        return Outcome(Failure(Fault.CLOSED if self._closed else Fault.UNSENDABLE, detail))
+
+    def close(self) -> None:
+        """Break off a retry in progress; what is sent from here on fails."""
+        if not self._closed:
+            self._closed = True
+            self._exporter.shutdown()
+
+    def send_once(self, batch: Batch_contra) -> Outcome:
+        """Send one batch without retries, then close."""
+        self._watch.give_up_with(self.close)
+        outcome = self.send(batch)
+        self.close()
+        return outcome

@@ -4,8 +4,18 @@ The exporters report only success or failure, count a redirect as success and ne
 take a ``requests.Session``; a transport adapter mounted on it sees every answer and every error as it is.
 """
 
+import errno
+import http.client
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, TypedDict
 
+import requests
+import urllib3
+from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.http import Compression as HttpCompression
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -16,13 +26,147 @@ from opentelemetry.sdk.trace import ReadableSpan
 from requests import PreparedRequest, RequestException, Response, Session
 from requests.adapters import BaseAdapter
 
-from telemetry.export.answers import read_answer
 from telemetry.export.destination import Destination
-from telemetry.export.http_faults import failure_of_error, failure_of_status
-from telemetry.export.outcome import Fault, Outcome
+from telemetry.export.outcome import Failure, Fault, Outcome, Watch, WatchedSender, read_answer, shortened
 from telemetry.export.signals import Compression
-from telemetry.export.watched import Watch, WatchedSender
 
+_STATUS: Mapping[int, Fault] = {
+    HTTPStatus.UNAUTHORIZED: Fault.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: Fault.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: Fault.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: Fault.NOT_FOUND,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: Fault.UNAUTHENTICATED,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Fault.NOT_OTLP,
+    HTTPStatus.TOO_MANY_REQUESTS: Fault.BUSY,
+    HTTPStatus.BAD_GATEWAY: Fault.BUSY,
+    HTTPStatus.SERVICE_UNAVAILABLE: Fault.BUSY,
+    HTTPStatus.GATEWAY_TIMEOUT: Fault.BUSY,
+}
+"""Statuses with a meaning of their own; the busy ones are those that OTLP says to retry."""
+_PLAIN_TEXT_HINTS = (b"HTTPS server", b"HTTPS port", b"TLS")
+"""What servers that expect TLS say, in plain text, to a request without it."""
+
+
+def failure_of_status(response: requests.Response) -> Failure | None:
+    """Why an answer is not an acknowledgement; none if it is one."""
+    status = response.status_code
+    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        return _failure_of_web_page(response)
+    if status < HTTPStatus.BAD_REQUEST:
+        return Failure(Fault.REDIRECTED, f"HTTP {status} to {_without_secrets(response.headers.get('location', ''))}")
+    return Failure(_fault_of_status(response), shortened(f"HTTP {status} {response.reason}{_message(response)}"))
+
+
+def _fault_of_status(response: requests.Response) -> Fault:
+    status = response.status_code
+    if status == HTTPStatus.BAD_REQUEST and any(hint in response.content[:500] for hint in _PLAIN_TEXT_HINTS):
+        return Fault.NEEDS_TLS
+    fallback = Fault.SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Fault.REFUSED_DATA
+    return _STATUS.get(status, fallback)
+
+
+def _failure_of_web_page(response: requests.Response) -> Failure | None:
+    """A page for people is no acknowledgement, whatever its status: some proxy or web server answered."""
+    if not response.headers.get("content-type", "").startswith("text/html"):
+        return None
+    return Failure(Fault.NOT_OTLP, f"HTTP {response.status_code} with a web page")
+
+
+def _without_secrets(location: str) -> str:
+    """A redirect's target without query, where login pages carry what they were asked."""
+    return shortened(location.partition("?")[0].rpartition("@")[2] or "nowhere")
+
+
+def _message(response: requests.Response) -> str:
+    """The server's own words, if it put them as OTLP says: a ``google.rpc.Status``."""
+    if not response.headers.get("content-type", "").startswith("application/x-protobuf"):
+        return ""
+    try:
+        message = Status.FromString(response.content).message
+    except DecodeError:
+        return ""
+    return f": {message}" if message else ""
+
+
+def failure_of_error(error: BaseException) -> Failure:
+    """Why a request got no answer, from the innermost cause that says something."""
+    for cause in _causes(error):
+        for kind, judge in _ERRORS:
+            if isinstance(cause, kind):
+                return judge(cause)
+    return Failure(Fault.UNKNOWN, type(error).__name__)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and all it was caused by, innermost first. requests and urllib3 nest them in several ways."""
+    seen: list[BaseException] = []
+    waiting = [error]
+    while waiting:
+        cause = waiting.pop()
+        if any(cause is known for known in seen):
+            continue
+        seen.append(cause)
+        nested = (cause.__cause__, cause.__context__, getattr(cause, "reason", None), *cause.args)
+        waiting.extend(inner for inner in nested if isinstance(inner, BaseException))
+    return reversed(seen)
+
+
+def _of_certificate(error: BaseException) -> Failure:
+    text = getattr(error, "verify_message", "")
+    wrong_name = "mismatch" in text or "not valid for" in text
+    return Failure(Fault.WRONG_NAME if wrong_name else Fault.UNTRUSTED, shortened(text))
+
+
+def _of_tls(error: BaseException) -> Failure:
+    reason = getattr(error, "reason", None) or type(error).__name__
+    return Failure(_TLS_REASONS.get(reason, Fault.TLS), shortened(reason.lower().replace("_", " ")))
+
+
+_TLS_REASONS: Mapping[str, Fault] = {
+    "WRONG_VERSION_NUMBER": Fault.NOT_TLS,
+    "RECORD_LAYER_FAILURE": Fault.NOT_TLS,
+    "HTTP_REQUEST": Fault.NOT_TLS,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": Fault.NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": Fault.NO_CLIENT_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": Fault.NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": Fault.NO_CLIENT_CERTIFICATE,
+}
+"""OpenSSL's names for what a peer's alert, or its lack of TLS, looks like from here."""
+
+
+def _of_bad_answer(error: BaseException) -> Failure:
+    """Bytes that are not HTTP: a TLS alert shows as such, and HTTP/2 frames mean a gRPC port."""
+    line = str(error)
+    if "\x15\x03" in line:
+        return Failure(Fault.NEEDS_TLS, "the answer is a TLS alert")
+    return Failure(Fault.NOT_OTLP, "the answer is not HTTP/1.1; is this a gRPC port?")
+
+
+def _of_system(error: BaseException) -> Failure:
+    number = error.errno if isinstance(error, OSError) else None
+    fault = Fault.UNREACHABLE if number in (errno.ENETUNREACH, errno.EHOSTUNREACH) else Fault.UNKNOWN
+    words = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+    return Failure(fault, shortened(words))
+
+
+def _always(fault: Fault) -> Callable[[BaseException], Failure]:
+    return lambda _: Failure(fault)
+
+
+_ERRORS: tuple[tuple[type[BaseException], Callable[[BaseException], Failure]], ...] = (
+    (ssl.SSLCertVerificationError, _of_certificate),
+    (ssl.SSLEOFError, _always(Fault.DROPPED)),
+    (ssl.SSLError, _of_tls),
+    (socket.gaierror, _always(Fault.UNKNOWN_HOST)),
+    (ConnectionRefusedError, _always(Fault.REFUSED)),
+    (TimeoutError, _always(Fault.TIMEOUT)),
+    (urllib3.exceptions.TimeoutError, _always(Fault.TIMEOUT)),
+    (http.client.RemoteDisconnected, _always(Fault.DROPPED)),
+    (http.client.BadStatusLine, _of_bad_answer),
+    (ConnectionError, _always(Fault.DROPPED)),
+    (OSError, _of_system),
+)
+"""From the particular to the general; the first that fits names the fault."""
 _COMPRESSION = {
     Compression.NONE: HttpCompression.NoCompression,
     Compression.GZIP: HttpCompression.Gzip,

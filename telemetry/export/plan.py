@@ -1,8 +1,12 @@
 """The whole of what the ``OTEL_*`` variables ask for, read once, checked, frozen."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.metadata import entry_points
+from urllib.parse import unquote
+from uuid import UUID
 
 from opentelemetry.sdk._logs import LogRecordLimits
 from opentelemetry.sdk.metrics import (
@@ -16,13 +20,107 @@ from opentelemetry.sdk.metrics.view import (
     ExplicitBucketHistogramAggregation,
     ExponentialBucketHistogramAggregation,
 )
+from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, sampling
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    DEFAULT_OFF,
+    DEFAULT_ON,
+    ParentBasedTraceIdRatio,
+    Sampler,
+    TraceIdRatioBased,
+)
 
 from telemetry.export.destination import Destination, is_named, read_destination
-from telemetry.export.environment import Environment
-from telemetry.export.limits import read_log_limits, read_span_limits
-from telemetry.export.sampler import read_sampler
+from telemetry.export.environment import Environment, Variable
 from telemetry.export.signals import Protocol, Signal
+
+_COUNT = 128
+"""Most attributes, events and links of one span or record, unless set otherwise."""
+
+
+def read_span_limits(environment: Environment) -> SpanLimits:
+    """The limits on spans, their events and their links."""
+    return SpanLimits(
+        max_attributes=_count(environment, "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_span_attributes=_count(environment, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_event_attributes=_count(environment, "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_link_attributes=_count(environment, "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_events=_count(environment, "OTEL_SPAN_EVENT_COUNT_LIMIT"),
+        max_links=_count(environment, "OTEL_SPAN_LINK_COUNT_LIMIT"),
+        max_attribute_length=_length(environment, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+        max_span_attribute_length=_length(
+            environment, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+        ),
+    )
+
+
+def read_log_limits(environment: Environment) -> LogRecordLimits:
+    """The limits on log records."""
+    return LogRecordLimits(
+        max_attributes=_count(environment, "OTEL_ATTRIBUTE_COUNT_LIMIT"),
+        max_attribute_length=_length(environment, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
+        max_log_record_attributes=_count(
+            environment, "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"
+        ),
+        max_log_record_attribute_length=_length(
+            environment, "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"
+        ),
+    )
+
+
+def _count(environment: Environment, *names: str) -> int:
+    variable = environment.find(*names)
+    return variable.whole(at_least=0) if variable else _COUNT
+
+
+def _length(environment: Environment, *names: str) -> int:
+    """A value's longest length in characters; without a limit, the SDK's word for none."""
+    variable = environment.find(*names)
+    return variable.whole(at_least=0) if variable else SpanLimits.UNSET
+
+
+_PLAIN: Mapping[str, Sampler] = {
+    "always_on": ALWAYS_ON,
+    "always_off": ALWAYS_OFF,
+    "parentbased_always_on": DEFAULT_ON,
+    "parentbased_always_off": DEFAULT_OFF,
+}
+_BY_SHARE: Mapping[str, type[TraceIdRatioBased | ParentBasedTraceIdRatio]] = {
+    "traceidratio": TraceIdRatioBased,
+    "parentbased_traceidratio": ParentBasedTraceIdRatio,
+}
+
+
+def read_sampler(environment: Environment) -> Sampler:
+    """The sampler named: one of the specification's, or one that a package offers under the standard entry point."""
+    name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
+    argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
+    known = name.text.lower()
+    if known in _PLAIN:
+        return _PLAIN[known]
+    if known in _BY_SHARE:
+        return _BY_SHARE[known](_share(argument))
+    return _installed(name, argument)
+
+
+def _share(argument: Variable | None) -> float:
+    """The share of traces to keep, all of them unless said otherwise."""
+    if argument is None:
+        return 1.0
+    value = argument.number(above=-math.ulp(0.0))
+    if value > 1:
+        raise argument.wrong(f"{argument.text} is not a share between 0 and 1")
+    return value
+
+
+def _installed(name: Variable, argument: Variable | None) -> Sampler:
+    for entry in entry_points(group="opentelemetry_traces_sampler", name=name.text):
+        sampler = entry.load()(argument.text if argument else None)
+        if isinstance(sampler, Sampler):
+            return sampler
+    raise name.wrong(f"no sampler is called {name.text!r}")
 
 
 class Temporality(StrEnum):
@@ -183,3 +281,34 @@ def _batching(environment: Environment, prefix: str, *, delay: int) -> Batching:
     return Batching(
         capacity, size.whole(), environment.get(f"OTEL_{prefix}_SCHEDULE_DELAY", str(delay)).number() / 1000
     )
+
+
+DEFAULT_SERVICE_NAME = "callscope"
+
+
+def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], instance: UUID) -> Resource:
+    """The SDK's detectors, then the application's attributes, then ``OTEL_RESOURCE_ATTRIBUTES`` and the service's name.
+
+    What the operator says in the variables goes before what the application says of itself. ``instance`` tells this
+    process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
+    """
+    environment = Environment(variables)
+    told = dict(attributes) | _pairs(environment.find("OTEL_RESOURCE_ATTRIBUTES"))
+    if named := environment.find("OTEL_SERVICE_NAME"):
+        told[SERVICE_NAME] = named.text
+    own = Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME, SERVICE_INSTANCE_ID: str(instance)})
+    return Resource.create().merge(own).merge(Resource(dict(told)))
+
+
+def _pairs(variable: Variable | None) -> dict[str, str]:
+    """``key=value`` pairs, comma-separated, values URL-encoded."""
+    if variable is None:
+        return {}
+    return dict(_pair(variable, part) for part in variable.text.split(",") if part.strip())
+
+
+def _pair(variable: Variable, part: str) -> tuple[str, str]:
+    key, separator, value = part.partition("=")
+    if not separator or not key.strip():
+        raise variable.wrong(f"{part.strip()!r} is not of the form key=value")
+    return unquote(key.strip()), unquote(value.strip())

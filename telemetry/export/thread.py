@@ -4,16 +4,99 @@ Whoever waits for it waits with a limit. The SDK's own threads end for good at t
 flushing them takes as long as the network likes.
 """
 
-from collections.abc import Callable
-from math import floor
-from threading import Condition, Thread
+import gc
+import logging
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import floor, isclose
+from threading import Condition, Lock, Thread
 from time import monotonic
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from telemetry.export.quiet import EXPORTERS
-from telemetry.export.slices import EXPORTS
 
+class Hold(ABC):
+    """Begins with the first that wants it and ends with the last. Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._holders = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """As it is wanted, for as long as the context lasts."""
+        with self._lock:
+            self._holders += 1
+            if self._holders == 1:
+                self._begin()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0:
+                    self._end()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Bring the state about."""
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Restore what was."""
+
+
+_NOISY = "opentelemetry.exporter.otlp"
+_SILENT = logging.CRITICAL + 1
+
+
+class Silence(Hold):
+    """Keeps a family of loggers silent."""
+
+    def __init__(self, logger: str = _NOISY) -> None:
+        super().__init__()
+        self._logger = logging.getLogger(logger)
+        self._ours = False
+
+    def _begin(self) -> None:
+        if self._logger.level == logging.NOTSET:
+            self._ours = True
+            self._logger.setLevel(_SILENT)
+
+    def _end(self) -> None:
+        if self._ours:
+            self._ours = False
+            self._logger.setLevel(logging.NOTSET)
+
+
+EXPORTERS = Silence()
+"""The one for all export threads of this process, as loggers are the process's too."""
+THIN = 0.0005
+"""Seconds a thread may compute while others want to. A switch costs some hundredths of that."""
+
+
+class Slices(Hold):
+    """Keeps the switch interval thin; an application that has chosen thinner slices keeps them."""
+
+    def __init__(self, seconds: float = THIN) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._before = seconds
+
+    def _begin(self) -> None:
+        self._before = sys.getswitchinterval()
+        sys.setswitchinterval(min(self._before, self._seconds))
+
+    def _end(self) -> None:
+        """Who has changed the interval meanwhile is not overruled."""
+        if isclose(sys.getswitchinterval(), self._seconds):
+            sys.setswitchinterval(self._before)
+
+
+EXPORTS = Slices()
+"""The one for all export threads of this process, as the interval is the process's too."""
 Turn = Callable[[], bool]
 """One round of exporting: true if everything there was to export has arrived."""
 
@@ -124,3 +207,36 @@ class ExportThread:
             self._finished = number
             self._arrived = arrived
             self._changed.notify_all()
+
+
+LONGEST = 20.0
+"""Seconds that the search for cycles is put off at most, for others make cycles meanwhile."""
+
+
+@contextmanager
+def lull(longest: float = LONGEST) -> Iterator[Callable[[], None]]:
+    """Put automatic garbage collection off, unless it is off already; call what is yielded from time to time.
+
+    That call ends the lull early once it has lasted ``longest`` seconds.
+    """
+    if not gc.isenabled():
+        yield lambda: None
+        return
+    end = monotonic() + longest
+    gc.disable()
+    try:
+        yield lambda: gc.enable() if monotonic() >= end else None
+    finally:
+        _promote_survivors()
+        gc.enable()
+
+
+def _promote_survivors() -> None:
+    """Count what has come into being as old, without searching it: freezing and thawing does that in an instant.
+
+    What the SDK keeps of a collection would otherwise be searched at once, with all threads stopped. An application
+    that has frozen objects of its own would find them thawed, so then nothing is done.
+    """
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()

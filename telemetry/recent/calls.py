@@ -3,27 +3,41 @@
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Lock
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from telemetry.attributes import CallId
+from telemetry.calls.events import CallAnnounced, CallEvent, CallReceived, CallRef, Event, LifecycleViolated
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock, SystemClock
-from telemetry.events import CallAnnounced, CallEvent, CallReceived, CallRef, Event, LifecycleViolated
-from telemetry.lifecycle import CallState
-from telemetry.metrics import Contexts, NoContexts
+from telemetry.metrics.sink import Contexts, NoContexts
 from telemetry.privacy import Privacy
-from telemetry.recent.journal import AnyRow, Journal, Rows
-from telemetry.recent.limits import RecentLimits
-from telemetry.recent.path import PATH_NOTES
-from telemetry.recent.reading import record_of, summary_of
+from telemetry.recent.call_state import AnyRow, Journal, RecentLimits, Rows
 from telemetry.recent.record import CallRecord, CallSummary, LogRow
+from telemetry.recent.reducers import PATH_NOTES, TALK_NOTES
 from telemetry.recent.search import CallPage, CallQuery, read_cursor, write_cursor
-from telemetry.recent.size import RecordSize
 from telemetry.recent.spans import SpanRegister, span_row
-from telemetry.recent.talk import TALK_NOTES
+from telemetry.recent.views import record_of, summary_of
+from telemetry.semconv.attributes import CallId
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSize:
+    """Counts since the process started, and the present fill."""
+
+    announced: int
+    """Calls whose tenant is still being looked up."""
+    open_calls: int
+    calls_over: int
+    estimated_bytes: int
+    evicted: int
+    """Calls that were over and had to go."""
+    left_out: int
+    """Rows of calls that were left out because a bound was reached."""
+
 
 _NOTES = PATH_NOTES | TALK_NOTES
 

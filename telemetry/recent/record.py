@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from telemetry.attributes import CallId, EndReason, Outcome, RejectionReason, TenantId, Violation
+from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
-from telemetry.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
-from telemetry.lifecycle import CallState, Transition
+from telemetry.semconv.attributes import CallId, EndReason, Outcome, RejectionReason, TenantId, Violation
 
 
 class CallOutcome(StrEnum):

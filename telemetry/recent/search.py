@@ -5,10 +5,10 @@ import binascii
 from dataclasses import dataclass
 from typing import Final
 
-from telemetry.attributes import TenantId
+from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.clock import Instant
-from telemetry.lifecycle import TERMINAL, CallState
 from telemetry.recent.record import CallOutcome, CallSummary
+from telemetry.semconv.attributes import TenantId
 
 RUNNING: Final = frozenset({CallState.ACCEPTED, CallState.STARTED})
 """Taken and not over."""

@@ -1,28 +1,30 @@
 """The spans of calls: the open ones while they are open, the finished ones as compact rows."""
 
+import logging
 import weakref
 from collections.abc import Iterator, Mapping
 from threading import Lock
 from typing import Final, Protocol
 
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event as SdkEvent
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import SpanContext, StatusCode, format_span_id, format_trace_id
 
-from telemetry import attributes as attr
-from telemetry.recent.record import SpanEvent, SpanRow
-from telemetry.scrub import Scalar, flat_attributes, scrub_text
+from telemetry.logs.process_logging import extra_of
+from telemetry.privacy import Scalar, flat_attributes, scrub_text
+from telemetry.recent.record import LogRow, SpanEvent, SpanRow
+from telemetry.semconv import attributes as attr
 
 _ROW_WEIGHT: Final = 420
 _EVENT_WEIGHT: Final = 320
 _VALUE_WEIGHT: Final = 60
 # About the bytes of an empty row, an event, and an attribute's value besides its characters. Keys are shared.
-
 _EVENTS: Final = 16
+
+
 # Events of one span that are kept. A session that reports more errors than this has them in the record's own list.
-
-
 class SpanRegister:
     """Every span that has begun and not ended, by trace. Safe for threads.
 
@@ -169,3 +171,50 @@ def _cut(attributes: dict[str, Scalar], text: int) -> dict[str, Scalar]:
 
 def _weigh(attributes: Mapping[str, Scalar]) -> int:
     return sum(_VALUE_WEIGHT + (len(value) if isinstance(value, str) else 0) for value in attributes.values())
+
+
+_LOG_ROW_WEIGHT = 480
+_LOG_VALUE_WEIGHT = 60
+
+
+class LogKeeper(Protocol):
+    """Who takes log lines."""
+
+    def log_written(self, call_id: str | None, span: SpanContext, row: LogRow) -> None:
+        """A line was written, about a call or in a trace, which may be a call's."""
+        ...
+
+
+class RecentLogs(logging.Handler):
+    """Keeps each line with the call it is about: the one it names, or else the one whose trace it was written in."""
+
+    def __init__(self, keeper: LogKeeper, *, level: int = logging.INFO, text: int = 256) -> None:
+        super().__init__(level)
+        self._keeper = keeper
+        self._text = text
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Attach the line, if there is a call to attach it to."""
+        call_id = record.__dict__.get(attr.CALL_ID)
+        span = trace.get_current_span().get_span_context()
+        if call_id is None and not span.is_valid:
+            return
+        try:
+            self._keeper.log_written(call_id, span, self._row(record, span))
+        except Exception:  # noqa: BLE001 -- the logging module's rule: a handler's failure is the handler's to deal with
+            self.handleError(record)
+
+    def _row(self, record: logging.LogRecord, span: SpanContext) -> LogRow:
+        attributes = flat_attributes(extra_of(record))
+        attributes.pop(attr.CALL_ID, None)
+        attributes.pop(attr.TENANT_ID, None)
+        message = scrub_text(record.getMessage())[: self._text]
+        return LogRow(
+            unix_nanos=int(record.created * 1e9),
+            level=record.levelname,
+            logger=record.name,
+            message=message,
+            attributes={k: v[: self._text] if isinstance(v, str) else v for k, v in attributes.items()},
+            span_id=format_span_id(span.span_id) if span.is_valid else None,
+            weight=_LOG_ROW_WEIGHT + len(message) + sum(_LOG_VALUE_WEIGHT + len(str(v)) for v in attributes.values()),
+        )

@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 
-from service.carriers.realtime_events import translate
-from service.carriers.signals import CallerSpeech, KeyPressed, PlaybackStarted, SessionFault, Signal, SignOfLife, Words
-from telemetry.events import Speaker
+from service.gateway.carriers.carrier import (
+    CallerSpeech,
+    KeyPressed,
+    PlaybackStarted,
+    SessionFault,
+    Signal,
+    SignOfLife,
+    Words,
+)
+from service.gateway.carriers.realtime_events import translate
+from telemetry.calls.events import Speaker
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 

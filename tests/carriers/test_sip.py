@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.carriers.sip import (
+from service.e164 import E164
+from service.gateway.carriers.sip import (
     DIALLED_HEADERS,
     MAX_HEADERS,
     MAX_VALUE,
@@ -19,7 +20,6 @@ from service.carriers.sip import (
     dialled_number,
     sip_headers,
 )
-from service.e164 import E164
 
 NUMBER = E164("+18005551212")
 

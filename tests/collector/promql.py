@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from telemetry.attributes import ATTRIBUTES, Destination
-from telemetry.catalog import INSTRUMENTS
-from telemetry.genai import GENAI_ATTRIBUTES
+from telemetry.semconv.attributes import ATTRIBUTES, Destination
+from telemetry.semconv.catalogue import INSTRUMENTS
+from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from tests.collector.names import prometheus_names
 
 Tree = Mapping[str, Any]

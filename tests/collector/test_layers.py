@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from telemetry.attributes import ATTRIBUTES
+from telemetry.semconv.attributes import ATTRIBUTES
 from tests.collector.authority import certificates
 from tests.collector.layers import COMBINATIONS, VENDORS, addresses, content, environment, text, variables
 from tests.peers.collector import BINARY, layer

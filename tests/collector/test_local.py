@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from telemetry.catalog import INSTRUMENTS
+from telemetry.semconv.catalogue import INSTRUMENTS
 from tests.collector.authority import certificates
 from tests.collector.names import prometheus_names
 from tests.peers.collector import Collector

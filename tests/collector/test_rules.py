@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from telemetry.catalog import TURN_FIRST_AUDIO
+from telemetry.semconv.catalogue import TURN_FIRST_AUDIO
 from tests.collector.promql import groupings, labels_of, selectors, wrong_values
 from tests.collector.rules import FOLDER, TESTS, Rule, alerts, checks, recordings
 from tests.peers.peers import Peers, run

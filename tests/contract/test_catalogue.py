@@ -5,12 +5,11 @@ from itertools import chain
 
 import pytest
 
-from telemetry import attributes as attr
-from telemetry import catalog, genai
-from telemetry.attributes import ATTRIBUTES, Attribute, Destination
-from telemetry.catalog import INSTRUMENTS, Instrument, Kind
-from telemetry.conventions import CONVENTION_ATTRIBUTES
-from telemetry.genai import GENAI_ATTRIBUTES
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import catalogue, genai
+from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Destination
+from telemetry.semconv.catalogue import INSTRUMENTS, Instrument, Kind
+from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
 
 TENANT = "tenant.id"
 
@@ -114,7 +113,7 @@ def test_the_twelve_live_fields_count_what_was_promised() -> None:
         if live.public
     }
     assert found == LIVE
-    assert tuple(LIVE) == catalog.LIVE_FIELDS
+    assert tuple(LIVE) == catalogue.LIVE_FIELDS
     assert {live.scale for live in by_name("voice.call.time").live} == {60}
 
 
@@ -133,8 +132,8 @@ def test_histograms_suit_what_they_measure() -> None:
     for instrument in INSTRUMENTS:
         assert bool(instrument.boundaries) == (instrument.kind is Kind.HISTOGRAM), instrument.name
         assert list(instrument.boundaries) == sorted(set(instrument.boundaries)), instrument.name
-    assert (catalog.WAIT_BOUNDARIES[0], catalog.WAIT_BOUNDARIES[-1]) == (0.05, 30)
-    assert (catalog.CALL_BOUNDARIES[0], catalog.CALL_BOUNDARIES[-1]) == (1, 4 * 3600)
+    assert (catalogue.WAIT_BOUNDARIES[0], catalogue.WAIT_BOUNDARIES[-1]) == (0.05, 30)
+    assert (catalogue.CALL_BOUNDARIES[0], catalogue.CALL_BOUNDARIES[-1]) == (1, 4 * 3600)
 
 
 def test_every_attribute_is_classified_once() -> None:
@@ -170,7 +169,8 @@ def test_call_tenants_and_reasons_stay_below_the_readers_limits() -> None:
     """The live reader has room for every series its budgets allow, so that it never merges any."""
     tenants = 1_000
     assert all(
-        (tenants + 2) * instrument.series_per_tenant <= catalog.cardinality_limit(tenants) for instrument in INSTRUMENTS
+        (tenants + 2) * instrument.series_per_tenant <= catalogue.cardinality_limit(tenants)
+        for instrument in INSTRUMENTS
     )
     closed = {key: len(CLASSIFIED[key].values) for key in CLASSIFIED if CLASSIFIED[key].values}
     for instrument in INSTRUMENTS:

@@ -6,11 +6,11 @@ from pathlib import Path
 import httpx2
 from fastapi import FastAPI
 
-from service.limits import CallLimits
-from service.problems import use_problem_details
-from service.security import HEADER, AdminAttempts, AdminTokens, require_admin
-from telemetry.history.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
-from telemetry.history.past import WindowName
+from service.http.problems import use_problem_details
+from service.http.security import HEADER, AdminAttempts, AdminTokens, require_admin
+from service.tenants.limits import CallLimits
+from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
+from telemetry.metrics.past import WindowName
 from telemetry.setup import start_telemetry
 from tests.support.server import serving
 

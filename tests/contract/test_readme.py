@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from telemetry.catalog import LIVE_FIELDS
+from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.support.server import serving
 
 README = Path(__file__).parents[2] / "README.md"

@@ -8,7 +8,7 @@ from mypy import api
 HEAD = """
 from telemetry import attributes as attr
 from telemetry.attributes import CallId, Label, MetricAttributes, TenantId
-from telemetry.catalog import RECEIVED
+from telemetry.catalogue import RECEIVED
 from telemetry.events import CallReceived
 from telemetry.labels import TenantLabels
 from telemetry.metrics import MetricsSink, Record

@@ -9,12 +9,10 @@ from typing import Any
 
 import httpx2
 
-from service.simulator.call import SimulatedCall
+from service.simulator.call import SimulatedCall, dial
 from service.simulator.comparison import Difference, differences, live_answers
-from service.simulator.dialling import dial
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.pace import Pace
-from service.simulator.plan import Plan
+from service.simulator.plan import Pace, Plan
 from service.simulator.script import CallScript
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants

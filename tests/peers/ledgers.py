@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from telemetry.catalog import LIVE_FIELDS
+from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.peers.gateway import PATIENCE_SECONDS
 from tests.peers.prometheus import Prometheus
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint
 
-from telemetry.attributes import Destination
+from telemetry.semconv.attributes import Destination
 from tests.peers.service import TOKEN, Service
 from tests.telemetry.otlp_receiver import Receiver
 

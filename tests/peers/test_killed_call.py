@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from random import Random
 
-from service.simulator.dialling import dial
+from service.simulator.call import dial
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
 from tests.peers.collector import Collector
 from tests.peers.gateway import PATIENCE_SECONDS, Gateway, eventually, gateway

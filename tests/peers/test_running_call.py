@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from service.simulator.dialling import dial
+from service.simulator.call import dial
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
 from tests.peers.gateway import eventually, gateway
 from tests.peers.peers import Peers

@@ -8,11 +8,10 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from service.api.webhook_document import PATH
-from telemetry.attributes import ATTRIBUTES, Destination
-from telemetry.conventions import CONVENTION_ATTRIBUTES
-from telemetry.genai import GENAI_ATTRIBUTES
-from telemetry.log_format import DURATION_MS
+from service.api.webhooks import PATH
+from telemetry.logs.process_logging import DURATION_MS
+from telemetry.semconv.attributes import ATTRIBUTES, Destination
+from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.peers.peers import Peers
@@ -132,4 +131,4 @@ def _everything_is_classified(keys: Mapping[Destination, set[str]]) -> None:
     misplaced = {key for key in keys[Destination.METRIC] if declared.get(key) is not Destination.METRIC}
     assert misplaced == set(), f"declare them as fit for metrics, or keep them off: {misplaced}"
     unclassified = keys[Destination.TRACE] - declared.keys() - {DURATION_MS}
-    assert unclassified == set(), f"declare them in telemetry/attributes.py or beside it: {unclassified}"
+    assert unclassified == set(), f"declare them in telemetry/semconv/attributes.py or beside it: {unclassified}"

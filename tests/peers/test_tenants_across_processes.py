@@ -12,12 +12,12 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from service.carriers.rejection import REJECTION_STATUS
-from service.simulator.dialling import dial
+from service.gateway.carriers.carrier import REJECTION_STATUS
+from service.simulator.call import dial
+from service.simulator.ground_truth import CallReport
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from service.simulator.simulator import Simulator
-from service.simulator.truth import CallReport
-from telemetry.attributes import RejectionReason
+from telemetry.semconv.attributes import RejectionReason
 from tests.peers.gateway import eventually
 from tests.peers.peers import Peers
 from tests.peers.service import Service

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.plan import Plan, Shares
 from service.simulator.tenants import Tenant, simulated_tenants
-from telemetry.catalog import LIVE_FIELDS
+from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.peers.gateway import FALLBACK, Gateway, gateway
 from tests.peers.ledgers import differing, exported, summed, table
 from tests.peers.peers import Peers

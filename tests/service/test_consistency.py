@@ -9,11 +9,11 @@ from threading import Event
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from service.consistency import Findings, Inconsistency, Reconciler
-from telemetry.attributes import OTHER, EndReason, RejectionReason
-from telemetry.lifecycle import CallState
+from service.api.consistency import Findings, Inconsistency, Reconciler
+from telemetry.calls.lifecycle import CallState
+from telemetry.calls.tracker import CallTracker
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason
 from telemetry.testing import FakeClock, TelemetryKit
-from telemetry.tracker import CallTracker
 
 ACTIVE, PENDING = "active", "pending"
 

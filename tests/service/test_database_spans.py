@@ -8,9 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.database_spans import DatabaseSpans
-from telemetry.attributes import EndReason
-from telemetry.events import Phase
+from service.storage.spans import DatabaseSpans
+from telemetry.calls.events import Phase
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import SpanTree, TelemetryKit, capture
 from tests.support import calls
 

@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from service.doctor_command import doctor
+from service.commands.doctor import doctor
 from tests.telemetry.otlp_receiver import Receiver, Refuse, http_receiver
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"

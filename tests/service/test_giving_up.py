@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.giving_up import give_up_after
+from service.storage.database import give_up_after
 
 
 async def test_an_answer_in_time_is_the_answer() -> None:

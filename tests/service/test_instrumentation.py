@@ -9,9 +9,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.instrumentation import OPT_IN, instrument, use_stable_conventions
-from telemetry.attributes import EndReason
-from telemetry.events import Phase
+from service.http.instrumentation import OPT_IN, instrument, use_stable_conventions
+from telemetry.calls.events import Phase
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit, capture
 from tests.peers.peers import Peers
 from tests.support import calls

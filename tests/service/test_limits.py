@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.limits import CallLimits
-from telemetry.attributes import TenantId
+from service.tenants.limits import CallLimits
+from telemetry.semconv.attributes import TenantId
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 

@@ -3,8 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from service.database import Database
-from service.readiness import (
+from service.http.readiness import (
     Outcome,
     Readiness,
     Remembered,
@@ -13,9 +12,10 @@ from service.readiness import (
     not_draining,
     registry_has_room,
 )
-from telemetry.attributes import RejectionReason
+from service.storage.database import Database
+from telemetry.calls.tracker import CallTracker
 from telemetry.export import ExportHealth, Protocol, Signal, SignalHealth
-from telemetry.tracker import CallTracker
+from telemetry.semconv.attributes import RejectionReason
 
 
 async def fine() -> str | None:

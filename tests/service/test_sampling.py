@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service.limits import CallLimits
 from service.sampling import Sampler
+from service.tenants.limits import CallLimits
 from telemetry.clock import Instant
-from telemetry.history.history import History
-from telemetry.history.past import WindowName
+from telemetry.metrics.history import History
+from telemetry.metrics.past import WindowName
 from telemetry.testing import TelemetryKit, capture
 
 PATIENCE_SECONDS = 60.0

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.security import AdminAttempts, AdminTokens, Refusal, fingerprint
+from service.http.security import AdminAttempts, AdminTokens, Refusal, fingerprint
 
 
 def test_every_configured_token_is_taken_and_no_other() -> None:

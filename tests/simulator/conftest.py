@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.simulator.pace import Pace
+from service.simulator.plan import Pace
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
 from tests.simulator.mini_gateway import MiniGateway

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from random import Random
 from typing import TypedDict, Unpack
 
-from service.simulator.call import Delivery, SimulatedCall
-from service.simulator.dialling import dial
+from service.simulator.call import Delivery, SimulatedCall, dial
 from service.simulator.faults import CallFaults
+from service.simulator.ground_truth import CallReport
 from service.simulator.script import CallScript
 from service.simulator.simulator import Simulator
-from service.simulator.truth import CallReport
 from tests.simulator.mini_gateway import MiniGateway
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from service.simulator.command import simulate
+from service.commands.simulate import simulate
 from service.simulator.plan import Plan
-from service.simulator.running import run
 from service.simulator.simulator import Line, Simulator
+from service.simulator.traffic import run
 from tests.simulator.stand import SECRET, Stand
 
 app = typer.Typer()

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.simulator.comparison import LIVE_PATH, Difference, differences, live_answers
-from service.simulator.truth import LIVE_FIELDS, Tally
+from service.simulator.ground_truth import LIVE_FIELDS, Tally
 
 
 class _Clock:

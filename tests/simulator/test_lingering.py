@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from service.simulator.pace import Pace
+from service.simulator.plan import Pace
 from service.simulator.script import CallScript, Pause, Step
 from service.simulator.simulator import Line, Simulator
 from tests.simulator.mini_gateway import MiniGateway

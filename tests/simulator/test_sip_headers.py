@@ -2,10 +2,9 @@
 
 from random import Random
 
-from service.carriers.sip import SipNumber, caller_number, dialled_number
-from service.carriers.sip import sip_headers as parsed
-from service.simulator.call import SipHeader
-from service.simulator.sip_headers import sip_headers
+from service.gateway.carriers.sip import SipNumber, caller_number, dialled_number
+from service.gateway.carriers.sip import sip_headers as parsed
+from service.simulator.call import SipHeader, sip_headers
 
 CALLER, DIALLED = "+14155550123", "+18005550000"
 

@@ -7,12 +7,9 @@ from random import Random
 import httpx2
 import pytest
 
-from service.simulator.call import Delivery
-from service.simulator.dialling import dial
-from service.simulator.pace import NATURAL, Pace
-from service.simulator.plan import Plan
+from service.simulator.call import Delivery, dial
+from service.simulator.plan import NATURAL, Pace, Plan, Shares
 from service.simulator.script import CallScript, LineGoesDead, Pause
-from service.simulator.shares import Shares
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import Traffic
 from tests.simulator.stand import ACME, SECRET, Stand

@@ -3,9 +3,9 @@
 import random
 from contextlib import suppress
 
-from telemetry.attributes import CapacityScope, EndReason, RejectionReason
-from telemetry.call import Call
-from telemetry.events import LimitHit, Phase, TokenUsage
+from telemetry.calls.call import Call
+from telemetry.calls.events import LimitHit, Phase, TokenUsage
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 
 CALLER = "+33612345678"

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from telemetry.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason
 
 
 @dataclass

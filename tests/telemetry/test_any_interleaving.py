@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry import catalog
-from telemetry.attributes import EndReason, RejectionReason
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.telemetry import invariants
 from tests.telemetry.model import Model
@@ -133,7 +133,7 @@ def assert_equal(kit: TelemetryKit, model: Model) -> None:
 
 def assert_sums_equal(kit: TelemetryKit, model: Model) -> None:
     metrics = kit.metrics()
-    for instrument in catalog.INSTRUMENTS:
+    for instrument in catalogue.INSTRUMENTS:
         for live in instrument.live:
             found = [
                 value

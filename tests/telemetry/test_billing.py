@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.attributes import EndReason
-from telemetry.call import Call
-from telemetry.events import CallEnded, CallHeartbeat
+from telemetry.calls.call import Call
+from telemetry.calls.events import CallEnded, CallHeartbeat
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 
 

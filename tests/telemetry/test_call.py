@@ -4,10 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from telemetry.attributes import CapacityScope, EndReason, RejectionReason, Violation
-from telemetry.call import Call
-from telemetry.clock import Instant
-from telemetry.events import (
+from telemetry.calls.call import Call, TypedError
+from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
     CallEnded,
@@ -29,9 +27,10 @@ from telemetry.events import (
     ToolEnded,
     ToolStarted,
 )
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
+from telemetry.clock import Instant
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, Violation
 from telemetry.testing import TelemetryKit
-from telemetry.timing import TypedError
 
 
 @pytest.fixture

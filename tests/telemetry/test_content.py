@@ -4,13 +4,13 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from telemetry.attributes import ATTRIBUTES, CallId, EndReason, TenantId
-from telemetry.call import Call
+from telemetry.calls.call import Call
+from telemetry.calls.events import CallRef, Content, ContentHeard
 from telemetry.clock import Instant
-from telemetry.content import CONTENT_KEYS, MAX_CHARACTERS
-from telemetry.events import CallRef, Content, ContentHeard
-from telemetry.genai import GENAI_ATTRIBUTES
+from telemetry.semconv.attributes import ATTRIBUTES, CallId, EndReason, TenantId
+from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from telemetry.testing import TelemetryKit
+from telemetry.traces.sink import CONTENT_KEYS, MAX_CHARACTERS
 
 SAID = {kind: f"hush {kind}" for kind in Content}
 

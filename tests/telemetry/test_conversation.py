@@ -6,10 +6,8 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.attributes import CallId, TenantId
-from telemetry.clock import Instant
-from telemetry.conversation import Conversation
-from telemetry.events import (
+from telemetry.calls.conversation import Conversation
+from telemetry.calls.events import (
     CallRef,
     Event,
     FirstAudio,
@@ -21,6 +19,8 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
+from telemetry.clock import Instant
+from telemetry.semconv.attributes import CallId, TenantId
 
 REF = CallRef(CallId("rtc_1"), TenantId("acme"))
 

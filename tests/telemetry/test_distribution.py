@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.attributes import EndReason
-from telemetry.distribution import Distribution, quantile
+from telemetry.metrics.live_table import Distribution, quantile
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 
 BOUNDS = (1.0, 2.0, 5.0)

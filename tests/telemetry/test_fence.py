@@ -6,7 +6,7 @@ from typing import Self
 
 from opentelemetry.metrics import CallbackOptions
 
-from telemetry.fence import RecordingFence, Unfenced
+from telemetry.metrics.barrier import RecordingFence, Unfenced
 from tests.telemetry.crowd import together
 
 PATIENCE = 0.01

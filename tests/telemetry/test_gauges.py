@@ -2,8 +2,8 @@
 
 import pytest
 
-from telemetry.attributes import EndReason, TenantId
-from telemetry.gauges import observe_calls
+from telemetry.metrics.gauges import observe_calls
+from telemetry.semconv.attributes import EndReason, TenantId
 from telemetry.testing import Labels, TelemetryKit, labels
 
 GLOBAL = labels({"voice.capacity.scope": "global"})

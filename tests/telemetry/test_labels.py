@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.attributes import TenantId
-from telemetry.labels import MAX_ERROR_TYPES, ErrorLabels, TenantLabels
+from telemetry.metrics.cardinality import MAX_ERROR_TYPES, ErrorLabels, TenantLabels
+from telemetry.semconv.attributes import TenantId
 from tests.telemetry.crowd import together
 
 

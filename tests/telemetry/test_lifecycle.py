@@ -4,8 +4,8 @@ from itertools import product
 
 import pytest
 
-from telemetry.attributes import Violation
-from telemetry.lifecycle import STEPS, CallState, Transition, violation_of
+from telemetry.calls.lifecycle import STEPS, CallState, Transition, violation_of
+from telemetry.semconv.attributes import Violation
 
 ALLOWED = {
     ("pending", "rejected"): "rejected",

@@ -14,15 +14,15 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry import catalog
-from telemetry.call import Call
-from telemetry.fence import RecordingFence
-from telemetry.labels import TenantLabels
-from telemetry.live import FEW_EVENTS, LiveMetricsReader, LiveMetricsStore
-from telemetry.metrics import MetricsSink
-from telemetry.sinks import FanOut
+from telemetry.calls.call import Call
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.reader import FEW_EVENTS, LiveMetricsReader, LiveMetricsStore
+from telemetry.metrics.sink import MetricsSink
+from telemetry.semconv import catalogue
 from telemetry.testing import FakeClock, TelemetryKit
-from telemetry.tracker import CallTracker
 from tests.telemetry.crowd import together, until
 
 LONG = 30.0
@@ -52,7 +52,7 @@ class Pipeline:
         self.reader = LiveMetricsReader(self.store, fence=recording, clock=self.clock, max_tenants=max_tenants)
         self.other = InMemoryMetricReader()
         self.provider = MeterProvider([self.other, self.reader], resource=Resource({}), shutdown_on_exit=False)
-        meter = self.provider.get_meter(catalog.METER_NAME)
+        meter = self.provider.get_meter(catalogue.METER_NAME)
         metrics = MetricsSink(meter, labels=TenantLabels(100_000), fence=recording)
         self.tracker = CallTracker(FanOut([metrics], strict=True), clock=self.clock)
         self._held, self._let_go = Event(), Event()
@@ -309,7 +309,7 @@ def test_a_flush_of_the_provider_folds_too(pipeline: Pipeline) -> None:
 def test_a_fold_that_fails_is_counted_and_not_the_last(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     """A failing fold is logged once and counted, its read answers an age, and later reads work again."""
     pipeline.store.faults = 2
-    with caplog.at_level(logging.ERROR, "telemetry.live"):
+    with caplog.at_level(logging.ERROR, "telemetry.metrics.reader"):
         for number in (1, 2):
             pipeline.clock.advance(1)
             pipeline.received(number)
@@ -327,11 +327,11 @@ def test_a_reader_without_fence_collects_at_every_read() -> None:
     store = LiveMetricsStore()
     reader = LiveMetricsReader(store, clock=FakeClock())
     provider = MeterProvider([reader], resource=Resource({}), shutdown_on_exit=False)
-    counter = provider.get_meter(catalog.METER_NAME).create_counter("voice.call.accepted")
+    counter = provider.get_meter(catalogue.METER_NAME).create_counter("voice.call.accepted")
     for number in range(1, 4):
         counter.add(1, {"tenant.id": "acme"})
         assert reader.refresh(LONG) == 0
-        assert store.live("acme") == dict.fromkeys(catalog.LIVE_FIELDS, 0) | {"accepted_calls": number}
+        assert store.live("acme") == dict.fromkeys(catalogue.LIVE_FIELDS, 0) | {"accepted_calls": number}
     provider.shutdown()
 
 
@@ -347,7 +347,7 @@ def test_a_reader_that_belongs_to_no_provider_shows_nothing(caplog: pytest.LogCa
 def test_totals_are_exact_past_the_cardinality_limit() -> None:
     """More tenants in one collection than the reader has room for: the total is right, the overflow is told."""
     made = Pipeline(max_tenants=1)
-    limit = catalog.cardinality_limit(1)
+    limit = catalogue.cardinality_limit(1)
     calls = [made.tracker.received(f"call-{number}", f"tenant-{number}") for number in range(limit + 50)]
     for call in calls:
         call.accepted()

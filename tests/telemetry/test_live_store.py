@@ -7,8 +7,8 @@ from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownC
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry import catalog
-from telemetry.live_store import LiveMetricsStore
+from telemetry.metrics.live_table import LiveMetricsStore
+from telemetry.semconv import catalogue
 
 DELTA: dict[type, AggregationTemporality] = dict.fromkeys(
     (Counter, UpDownCounter, Histogram), AggregationTemporality.DELTA
@@ -16,7 +16,10 @@ DELTA: dict[type, AggregationTemporality] = dict.fromkeys(
 
 
 def counted(
-    tenants: Sequence[str | None], limit: int = 1000, scope: str = catalog.METER_NAME, name: str = "voice.call.received"
+    tenants: Sequence[str | None],
+    limit: int = 1000,
+    scope: str = catalogue.METER_NAME,
+    name: str = "voice.call.received",
 ) -> MetricsData:
     """A collection that counted one for each of these tenants."""
     reader = InMemoryMetricReader(DELTA, cardinality_limits={Counter: limit})
@@ -51,7 +54,7 @@ def test_the_live_view_has_the_twelve_fields_in_order() -> None:
     """The live view answers exactly the twelve public fields, integers but for the minutes."""
     live = LiveMetricsStore().live()
     assert live is not None
-    assert tuple(live) == catalog.LIVE_FIELDS
+    assert tuple(live) == catalogue.LIVE_FIELDS
     assert {name for name, value in live.items() if isinstance(value, float)} == {"minutes_processed"}
 
 
@@ -107,8 +110,8 @@ def test_distributions_are_copies() -> None:
     store = LiveMetricsStore()
     reader = InMemoryMetricReader(DELTA)
     provider = MeterProvider([reader], resource=Resource({}), shutdown_on_exit=False)
-    histogram = provider.get_meter(catalog.METER_NAME).create_histogram(
-        catalog.DURATION.name, explicit_bucket_boundaries_advisory=catalog.DURATION.boundaries
+    histogram = provider.get_meter(catalogue.METER_NAME).create_histogram(
+        catalogue.DURATION.name, explicit_bucket_boundaries_advisory=catalogue.DURATION.boundaries
     )
     for seconds in (3.0, 100.0):
         histogram.record(seconds, {"tenant.id": "acme", "voice.call.end.reason": "hangup"})
@@ -120,9 +123,9 @@ def test_distributions_are_copies() -> None:
     after, total = store.distributions("acme"), store.distributions()
     assert after is not None
     assert total == after
-    assert before[catalog.DURATION.name].count == 1
-    assert after[catalog.DURATION.name].count == 2
-    assert after[catalog.DURATION.name].total == 103.0
+    assert before[catalogue.DURATION.name].count == 1
+    assert after[catalogue.DURATION.name].count == 2
+    assert after[catalogue.DURATION.name].total == 103.0
 
 
 def test_a_table_without_room_is_refused() -> None:

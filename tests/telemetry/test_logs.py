@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from telemetry.attributes import CapacityScope, EndReason, RejectionReason
-from telemetry.events import LimitHit
-from telemetry.logs import LOGGER_NAME, LogSink
-from telemetry.sinks import FanOut
+from telemetry.calls.events import LimitHit
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
+from telemetry.logs.sink import LOGGER_NAME, LogSink
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
-from telemetry.tracker import CallTracker
 
 ALWAYS = {"ts", "level", "logger", "msg", "event", "tenant_id", "call_id", "trace_id", "span_id"}
 

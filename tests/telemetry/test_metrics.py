@@ -4,17 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from telemetry import catalog
-from telemetry.attributes import EndReason, RejectionReason, WebhookOutcome
-from telemetry.call import Call
-from telemetry.catalog import Kind
+from telemetry.calls.call import Call
+from telemetry.calls.events import Event, TokenUsage
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.events import Event, TokenUsage
-from telemetry.fence import RecordingFence
-from telemetry.metrics import SYNCHRONOUS, MetricsSink
-from telemetry.sinks import FanOut
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.sink import SYNCHRONOUS, MetricsSink
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
+from telemetry.semconv.catalogue import Kind
 from telemetry.testing import Labels, TelemetryKit, Value, labels
-from telemetry.tracker import CallTracker
 
 ACME = labels({"tenant.id": "acme"})
 
@@ -213,18 +213,18 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     abandoned.accepted()
     abandoned.abandoned(EndReason.HANGUP)
     kit.tracker.webhook(WebhookOutcome.ACCEPTED)
-    declared = {instrument.name: instrument for instrument in catalog.INSTRUMENTS}
+    declared = {instrument.name: instrument for instrument in catalogue.INSTRUMENTS}
     recorded = kit.metrics()
     for name, series in recorded.items():
         assert all({key for key, _ in attributes} <= set(declared[name].attributes) for attributes in series), name
-    assert {i.name for i in catalog.INSTRUMENTS if i.kind in SYNCHRONOUS} <= set(recorded)
+    assert {i.name for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS} <= set(recorded)
 
 
 def test_histograms_have_the_catalogues_boundaries(kit: TelemetryKit, call: Call) -> None:
     """Bucket boundaries come from the catalogue, not from the SDK."""
     call.accepted()
-    assert kit.distributions()["voice.call.setup.duration"].bounds == catalog.WAIT_BOUNDARIES
-    assert all(i.boundaries for i in catalog.INSTRUMENTS if i.kind is Kind.HISTOGRAM)
+    assert kit.distributions()["voice.call.setup.duration"].bounds == catalogue.WAIT_BOUNDARIES
+    assert all(i.boundaries for i in catalogue.INSTRUMENTS if i.kind is Kind.HISTOGRAM)
 
 
 def test_an_event_that_nothing_counts_passes_by(kit: TelemetryKit) -> None:

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry import attributes as attr
 from telemetry.privacy import Privacy, mask_number
+from telemetry.semconv import attributes as attr
 
 KEY = b"0123456789abcdef"
 

@@ -10,8 +10,8 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
-from telemetry import attributes as attr
-from telemetry.process_logging import NOISY, process_logging
+from telemetry.logs.process_logging import NOISY, process_logging
+from telemetry.semconv import attributes as attr
 
 NUMBER = "+14155550123"
 

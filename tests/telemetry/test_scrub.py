@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.conventions import CONVENTION_ATTRIBUTES, WITHHELD
-from telemetry.scrub import flat_attributes, scrub_attributes, scrub_stacktrace, scrub_text, scrub_url, scrub_value
+from telemetry.privacy import flat_attributes, scrub_attributes, scrub_stacktrace, scrub_text, scrub_url, scrub_value
+from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, WITHHELD
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import logging
 
 import pytest
 
-from telemetry.attributes import CallId, TenantId, WebhookOutcome
+from telemetry.calls.events import CallRef, Event, FallbackUsed, WebhookReceived
+from telemetry.calls.sinks import FanOut, Handler, NoopScopes, NoopSink, Sink
 from telemetry.clock import Instant
-from telemetry.events import CallRef, Event, FallbackUsed, WebhookReceived
-from telemetry.sinks import FanOut, Handler, NoopScopes, NoopSink, Sink
+from telemetry.semconv.attributes import CallId, TenantId, WebhookOutcome
 from telemetry.testing import EventLog
 
 NOW = Instant(1, 1)

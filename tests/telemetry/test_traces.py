@@ -11,11 +11,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from telemetry import events, traces
-from telemetry.attributes import CallId, CapacityScope, EndReason, RejectionReason, TenantId, Violation
-from telemetry.call import Call
-from telemetry.clock import Instant
-from telemetry.events import (
+from telemetry.calls import events
+from telemetry.calls.call import Call
+from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
     CallAnnounced,
@@ -50,10 +48,13 @@ from telemetry.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.sinks import FanOut
+from telemetry.calls.sinks import FanOut
+from telemetry.calls.tracker import CallTracker
+from telemetry.clock import Instant
+from telemetry.semconv.attributes import CallId, CapacityScope, EndReason, RejectionReason, TenantId, Violation
 from telemetry.testing import SpanTree, TelemetryKit
-from telemetry.traces import CallTraces
-from telemetry.tracker import CallTracker
+from telemetry.traces import sink as trace_sink
+from telemetry.traces.sink import CallTraces
 from tests.telemetry.crowd import together
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -320,7 +321,7 @@ def test_a_child_leaves_before_its_call_is_over(kit: TelemetryKit) -> None:
 
 def test_announcements_nobody_follows_up_are_bounded(kit: TelemetryKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of calls announced and never received, the oldest traces end, and those received since are spared."""
-    monkeypatch.setattr(traces, "MAX_ANNOUNCED", 3)
+    monkeypatch.setattr(trace_sink, "MAX_ANNOUNCED", 3)
     sink = CallTraces(kit.tracer_provider.get_tracer("test"))
     tracker = CallTracker(FanOut([sink], strict=True), clock=kit.clock)
     for number in range(10):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from telemetry.attributes import EndReason, RejectionReason, Violation, WebhookOutcome
+from telemetry.calls.events import CallReceived, LifecycleViolated, Phase, WebhookReceived
+from telemetry.calls.lifecycle import CallState
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.events import CallReceived, LifecycleViolated, Phase, WebhookReceived
-from telemetry.lifecycle import CallState
+from telemetry.semconv.attributes import EndReason, RejectionReason, Violation, WebhookOutcome
 from telemetry.testing import TelemetryKit
-from telemetry.tracker import CallTracker
 
 
 def test_a_call_received_twice_is_one_call(kit: TelemetryKit) -> None:

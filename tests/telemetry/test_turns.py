@@ -2,7 +2,7 @@
 
 from itertools import count
 
-from telemetry.turns import PAUSE_SECONDS, WORK_SECONDS, in_turns
+from telemetry.metrics.cooperative import PAUSE_SECONDS, WORK_SECONDS, in_turns
 
 
 def test_after_each_stretch_of_work_there_is_a_pause() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.attributes import EndReason, RejectionReason
-from telemetry.call import Call
+from telemetry.calls.call import Call
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.telemetry import invariants
 from tests.telemetry.crowd import meanwhile, together

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from telemetry.calls.tracker import PEAK_WINDOW_SECONDS, Tally
 from telemetry.clock import Instant
-from telemetry.usage import PEAK_WINDOW_SECONDS, Tally
 
 
 def at(seconds: float) -> Instant:

@@ -7,8 +7,8 @@ from uuid import uuid4
 import asyncpg  # type: ignore[import-untyped] # it ships none
 import pytest
 
-from service.database import Database
-from service.migrations import upgrade
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from service.tenants.sql import SqlTenantRepository
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers

@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from service.database import Database
 from service.e164 import E164
-from service.tenants.cache import CachePolicy, TenantAnswer, TenantCache
+from service.storage.database import Database
+from service.tenants.cache import MAX_BATCH, CachePolicy, TenantAnswer, TenantCache
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
-from service.tenants.read_through import MAX_BATCH
 from service.tenants.spec import TenantSpec
 from service.tenants.sql import SqlTenantRepository
 from service.tenants.tenant import CallTenant
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 from telemetry.testing import FakeClock
 
 NUMBER = E164("+18005550100")

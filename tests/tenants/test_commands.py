@@ -10,8 +10,8 @@ from typing import NoReturn
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.database import Database
-from service.tenants.commands import app
+from service.commands.tenants import app
+from service.storage.database import Database
 from service.tenants.sql import SqlTenantRepository
 
 Run = Callable[..., Result]

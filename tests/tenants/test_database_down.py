@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy import text
 
-from service.database import Database
 from service.e164 import E164
-from service.migrations import upgrade
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from service.tenants.cache import CachePolicy, TenantAnswer, TenantCache
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.spec import checked_spec

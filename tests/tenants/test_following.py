@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from service.limits import CallLimits
+from service.tenants.cache import Epoch
 from service.tenants.errors import TenantLookupError
 from service.tenants.following import LimitsFollower
-from service.tenants.freshness import Epoch
-from telemetry.attributes import TenantId
+from service.tenants.limits import CallLimits
+from telemetry.semconv.attributes import TenantId
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 GENERAL = 100

@@ -9,8 +9,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from service.database import Base, Database, DatabaseUrlError
-from service.migrations import env, upgrade
+from service.storage.database import Base, Database, DatabaseUrlError
+from service.storage.migrations import env, upgrade
 from service.tenants.models import ChangesRow
 
 STARTS = 4
@@ -19,7 +19,7 @@ STARTS = 4
 MIGRATE = """
 import asyncio, sys
 from service.database import Database
-from service.migrations import upgrade
+from service.storage.migrations import upgrade
 
 async def main():
     async with Database.from_url(sys.argv[1]) as database:

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from service.database import Database
 from service.e164 import E164
+from service.storage.database import Database
 from service.tenants.errors import (
     ImportProblem,
     ImportRefusedError,
@@ -35,7 +35,7 @@ from service.tenants.tenant import (
     Tenant,
     TenantSummary,
 )
-from telemetry.attributes import TenantId
+from telemetry.semconv.attributes import TenantId
 from telemetry.testing import FakeClock
 
 OPS = "ops"

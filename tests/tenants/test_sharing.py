@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from service.tenants.batching import Batches
-from service.tenants.lru import Lru
-from service.tenants.single_flight import SingleFlight
+from service.tenants.batching import Batches, Lru, SingleFlight
 
 
 class Dictionary:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from fastapi import Header
 
-from service.problems import ProblemError, invalid_request
+from service.http.problems import ProblemError, invalid_request
 
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"

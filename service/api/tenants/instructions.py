@@ -6,9 +6,6 @@ from fastapi import APIRouter
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
-from service.api.answers import Answers
-from service.api.tenants.answers import NOT_MODIFIED, shown, versioned
-from service.api.tenants.body import declared_body, stated
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.conditions import Conditions, tag_of
 from service.api.tenants.parameters import (
@@ -23,16 +20,28 @@ from service.api.tenants.parameters import (
     VersionInPath,
     cursor_of,
 )
-from service.api.tenants.problems import CHANGED, FOUND, PATH, WITH_BODY, tenant_problems
-from service.api.tenants.shapes import (
+from service.api.tenants.problems import (
+    CHANGED,
+    FOUND,
+    NOT_MODIFIED,
+    PATH,
+    WITH_BODY,
+    shown,
+    tenant_problems,
+    versioned,
+)
+from service.api.tenants.schemas import (
     INSTRUCTIONS,
     INSTRUCTIONS_LIST,
     InstructionsList,
     InstructionsRow,
     InstructionsText,
     InstructionsWhole,
+    declared_body,
+    stated,
 )
-from service.problems import ProblemError, declared
+from service.http.problems import ProblemError, declared
+from service.http.responses import Answers
 from service.tenants.tenant import InstructionsVersion, Tenant
 
 _INSTRUCTIONS = f"{PATH}/{{tenant_id}}/instructions"

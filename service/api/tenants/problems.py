@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import format_datetime
 from http import HTTPStatus
+from typing import Any
 
-from service.api.answers import Answers
-from service.api.database_needed import database_needed
-from service.api.tenants.conditions import IF_MATCH, tag_of
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
+from service.commands.tenants import as_entry
 from service.e164 import E164
-from service.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
+from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
+from service.http.responses import Answers, answer, database_needed, header, json_answer
 from service.tenants.errors import (
     InvalidFieldError,
     NumberNotFoundError,
@@ -18,11 +23,10 @@ from service.tenants.errors import (
     TenantNotFoundError,
 )
 from service.tenants.repository import NEW
+from service.tenants.tenant import Tenant
 
 PATH = "/api/v1/tenants"
-
 NO_SUCH_TENANT = "There is no such tenant."
-
 _CHANGED_MEANWHILE = "The tenant is not, or no longer, at the version this request demands; read it again."
 
 
@@ -76,13 +80,11 @@ def _invalid(error: InvalidFieldError) -> ProblemError:
 
 
 _EXAMPLE = f"{PATH}/acme"
-
 FOUND: Answers = {
     404: declared(no_such_tenant(), NO_SUCH_TENANT, f"{PATH}/nobody"),
     422: declared_invalid(f"{PATH}/_x", "path.tenant_id", "ids that begin with _ are reserved"),
 }
 """What a request about one tenant may be answered."""
-
 CHANGED: Answers = FOUND | {
     412: declared(
         demands_another_version(NEW),
@@ -93,7 +95,6 @@ CHANGED: Answers = FOUND | {
     428: declared(demand_needed(17), "What exists is changed only with `If-Match`.", _EXAMPLE),
 }
 """What a request that changes one tenant may be answered."""
-
 WITH_BODY: Answers = CHANGED | {
     413: declared(
         ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 4 MiB."),
@@ -108,7 +109,6 @@ WITH_BODY: Answers = CHANGED | {
     422: declared_invalid(_EXAMPLE, "body.numbers.0", "'555' needs its country: write it as + and the country code"),
 }
 """The same for one that has a body."""
-
 NUMBER_TAKEN: Answers = {
     409: declared(
         _taken(NumberTakenError({E164("+18005550100"): "globex"}), "body.numbers"),
@@ -117,3 +117,43 @@ NUMBER_TAKEN: Answers = {
     ),
 }
 """What a request that gives a tenant numbers may be answered besides."""
+_REVALIDATED = {"Cache-Control": "private, no-cache"}
+"""Whoever keeps the answer asks before using it again: 304 is the cheap answer to that."""
+_ETAG = header("The version, to demand with `If-Match` or `If-None-Match`.", '"17"')
+_LAST_MODIFIED = header("When the tenant was changed last.", "Sun, 22 Nov 2026 14:02:11 GMT")
+_LOCATION = header("Where the tenant is.", f"{PATH}/acme")
+
+
+def versioned(content: object, tag: str, conditions: Conditions | None = None) -> Response:
+    """Answer with ``content`` at the version ``tag``, or 304 if the request says that it is known."""
+    headers = {"ETag": tag, **_REVALIDATED}
+    if conditions is not None and conditions.known(tag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return json_answer(content, headers)
+
+
+def tenant_answer(tenant: Tenant, conditions: Conditions | None = None, *, created: bool = False) -> Response:
+    """Answer with a tenant, whole."""
+    response = versioned(as_entry(tenant), tag_of(tenant.version), conditions)
+    response.headers["Last-Modified"] = format_datetime(tenant.updated_at, usegmt=True)
+    if created:
+        response.status_code = HTTPStatus.CREATED
+        response.headers["Location"] = f"{PATH}/{tenant.tenant_id}"
+    return response
+
+
+def shown(model: type[BaseModel], description: str, example: object, *, status: int = 200) -> Answers:
+    """Declare an answer of a version."""
+    return {status: answer(model, description, example, {"ETag": _ETAG})}
+
+
+def shown_tenant(model: type[BaseModel], description: str, example: object, *, created: bool = False) -> Answers:
+    """Declare the answer with a tenant."""
+    headers: dict[str, Any] = {"ETag": _ETAG, "Last-Modified": _LAST_MODIFIED}
+    if created:
+        headers["Location"] = _LOCATION
+    return {201 if created else 200: answer(model, description, example, headers)}
+
+
+NOT_MODIFIED: Answers = {304: {"description": "What is known still holds.", "headers": {"ETag": _ETAG}}}
+"""Declares the answer to a request whose ``If-None-Match`` names the present version."""

@@ -4,20 +4,20 @@ from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 
-from service.api.call_debugging import call_debugging_router
+from service.api.call_detail import call_debugging_router
 from service.api.calls import calls_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
-from service.api.metrics import DirectoryUnavailableError, metrics_router
-from service.api.ranking import ranking_router
-from service.api.summary import summary_router
-from service.api.tags import OPENAPI_TAGS
-from service.debugging.writing import TraceUrls
-from service.limits import CallLimits
-from service.problems import use_problem_details
-from service.readiness import Readiness
-from service.security import AdminAttempts, AdminTokens, require_admin
-from telemetry.history.history import History
+from service.api.metrics import metrics_router
+from service.api.summary import ranking_router, summary_router
+from service.http.problems import use_problem_details
+from service.http.readiness import Readiness
+from service.http.security import AdminAttempts, AdminTokens, require_admin
+from service.http.tags import OPENAPI_TAGS
+from service.tenants.directory import DirectoryUnavailableError
+from service.tenants.limits import CallLimits
+from service.timeline.serializer import TraceUrls
+from telemetry.metrics.history import History
 from telemetry.testing import TelemetryKit
 
 TOKEN = "correct horse"

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.security import CHALLENGE, HEADER, AdminTokens, Refusal
+from service.http.security import CHALLENGE, HEADER, AdminTokens, Refusal
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.contract import Contract

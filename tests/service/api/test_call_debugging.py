@@ -8,9 +8,8 @@ import httpx2
 import pytest
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from service.debugging.detail import CallDetail
-from service.debugging.example import EXAMPLE
-from telemetry.attributes import EndReason
+from service.timeline.detail import EXAMPLE, CallDetail
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support import calls

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from telemetry.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from tests.service.api.gateway import Gateway
 from tests.support import calls
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import httpx2
 
 from service.api.calls import NoTraceIds, call_list
-from telemetry.attributes import EndReason
-from telemetry.call import Call
+from telemetry.calls.call import Call
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import Gateway
 

@@ -2,8 +2,8 @@
 
 import httpx2
 
-from telemetry.attributes import OTHER, EndReason, RejectionReason, TenantId
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, TenantId
 from tests.service.api.gateway import Gateway
 
 DEBUG = "/api/v1/metrics/capacity/debug"

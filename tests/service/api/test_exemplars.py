@@ -6,10 +6,10 @@ import httpx2
 import pytest
 
 from service.api.exemplars import SUMMARISED
-from service.security import HEADER
-from telemetry import catalog
-from telemetry.attributes import EndReason, RejectionReason
-from telemetry.recent.limits import RecentLimits
+from service.http.security import HEADER
+from telemetry.recent.call_state import RecentLimits
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support import calls
@@ -38,7 +38,7 @@ def test_the_slowest_turn_leads_to_its_call(admin: httpx2.Client, gateway: Gatew
         calls.greeting(kit, call)
         calls.turn(kit, call, wait=9 if number == 3 else 0.4)
         call.ended(EndReason.HANGUP)
-    turns = admin.get(ACME).json()["histograms"][catalog.TURN_FIRST_AUDIO.name]
+    turns = admin.get(ACME).json()["histograms"][catalogue.TURN_FIRST_AUDIO.name]
     slowest = turns["buckets"][-1]
     assert (slowest["count"], slowest["example"]["call_id"]) == (1, "rtc_3")
     assert slowest["example"]["value"] == pytest.approx(9)
@@ -58,8 +58,8 @@ def test_percentiles_lie_in_the_bucket_that_holds_them(admin: httpx2.Client, gat
     call = calls.started(kit)
     for wait in (0.25, 0.25, 0.25, 6.0):
         calls.turn(kit, call, wait=wait)
-    turns = admin.get(ACME).json()["histograms"][catalog.TURN_FIRST_AUDIO.name]
-    bounds = catalog.TURN_FIRST_AUDIO.boundaries
+    turns = admin.get(ACME).json()["histograms"][catalogue.TURN_FIRST_AUDIO.name]
+    bounds = catalogue.TURN_FIRST_AUDIO.boundaries
     assert bisect_left(bounds, turns["p50"]) == bisect_left(bounds, 0.25)
     assert bisect_left(bounds, turns["p99"]) == bisect_left(bounds, 6.0)
 
@@ -70,7 +70,7 @@ def test_an_example_outlives_its_call() -> None:
         calls.at_once(kit)
         calls.announced(kit, "rtc_2").rejected(RejectionReason.CAPACITY)
         answer = httpx2.get(url + ACME, headers={HEADER: TOKEN}, trust_env=False).json()
-    (bucket,) = answer["histograms"][catalog.DURATION.name]["buckets"]
+    (bucket,) = answer["histograms"][catalogue.DURATION.name]["buckets"]
     assert bucket["example"]["call_id"] is None
     assert bucket["example"]["links"].keys() == {"trace_backend"}
     assert bucket["example"]["links"]["trace_backend"].endswith(bucket["example"]["trace_id"])

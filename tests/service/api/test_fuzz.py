@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.security import HEADER
+from service.http.security import HEADER
 from tests.service.api.gateway import TOKEN, Gateway
 
 TIMEOUT_SECONDS = 30.0

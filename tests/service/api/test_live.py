@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from service.api.metrics import LiveMetrics
-from telemetry.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason
-from telemetry.catalog import LIVE_FIELDS
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason
+from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.service.api.gateway import Gateway
 
 LIVE = "/api/v1/metrics/live"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.ranking_cursor import MAX_CURSOR, InvalidCursorError, Ordering, from_cursor, to_cursor
-from service.limits import CallLimits
-from service.security import HEADER
-from telemetry.attributes import EndReason, RejectionReason, TenantId
-from telemetry.history.figures import FIGURES
-from telemetry.history.past import WindowName
-from telemetry.history.ranking import Ranked
+from service.api.summary import MAX_CURSOR, InvalidCursorError, Ordering, from_cursor, to_cursor
+from service.http.security import HEADER
+from service.tenants.limits import CallLimits
+from telemetry.metrics.figures import FIGURES
+from telemetry.metrics.past import WindowName
+from telemetry.metrics.ranking import Ranked
+from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.server import serving

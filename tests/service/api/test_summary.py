@@ -5,11 +5,11 @@ from typing import Any
 import httpx2
 import pytest
 
-from service.api.summary_shapes import EXAMPLE_WINDOW, WindowSummary
-from telemetry import catalog
-from telemetry.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason, TenantId
-from telemetry.history.figures import FIGURES
-from telemetry.history.past import WindowName
+from service.api.summary import EXAMPLE_WINDOW, WindowSummary
+from telemetry.metrics.figures import FIGURES
+from telemetry.metrics.past import WindowName
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason, TenantId
 from tests.service.api.gateway import Gateway
 from tests.support import calls
 
@@ -73,7 +73,7 @@ def test_the_figures_of_a_scripted_hour_are_those_computed_by_hand(admin: httpx2
 def test_percentiles_are_interpolated_inside_their_bucket(admin: httpx2.Client, gateway: Gateway) -> None:
     """Two answers after 0.6 s lie between the bounds 0.5 and 0.75: half of them below the middle."""
     a_scripted_hour(gateway)
-    bounds = catalog.TURN_FIRST_AUDIO.boundaries
+    bounds = catalogue.TURN_FIRST_AUDIO.boundaries
     lower = max(bound for bound in bounds if bound < 0.6)
     width = min(bound for bound in bounds if bound > 0.6) - lower
     assert windows(admin)["5m"]["turn_latency_seconds"] == pytest.approx(

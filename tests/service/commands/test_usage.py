@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from service.commands.usage import usage
-from service.database import Database
-from service.migrations import upgrade
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from tests.service.usage.ledger import Made, written
 
 app = typer.Typer()

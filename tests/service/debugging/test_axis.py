@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.debugging.axis import tick_label, ticks
+from service.timeline.svg import tick_label, ticks
 
 
 @given(st.floats(0.001, 500_000))

@@ -5,12 +5,11 @@ from contextlib import suppress
 
 import pytest
 
-from service.debugging.drawing import waterfall
-from service.debugging.waterfall import Paint, Panel, Sign, Track, Waterfall
-from service.debugging.writing import NO_BACKEND, call_detail
-from telemetry.attributes import OTHER, EndReason
-from telemetry.call import Call
-from telemetry.events import Phase
+from service.timeline.serializer import NO_BACKEND, call_detail
+from service.timeline.timeline import Paint, Panel, Sign, Track, Waterfall, waterfall
+from telemetry.calls.call import Call
+from telemetry.calls.events import Phase
+from telemetry.semconv.attributes import OTHER, EndReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

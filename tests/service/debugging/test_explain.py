@@ -2,9 +2,9 @@
 
 import pytest
 
-from service.debugging.explain import explain, span_of_time
-from telemetry.attributes import CapacityScope, EndReason, RejectionReason
-from telemetry.events import LimitHit
+from service.timeline.explain import explain, span_of_time
+from telemetry.calls.events import LimitHit
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

@@ -9,12 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.debugging.drawing import waterfall
-from service.debugging.svg import WIDTH, render_svg
-from service.debugging.svg_writer import element, text_of, titled
-from service.debugging.waterfall import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall
-from service.debugging.writing import NO_BACKEND, call_detail
-from telemetry.call import Call
+from service.timeline.serializer import NO_BACKEND, call_detail
+from service.timeline.svg import WIDTH, element, render_svg, text_of, titled
+from service.timeline.timeline import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall, waterfall
+from telemetry.calls.call import Call
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

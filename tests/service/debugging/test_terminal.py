@@ -5,11 +5,10 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from service.debugging.drawing import waterfall
-from service.debugging.terminal import render_terminal
-from service.debugging.waterfall import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall
-from service.debugging.writing import NO_BACKEND, call_detail
-from telemetry.call import Call
+from service.timeline.serializer import NO_BACKEND, call_detail
+from service.timeline.terminal import render_terminal
+from service.timeline.timeline import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall, waterfall
+from telemetry.calls.call import Call
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

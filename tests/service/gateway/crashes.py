@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from service.database import Database
 from service.records.record import Row
 from service.records.store import CALLS
-from service.simulator.truth import CallReport, Tally
+from service.simulator.ground_truth import CallReport, Tally
+from service.storage.database import Database
 from tests.peers.gateway import eventually
 from tests.peers.program import NotStartedError
 from tests.peers.service import Service

@@ -15,25 +15,23 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from standardwebhooks import Webhook
 
-from service.api.webhook_document import PATH
+from service.api.webhooks import PATH
 from service.app import app_of
-from service.carriers.openai_realtime import Patience
+from service.container import World, build_world
+from service.gateway.carriers.openai_realtime import Patience
 from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
-from service.simulator.call import ONCE, Delivery, SimulatedCall
+from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
 from service.simulator.comparison import Difference, differences, live_answers
-from service.simulator.dialling import dial
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.pace import Pace
-from service.simulator.plan import Plan
+from service.simulator.ground_truth import CallReport
+from service.simulator.plan import Pace, Plan
 from service.simulator.script import CallScript
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.traffic import Traffic
-from service.simulator.truth import CallReport
 from service.tenants.spec import TenantSpec
-from service.world import World, build_world
-from telemetry.live_store import Numbers
+from telemetry.metrics.live_table import Numbers
 from telemetry.recent.record import CallRecord
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

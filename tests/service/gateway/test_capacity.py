@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from service.calls.capacity import Capacity, Slot
+from service.gateway.capacity import Capacity, Slot
 from service.simulator.script import CallerHangsUp, CallScript, Pause
-from telemetry.attributes import CapacityScope, TenantId
-from telemetry.events import LimitHit
+from telemetry.calls.events import LimitHit
+from telemetry.semconv.attributes import CapacityScope, TenantId
 from tests.service.gateway.stand import Stand, fresh_id, standing
 
 LONG = CallScript("long", (Pause(100_000),), CallerHangsUp())

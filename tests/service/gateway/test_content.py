@@ -13,7 +13,7 @@ from service.simulator.script import (
     CallScript,
 )
 from service.tenants.spec import TenantSpec
-from telemetry.events import Content
+from telemetry.calls.events import Content
 from tests.service.gateway.stand import Stand, fresh_id, standing
 
 SAID_TO_ITS_END = 40.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.calls.tools import CURRENT_TIME, Arguments, CallControl, CallTool, Handler, tools_for
-from service.carriers.carrier import Tool
+from service.gateway.carriers.carrier import Tool
+from service.gateway.tools import CURRENT_TIME, Arguments, CallControl, CallTool, Handler, tools_for
 from service.simulator.script import (
     AgentGreets,
     AgentSpeaks,
@@ -109,4 +109,4 @@ def _current_time_is(monkeypatch: pytest.MonkeyPatch, handle: Handler) -> None:
         mine = CallTool(Tool(CURRENT_TIME, "The time.", {"type": "object", "properties": {}}), handle)
         return {**tools_for(targets), CURRENT_TIME: mine}
 
-    monkeypatch.setattr("service.calls.attendant.tools_for", tools)
+    monkeypatch.setattr("service.gateway.session_manager.tools_for", tools)

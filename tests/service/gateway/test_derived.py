@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.plan import Plan, Shares
 from tests.service.gateway.stand import Stand, standing
 
 SUMMARY = "/api/v1/metrics/summary"

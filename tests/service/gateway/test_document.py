@@ -8,10 +8,10 @@ import pytest
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from service.api.tags import OPENAPI_TAGS
 from service.app import app_of
+from service.container import build_world
+from service.http.tags import OPENAPI_TAGS
 from service.settings import Settings
-from service.world import build_world
 from tests.service.gateway.stand import announcement, standing
 from tests.support.contract import Contract
 

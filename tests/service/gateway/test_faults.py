@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.carriers.openai_realtime import Patience
+from service.gateway.carriers.openai_realtime import Patience
 from service.simulator.faults import ALWAYS, CallFaults, DropConnection, Fault, NeverAnswer, Refuse, SocketCut
 from service.simulator.script import (
     AgentGreets,
@@ -15,7 +15,7 @@ from service.simulator.script import (
     CallerSpeaks,
     CallScript,
 )
-from telemetry.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from tests.service.gateway.stand import FALLBACK, Stand, fresh_id, standing
 
 IMPATIENT = Patience(accept=0.5, control=0.5)

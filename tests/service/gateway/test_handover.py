@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from service.container import World
 from service.records.record import DurationSource
+from service.simulator.ground_truth import CallReport
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
-from service.simulator.truth import CallReport
-from service.world import World
-from telemetry.attributes import CallId, EndReason
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import CallId, EndReason
 from tests.service.gateway.stand import Stand, fresh_id, on_the_air, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())

@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from service.debugging.detail import CallDetail
-from service.debugging.past import remembered
-from service.debugging.writing import NO_BACKEND, call_detail
 from service.records.record import CallRecord
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId
-from telemetry.lifecycle import CallState
+from service.timeline.detail import CallDetail
+from service.timeline.past import remembered
+from service.timeline.serializer import NO_BACKEND, call_detail
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 from tests.service.gateway.stand import fresh_id, on_the_air, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp())

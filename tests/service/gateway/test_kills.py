@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from service.records.record import Row
-from service.simulator import exchange
-from service.simulator.pace import Pace
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator import leg
+from service.simulator.plan import Pace, Plan, Shares
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.traffic import Traffic
@@ -41,7 +39,7 @@ async def test_twenty_kills_under_load_lose_nothing(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call of the carrier's truth has one record, minutes are right within a heartbeat a kill, no slot leaks."""
-    monkeypatch.setattr(exchange, "Tally", Sessions)
+    monkeypatch.setattr(leg, "Tally", Sessions)
     url = f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
     if backend == "postgresql":
         peers: Peers = request.getfixturevalue("peers")

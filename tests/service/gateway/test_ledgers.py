@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from service.simulator.faults import CallFaults, DropConnection, Refuse, SocketCut
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.plan import Plan, Shares
 from tests.service.gateway.stand import FALLBACK, Stand, standing
 
 ROUGH = (

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from service.calls import manager
+from service.gateway import manager
 from service.simulator.faults import CallFaults, NeverAnswer, Operation
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
-from telemetry.attributes import CallId
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import CallId
 from tests.service.gateway.stand import Stand, announcement, fresh_id, on_the_air, serving, standing
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(20)), CallerHangsUp())

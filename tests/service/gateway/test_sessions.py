@@ -22,7 +22,7 @@ from service.simulator.script import (
     SessionWarns,
     SidebandCloses,
 )
-from telemetry.attributes import EndReason
+from telemetry.semconv.attributes import EndReason
 from tests.service.gateway.stand import Stand, fresh_id, standing
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))

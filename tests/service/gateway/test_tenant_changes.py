@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
-from telemetry.attributes import CallId, CapacityScope, RejectionReason, TenantId
-from telemetry.events import LimitHit
+from telemetry.calls.events import LimitHit
 from telemetry.recent.record import CallSummary
+from telemetry.semconv.attributes import CallId, CapacityScope, RejectionReason, TenantId
 from tests.service.gateway.stand import Stand, fresh_id, standing
 from tests.telemetry.otlp_receiver import Receiver, http_receiver
 

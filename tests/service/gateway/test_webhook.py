@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.simulator import signing
-from telemetry.attributes import CallId
+from service.simulator import delivery
+from telemetry.semconv.attributes import CallId
 from tests.service.gateway.stand import SECRET, Stand, announcement, fresh_id, signed_headers, standing
 
 CALLER = "4155550123"
@@ -200,7 +200,7 @@ async def test_a_traceparent_is_linked_and_not_trusted(stand: Stand) -> None:
 
 async def _deliver_raw(stand: Stand, body: bytes) -> Any:  # noqa: ANN401 - the HTTP client's answer
     """A body of any bytes: the specification's library signs text only."""
-    headers = signing.signed_headers(SECRET, "wh_raw", int(datetime.now(UTC).timestamp()), body)
+    headers = delivery.signed_headers(SECRET, "wh_raw", int(datetime.now(UTC).timestamp()), body)
     return await stand.client.post("/api/v1/openai/webhook", content=body, headers=headers)
 
 

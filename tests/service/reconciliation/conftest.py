@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.database import Database
+from service.storage.database import Database
 from tests.service.reconciliation.house import House
 from tests.service.records.conftest import database, database_url, postgres_server
 

@@ -9,18 +9,16 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from service.database import Database
-from service.reconciliation.backend import Sample
-from service.reconciliation.backend_column import BackendColumn, NoBackend, PrometheusColumn
-from service.reconciliation.exported import PrometheusLedger
-from service.reconciliation.naming import CallNames
-from service.reconciliation.promql import Speaker
+from service.reconciliation.call_findings import CallNames
+from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
+from service.reconciliation.promql import Sample, Speaker
 from service.reconciliation.reading import LedgerReader
 from service.reconciliation.reconciliation import Reconciled, Reconciliation
 from service.reconciliation.records import RecordsLedger
 from service.records.calls import CallRecords
-from telemetry.attributes import EndReason, RejectionReason, WebhookOutcome
-from telemetry.call import Call
+from service.storage.database import Database
+from telemetry.calls.call import Call
+from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
 from telemetry.setup import start_telemetry
 from telemetry.testing import FakeClock
 from tests.service.records.desk import QUICK

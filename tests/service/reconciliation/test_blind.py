@@ -2,10 +2,9 @@
 
 import pytest
 
-from service.reconciliation.blind import CLOCKS_MS, GRACE_MS, Blind, blind
-from service.reconciliation.exported import Exported
+from service.reconciliation.exported import CLOCKS_MS, GRACE_MS, Blind, Exported, blind
+from service.reconciliation.figures import Asked, Interval, Scope
 from service.reconciliation.records import Instance
-from service.reconciliation.window import Asked, Interval, Scope
 
 BEAT_MS = 5_000
 START, END, NOW = 10_000_000, 20_000_000, 30_000_000

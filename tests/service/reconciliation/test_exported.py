@@ -2,12 +2,20 @@
 
 import pytest
 
-from service.reconciliation.backend import BackendError, Sample
-from service.reconciliation.column import Ledger, State
 from service.reconciliation.exported import PrometheusLedger
-from service.reconciliation.figures import Field
-from service.reconciliation.promql import COUNTERS, DECIDED, ENDED, EXPORTS, REJECTED, Speaker, gained, set_back
-from service.reconciliation.window import Asked, Scope
+from service.reconciliation.figures import Asked, Field, Ledger, Scope, State
+from service.reconciliation.promql import (
+    COUNTERS,
+    DECIDED,
+    ENDED,
+    EXPORTS,
+    REJECTED,
+    BackendError,
+    Sample,
+    Speaker,
+    gained,
+    set_back,
+)
 from tests.collector.names import catalogue_names
 from tests.service.reconciliation.house import FakeBackend, House, figures, told
 

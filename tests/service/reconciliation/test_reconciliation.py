@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import text
 
-from service.reconciliation.column import Ledger, State
-from service.reconciliation.naming import Finding
-from telemetry.attributes import EndReason
+from service.reconciliation.call_findings import Finding
+from service.reconciliation.figures import Ledger, State
+from telemetry.semconv.attributes import EndReason
 from tests.service.reconciliation.house import House, figures, told
 
 LOST = "DELETE FROM call_records WHERE call_id = :call_id"

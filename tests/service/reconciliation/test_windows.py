@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from service.database import Database
-from service.reconciliation.figures import Field
-from service.reconciliation.records import RecordsLedger
-from service.reconciliation.tallies import MICROS_PER_MS
-from service.reconciliation.window import Asked, Interval, Scope, merged
+from service.reconciliation.figures import Asked, Field, Interval, Scope, merged
+from service.reconciliation.records import MICROS_PER_MS, RecordsLedger
 from service.records.record import CallRecord
 from service.records.store import RecordStore
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId
-from telemetry.lifecycle import CallState
+from service.storage.database import Database
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 from telemetry.testing import FakeClock
 
 BEGIN = 1_790_000_000_000

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.database import Database
-from service.migrations import upgrade
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
 from tests.service.records.desk import Desk

@@ -9,15 +9,15 @@ from typing import Self
 
 from sqlalchemy import select
 
-from service.database import Database
-from service.records.attempts import Pace
 from service.records.calls import CallRecords
 from service.records.record import Row
 from service.records.store import CALLS
-from telemetry.call import Call
+from service.records.writer import Pace
+from service.storage.database import Database
+from telemetry.calls.call import Call
+from telemetry.calls.tracker import CallTracker
 from telemetry.privacy import Privacy
 from telemetry.testing import FakeClock
-from telemetry.tracker import CallTracker
 
 BUDGET = 20.0
 """Seconds a flush may take on a busy machine."""

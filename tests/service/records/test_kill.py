@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.database import Database
+from service.storage.database import Database
 from telemetry.testing import FakeClock
 from tests.service.records.desk import BUDGET, Desk
 

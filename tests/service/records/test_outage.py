@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from service.database import Database
-from service.migrations import upgrade
-from service.records.health import RecordsState
+from service.records.calls import RecordsState
 from service.records.writer import Kept
-from telemetry.attributes import CallId, EndReason
+from service.storage.database import Database
+from service.storage.migrations import upgrade
+from telemetry.semconv.attributes import CallId, EndReason
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
 from tests.service.records.desk import BUDGET, Desk, Keeper

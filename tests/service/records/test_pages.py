@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from service.database import Database
 from service.records.pages import CallPages, InvalidCursorError, Place, Wanted
+from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
 from tests.service.usage.ledger import Made, written
 

@@ -12,13 +12,12 @@ import pytest
 from sqlalchemy import Connection, event
 
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
-from service.database import Database
+from service.reconciliation.figures import Asked, Interval, Scope
 from service.reconciliation.records import RecordsLedger
-from service.reconciliation.window import Asked, Interval, Scope
-from service.records.instances import Instances
 from service.records.pages import CallPages, Place, Wanted
-from service.usage.local_time import moment
-from service.usage.period import Grouping, Period
+from service.records.recovery import Instances
+from service.storage.database import Database
+from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader
 from telemetry.recent.record import CallOutcome
 from telemetry.testing import FakeClock

@@ -5,14 +5,13 @@ from pathlib import Path
 
 from opentelemetry.trace import get_current_span
 
-from service.database import Database
 from service.records.calls import BEAT_SECONDS, CallRecords
-from service.records.instances import Holder, Watch
 from service.records.record import CallRecord
-from service.records.recovery import OrphanedCall
+from service.records.recovery import Holder, OrphanedCall, Watch
 from service.records.writer import Kept
-from telemetry.attributes import CallId, EndReason, RejectionReason
-from telemetry.lifecycle import CallState
+from service.storage.database import Database
+from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock, TelemetryKit
 from tests.service.records.desk import BUDGET, QUICK, Desk, Keeper
 

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.records.lines import from_line, to_line
 from service.records.record import CallRecord, Row
-from service.records.spill import MAX_BYTES, Spill, SpillFolderError
-from telemetry.attributes import CallId, TenantId
+from service.records.spill import MAX_BYTES, Spill, SpillFolderError, from_line, to_line
+from telemetry.semconv.attributes import CallId, TenantId
 from tests.peers.waiting import until
 
 HOLD_FOREVER = """

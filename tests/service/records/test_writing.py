@@ -2,10 +2,10 @@
 
 import pytest
 
-from service.records.health import RecordsState
+from service.records.calls import RecordsState
 from service.records.writer import Kept
-from telemetry.attributes import CallId, EndReason, RejectionReason
-from telemetry.events import TokenUsage
+from telemetry.calls.events import TokenUsage
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock
 from tests.service.records.desk import BUDGET, CALLER, DIALLED, Desk
 

@@ -11,13 +11,13 @@ import random
 import sys
 from pathlib import Path
 
-from service.database import Database
 from service.records.calls import CallRecords
 from service.records.writer import Kept
-from telemetry.attributes import EndReason
-from telemetry.call import Call
+from service.storage.database import Database
+from telemetry.calls.call import Call
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import SystemClock
-from telemetry.tracker import CallTracker
+from telemetry.semconv.attributes import EndReason
 
 HEARTBEAT = 0.05
 """Seconds between two heartbeats of a call."""

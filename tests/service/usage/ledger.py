@@ -7,17 +7,16 @@ from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from service.database import Database
 from service.records.record import CallRecord, DurationSource
 from service.records.store import RecordStore
-from service.usage.local_time import moment
-from service.usage.period import Dimension, Grouping, Period
+from service.storage.database import Database
+from service.usage.period import Dimension, Grouping, Period, moment
+from service.usage.query import Sums
 from service.usage.report import UsageLine, UsageReader
 from service.usage.rules import Rules
-from service.usage.splitting import Sums
-from telemetry.attributes import CallId, TenantId
-from telemetry.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId, TenantId
 from telemetry.testing import FakeClock
 
 Key = tuple[str | None, str | None, str | None, str | None]

@@ -12,14 +12,14 @@ from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from service.api.tags import OPENAPI_TAGS
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
-from service.database import Database
-from service.problems import use_problem_details
+from service.http.problems import use_problem_details
+from service.http.security import HEADER, AdminAttempts, AdminTokens, require_admin
+from service.http.tags import OPENAPI_TAGS
 from service.records.store import RecordStore
-from service.security import HEADER, AdminAttempts, AdminTokens, require_admin
+from service.storage.database import Database
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
 from telemetry.clock import SystemClock

@@ -5,14 +5,20 @@ import asyncio
 import pytest
 from sqlalchemy import update
 
-from service.database import Database
 from service.records.store import CALLS, RecordStore
-from service.usage.checksum import FrozenLine, FrozenPeriod, checksum
-from service.usage.freezing import LINES, Freezer, FreezeRefusedError, NoSuchFreezeError
+from service.storage.database import Database
+from service.usage.freezing import (
+    LINES,
+    Freezer,
+    FreezeRefusedError,
+    FrozenLine,
+    FrozenPeriod,
+    NoSuchFreezeError,
+    checksum,
+)
 from service.usage.models import ANY_TENANT
 from service.usage.period import Period
-from service.usage.rounding import Rounding
-from service.usage.rules import Agreed, agree
+from service.usage.rules import Agreed, Rounding, agree
 from telemetry.testing import FakeClock
 from tests.service.usage.ledger import Made, written
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.usage.local_time import LocalTime, Unit, milliseconds, moment
+from service.usage.period import LocalTime, Unit, milliseconds, moment
 from tests.service.usage.ledger import clock_hour
 
 ZONES = st.sampled_from(sorted(available_timezones())).map(ZoneInfo)

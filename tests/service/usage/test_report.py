@@ -5,12 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from service.database import Database
+from service.storage.database import Database
 from service.usage.models import ANY_TENANT
 from service.usage.period import Grouping, Period
-from service.usage.rounding import Rounding
-from service.usage.rules import Agreed, Rules, agree
-from service.usage.splitting import Sums
+from service.usage.query import Sums
+from service.usage.rules import Agreed, Rounding, Rules, agree
 from telemetry.recent.record import CallOutcome
 from tests.service.usage.ledger import Made, added_up, keyed, read, written
 

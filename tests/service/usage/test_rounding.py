@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.usage.rounding import PER_SECOND, Rounding, RoundingError
+from service.usage.rules import PER_SECOND, Rounding, RoundingError
 
 RULES = st.builds(
     lambda initial, step: Rounding(initial * 1000, step * 1000), st.integers(1, 7200), st.integers(1, 7200)

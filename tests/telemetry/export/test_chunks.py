@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.export.chunks import chunks, point_count
+from telemetry.export.reader import chunks, point_count
 
 Scopes = list[dict[str, int]]
 """For each scope, how many points each of its metrics has."""

@@ -23,9 +23,8 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.export.chunks import chunks
-from telemetry.export.delta import Deltas, LowMemoryDeltas
-from telemetry.export.difference import difference
+from telemetry.export.delta import Deltas, LowMemoryDeltas, difference
+from telemetry.export.reader import chunks
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
 TENANTS = ("acme", "birch", "cedar")

@@ -9,10 +9,9 @@ import pytest
 import requests
 import urllib3
 
-from telemetry.export.grpc_faults import failure_of_call
-from telemetry.export.http_faults import failure_of_error
-from telemetry.export.outcome import Failure, Fault, Outcome, shortened
-from telemetry.export.watched import Watch, WatchedSender
+from telemetry.export.outcome import Failure, Fault, Outcome, Watch, WatchedSender, shortened
+from telemetry.export.over_grpc import failure_of_call
+from telemetry.export.over_http import failure_of_error
 from tests.telemetry.export.running import end_spans, running, to
 from tests.telemetry.otlp_receiver import Refuse, grpc_receiver, http_receiver
 

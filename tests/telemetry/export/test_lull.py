@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from telemetry.export.lull import lull
+from telemetry.export.thread import lull
 from tests.telemetry.export.running import running, to
 from tests.telemetry.otlp_receiver import Receiver
 

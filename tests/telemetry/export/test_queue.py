@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.export.queue import WaitingItems
+from telemetry.export.batches import WaitingItems
 
 STEPS = st.lists(st.tuples(st.sampled_from(["add", "take", "settle", "put back"]), st.integers(1, 5)), max_size=60)
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from telemetry.export.quiet import Silence
 from telemetry.export.signals import Signal
+from telemetry.export.thread import Silence
 from tests.telemetry.export.running import running, to
 
 NAME = "test.noisy"

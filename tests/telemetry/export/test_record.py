@@ -3,9 +3,9 @@
 import pytest
 
 from telemetry.export.destination import Destination
+from telemetry.export.health import HealthRecord
 from telemetry.export.outcome import Failure, Fault, Outcome
 from telemetry.export.plan import Route
-from telemetry.export.record import HealthRecord
 from telemetry.export.signals import Protocol, Signal
 from telemetry.testing import FakeClock
 

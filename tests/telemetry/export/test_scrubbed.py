@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from telemetry.export.outcome import Failure, Fault, Outcome
-from telemetry.export.scrubbed import ScrubbedSpan, Scrubbing, scrubbed_record
+from telemetry.export.senders import ScrubbedSpan, Scrubbing, scrubbed_record
 
 NUMBER = "+4915112345678"
 

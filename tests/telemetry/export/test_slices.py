@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from telemetry.export.slices import THIN, Slices
+from telemetry.export.thread import THIN, Slices
 from tests.telemetry.export.running import running, to
 from tests.telemetry.otlp_receiver import Receiver
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.history.columns import NOTHING, at, column, highest, minus, plus, stretch
+from telemetry.metrics.columns import NOTHING, at, column, highest, minus, plus, stretch
 
 NUMBERS = st.lists(st.sampled_from([0, 0, 1, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**40]), max_size=8)
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry import catalog
-from telemetry.attributes import OTHER, EndReason, RejectionReason, TenantId
-from telemetry.history.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
-from telemetry.history.history import History
-from telemetry.history.past import WindowName
-from telemetry.history.ranking import Ranked, Ranking
-from telemetry.slots import BOUNDS
+from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
+from telemetry.metrics.history import History
+from telemetry.metrics.live_table import BOUNDS
+from telemetry.metrics.past import WindowName
+from telemetry.metrics.ranking import Ranked, Ranking
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 
 RATES = {"error_rate", "answer_rate", "rejection_rate", *(f"rejection_shares.{reason}" for reason in RejectionReason)}
@@ -149,7 +149,7 @@ def _happen(kit: TelemetryKit, call_id: str, fate: str) -> None:
 
 def test_every_distribution_of_the_live_view_has_percentiles() -> None:
     """What the live view keeps the distribution of is what a summary shows."""
-    assert set(BOUNDS) == {instrument.name for instrument in catalog.INSTRUMENTS if instrument.summarised}
+    assert set(BOUNDS) == {instrument.name for instrument in catalogue.INSTRUMENTS if instrument.summarised}
     assert {instrument.name for instrument in DISTRIBUTIONS.values()} == set(BOUNDS)
 
 

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.attributes import OTHER, UNKNOWN_TENANT, TenantId
-from telemetry.history.history import History
-from telemetry.history.past import WindowName
-from telemetry.history.steps import SAMPLE_SECONDS
-from telemetry.history.window import Window
-from telemetry.slots import EVERYTHING, TIME, Selection
+from telemetry.calls.tracker import Usage
+from telemetry.metrics.figures import Window
+from telemetry.metrics.history import History
+from telemetry.metrics.live_table import EVERYTHING, TIME, Selection
+from telemetry.metrics.past import SAMPLE_SECONDS, WindowName
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
 from telemetry.testing import FakeClock, TelemetryKit
-from telemetry.usage import Usage
 from tests.support import calls
 
 LENGTHS = {WindowName.FIVE_MINUTES: 300.0, WindowName.HOUR: 3600.0, WindowName.DAY: 86_400.0}

@@ -4,8 +4,8 @@ import tracemalloc
 
 import pytest
 
-from telemetry.attributes import EndReason, RejectionReason
-from telemetry.recent.limits import Kept, RecentLimits
+from telemetry.recent.call_state import Kept, RecentLimits
+from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.recent.excerpt import Excerpt
+from telemetry.recent.call_state import Excerpt
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from opentelemetry.trace import SpanContext
 
-from telemetry.attributes import EndReason
-from telemetry.events import Phase
-from telemetry.recent.loglines import RecentLogs
+from telemetry.calls.events import Phase
 from telemetry.recent.record import LogRow
+from telemetry.recent.spans import RecentLogs
+from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from telemetry.attributes import CapacityScope, EndReason, Outcome, RejectionReason
-from telemetry.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
-from telemetry.lifecycle import CallState, Transition
+from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome, CallRecord, DurationBasis, Trouble
+from telemetry.semconv.attributes import CapacityScope, EndReason, Outcome, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

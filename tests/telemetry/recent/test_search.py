@@ -4,13 +4,13 @@ import base64
 
 import pytest
 
-from telemetry.attributes import EndReason, RejectionReason, TenantId
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import SystemClock
-from telemetry.lifecycle import CallState
+from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import CallOutcome
 from telemetry.recent.search import OVER, RUNNING, CallQuery, InvalidCursorError, read_cursor, write_cursor
+from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

@@ -7,10 +7,10 @@ from opentelemetry.sdk.trace import Span, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Status, StatusCode
 
-from telemetry.attributes import CallId, EndReason, RejectionReason, TenantId
-from telemetry.events import CallRef, Phase
+from telemetry.calls.events import CallRef, Phase
 from telemetry.recent.record import CallRecord, PhaseRow, SpanRow, SpeechRow, ToolRow, Trace, TurnRow
 from telemetry.recent.spans import SpanRecorder, SpanRegister
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

@@ -1,9 +1,9 @@
 """The sum of token usage, in which unknown is not zero."""
 
-from telemetry.attributes import CallId, TenantId
+from telemetry.calls.events import CallRef, TokensUsed, TokenUsage
 from telemetry.clock import Instant
-from telemetry.events import CallRef, TokensUsed, TokenUsage
-from telemetry.recent.tally import TokenTally
+from telemetry.recent.call_state import TokenTally
+from telemetry.semconv.attributes import CallId, TenantId
 
 CALL = CallRef(CallId("rtc_1"), TenantId("acme"))
 

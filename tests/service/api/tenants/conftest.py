@@ -10,7 +10,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.security import HEADER
+from service.http.security import HEADER
 from tests.peers.peers import Peers
 from tests.service.api.tenants.desk import TOKEN, Desk, created_on, migrated
 from tests.support.contract import Contract

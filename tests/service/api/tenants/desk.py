@@ -10,12 +10,12 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.api.tags import OPENAPI_TAGS
 from service.api.tenants.routes import tenants_router
-from service.database import Database
-from service.migrations import upgrade
-from service.problems import use_problem_details
-from service.security import AdminAttempts, AdminTokens, require_admin
+from service.http.problems import use_problem_details
+from service.http.security import AdminAttempts, AdminTokens, require_admin
+from service.http.tags import OPENAPI_TAGS
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from service.tenants.sql import SqlTenantRepository
 
 TOKEN = "correct horse"

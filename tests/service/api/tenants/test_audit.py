@@ -5,8 +5,8 @@ import asyncio
 import httpx2
 from sqlalchemy import text
 
-from service.database import Database
-from service.security import HEADER, fingerprint
+from service.http.security import HEADER, fingerprint
+from service.storage.database import Database
 from tests.service.api.tenants.desk import (
     ACME,
     AUDIT,

@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from service.api.tags import OPENAPI_TAGS, TENANTS
-from service.api.tenants import shapes as tenants_shapes
+from service.api.tenants import schemas as tenants_schemas
+from service.http.tags import OPENAPI_TAGS, TENANTS
 from service.tenants.spec import TenantSpec, checked_spec
 from tests.service.api.tenants.desk import Desk
 
@@ -92,12 +92,12 @@ def test_every_schema_is_closed(document: Json) -> None:
 def test_the_documented_fields_are_those_of_a_tenant() -> None:
     """What is documented of statements and answers are the fields that are checked, and those that are shown."""
     fields = list(TenantSpec.model_fields)
-    assert sorted(tenants_shapes.TenantStatement.model_fields) == sorted(fields)
-    assert sorted(tenants_shapes.TenantEntry.model_fields) == sorted(fields)
+    assert sorted(tenants_schemas.TenantStatement.model_fields) == sorted(fields)
+    assert sorted(tenants_schemas.TenantEntry.model_fields) == sorted(fields)
 
 
 def test_the_example_is_a_tenant() -> None:
     """The documented example can be stated, and is shown as it is."""
-    example = tenants_shapes.ENTRY
+    example = tenants_schemas.ENTRY
     spec = checked_spec(example["tenant_id"], {k: v for k, v in example.items() if k != "tenant_id"})
     assert spec.stated() | {"tenant_id": "acme"} == example | {"numbers": tuple(example["numbers"])}

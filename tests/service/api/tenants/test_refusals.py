@@ -4,7 +4,7 @@ import pytest
 
 from service.api.tenants.problems import tenant_problems
 from service.e164 import E164
-from service.problems import MAX_FIELD_PROBLEMS, ProblemError
+from service.http.problems import MAX_FIELD_PROBLEMS, ProblemError
 from service.tenants.errors import (
     InvalidFieldError,
     NumberNotFoundError,

@@ -1,0 +1,144 @@
+"""Everything about one call: as data, as a picture, and by its trace."""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Final, TypeVar
+
+from fastapi import APIRouter, Path
+from starlette.responses import Response
+
+from service.http import tags
+from service.http.problems import ProblemError, declared, declared_invalid
+from service.http.responses import Answers, admin_router, answer, database_needed, json_answer
+from service.http.security import AdminCheck
+from service.timeline.detail import EXAMPLE, CallDetail
+from service.timeline.past import NoPastCalls, PastCalls, remembered
+from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
+from service.timeline.svg import render_svg
+from service.timeline.timeline import waterfall
+from telemetry.recent.calls import RecentCalls
+from telemetry.semconv.attributes import CallId
+
+SVG = "image/svg+xml"
+
+UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
+UNKNOWN_TRACE = "No call this process knows has this trace."
+
+NO_PAST: Final = NoPastCalls()
+"""No records are kept."""
+
+_PICTURE_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
+# The picture is a document: opened by itself, a browser must take nothing in it for more than a picture.
+
+_NO_CALL: Answers = {
+    404: declared(
+        ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL),
+        "The process that answers has no such call, and there is no record of one.",
+        f"{CALLS}/rtc_0",
+    )
+}
+_NO_TRACE: Answers = {
+    404: declared(
+        ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE),
+        "The trace belongs to no call that is under way or among the last that are over.",
+        f"{TRACES}/{'0' * 31}1",
+    ),
+    422: declared_invalid(f"{TRACES}/1", "path.trace_id", "String should match pattern '^[0-9a-f]{32}$'"),
+}
+_CALL: Answers = {200: answer(CallDetail, "Everything known of the call.", EXAMPLE)}
+_PICTURE: Answers = {
+    200: {
+        "description": "The call over time, as a picture of its own.",
+        "content": {SVG: {"schema": {"type": "string"}, "example": "<svg xmlns='http://www.w3.org/2000/svg'>…</svg>"}},
+    }
+}
+
+CallInPath = Annotated[str, Path(description="The carrier's id of the call.", examples=["rtc_1"])]
+TraceInPath = Annotated[
+    str,
+    Path(
+        description="A trace's id, 32 hexadecimal digits, as logs, exemplars and trace backends show it.",
+        pattern="^[0-9a-f]{32}$",
+        examples=["0af7651916cd43dd8448eb211c80319c"],
+    ),
+]
+
+
+def call_debugging_router(
+    *, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND, past: PastCalls = NO_PAST
+) -> APIRouter:
+    """The routes of single calls and traces; ``admin`` decides who may use them.
+
+    Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
+    """
+    router = admin_router(tags.CALLS, admin)
+
+    # What writes an answer is not ``async``: a big record takes milliseconds, which belong on a thread of its own.
+
+    @router.get(
+        f"{CALLS}/{{call_id:path}}/timeline.svg",
+        summary="One call as a picture",
+        operation_id="callTimeline",
+        response_class=Response,
+        responses=_PICTURE | _NO_CALL,
+    )
+    async def timeline(call_id: CallInPath) -> Response:
+        """Draw the call over time: phases, speech, waits, interruptions, tools, errors; fit to put into a ticket."""
+        return await _told(call_id, _drawn)
+
+    @router.get(
+        f"{CALLS}/{{call_id:path}}",
+        summary="One call",
+        operation_id="call",
+        responses=_CALL | _NO_CALL,
+    )
+    async def call(call_id: CallInPath) -> Response:
+        """Show everything known of a call under way or lately over: decision and reason, phases, turns, spans, logs.
+
+        Of a call of an earlier process, or of long ago, show what its record keeps.
+        """
+        return await _told(call_id, _written)
+
+    @router.get(
+        f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
+    )
+    def call_of_trace(trace_id: TraceInPath) -> Response:
+        """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
+        return _written(call_detail(_known(recent.by_trace(trace_id), UNKNOWN_TRACE), urls))
+
+    async def _told(call_id: str, tell: Callable[[CallDetail], Response]) -> Response:
+        detail = await asyncio.to_thread(_remembered, call_id) or await _recorded(call_id)
+        return await asyncio.to_thread(tell, detail)
+
+    def _remembered(call_id: str) -> CallDetail | None:
+        record = recent.call(call_id)
+        return None if record is None else call_detail(record, urls)
+
+    async def _recorded(call_id: str) -> CallDetail:
+        with database_needed():
+            row = await past.find(CallId(call_id))
+        return call_detail(remembered(_known(row, UNKNOWN_CALL)), urls, from_record=True)
+
+    return router
+
+
+def _written(detail: CallDetail) -> Response:
+    return json_answer(detail.model_dump(mode="json"))
+
+
+def _drawn(detail: CallDetail) -> Response:
+    return Response(render_svg(waterfall(detail)).encode(), headers=_PICTURE_HEADERS, media_type=SVG)
+
+
+T = TypeVar("T")
+
+
+def _known(record: T | None, unknown: str) -> T:
+    if record is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
+    return record

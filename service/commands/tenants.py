@@ -1,0 +1,256 @@
+"""``callscope tenants``: who may be called, from the command line.
+
+Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command line itself is wrong.
+"""
+
+import asyncio
+import getpass
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from service.settings import SettingsError, load_settings
+from service.storage.database import DATABASE_ERRORS, Database, DatabaseUrlError, failure_reason
+from service.storage.migrations import upgrade
+from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError
+from service.tenants.importing import read_file
+from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
+from service.tenants.spec import checked_spec
+from service.tenants.sql import SqlTenantRepository
+from service.tenants.tenant import AuditEntry, ImportResult, Tenant
+
+MAX_NUMBERS = 3
+"""Numbers a table's row shows; JSON has them all."""
+MAX_SHOWN = 100
+"""Characters of a changed field that a table's row shows."""
+
+
+def as_entry(tenant: Tenant) -> dict[str, object]:
+    """The tenant in the shape an import takes."""
+    return {
+        "tenant_id": tenant.tenant_id,
+        "name": tenant.name,
+        "numbers": list(tenant.numbers),
+        "max_concurrent_calls": tenant.max_concurrent_calls,
+        "instructions": tenant.instructions,
+        "enabled": tenant.enabled,
+        "transfer_targets": dict(tenant.transfer_targets),
+        "features": dict(tenant.features),
+    }
+
+
+def as_change(entry: AuditEntry) -> dict[str, object]:
+    """One change of a tenant."""
+    return {
+        "entry_id": entry.entry_id,
+        "at": entry.at.isoformat().replace("+00:00", "Z"),
+        "actor": entry.actor,
+        "action": entry.action,
+        "tenant_id": entry.tenant_id,
+        "before": dict(entry.before),
+        "after": dict(entry.after),
+    }
+
+
+def as_history(entries: Iterable[AuditEntry]) -> Table:
+    """One row a change."""
+    table = Table("when", "who", "tenant", "what", "before", "after")
+    for entry in entries:
+        changed = (Text(_line(side)) for side in (entry.before, entry.after))
+        table.add_row(
+            f"{entry.at:%Y-%m-%d %H:%M:%S}Z", Text(entry.actor), entry.tenant_id, entry.action.value, *changed
+        )
+    return table
+
+
+def as_table(tenants: Iterable[Tenant]) -> Table:
+    """One row a tenant."""
+    table = Table("tenant", "name", "state", "numbers", "calls at once", "instructions")
+    for tenant in tenants:
+        table.add_row(
+            tenant.tenant_id,
+            Text(tenant.name),
+            "enabled" if tenant.enabled else "disabled",
+            _numbers(tenant),
+            "default" if tenant.max_concurrent_calls is None else str(tenant.max_concurrent_calls),
+            "none" if tenant.instructions is None else f"version {tenant.instructions_version}",
+        )
+    return table
+
+
+def _line(fields: Mapping[str, object]) -> str:
+    """The fields of one side of a change, each on a line of its own, none longer than a person reads."""
+    shown = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+    return "\n".join(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…" for text in shown)
+
+
+def _numbers(tenant: Tenant) -> str:
+    more = len(tenant.numbers) - MAX_NUMBERS
+    return "\n".join([*tenant.numbers[:MAX_NUMBERS], *([f"and {more} more"] if more > 0 else [])])
+
+
+T = TypeVar("T")
+app = typer.Typer(
+    help="Who may be called: tenants, their numbers, limits and instructions.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+DatabaseUrl = Annotated[
+    str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+TenantId = Annotated[str, typer.Argument(help="The tenant's id, such as acme.")]
+
+
+@app.command("list")
+def list_tenants(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Show every tenant; as JSON in the shape an import takes."""
+    _show(_administer(database_url, _every_tenant), as_json)
+
+
+@app.command("add")
+def add_tenant(
+    tenant_id: TenantId,
+    name: Annotated[str | None, typer.Option(help="For people; the id if left out.")] = None,
+    number: Annotated[
+        list[str] | None, typer.Option(help="A dialled number, such as +18005550100; repeatable.")
+    ] = None,
+    max_concurrent_calls: Annotated[int | None, typer.Option(help="Calls at once.")] = None,
+    instructions: Annotated[str | None, typer.Option(help="What the agent is told.")] = None,
+    transfer_target: Annotated[list[str] | None, typer.Option(help="NAME=URI to transfer to; repeatable.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add one tenant that is not there yet."""
+    mentioned = {
+        "name": name,
+        "numbers": number,
+        "max_concurrent_calls": max_concurrent_calls,
+        "instructions": instructions,
+    }
+    stated = {field: value for field, value in mentioned.items() if value is not None}
+
+    async def add(tenants: TenantRepository) -> Tenant:
+        spec = checked_spec(tenant_id, stated | {"transfer_targets": _targets(transfer_target or [])})
+        return await tenants.put(spec, actor=_operator(), expected_version=NEW)
+
+    _show([_administer(database_url, add)], as_json)
+
+
+@app.command("import")
+def import_tenants(
+    file: Annotated[Path, typer.Argument(help="JSON or YAML: a list of tenants.")],
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create or change every tenant of a file, or none of them; what the file does not mention stays as it is."""
+
+    async def import_all(tenants: TenantRepository) -> ImportResult:
+        return await tenants.import_all(read_file(file), actor=_operator())
+
+    result = _administer(database_url, import_all)
+    counted = {"created": result.created, "changed": result.changed, "unchanged": result.unchanged}
+    if as_json:
+        typer.echo(json.dumps(counted))
+    else:
+        typer.echo(", ".join(f"{len(tenant_ids)} {what}" for what, tenant_ids in counted.items()))
+
+
+@app.command("disable")
+def disable_tenant(tenant_id: TenantId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Refuse a tenant's new calls; running calls go on."""
+    _show([_administer(database_url, _switch(tenant_id, enabled=False))], as_json)
+
+
+@app.command("enable")
+def enable_tenant(tenant_id: TenantId, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Take a tenant's calls again."""
+    _show([_administer(database_url, _switch(tenant_id, enabled=True))], as_json)
+
+
+@app.command("audit")
+def show_audit(
+    tenant_id: Annotated[str | None, typer.Argument(help="Of this tenant alone; also one that is gone.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_PAGE, help="So many of the latest changes.")] = 20,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who changed what, and when, the latest first."""
+
+    async def read(tenants: TenantRepository) -> Sequence[AuditEntry]:
+        return (await tenants.audit(tenant_id, limit=limit)).entries
+
+    entries = _administer(database_url, read)
+    if as_json:
+        typer.echo(json.dumps([as_change(entry) for entry in entries], indent=2, ensure_ascii=False))
+    else:
+        Console().print(as_history(entries))
+
+
+def _switch(tenant_id: str, *, enabled: bool) -> Callable[[TenantRepository], Awaitable[Tenant]]:
+    return lambda tenants: tenants.set_enabled(tenant_id, enabled, actor=_operator())
+
+
+async def _every_tenant(tenants: TenantRepository) -> list[Tenant]:
+    page = await tenants.page(limit=MAX_PAGE)
+    found = list(page.tenants)
+    while page.next_after is not None:
+        page = await tenants.page(after=page.next_after, limit=MAX_PAGE)
+        found.extend(page.tenants)
+    return found
+
+
+def _administer(database_url: str | None, work: Callable[[TenantRepository], Awaitable[T]]) -> T:
+    """Do the work on the database, brought up to date first; a refusal ends the command."""
+    try:
+        url = database_url or load_settings().database_url.get_secret_value()
+        return asyncio.run(_with_tenants(url, work))
+    except ImportRefusedError as error:
+        _refuse(*map(str, error.problems))
+    except (TenantError, DatabaseUrlError, SettingsError) as error:
+        _refuse(str(error))
+    except DATABASE_ERRORS as error:
+        _refuse(f"DATABASE_URL: the database cannot be used: {failure_reason(error)}")
+
+
+async def _with_tenants(url: str, work: Callable[[TenantRepository], Awaitable[T]]) -> T:
+    async with Database.from_url(url) as database:
+        await upgrade(database.engine)
+        return await work(SqlTenantRepository(database))
+
+
+def _refuse(*reasons: str) -> NoReturn:
+    for reason in reasons:
+        typer.echo(reason, err=True)
+    raise typer.Exit(1)
+
+
+def _show(tenants: Sequence[Tenant], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([as_entry(tenant) for tenant in tenants], indent=2, ensure_ascii=False))
+    else:
+        Console().print(as_table(tenants))
+
+
+def _targets(stated: Sequence[str]) -> dict[str, str]:
+    targets: dict[str, str] = {}
+    for entry in stated:
+        label, equals, uri = entry.partition("=")
+        if not equals or label in targets:
+            raise InvalidFieldError("transfer_targets", f"{entry!r} is not NAME=URI with a name of its own")
+        targets[label] = uri
+    return targets
+
+
+def _operator() -> str:
+    """Who the audit names: the operating system's user, where there is one."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "cli"

@@ -1,0 +1,222 @@
+"""Everything one process of the service is made of, built in one place and taken down in one place."""
+
+import asyncio
+import logging
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import version
+from time import monotonic
+from typing import Final
+from uuid import uuid4
+
+import httpx2
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from service.gateway.admission import Intake
+from service.gateway.capacity import Capacity
+from service.gateway.carriers.openai_realtime import OpenAIRealtimeCarrier, Patience
+from service.gateway.durability import Recording
+from service.gateway.manager import DRAIN_SECONDS, CallManager
+from service.gateway.recovery import Recovery
+from service.gateway.session_manager import Attendant
+from service.http.security import AdminAttempts, AdminTokens
+from service.records.calls import CallRecords
+from service.sampling import Sampler
+from service.settings import Settings
+from service.storage.database import Database
+from service.storage.migrations import upgrade
+from service.tenants.cache import TenantCache
+from service.tenants.following import LimitsFollower
+from service.tenants.limits import CallLimits
+from service.tenants.repository import TenantRepository
+from service.tenants.sql import SqlTenantRepository
+from telemetry.clock import Clock, SystemClock
+from telemetry.logs.process_logging import process_logging
+from telemetry.metrics.history import History
+from telemetry.privacy import Privacy
+from telemetry.recent.spans import RecentLogs
+from telemetry.setup import Telemetry, start_telemetry
+
+_logger = logging.getLogger(__name__)
+
+STOP_SECONDS: Final = 3.8
+"""What stopping may take after the server has let go of its connections, which may take another second."""
+
+RECORDS_SHARE: Final = 0.2
+"""The part of that time call records may take, once before the calls end and once after."""
+
+RECORD_SECONDS: Final = 1.0
+"""How long a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
+
+_UNSET_KEY: Final = "unset"
+# The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The parts of a running service."""
+
+    settings: Settings
+    instance_id: str
+    """Which process this is, in its records and on everything it exports."""
+    telemetry: Telemetry
+    database: Database
+    tenants: TenantRepository
+    tenant_cache: TenantCache
+    limits: CallLimits
+    limits_follower: LimitsFollower
+    capacity: Capacity
+    carrier: OpenAIRealtimeCarrier
+    carrier_http: httpx2.AsyncClient
+    """What requests to the carrier are made with."""
+    manager: CallManager
+    admin_tokens: AdminTokens
+    admin_attempts: AdminAttempts
+    records: CallRecords
+    recovery: Recovery
+    history: History
+    """What derived figures are computed from."""
+    sampler: Sampler
+    started: asyncio.Event
+    """Set once the schema is there and calls are taken."""
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether what it takes to talk to the carrier is configured."""
+        return self.settings.openai_webhook_secret is not None and self.settings.openai_api_key is not None
+
+    def logging(self) -> AbstractContextManager[None]:
+        """The process's logging, for as long as the service runs: stdout, OTLP and the calls' own records."""
+        telemetry = self.telemetry
+        return process_logging(
+            self.settings.log_level, telemetry.pipelines.logger_provider, RecentLogs(telemetry.recent)
+        )
+
+    async def start(self) -> None:
+        """Bring the schema up to date and begin to keep time."""
+        if self.settings.redis_url is not None:
+            _logger.info("REDIS_URL is set, but each process answers for itself alone (X-Metrics-Scope: process)")
+        await upgrade(self.database.engine)
+        await self.limits_follower.start()
+        await self.records.start()
+        await self.recovery.look()
+        self.manager.start([self.recovery.look])
+        self.sampler.start()
+        self.started.set()
+
+    async def stop(self, budget_seconds: float = STOP_SECONDS) -> None:
+        """End running calls, export what there is, close connections: all within the budget."""
+        deadline = monotonic() + budget_seconds
+        try:
+            await self.sampler.stop()
+            await self._let_go(budget_seconds)
+            await self.limits_follower.close()
+            await self.tenant_cache.close()
+            await self.carrier.close()
+            await self.records.stop(RECORDS_SHARE * budget_seconds)
+        finally:
+            left = max(0.1, deadline - monotonic())
+            await asyncio.to_thread(self.telemetry.shutdown, left)
+            await self.database.dispose()
+
+    async def _let_go(self, budget_seconds: float) -> None:
+        self.manager.stop_taking()
+        hand_over = self.settings.hand_over_calls
+        if hand_over:
+            await self.records.hand_over(RECORDS_SHARE * budget_seconds)
+        await self.manager.drain(min(DRAIN_SECONDS, budget_seconds / 2), hand_over=hand_over)
+
+
+def build_world(settings: Settings, *, clock: Clock | None = None, patience: Patience | None = None) -> World:
+    """Put the parts together. Exports start at once; calls are taken after :meth:`World.start`."""
+    clock = clock or SystemClock()
+    instance, privacy = uuid4(), _privacy(settings)
+    database = Database.from_url(settings.database_url.get_secret_value())
+    records = CallRecords(
+        database, instance_id=str(instance), spill_folder=settings.spill_folder, clock=clock, privacy=privacy
+    )
+    telemetry = start_telemetry(
+        clock=clock,
+        privacy=privacy,
+        sinks=[records.sink],
+        instance=instance,
+        resource_attributes={
+            "service.version": version("callscope"),
+            "deployment.environment.name": settings.app_env,
+        },
+        strict=settings.app_env == "test",
+    )
+    records.trace_by(telemetry.traces)
+    tenants = SqlTenantRepository(database)
+    tenant_cache = TenantCache(tenants, clock=clock)
+    limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
+    telemetry.observe_limits(limits)
+    history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
+    capacity = Capacity()
+    carrier_http = DefaultAsyncHttpxClient()
+    carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
+    recording = Recording(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS), records.hurry)
+    intake = Intake(
+        telemetry.tracker,
+        carrier,
+        tenant_cache,
+        capacity,
+        limits,
+        recording,
+        fallback_instructions=settings.fallback_instructions,
+    )
+    attendant = Attendant(carrier, recording, model=settings.realtime_model)
+    manager = CallManager(
+        telemetry.tracker,
+        intake,
+        attendant,
+        recording,
+        heartbeat_seconds=settings.call_heartbeat_seconds,
+        stale_seconds=settings.stale_call_seconds,
+        max_calls=settings.max_concurrent_calls,
+    )
+    recovery = Recovery(
+        records,
+        tenants,
+        telemetry.tracker,
+        capacity,
+        manager,
+        attendant,
+        stale_seconds=settings.stale_call_seconds,
+    )
+    return World(
+        settings=settings,
+        instance_id=str(instance),
+        telemetry=telemetry,
+        database=database,
+        tenants=tenants,
+        tenant_cache=tenant_cache,
+        limits=limits,
+        limits_follower=LimitsFollower(tenants, tenant_cache, limits),
+        capacity=capacity,
+        carrier=carrier,
+        carrier_http=carrier_http,
+        manager=manager,
+        admin_tokens=AdminTokens(settings.admin_tokens),
+        admin_attempts=AdminAttempts(),
+        records=records,
+        recovery=recovery,
+        history=history,
+        sampler=Sampler(telemetry.live, history, clock),
+        started=asyncio.Event(),
+    )
+
+
+def _privacy(settings: Settings) -> Privacy:
+    key = settings.number_hash_key
+    return Privacy() if key is None else Privacy(key.get_secret_value().encode())
+
+
+def _client(settings: Settings, http: httpx2.AsyncClient) -> AsyncOpenAI:
+    key, secret = settings.openai_api_key, settings.openai_webhook_secret
+    return AsyncOpenAI(
+        api_key=key.get_secret_value() if key else _UNSET_KEY,
+        base_url=settings.openai_base_url,
+        webhook_secret=secret.get_secret_value() if secret else None,
+        http_client=http,
+    )

@@ -1,0 +1,209 @@
+"""What the gateway needs of a carrier."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from telemetry.calls.call import TypedError
+from telemetry.calls.events import Speaker, TokenUsage
+from telemetry.semconv.attributes import CallId, RejectionReason
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpeech:
+    """The caller begins or stops speaking."""
+
+    speaking: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """The caller begins to hear a response."""
+
+    response_id: str
+    exact: bool = True
+    """Whether the carrier reports playback itself; otherwise this is the first audio it sent, and the end of the
+    response is all that will be known of the playback's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStopped:
+    """A response has played to its end, or the caller cut it short."""
+
+    response_id: str
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """The model wants a tool to run."""
+
+    tool_call_id: str
+    name: str
+    arguments: str
+    """JSON as the model wrote it, which may not be JSON at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseDone:
+    """A response is complete, cut short or failed; it is billed in any case."""
+
+    response_id: str
+    interrupted: bool = False
+    usage: TokenUsage | None = None
+    tools: tuple[ToolRequest, ...] = ()
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What somebody said, as text; of the caller only where the session transcribes."""
+
+    speaker: Speaker
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The caller presses a key of the telephone."""
+
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFault:
+    """The carrier reports an error; only ``fatal`` ones end the session."""
+
+    code: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """Anything else: the session lives."""
+
+
+Signal = (
+    CallerSpeech | PlaybackStarted | PlaybackStopped | ResponseDone | Words | KeyPressed | SessionFault | SignOfLife
+)
+
+
+class CarrierError(TypedError):
+    """The carrier refused, did not answer, or broke the connection.
+
+    ``error_type`` is fit for a metric label: an HTTP status, ``timeout``, ``connection``, or a code this module knows.
+    """
+
+    def __init__(self, error_type: str, status: int | None = None) -> None:
+        super().__init__(error_type)
+        self.error_type = error_type
+        self.status = status
+
+
+class SignatureError(Exception):
+    """A webhook delivery is not from the carrier, or too old."""
+
+
+class SessionClosedError(Exception):
+    """The session is over."""
+
+    def __init__(self, *, orderly: bool, error_type: str | None = None) -> None:
+        super().__init__(error_type or ("closed" if orderly else "connection dropped"))
+        self.orderly = orderly
+        """Closed in good form; a caller's hang-up is not: the connection just ends."""
+        self.error_type = error_type
+        """Set if the end is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function the model may call, as it is told to the model."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON Schema of the arguments."""
+
+
+class CarrierSession(Protocol):
+    """A running session: what is heard on it, and what can be said."""
+
+    def signals(self) -> AsyncIterator[Signal]:
+        """What happens, until the session is over.
+
+        Raises:
+            SessionClosedError: always, at the end.
+        """
+        ...
+
+    async def greet(self) -> None:
+        """Let the agent speak first."""
+        ...
+
+    async def answer_tool(self, tool_call_id: str, output: str) -> None:
+        """Give the model a tool's output and let it go on."""
+        ...
+
+    async def probe(self) -> None:
+        """Ask for a sign of life; it comes as a signal."""
+        ...
+
+
+class Carrier(Protocol):
+    """Call control. Every method raises :class:`CarrierError` when the carrier does not do it."""
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Check a webhook delivery's signature.
+
+        Raises:
+            SignatureError: if it is missing, wrong or too old.
+        """
+        ...
+
+    async def accept(
+        self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
+    ) -> None:
+        """Take the call, with what the caller says as text if ``transcribe``, which is billed apart.
+
+        Never repeated by itself: a lost answer is not proof that it was not taken.
+        """
+        ...
+
+    async def reject(self, call_id: CallId, sip_status: int) -> None:
+        """Turn the call away."""
+        ...
+
+    async def refer(self, call_id: CallId, target_uri: str) -> None:
+        """Hand the caller to another destination."""
+        ...
+
+    async def hangup(self, call_id: CallId) -> None:
+        """End the call."""
+        ...
+
+    def session(self, call_id: CallId, *, fresh: bool = True) -> AbstractAsyncContextManager[CarrierSession]:
+        """Attach to the accepted call's session. A ``fresh`` one may not be known to the carrier for a moment."""
+        ...
+
+    async def close(self) -> None:
+        """Give up connections."""
+        ...
+
+
+SHUTDOWN = "shutdown"
+"""The process is draining; not a reason that is counted, since the carrier is asked to try again."""
+REJECTION_STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        RejectionReason.CAPACITY: 486,
+        RejectionReason.TENANT_NOT_CONFIGURED: 404,
+        RejectionReason.INSTRUCTIONS_MISSING: 480,
+        RejectionReason.CARRIER_ERROR: 500,
+        SHUTDOWN: 503,
+    }
+)
+"""SIP status by reason (RFC 3261 §21): 486 Busy Here, 404 Not Found, 480 Temporarily Unavailable, 500 Server
+Internal Error, 503 Service Unavailable. One status a reason, so that either end can tell the reason from it."""
+REJECTION_REASON: Mapping[int, str] = MappingProxyType({status: reason for reason, status in REJECTION_STATUS.items()})
+"""The same table read from the carrier's end."""

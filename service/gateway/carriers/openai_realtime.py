@@ -1,0 +1,208 @@
+"""OpenAI Realtime over SIP, through the official SDK."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import openai
+from openai import AsyncOpenAI
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeAudioConfigParam
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
+
+from service.gateway.carriers.carrier import (
+    CarrierError,
+    CarrierSession,
+    SessionClosedError,
+    SessionFault,
+    Signal,
+    SignatureError,
+    Tool,
+)
+from service.gateway.carriers.realtime_events import translate
+from telemetry.semconv.attributes import CallId
+
+CONTROL_RETRIES: Final = 2
+"""Saying no or hanging up twice does no harm; accepting or referring twice might."""
+
+ATTACH_DELAYS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+"""Right after an accept the session may not be known yet (404); attaching is tried again this often."""
+
+_MAX_FRAME_BYTES: Final = 8 * 2**20
+# Audio deltas are large; without a bound one frame could take the process's memory.
+
+_TRANSCRIBED: Final[RealtimeAudioConfigParam] = {"input": {"transcription": {"model": "gpt-transcribe"}}}
+
+_NORMAL_CLOSURE: Final = frozenset({1000, 1001})
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the carrier may take to answer, in seconds."""
+
+    accept: float = 10.0
+    """It has been seen to take over five seconds, if only to say 404."""
+    control: float = 5.0
+    """Reject, refer, hang-up, per try; also opening a session."""
+
+
+class OpenAIRealtimeCarrier:
+    """Call control and sessions of one OpenAI project."""
+
+    def __init__(self, client: AsyncOpenAI, model: str, patience: Patience | None = None) -> None:
+        self._client = client
+        self._model = model
+        self._patience = patience or Patience()
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance)."""
+        try:
+            self._client.webhooks.verify_signature(body, dict(headers))
+        except (ValueError, TypeError) as error:
+            # The SDK's own error is a ValueError; a header that is not ASCII makes it raise a TypeError instead.
+            raise SignatureError from error
+
+    async def accept(
+        self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
+    ) -> None:
+        """Take the call, with what the caller says as text if ``transcribe``."""
+        once = self._client.with_options(max_retries=0, timeout=self._patience.accept)
+        await _controlled(
+            once.realtime.calls.accept(
+                call_id,
+                type="realtime",
+                model=self._model,
+                instructions=instructions,
+                tools=[
+                    {"type": "function", "name": t.name, "description": t.description, "parameters": dict(t.parameters)}
+                    for t in tools
+                ],
+                tool_choice="auto",
+                audio=_TRANSCRIBED if transcribe else openai.omit,
+            )
+        )
+
+    async def reject(self, call_id: CallId, sip_status: int) -> None:
+        """Turn the call away."""
+        await _controlled(self._insistent.realtime.calls.reject(call_id, status_code=sip_status))
+
+    async def refer(self, call_id: CallId, target_uri: str) -> None:
+        """Hand the caller to another destination."""
+        once = self._client.with_options(max_retries=0, timeout=self._patience.control)
+        await _controlled(once.realtime.calls.refer(call_id, target_uri=target_uri))
+
+    async def hangup(self, call_id: CallId) -> None:
+        """End the call."""
+        await _controlled(self._insistent.realtime.calls.hangup(call_id))
+
+    @asynccontextmanager
+    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+        """Attach to the accepted call's session; to a ``fresh`` one again and again for a few seconds."""
+        connection = await (self._attach(call_id) if fresh else self._connect(call_id))
+        try:
+            yield RealtimeSession(connection)
+        finally:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Give up connections."""
+        await self._client.close()
+
+    @property
+    def _insistent(self) -> AsyncOpenAI:
+        return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=self._patience.control)
+
+    async def _attach(self, call_id: CallId) -> AsyncRealtimeConnection:
+        for delay in ATTACH_DELAYS:
+            try:
+                return await self._connect(call_id)
+            except CarrierError as error:
+                if error.status != HTTPStatus.NOT_FOUND:
+                    raise
+            await asyncio.sleep(delay)
+        return await self._connect(call_id)
+
+    async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
+        options: Any = {"open_timeout": self._patience.control, "max_size": _MAX_FRAME_BYTES}
+        try:
+            return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
+        except InvalidStatus as error:
+            status = error.response.status_code
+            raise CarrierError(str(status), status) from error
+        except TimeoutError as error:
+            raise CarrierError("timeout") from error
+        except (OSError, WebSocketException, openai.OpenAIError) as error:
+            raise CarrierError("connection") from error
+
+
+class RealtimeSession:
+    """The sideband of one call."""
+
+    def __init__(self, connection: AsyncRealtimeConnection) -> None:
+        self._connection = connection
+
+    async def signals(self) -> AsyncIterator[Signal]:
+        """What happens on the call, until the carrier closes."""
+        fatal: str | None = None
+        try:
+            while True:
+                signal = translate(await self._connection.recv())
+                if isinstance(signal, SessionFault) and signal.fatal:
+                    fatal = signal.code
+                yield signal
+        except ConnectionClosed as error:
+            raise _closed(error, fatal) from error
+
+    async def greet(self) -> None:
+        """Let the agent speak first."""
+        await self._send(self._connection.response.create())
+
+    async def answer_tool(self, tool_call_id: str, output: str) -> None:
+        """Give the model a tool's output and let it go on."""
+        await self._send(
+            self._connection.conversation.item.create(
+                item={"type": "function_call_output", "call_id": tool_call_id, "output": output}
+            )
+        )
+        await self._send(self._connection.response.create())
+
+    async def probe(self) -> None:
+        """An update that changes nothing: a session that lives answers it with ``session.updated``."""
+        await self._send(self._connection.session.update(session={"type": "realtime"}))
+
+    async def _send(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except ConnectionClosed:
+            # The reading side learns of it too and says how the session ended.
+            return
+
+
+def _closed(error: ConnectionClosed, fatal: str | None) -> SessionClosedError:
+    if fatal is not None:
+        return SessionClosedError(orderly=True, error_type=fatal)
+    if isinstance(error, ConnectionClosedOK):
+        return SessionClosedError(orderly=True)
+    if error.rcvd is not None:
+        return SessionClosedError(orderly=error.rcvd.code in _NORMAL_CLOSURE, error_type=f"ws_{error.rcvd.code}")
+    if error.sent is not None:
+        # We gave up first: the peer answered no ping.
+        return SessionClosedError(orderly=False, error_type="connection_lost")
+    return SessionClosedError(orderly=False)
+
+
+async def _controlled(request: Awaitable[object]) -> None:
+    try:
+        await request
+    except openai.APITimeoutError as error:
+        raise CarrierError("timeout") from error
+    except openai.APIStatusError as error:
+        raise CarrierError(str(error.status_code), error.status_code) from error
+    except openai.OpenAIError as error:
+        raise CarrierError("connection") from error
+    except ValueError as error:
+        # The SDK refuses ids that cannot stand in a path.
+        raise CarrierError("invalid_call_id") from error

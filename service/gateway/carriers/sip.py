@@ -1,0 +1,230 @@
+"""Who was called and who calls, out of the headers of a SIP INVITE.
+
+Header values are a stranger's text. Every function here is total: whatever comes in, it answers a number or says why
+there is none, in time proportional to the input. The grammar is that of RFC 3261 (§7.3 headers, §20 From and To), read
+leniently where networks are known to be sloppy.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import islice
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from service.e164 import E164, NumberProblem, to_e164
+
+_WITHHELD_USERS = frozenset({"anonymous", "restricted", "unavailable", "unknown", "private", "withheld", "blocked"})
+"""Users that networks put in place of a caller's number."""
+_WITHHELD_HOST = "anonymous.invalid"
+"""The host of an anonymous URI (RFC 3323 §4.1.1.3)."""
+_SCHEMES = frozenset({"sip", "sips", "tel"})
+_PARTS = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|,|[^",<]++', re.DOTALL)
+"""Quoted strings, angle brackets, commas and what stands between. Each character is consumed once, also where a quote
+or bracket is never closed."""
+
+
+def addresses(value: str) -> Iterator[str]:
+    """The URI of each address in a header's value: within angle brackets, or bare (RFC 3261 §20.10)."""
+    bracketed, bare = "", ""
+    for part in _PARTS.findall(value):
+        if part == ",":
+            yield bracketed or bare.strip()
+            bracketed, bare = "", ""
+        elif part[0] == "<":
+            bracketed = bracketed or part.strip("<> \t\r\n")
+        elif part[0] != '"':
+            bare += part
+    yield bracketed or bare.strip()
+
+
+def telephone(uri: str) -> str:
+    """What an address has where a telephone number would be; empty when there is no such place.
+
+    A local number becomes global with the ``phone-context`` that goes with it (RFC 3966 §5.1.5). A SIP address without
+    a user names a host, so only an explicit ``+`` makes it a number.
+    """
+    rest = _after_scheme(uri)
+    user, at, _ = rest.partition("@")
+    if not at and uri[:3].lower() == "sip" and not rest.startswith("+"):
+        return ""
+    number = _plain_user(user)
+    return number if number.startswith("+") else _context(user) + number
+
+
+def is_anonymous(uri: str) -> bool:
+    """Whether a network put this address in place of one that its owner wants withheld."""
+    user, _, host = _after_scheme(uri).partition("@")
+    return _plain_user(user).lower() in _WITHHELD_USERS or host.lower().startswith(_WITHHELD_HOST)
+
+
+def _after_scheme(uri: str) -> str:
+    scheme, _, rest = uri.partition(":")
+    return rest if scheme.strip().lower() in _SCHEMES else uri
+
+
+def _plain_user(user: str) -> str:
+    """The user without parameters, password and port, percent-decoded (RFC 3261 §19.1.2)."""
+    return unquote(re.split(r"[;:?]", user, maxsplit=1)[0]).strip()
+
+
+def _context(user: str) -> str:
+    """The global prefix a ``phone-context`` parameter states, or nothing."""
+    for parameter in user.split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        context = unquote(value).strip()
+        if name.strip().lower() == "phone-context" and context.startswith("+"):
+            return context
+    return ""
+
+
+DIALLED_HEADERS = ("p-called-party-id", "request-uri", "to", "diversion")
+"""Where the dialled number is looked for, the most telling first; the first header with a number in it decides.
+
+``P-Called-Party-ID`` (RFC 7315 §4.2) is what the last proxy was about to reach, whatever the caller's ``To`` says.
+``Request-URI`` is no header, but some gateways pass it on as one: it is where the INVITE goes (RFC 3261 §8.1.1.1).
+``To`` (RFC 3261 §20.39) is whom the caller wanted, and on most trunks the only one there. ``Diversion`` (RFC 5806) is
+who forwarded the call here: it decides only where the others carry no number, as when a trunk addresses an account.
+"""
+CALLER_HEADERS = ("from", "p-asserted-identity")
+"""Where the caller's number is looked for: what the caller shows (RFC 3261 §20.20), then what the network vouches for
+(RFC 3325 §9.1). A caller who asks to be withheld in the first is not looked up in the second."""
+MAX_HEADERS = 256
+"""Headers that are looked at; an INVITE has about twenty."""
+MAX_VALUE = 8_192
+"""Characters of a header's value that is looked at; longer ones are refused unread."""
+MAX_ADDRESSES = 32
+"""Addresses that are tried, over all headers; reading one as a number costs some microseconds."""
+_COMPACT: Mapping[str, str] = MappingProxyType({"f": "from", "t": "to"})
+"""Compact header names (RFC 3261 §7.3.3) of the headers used here."""
+_WITHHOLDING = frozenset({"id", "user", "full"})
+"""Values of ``Privacy`` that ask for the caller's identity to be kept (RFC 3323 §4.2, RFC 3325 §9.3)."""
+
+
+class SipHeader(NamedTuple):
+    """One header as received."""
+
+    name: str
+    """In lower case and in its long form."""
+    value: str
+
+
+class Missing(StrEnum):
+    """Why no number was found."""
+
+    NO_HEADER = "no_header"
+    """None of the headers looked at is there."""
+    WITHHELD = "withheld"
+    """The caller asked not to be shown."""
+    NOT_A_NUMBER = "not_a_number"
+    """The header names somebody, but not by telephone number."""
+    NO_COUNTRY = "no_country"
+    """A national number, and no region is configured to read it in."""
+    IMPOSSIBLE = "impossible"
+    """Digits that no numbering plan has."""
+    TOO_LONG = "too_long"
+    """The header's value is longer than any that is meant well."""
+
+
+_REASONS: Mapping[NumberProblem, Missing] = MappingProxyType(
+    {
+        NumberProblem.NOT_A_NUMBER: Missing.NOT_A_NUMBER,
+        NumberProblem.NO_COUNTRY: Missing.NO_COUNTRY,
+        NumberProblem.IMPOSSIBLE: Missing.IMPOSSIBLE,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SipNumber:
+    """A number, and the header it was found in."""
+
+    number: E164
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoSipNumber:
+    """No number: why, as the most telling header that was there has it."""
+
+    reason: Missing
+    header: str | None
+
+
+def sip_headers(raw: object) -> tuple[SipHeader, ...]:
+    """The headers among whatever a webhook carried: mappings, or objects, with a textual ``name`` and ``value``.
+
+    Order and repeats are kept. What is no such thing is left out, and so is everything after :data:`MAX_HEADERS`.
+    """
+    if not isinstance(raw, list | tuple):
+        return ()
+    headers = (_header(entry) for entry in raw[:MAX_HEADERS])
+    return tuple(header for header in headers if header is not None)
+
+
+def dialled_number(
+    headers: Iterable[SipHeader], *, region: str | None = None, order: tuple[str, ...] = DIALLED_HEADERS
+) -> SipNumber | NoSipNumber:
+    """The number that was called. ``region`` is the country national numbers are read in, such as ``"US"``.
+
+    ``order`` names the headers to try, in lower case; a trunk with a header of its own puts it in front.
+    """
+    return _first_number(tuple(headers), order, region)
+
+
+def caller_number(headers: Iterable[SipHeader], *, region: str | None = None) -> SipNumber | NoSipNumber:
+    """The number of who calls, unless the caller asked for it to be withheld."""
+    present = tuple(headers)
+    withholding = next((header.name for header in present if _withholds(header)), None)
+    if withholding is not None:
+        return NoSipNumber(Missing.WITHHELD, withholding)
+    return _first_number(present, CALLER_HEADERS, region)
+
+
+def _header(entry: object) -> SipHeader | None:
+    if isinstance(entry, Mapping):
+        name, value = entry.get("name"), entry.get("value")
+    else:
+        name, value = getattr(entry, "name", None), getattr(entry, "value", None)
+    if not isinstance(name, str) or not isinstance(value, str):
+        return None
+    lowered = name.strip().lower()
+    return SipHeader(_COMPACT.get(lowered, lowered), value)
+
+
+def _withholds(header: SipHeader) -> bool:
+    """Whether this header asks for the caller not to be shown."""
+    if header.name == "privacy":
+        return not _WITHHOLDING.isdisjoint(re.split(r"[;,\s]+", header.value[:MAX_VALUE].lower()))
+    return header.name == "from" and any(is_anonymous(uri) for uri in addresses(header.value[:MAX_VALUE]))
+
+
+def _first_number(
+    headers: tuple[SipHeader, ...], order: tuple[str, ...], region: str | None
+) -> SipNumber | NoSipNumber:
+    """The first number in the order of preference, else what was wrong with the first header that was there."""
+    failure = NoSipNumber(Missing.NO_HEADER, None)
+    for outcome in islice(_outcomes(headers, order, region), MAX_ADDRESSES):
+        if isinstance(outcome, SipNumber):
+            return outcome
+        if failure.header is None:
+            failure = outcome
+    return failure
+
+
+def _outcomes(
+    headers: tuple[SipHeader, ...], order: tuple[str, ...], region: str | None
+) -> Iterator[SipNumber | NoSipNumber]:
+    for wanted in order:
+        for name, value in headers:
+            if name == wanted and len(value) > MAX_VALUE:
+                yield NoSipNumber(Missing.TOO_LONG, name)
+            elif name == wanted:
+                yield from (_outcome(name, uri, region) for uri in addresses(value))
+
+
+def _outcome(name: str, uri: str, region: str | None) -> SipNumber | NoSipNumber:
+    found = to_e164(telephone(uri), region=region)
+    return NoSipNumber(_REASONS[found], name) if isinstance(found, NumberProblem) else SipNumber(found, name)

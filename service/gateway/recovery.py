@@ -1,0 +1,133 @@
+"""Goes on with the calls that other processes have let go of: crashed, killed, or replaced by this one."""
+
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import Final
+
+from service.gateway.admission import keeps_content
+from service.gateway.capacity import Capacity
+from service.gateway.carriers.carrier import CarrierError
+from service.gateway.manager import CallManager
+from service.gateway.session_manager import Attached, Attendant
+from service.records.calls import CallRecords
+from service.records.recovery import OrphanedCall
+from service.storage.database import DATABASE_ERRORS
+from service.tenants.repository import TenantRepository
+from service.tenants.tenant import CallTenant
+from telemetry.calls.call import Call
+from telemetry.calls.lifecycle import CallState
+from telemetry.calls.tracker import CallTracker
+from telemetry.clock import Instant
+from telemetry.semconv.attributes import CallId
+
+_logger = logging.getLogger(__name__)
+
+AT_ONCE: Final = 16
+"""Sessions being attached to at the same time; the calls that come in new have the carrier's ear too."""
+
+
+class Recovery:
+    """Looks for calls left open, and attaches to those whose session lives.
+
+    Of the others, those that nobody decided about are decided about now; the rest end at their last sign of life.
+    """
+
+    def __init__(
+        self,
+        records: CallRecords,
+        tenants: TenantRepository,
+        tracker: CallTracker,
+        capacity: Capacity,
+        manager: CallManager,
+        attendant: Attendant,
+        *,
+        stale_seconds: float,
+    ) -> None:
+        self._records = records
+        self._tenants = tenants
+        self._tracker = tracker
+        self._capacity = capacity
+        self._manager = manager
+        self._attendant = attendant
+        self._stale_seconds = stale_seconds
+        self._left: dict[CallId, OrphanedCall] = {}
+        manager.leave_to_recovery(self._left)
+        self._attaching = asyncio.Semaphore(AT_ONCE)
+
+    async def look(self) -> None:
+        """Take over what was left, and try again what could not be decided last time."""
+        if self._manager.draining:
+            return
+        self._left |= {orphan.call_id: orphan for orphan in await self._records.recover()}
+        orphans = list(self._left.values())
+        try:
+            tenants = {tenant_id: await self._tenants.by_id(tenant_id) for tenant_id in {o.tenant_id for o in orphans}}
+        except DATABASE_ERRORS as error:
+            _logger.warning("calls could not be taken over yet: %s", type(error).__name__)
+            return
+        await asyncio.gather(*(self._take(orphan, tenants[orphan.tenant_id] or _gone(orphan)) for orphan in orphans))
+
+    async def _take(self, orphan: OrphanedCall, tenant: CallTenant) -> None:
+        async with self._attaching:
+            decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan, tenant)
+        if decided:
+            del self._left[orphan.call_id]
+
+    async def _go_on(self, orphan: OrphanedCall, tenant: CallTenant) -> bool:
+        """Attach to the call, or do what its not being there calls for; false if it cannot be said yet."""
+        try:
+            attached = await self._attendant.attach(orphan.call_id, greet=orphan.started_ms is None)
+        except CarrierError as error:
+            return self._not_there(orphan, tenant, known=error.status == HTTPStatus.NOT_FOUND)
+        self._resume(orphan, tenant, attached)
+        return True
+
+    def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
+        now = self._tracker.clock.now()
+        since = now if orphan.started_ms is None else orphan.last_sign_of_life(now)
+        call = self._received(orphan, tenant, min(since, orphan.last_sign_of_life(now)))
+        call.accepted(since, resumed=True)
+        call.started(since)
+        call.heartbeat()
+        self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
+
+    def _not_there(self, orphan: OrphanedCall, tenant: CallTenant, *, known: bool) -> bool:
+        """No session: a caller who was never answered may still be waiting; any other call is over."""
+        if self._stale(orphan):
+            self._records.end_as_stale(orphan)
+        elif not known:
+            return False
+        elif orphan.state is CallState.PENDING:
+            now = self._tracker.clock.now()
+            self._manager.take_up(self._received(orphan, tenant, orphan.last_sign_of_life(now)), tenant)
+        else:
+            self._records.end_as_stale(orphan)
+        return True
+
+    def _received(self, orphan: OrphanedCall, tenant: CallTenant, at: Instant) -> Call:
+        return self._tracker.received(
+            orphan.call_id, orphan.tenant_id, at=at, continues=_trace_of(orphan), content=keeps_content(tenant)
+        )
+
+    def _stale(self, orphan: OrphanedCall) -> bool:
+        now = self._tracker.clock.now()
+        return now.since(orphan.last_sign_of_life(now)) > self._stale_seconds
+
+
+def _trace_of(orphan: OrphanedCall) -> str | None:
+    if orphan.trace_id is None or orphan.span_id is None:
+        return None
+    return f"00-{orphan.trace_id}-{orphan.span_id}-01"
+
+
+def _gone(orphan: OrphanedCall) -> CallTenant:
+    """The tenant was deleted meanwhile; its call runs on without anywhere to transfer to."""
+    return CallTenant(
+        tenant_id=orphan.tenant_id,
+        name=orphan.tenant_id,
+        enabled=False,
+        max_concurrent_calls=None,
+        transfer_targets={},
+        features={},
+    )

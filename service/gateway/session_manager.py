@@ -1,0 +1,106 @@
+"""Attends running calls: attaches to each session, follows it to its end, hangs up where nobody else would."""
+
+import asyncio
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+
+from service.gateway.admission import keeps_content
+from service.gateway.carriers.carrier import Carrier, CarrierError, CarrierSession
+from service.gateway.durability import Recording
+from service.gateway.session import CallSession
+from service.gateway.tools import tools_for
+from service.tenants.tenant import CallTenant
+from telemetry.calls.call import Call
+from telemetry.calls.events import Phase
+from telemetry.semconv.attributes import CallId, EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A session that was attached to; closing :attr:`until` lets go of it."""
+
+    session: CarrierSession
+    until: AsyncExitStack
+    greet: bool
+    """Nobody has spoken to the caller yet."""
+
+
+class Attendant:
+    """The sessions of this process."""
+
+    def __init__(self, carrier: Carrier, recording: Recording, *, model: str) -> None:
+        self._carrier = carrier
+        self._recording = recording
+        self._model = model
+        self._sessions: dict[CallId, CallSession] = {}
+        self._hangups: set[asyncio.Task[None]] = set()
+
+    @property
+    def hanging_up(self) -> bool:
+        """Whether a hang-up is under way."""
+        return bool(self._hangups)
+
+    async def attend(self, call: Call, tenant: CallTenant) -> None:
+        """Take an accepted call through its session to its end."""
+        async with AsyncExitStack() as until:
+            try:
+                with call.phase(Phase.CONNECT):
+                    session = await until.enter_async_context(self._carrier.session(call.call_id))
+            except CarrierError as error:
+                call.finish(EndReason.ERROR, error_type=error.error_type)
+                self.hang_up_later(call.call_id)
+                return
+            call.started()
+            self._recording.changed()
+            await self._follow(call, tenant, session, greet=True)
+
+    async def attach(self, call_id: CallId, *, greet: bool) -> Attached:
+        """Attach to the session of a call that another process has let go of; ``greet`` if nobody has spoken yet.
+
+        Raises:
+            CarrierError: if there is none any more (status 404), or the carrier cannot be asked.
+        """
+        async with AsyncExitStack() as until:
+            session = await until.enter_async_context(self._carrier.session(call_id, fresh=False))
+            return Attached(session, until.pop_all(), greet)
+
+    async def go_on(self, call: Call, tenant: CallTenant, attached: Attached) -> None:
+        """Take a call to its end that another process accepted."""
+        async with attached.until:
+            await self._follow(call, tenant, attached.session, greet=attached.greet)
+
+    async def check_life(self) -> None:
+        """Ask quiet sessions for a sign of life."""
+        await asyncio.gather(*(session.check_life() for session in list(self._sessions.values())))
+
+    def hang_up_later(self, call_id: CallId) -> None:
+        """The caller must not be left on a line that nobody watches; whether it works out changes nothing here."""
+        task = asyncio.create_task(self._hang_up(call_id), name="callscope-hangup")
+        self._hangups.add(task)
+        task.add_done_callback(self._hangups.discard)
+
+    async def hung_up(self) -> None:
+        """Wait until no hang-up is under way."""
+        await asyncio.gather(*self._hangups, return_exceptions=True)
+
+    async def _hang_up(self, call_id: CallId) -> None:
+        with suppress(CarrierError):
+            await self._carrier.hangup(call_id)
+
+    async def _follow(self, call: Call, tenant: CallTenant, session: CarrierSession, *, greet: bool) -> None:
+        targets = tenant.transfer_targets
+        following = CallSession(
+            call,
+            self._carrier,
+            session,
+            model=self._model,
+            tools=tools_for(targets),
+            transfer_targets=targets,
+            content=keeps_content(tenant),
+        )
+        self._sessions[call.call_id] = following
+        try:
+            reason, error_type = await following.run(greet=greet)
+        finally:
+            del self._sessions[call.call_id]
+        call.finish(reason, error_type=error_type)

@@ -1,0 +1,1 @@
+"""What all routers share: problem details, security, responses and readiness."""

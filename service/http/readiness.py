@@ -1,0 +1,168 @@
+"""Whether this process should be sent calls: named checks, and what is worth knowing beside them."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from service.storage.database import Database
+from telemetry.calls.tracker import CallTracker
+from telemetry.export.health import ExportHealth, SignalHealth
+
+CHECK_SECONDS = 2.0
+"""How long a check may take before it counts as failed; probes usually allow a few seconds."""
+
+REMEMBER_SECONDS = 1.0
+"""How long the outcome of a check that costs something stands, however many ask."""
+
+Check = Callable[[], Awaitable[str | None]]
+"""Answers why this process is not ready, in words fit for the public, or ``None``. A check that raises has failed."""
+
+Information = Callable[[], Mapping[str, object]]
+"""Plain values fit for the public; they never make a process unready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one check found."""
+
+    ok: bool
+    reason: str | None
+    """Why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that is known of the readiness at one moment."""
+
+    checks: Mapping[str, Outcome]
+    information: Mapping[str, Mapping[str, object]]
+
+    @property
+    def ready(self) -> bool:
+        """Whether no check failed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the checks that did."""
+        return [name for name, outcome in self.checks.items() if not outcome.ok]
+
+
+class Readiness:
+    """Makes the checks, all at once, none for longer than ``check_seconds``."""
+
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        information: Mapping[str, Information] | None = None,
+        *,
+        check_seconds: float = CHECK_SECONDS,
+    ) -> None:
+        self._checks = dict(checks)
+        self._information = dict(information or {})
+        self._check_seconds = check_seconds
+
+    async def report(self) -> Report:
+        """Check now."""
+        outcomes = await asyncio.gather(*(self._outcome(check) for check in self._checks.values()))
+        information = {name: _informed(source) for name, source in self._information.items()}
+        return Report(dict(zip(self._checks, outcomes, strict=True)), information)
+
+    async def _outcome(self, check: Check) -> Outcome:
+        try:
+            reason = await asyncio.wait_for(check(), self._check_seconds)
+        except TimeoutError:
+            return Outcome(ok=False, reason=f"no answer within {self._check_seconds:g} s")
+        except Exception as error:  # noqa: BLE001 -- whatever goes wrong in a check is its outcome
+            # The message may name hosts and users; this is public.
+            return Outcome(ok=False, reason=type(error).__name__)
+        return Outcome(ok=reason is None, reason=reason)
+
+
+def _informed(source: Information) -> Mapping[str, object]:
+    try:
+        return source()
+    except Exception as error:  # noqa: BLE001 -- information never makes a process unready
+        return {"error": type(error).__name__}
+
+
+class Remembered:
+    """A check whose outcome stands for a while, so that a public probe cannot make it work without end."""
+
+    def __init__(
+        self, check: Check, seconds: float = REMEMBER_SECONDS, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._check = check
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._lock = asyncio.Lock()
+        self._until = float("-inf")
+        self._reason: str | None = None
+
+    async def __call__(self) -> str | None:
+        """The last outcome, or a new one when that is too old."""
+        async with self._lock:
+            if self._monotonic() >= self._until:
+                self._reason = await _reason(self._check)
+                self._until = self._monotonic() + self._seconds
+            return self._reason
+
+
+async def _reason(check: Check) -> str | None:
+    try:
+        return await check()
+    except Exception as error:  # noqa: BLE001 -- a failure is remembered like any outcome
+        return type(error).__name__
+
+
+def database_reachable(database: Database) -> Check:
+    """Fails while the database does not answer; remembered for a second."""
+
+    async def check() -> str | None:
+        async with database.reading() as session:
+            await session.execute(text("SELECT 1"))
+        return None
+
+    return Remembered(check)
+
+
+def not_draining(draining: Callable[[], bool]) -> Check:
+    """Fails once the process has begun to stop: running calls end, new ones should go elsewhere."""
+
+    async def check() -> str | None:
+        return "draining" if draining() else None
+
+    return check
+
+
+def registry_has_room(tracker: CallTracker) -> Check:
+    """Fails while the registry holds as many calls as it can: one more could not be tracked."""
+
+    async def check() -> str | None:
+        return None if tracker.has_room else "the registry of calls is full"
+
+    return check
+
+
+def export_information(health: Callable[[], ExportHealth]) -> Information:
+    """How the export goes, without saying where to."""
+
+    def information() -> Mapping[str, object]:
+        now = health()
+        return {"failing": now.failing} | {str(signal.signal.value): _signal(signal) for signal in now.signals}
+
+    return information
+
+
+def _signal(health: SignalHealth) -> Mapping[str, object]:
+    return {
+        "enabled": health.enabled,
+        "failing": health.failing,
+        "consecutive_failures": health.consecutive_failures,
+        "last_success_seconds": health.last_success_seconds,
+        "dropped": health.dropped,
+        "rejected": health.rejected,
+    }

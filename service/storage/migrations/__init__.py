@@ -1,0 +1,45 @@
+"""The schema's history, and the way to its newest state.
+
+A change of the models needs a revision in ``versions/``; the test that compares both prints what is missing in it.
+There is no way back but a backup: undoing a revision would drop what was written since.
+"""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.storage.database import WRITING, DatabaseUrlError
+
+_LOCK = 0x_CA11_5C09
+"""Key of the advisory lock that lets one process at a time migrate a PostgreSQL database."""
+
+
+async def upgrade(engine: AsyncEngine) -> None:
+    """Bring the schema to its newest revision, in one transaction; nothing happens when it is there.
+
+    Processes that start together take turns: the first migrates, the others wait and find nothing left to do. Raises
+    :class:`DatabaseUrlError` when a newer Callscope has migrated the database beyond what this one knows.
+    """
+    async with engine.execution_options(**WRITING).begin() as connection:
+        await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    _check_known(connection, ScriptDirectory.from_config(config))
+    command.upgrade(config, "head")
+
+
+def _check_known(connection: Connection, history: ScriptDirectory) -> None:
+    known = {script.revision for script in history.walk_revisions()}
+    for revision in MigrationContext.configure(connection).get_current_heads():
+        if revision not in known:
+            raise DatabaseUrlError(f"the schema is at revision {revision}, made by a newer version of Callscope")

@@ -1,0 +1,351 @@
+"""One call as the API answers it. The terminal reads the same shapes back."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from telemetry.calls.events import Phase, Speaker, TurnEnd
+from telemetry.calls.lifecycle import CallState, Transition
+from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
+from telemetry.semconv.attributes import CapacityScope, EndReason, Outcome, RejectionReason
+
+Scalar = bool | int | float | str
+Offset = Annotated[float, Field(description="Seconds from the call's reception.")]
+Seconds = Annotated[float, Field(description="In seconds; so far, while it goes on.")]
+Under = Annotated[float | None, Field(description="In seconds; `null` while it goes on.")]
+
+
+class Shape(BaseModel):
+    """What all of them have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Happening(Shape):
+    """Something at a moment, told by the wall clock and from the call's reception."""
+
+    at: datetime
+    offset_seconds: Offset
+
+
+class Limit(Shape):
+    """The capacity limit that was reached."""
+
+    scope: CapacityScope = Field(description="Whose limit: the tenant's own, or the one of all together.")
+    limit: int = Field(description="Calls allowed at once.")
+    in_use: int = Field(description="Calls that held a slot when this one came.")
+
+
+class DecisionDetail(Happening):
+    """What was decided about the call, and why."""
+
+    outcome: Outcome
+    setup_seconds: float = Field(description="Received to decided.")
+    reason: RejectionReason | None = Field(description="Why it was turned away; `null` if it was accepted.")
+    limit: Limit | None = Field(description="Which limit, at what value, where capacity was the reason.")
+    error_type: str | None
+
+
+class EndingDetail(Happening):
+    """Why an accepted call is over."""
+
+    reason: EndReason
+    error_type: str | None = Field(description="`null` unless it failed.")
+
+
+class TransitionDetail(Happening):
+    """The call changed its state."""
+
+    transition: Transition
+    offset_seconds: Offset
+
+
+class PhaseDetail(Happening):
+    """A stretch of the call's path."""
+
+    phase: Phase
+    duration_seconds: Under
+    error_type: str | None
+
+
+class TurnDetail(Happening):
+    """The caller says something, and the agent answers."""
+
+    number: int = Field(description="From 1.")
+    duration_seconds: Under
+    time_to_first_audio_seconds: float | None = Field(
+        description="End of the caller's speech to the first audio of the answer; `null` if there was none."
+    )
+    waited_from_seconds: float | None = Field(description="When the caller stopped speaking, from the reception.")
+    waited_seconds: float | None = Field(description="The wait for the answer, also one in vain or not over yet.")
+    interrupted: bool = Field(description="The caller cut the answer short.")
+    end_reason: TurnEnd | None = Field(description="`null` while the turn goes on.")
+
+
+class SpeechDetail(Happening):
+    """Somebody speaks without a pause."""
+
+    speaker: Speaker
+    duration_seconds: Under
+    interrupted: bool
+
+
+class ToolDetail(Happening):
+    """A tool the model asked for."""
+
+    tool: str
+    tool_call_id: str
+    duration_seconds: Under
+    error_type: str | None
+
+
+class ErrorDetail(Happening):
+    """Something went wrong, and the call went on."""
+
+    trouble: Trouble = Field(description="`session`: told by the carrier; `instructions`; `lifecycle`: a late report.")
+    detail: str
+
+
+class TokenDetail(Shape):
+    """Tokens of all responses; `null` is unknown, not zero."""
+
+    input: int | None
+    output: int | None
+    cached_input: int | None
+    input_text: int | None
+    input_audio: int | None
+    output_text: int | None
+    output_audio: int | None
+    responses: int = Field(description="Responses that were billed.")
+    partial: tuple[str, ...] = Field(description="Kinds that not every response reported: their sums are lower bounds.")
+    models: tuple[str, ...]
+
+
+class SpanEventDetail(Shape):
+    """A moment in a span."""
+
+    name: str
+    at: datetime
+    attributes: dict[str, Scalar]
+
+
+class SpanDetail(Shape):
+    """One span and those below it."""
+
+    span_id: str
+    parent_span_id: str | None
+    name: str
+    kind: str
+    scope: str = Field(description="The instrumentation that made it.")
+    at: datetime
+    offset_seconds: float = Field(description="Seconds from the call's reception, by the wall clock.")
+    duration_seconds: Under
+    open: bool = Field(description="It has not ended.")
+    error: bool
+    attributes: dict[str, Scalar]
+    events: tuple[SpanEventDetail, ...]
+    linked_trace_ids: tuple[str, ...] = Field(description="Traces it refers to, such as one a webhook named.")
+    children: tuple["SpanDetail", ...]
+
+
+class TraceDetail(Shape):
+    """The call's trace."""
+
+    trace_id: str
+    root_span_id: str
+    sampled: bool = Field(description="Whether head sampling kept it. If not, there are no spans to show.")
+    note: str | None = Field(description="What is to be known before the spans are read.")
+    url: str | None = Field(description="The trace in a trace backend, if `TRACE_URL_TEMPLATE` is set.")
+    spans: tuple[SpanDetail, ...] = Field(description="As a tree; more than one root if a parent was left out.")
+
+
+class LogDetail(Shape):
+    """One log line written in the call's context."""
+
+    at: datetime
+    level: str
+    logger: str
+    message: str
+    span_id: str | None
+    attributes: dict[str, Scalar]
+
+
+class GapDetail(Shape):
+    """A stretch of the call from which rows were left out."""
+
+    kind: str
+    count: int
+    offset_seconds: Offset
+    duration_seconds: float | None = Field(description="`null` if everything up to now was left out.")
+
+
+class Links(Shape):
+    """Where to go on."""
+
+    self: str
+    timeline: str = Field(description="The call as a picture.")
+    trace: str | None = Field(description="The same call by its trace's id.")
+    trace_backend: str | None
+
+
+class CallDetail(Shape):
+    """Everything known of one call."""
+
+    call_id: str
+    tenant_id: str
+    state: CallState
+    outcome: CallOutcome | None = Field(description="How it turned out; `null` while it is not over.")
+    explanation: str = Field(description="What happened, in a sentence.")
+    caller: str | None = Field(description="Masked to its last four digits.")
+    caller_hash: str | None = Field(description="A keyed hash, the same for every call of this caller.")
+    dialled: str | None = Field(description="Masked to its last four digits.")
+    received_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    as_of: datetime = Field(description="When this was written; the end of a call that is over.")
+    duration_seconds: Seconds
+    duration_basis: DurationBasis = Field(description="Since when it counts; `received` if it never started.")
+    setup_seconds: float | None = Field(description="Received to decided.")
+    time_to_first_audio_seconds: float | None = Field(description="Received until the caller heard the agent.")
+    longest_wait_seconds: float = Field(
+        description="The longest anybody waited: for the decision, the first audio, or an answer."
+    )
+    last_seen_seconds: Offset
+    decision: DecisionDetail | None
+    ending: EndingDetail | None
+    referred_to: str | None = Field(description="The name of the destination the call was handed to.")
+    fallback_instructions: bool
+    from_record: bool = Field(
+        description="No more than the call's record is left: phases, turns, speech, tools, spans and log lines are not."
+    )
+    resumed: bool = Field(description="Another process set the call up: the record begins where this one took it over.")
+    transitions: tuple[TransitionDetail, ...]
+    phases: tuple[PhaseDetail, ...]
+    turn_count: int = Field(description="All turns, those left out included.")
+    interruption_count: int
+    turns: tuple[TurnDetail, ...]
+    speech: tuple[SpeechDetail, ...]
+    tools: tuple[ToolDetail, ...]
+    errors: tuple[ErrorDetail, ...]
+    tokens: TokenDetail
+    trace: TraceDetail | None = Field(description="`null` if tracing is switched off.")
+    logs: tuple[LogDetail, ...]
+    events_truncated: bool = Field(description="Something was left out: first and last rows of each kind are kept.")
+    dropped: dict[str, int] = Field(description="How many rows were left out, by kind.")
+    gaps: tuple[GapDetail, ...] = Field(description="Where turns, speech and tools were left out.")
+    links: Links
+
+
+_TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
+
+
+def _moment(offset: float) -> dict[str, Any]:
+    return {"at": f"2026-11-22T20:00:{offset:09.6f}Z", "offset_seconds": offset}
+
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "call_id": "rtc_1",
+    "tenant_id": "acme",
+    "state": "rejected",
+    "outcome": "rejected",
+    "explanation": (
+        "Rejected after 12 ms (capacity): there was no free slot; the tenant's limit of 10 was reached, with 10 in use."
+    ),
+    "caller": "…5678",
+    "caller_hash": "c797d50ec17bf310",
+    "dialled": "…0100",
+    "received_at": "2026-11-22T20:00:00Z",
+    "started_at": None,
+    "ended_at": "2026-11-22T20:00:00.012000Z",
+    "as_of": "2026-11-22T20:00:00.012000Z",
+    "duration_seconds": 0.012,
+    "duration_basis": "received",
+    "setup_seconds": 0.012,
+    "time_to_first_audio_seconds": None,
+    "longest_wait_seconds": 0.012,
+    "last_seen_seconds": 0.102,
+    "decision": {
+        **_moment(0.012),
+        "outcome": "rejected",
+        "setup_seconds": 0.012,
+        "reason": "capacity",
+        "limit": {"scope": "tenant", "limit": 10, "in_use": 10},
+        "error_type": None,
+    },
+    "ending": None,
+    "referred_to": None,
+    "fallback_instructions": False,
+    "from_record": False,
+    "resumed": False,
+    "transitions": [
+        {**_moment(0.0), "transition": "received"},
+        {**_moment(0.012), "transition": "rejected"},
+    ],
+    "phases": [
+        {**_moment(0.0), "phase": "tenant_lookup", "duration_seconds": 0.011, "error_type": None},
+        {**_moment(0.012), "phase": "reject", "duration_seconds": 0.09, "error_type": None},
+    ],
+    "turn_count": 0,
+    "interruption_count": 0,
+    "turns": [],
+    "speech": [],
+    "tools": [],
+    "errors": [],
+    "tokens": {
+        "input": None,
+        "output": None,
+        "cached_input": None,
+        "input_text": None,
+        "input_audio": None,
+        "output_text": None,
+        "output_audio": None,
+        "responses": 0,
+        "partial": [],
+        "models": [],
+    },
+    "trace": {
+        "trace_id": _TRACE,
+        "root_span_id": "b7ad6b7169203331",
+        "sampled": True,
+        "note": None,
+        "url": f"https://traces.example/trace/{_TRACE}",
+        "spans": [
+            {
+                **_moment(0.0),
+                "span_id": "b7ad6b7169203331",
+                "parent_span_id": None,
+                "name": "call",
+                "kind": "server",
+                "scope": "callscope",
+                "duration_seconds": 0.102,
+                "open": False,
+                "error": False,
+                "attributes": {"tenant.id": "acme", "voice.call.rejection.reason": "capacity"},
+                "events": [],
+                "linked_trace_ids": [],
+                "children": [],
+            }
+        ],
+    },
+    "logs": [
+        {
+            "at": "2026-11-22T20:00:00.012000Z",
+            "level": "INFO",
+            "logger": "callscope.calls",
+            "message": "call rejected",
+            "span_id": "b7ad6b7169203331",
+            "attributes": {"event.name": "call.rejected", "voice.call.rejection.reason": "capacity"},
+        }
+    ],
+    "events_truncated": False,
+    "dropped": {},
+    "gaps": [],
+    "links": {
+        "self": "/api/v1/calls/rtc_1",
+        "timeline": "/api/v1/calls/rtc_1/timeline.svg",
+        "trace": f"/api/v1/traces/{_TRACE}",
+        "trace_backend": f"https://traces.example/trace/{_TRACE}",
+    },
+}
+"""A call turned away at its tenant's limit."""

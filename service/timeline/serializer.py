@@ -1,0 +1,310 @@
+"""From a call's record to its answer: offsets get wall-clock times, spans become a tree, links are written."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+from service.http.problems import writable
+from service.http.timestamps import moment
+from service.timeline.detail import (
+    CallDetail,
+    DecisionDetail,
+    EndingDetail,
+    ErrorDetail,
+    GapDetail,
+    Limit,
+    Links,
+    LogDetail,
+    PhaseDetail,
+    Scalar,
+    SpanDetail,
+    SpanEventDetail,
+    SpeechDetail,
+    TokenDetail,
+    ToolDetail,
+    TraceDetail,
+    TransitionDetail,
+    TurnDetail,
+)
+from service.timeline.explain import explain
+from telemetry.clock import Instant
+from telemetry.recent.record import CallRecord, ErrorRow, SpanRow, Trace, TurnRow
+
+DECIMALS = 6
+"""Of seconds: a microsecond is finer than anything here is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """The moments of one call."""
+
+    received: Instant
+
+    def at(self, offset: float) -> datetime:
+        """The wall-clock time this many seconds after the reception."""
+        return moment(self.received) + timedelta(seconds=offset)
+
+    def at_nanos(self, unix_nanos: int) -> datetime:
+        """The wall-clock time of a span or a log line."""
+        return moment(Instant(0.0, unix_nanos))
+
+    def since_received(self, unix_nanos: int) -> float:
+        """Seconds from the reception to the time of a span, by the wall clock."""
+        return rounded((unix_nanos - self.received.unix_nanos) / 1e9)
+
+    def perhaps(self, offset: float | None) -> datetime | None:
+        """The same for a moment that may not have come."""
+        return None if offset is None else self.at(offset)
+
+    def point(self, offset: float) -> dict[str, Any]:
+        """The fields that say when something happened."""
+        return {"at": self.at(offset), "offset_seconds": rounded(offset)}
+
+    def stretch(self, start: float, end: float | None) -> dict[str, Any]:
+        """The fields that say when something began and how long it took."""
+        return self.point(start) | {"duration_seconds": None if end is None else rounded(max(0.0, end - start))}
+
+
+def rounded(seconds: float) -> float:
+    """Seconds as shown."""
+    return round(seconds, DECIMALS)
+
+
+def rounded_if(seconds: float | None) -> float | None:
+    """The same for a duration that may not be known."""
+    return None if seconds is None else rounded(seconds)
+
+
+_Below = Mapping[str | None, list[SpanRow]]
+
+
+def span_tree(spans: Iterable[SpanRow], times: Times) -> tuple[SpanDetail, ...]:
+    """The trees that the spans make; one whose parent is not among them stands at the top."""
+    rows = list(spans)
+    known = {row.span_id for row in rows}
+    below: dict[str | None, list[SpanRow]] = {}
+    for row in rows:
+        below.setdefault(row.parent_id if row.parent_id in known else None, []).append(row)
+    return _trees(below, None, times)
+
+
+def plain(attributes: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Attributes as JSON can have them."""
+    return {writable(key): writable(value) if isinstance(value, str) else value for key, value in attributes.items()}
+
+
+def _trees(below: _Below, parent: str | None, times: Times) -> tuple[SpanDetail, ...]:
+    return tuple(_node(row, _trees(below, row.span_id, times), times) for row in below.get(parent, ()))
+
+
+def _node(row: SpanRow, children: tuple[SpanDetail, ...], times: Times) -> SpanDetail:
+    ended = row.end_unix_nanos
+    start = times.since_received(row.start_unix_nanos)
+    return SpanDetail(
+        span_id=row.span_id,
+        parent_span_id=row.parent_id,
+        name=writable(row.name),
+        kind=row.kind,
+        scope=row.scope,
+        at=times.at_nanos(row.start_unix_nanos),
+        offset_seconds=start,
+        duration_seconds=None if ended is None else max(0, ended - row.start_unix_nanos) / 1e9,
+        open=ended is None,
+        error=row.error,
+        attributes=plain(row.attributes),
+        events=tuple(
+            SpanEventDetail(name=writable(e.name), at=times.at_nanos(e.unix_nanos), attributes=plain(e.attributes))
+            for e in row.events
+        ),
+        linked_trace_ids=row.linked_trace_ids,
+        children=children,
+    )
+
+
+CALLS = "/api/v1/calls"
+TRACES = "/api/v1/traces"
+UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
+INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
+FROM_RECORD = " No process remembers the call: this is what its record keeps."
+
+
+@dataclass(frozen=True, slots=True)
+class TraceUrls:
+    """Where a trace backend shows a trace; nowhere if no template is configured."""
+
+    template: str | None = None
+    """With ``{trace_id}`` in the id's place."""
+
+    def url(self, trace_id: str) -> str | None:
+        """The page of one trace."""
+        return self.template.replace("{trace_id}", trace_id) if self.template else None
+
+
+NO_BACKEND: Final = TraceUrls()
+"""No trace backend is configured."""
+
+
+def call_path(call_id: str) -> str:
+    """Where a call is found."""
+    return f"{CALLS}/{quote(writable(call_id), safe='')}"
+
+
+def call_detail(record: CallRecord, urls: TraceUrls, *, from_record: bool = False) -> CallDetail:
+    """The answer that a record makes; ``from_record`` if it is no more than what the database keeps of every call."""
+    call, times = record.summary, Times(record.summary.received)
+    return CallDetail(
+        call_id=writable(call.call_id),
+        tenant_id=writable(call.tenant_id),
+        state=call.state,
+        outcome=call.outcome,
+        explanation=writable(explain(record) + (FROM_RECORD if from_record else "")),
+        caller=call.caller,
+        caller_hash=record.caller_hash,
+        dialled=record.dialled,
+        received_at=times.at(0.0),
+        started_at=times.perhaps(call.started),
+        ended_at=times.perhaps(call.ended),
+        as_of=times.at(record.as_of),
+        duration_seconds=rounded(call.duration),
+        duration_basis=call.duration_basis,
+        setup_seconds=rounded_if(record.decision.setup_seconds if record.decision else None),
+        time_to_first_audio_seconds=rounded_if(record.time_to_first_audio),
+        longest_wait_seconds=rounded(call.longest_wait),
+        last_seen_seconds=rounded(call.last_seen),
+        decision=_decision(record, times),
+        ending=_ending(record, times),
+        referred_to=_perhaps(record.referred_to),
+        fallback_instructions=record.fallback_instructions,
+        from_record=from_record,
+        resumed=record.resumed,
+        transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
+        phases=tuple(
+            PhaseDetail(phase=p.phase, error_type=_perhaps(p.error_type), **times.stretch(p.start, p.end))
+            for p in record.phases
+        ),
+        turn_count=call.turns,
+        interruption_count=call.interruptions,
+        turns=tuple(_turn(turn, times, record.as_of) for turn in record.turns),
+        speech=tuple(
+            SpeechDetail(speaker=s.speaker, interrupted=s.interrupted, **times.stretch(s.start, s.end))
+            for s in record.speech
+        ),
+        tools=tuple(
+            ToolDetail(
+                tool=writable(t.tool),
+                tool_call_id=writable(t.tool_call_id),
+                error_type=_perhaps(t.error_type),
+                **times.stretch(t.start, t.end),
+            )
+            for t in record.tools
+        ),
+        errors=tuple(ErrorDetail(trouble=e.trouble, detail=_error(e), **times.point(e.at)) for e in record.errors),
+        tokens=_tokens(record),
+        trace=None if record.trace is None else _trace(record.trace, record, times, urls),
+        logs=_logs(record, times),
+        events_truncated=record.events_truncated,
+        dropped=dict(record.dropped),
+        gaps=tuple(
+            GapDetail(
+                kind=gap.kind,
+                count=gap.count,
+                offset_seconds=rounded(gap.start),
+                duration_seconds=rounded_if(None if gap.end is None else max(0.0, gap.end - gap.start)),
+            )
+            for gap in record.gaps
+        ),
+        links=_links(record, urls),
+    )
+
+
+def _perhaps(text: str | None) -> str | None:
+    return None if text is None else writable(text)
+
+
+def _decision(record: CallRecord, times: Times) -> DecisionDetail | None:
+    decision = record.decision
+    if decision is None:
+        return None
+    limit = decision.limit
+    return DecisionDetail(
+        outcome=decision.outcome,
+        setup_seconds=rounded(decision.setup_seconds),
+        reason=decision.reason,
+        limit=None if limit is None else Limit(scope=limit.scope, limit=limit.limit, in_use=limit.in_use),
+        error_type=_perhaps(decision.error_type),
+        **times.point(decision.at),
+    )
+
+
+def _ending(record: CallRecord, times: Times) -> EndingDetail | None:
+    ending = record.ending
+    if ending is None:
+        return None
+    return EndingDetail(reason=ending.reason, error_type=_perhaps(ending.error_type), **times.point(ending.at))
+
+
+def _turn(turn: TurnRow, times: Times, now: float) -> TurnDetail:
+    return TurnDetail(
+        number=turn.number,
+        time_to_first_audio_seconds=rounded_if(turn.time_to_first_audio),
+        waited_from_seconds=rounded_if(turn.caller_stopped),
+        waited_seconds=rounded_if(turn.waited(now)),
+        interrupted=turn.interrupted,
+        end_reason=turn.reason,
+        **times.stretch(turn.start, turn.end),
+    )
+
+
+def _error(row: ErrorRow) -> str:
+    return writable(row.detail if row.violation is None else f"{row.detail}: {row.violation}")
+
+
+def _tokens(record: CallRecord) -> TokenDetail:
+    tokens = record.tokens
+    return TokenDetail(
+        **asdict(tokens.usage),
+        responses=tokens.responses,
+        partial=tokens.partial,
+        models=tuple(map(writable, tokens.models)),
+    )
+
+
+def _trace(trace: Trace, record: CallRecord, times: Times, urls: TraceUrls) -> TraceDetail:
+    note = None if trace.sampled else UNSAMPLED
+    if record.dropped.get("spans"):
+        note = INCOMPLETE
+    return TraceDetail(
+        trace_id=trace.trace_id,
+        root_span_id=trace.root_span_id,
+        sampled=trace.sampled,
+        note=note,
+        url=urls.url(trace.trace_id),
+        spans=span_tree(trace.spans, times),
+    )
+
+
+def _logs(record: CallRecord, times: Times) -> tuple[LogDetail, ...]:
+    return tuple(
+        LogDetail(
+            at=times.at_nanos(row.unix_nanos),
+            level=row.level,
+            logger=row.logger,
+            message=writable(row.message),
+            span_id=row.span_id,
+            attributes=plain(row.attributes),
+        )
+        for row in record.logs
+    )
+
+
+def _links(record: CallRecord, urls: TraceUrls) -> Links:
+    itself = call_path(record.summary.call_id)
+    trace_id = record.summary.trace_id
+    return Links(
+        self=itself,
+        timeline=f"{itself}/timeline.svg",
+        trace=f"{TRACES}/{trace_id}" if trace_id else None,
+        trace_backend=urls.url(trace_id) if trace_id else None,
+    )

@@ -1,0 +1,313 @@
+"""A call's drawing as a picture: light, legible in a ticket, and understandable without its colours."""
+
+import re
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Final
+from xml.sax.saxutils import escape, quoteattr
+
+from service.timeline.timeline import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
+
+_STEPS: Final = (
+    *(base * 10.0**power for power in range(-4, 1) for base in (1, 2, 5)),
+    *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0),
+)
+# Seconds between two marks: round in milliseconds, then in minutes and hours.
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+
+
+def ticks(end: float, most: int = 8) -> tuple[float, ...]:
+    """At most ``most`` moments from 0 to ``end``, evenly apart."""
+    step = next((step for step in _STEPS if end / step <= most - 1), _STEPS[-1])
+    return tuple(round(step * index, 9) for index in range(min(most, int(end / step + 1e-9) + 1)))
+
+
+def tick_label(seconds: float, end: float) -> str:
+    """The moment's name on an axis that ends at ``end``."""
+    if end < 1:
+        return f"{seconds * 1000:.0f} ms" if end >= 0.01 else f"{seconds * 1000:.1f} ms"  # noqa: PLR2004 -- 10 ms
+    if end < _MINUTE:
+        return f"{round(seconds, 2):g} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    if end < _HOUR:
+        return f"{minutes}:{rest:02d}"
+    hours, minutes = divmod(minutes, _MINUTE)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+_NOT_XML: Final = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+# XML 1.0 §2.2: what is not a Char.
+def text_of(text: str) -> str:
+    """Text as an element's content."""
+    return escape(_NOT_XML.sub("", text))
+
+
+def element(name: str, content: str = "", **attributes: str | float) -> str:
+    """One element around content that is markup already; ``_`` in an attribute's name stands for ``-``."""
+    written = "".join(f" {key.strip('_').replace('_', '-')}={_quoted(value)}" for key, value in attributes.items())
+    return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
+
+
+def titled(name: str, title: str, **attributes: str | float) -> str:
+    """One element that says something when it is pointed at."""
+    return element(name, element("title", text_of(title)), **attributes)
+
+
+def _quoted(value: str | float) -> str:
+    text = f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else str(value)
+    return quoteattr(_NOT_XML.sub("", text))
+
+
+WIDTH: Final = 1000.0
+MARGIN: Final = 24.0
+LABELS: Final = 130.0
+"""Room for the tracks' names."""
+TRACK: Final = 26.0
+"""Height of a track with the gap below it."""
+BAR: Final = 18.0
+AXIS: Final = 24.0
+LINE: Final = 19.0
+"""Height of a line of text."""
+LETTER: Final = 6.6
+"""About the width of a letter at the size of text used."""
+FACT_COLUMNS: Final = 3
+LEFT: Final = MARGIN + LABELS
+RIGHT: Final = WIDTH - MARGIN
+SPAN: Final = RIGHT - LEFT
+COLOURS: Final = {
+    Paint.SETUP: "#cbd5e1",
+    Paint.SESSION: "#94a3b8",
+    Paint.PHASE: "#64748b",
+    Paint.CALLER: "#2563eb",
+    Paint.AGENT: "#0d9488",
+    Paint.WAIT: "#fbbf24",
+    Paint.TOOL: "#7c3aed",
+    Paint.LEFT_OUT: "url(#left-out)",
+    Paint.FAILED: "#dc2626",
+}
+"""Of equal meaning in grey: light for waiting and setup, dark for what acts."""
+_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT, Paint.LEFT_OUT})
+_INK: Final = "#0f172a"
+_SOFT: Final = "#475569"
+_RULE: Final = "#e2e8f0"
+_ALARM: Final = "#b91c1c"
+_FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px"
+
+
+def render_svg(drawing: Waterfall) -> str:
+    """The picture, as a document of its own."""
+    parts: list[str] = []
+    y = MARGIN + 14
+    y = _heading(parts, drawing, y)
+    for panel in drawing.panels:
+        y = _panel(parts, panel, y)
+    y = _words(parts, drawing, y)
+    y = _legend(parts, drawing, y)
+    height = y + MARGIN
+    body = [
+        element("title", text_of(drawing.title), id="title"),
+        element("desc", text_of(_description(drawing)), id="desc"),
+        _PATTERNS,
+        element("rect", width=WIDTH, height=height, fill="#ffffff"),
+        *parts,
+    ]
+    return element(
+        "svg",
+        "\n".join(body),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:.0f} {height:.0f}",
+        width=WIDTH,
+        height=height,
+        role="img",
+        aria_labelledby="title desc",
+        style=_FONT,
+    )
+
+
+_PATTERNS: Final = element(
+    "defs",
+    element(
+        "linearGradient",
+        element("stop", offset="0", stop_color="#ffffff", stop_opacity="0")
+        + element("stop", offset="1", stop_color="#ffffff", stop_opacity="1"),
+        id="open",
+    )
+    + element(
+        "pattern",
+        element("rect", width=8, height=8, fill="#f8fafc") + element("path", d="M0 8L8 0", stroke="#cbd5e1"),
+        id="left-out",
+        width=8,
+        height=8,
+        patternUnits="userSpaceOnUse",
+    ),
+)
+
+
+def _description(drawing: Waterfall) -> str:
+    """The picture for those who cannot see it."""
+    facts = "; ".join(f"{name}: {value}" for name, value in drawing.facts)
+    moments = " ".join(f"At {moment.at:.1f} s: {moment.text}." for moment in drawing.moments)
+    return f"{drawing.explanation} {facts}. {moments} {' '.join(drawing.notes)}".strip()
+
+
+# Words ----------------------------------------------------------------------------------------------------------------
+def _text(x: float, y: float, said: str, *, fill: str = _INK, **attributes: str | float) -> str:
+    return element("text", text_of(said), x=x, y=y, fill=fill, **attributes)
+
+
+def _heading(parts: list[str], drawing: Waterfall, y: float) -> float:
+    parts.append(_text(MARGIN, y, drawing.title, font_size="17px", font_weight="600"))
+    y += LINE + 3
+    for line in _wrapped(drawing.explanation, WIDTH - 2 * MARGIN):
+        parts.append(_text(MARGIN, y, line, font_size="13px"))
+        y += LINE
+    y += 4
+    column = (WIDTH - 2 * MARGIN) / FACT_COLUMNS
+    for index, (name, value) in enumerate(drawing.facts):
+        x = MARGIN + column * (index % FACT_COLUMNS)
+        row = y + LINE * (index // FACT_COLUMNS)
+        parts.append(_text(x, row, name, fill=_SOFT))
+        parts.append(_text(x + 84, row, _fitting(value, column - 92)))
+    return y + LINE * -(-len(drawing.facts) // FACT_COLUMNS) + 10
+
+
+def _words(parts: list[str], drawing: Waterfall, y: float) -> float:
+    end = drawing.panels[-1].end
+    y += 8
+    for moment in drawing.moments:
+        parts.append(_text(LEFT - 10, y, tick_label(moment.at, end), fill=_SOFT, text_anchor="end"))
+        parts.append(_text(LEFT, y, _fitting(moment.text, SPAN)))
+        y += LINE
+    for note in drawing.notes:
+        for line in _wrapped(note, SPAN):
+            parts.append(_text(LEFT, y, line, fill=_SOFT, font_style="italic"))
+            y += LINE
+    return y + 4
+
+
+def _wrapped(said: str, width: float) -> Iterable[str]:
+    line = ""
+    for word in said.split():
+        if line and (len(line) + 1 + len(word)) * LETTER > width:
+            yield line
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    if line:
+        yield _fitting(line, width)
+
+
+def _fitting(said: str, width: float) -> str:
+    most = max(1, int(width / LETTER))
+    return said if len(said) <= most else said[: most - 1] + "…"
+
+
+# Panels ---------------------------------------------------------------------------------------------------------------
+def _panel(parts: list[str], panel: Panel, y: float) -> float:
+    top = y + AXIS
+    bottom = top + TRACK * len(panel.tracks)
+    if panel.title:
+        parts.append(_text(MARGIN, y + 14, panel.title, font_weight="600"))
+    for tick in ticks(panel.end):
+        x = _x(tick, panel)
+        parts.append(element("line", x1=x, x2=x, y1=top - 4, y2=bottom, stroke=_RULE))
+        anchor = "end" if x > RIGHT - 30 else "middle"
+        parts.append(_text(x, top - 9, tick_label(tick, panel.end), fill=_SOFT, text_anchor=anchor, font_size="11px"))
+    for index, track in enumerate(panel.tracks):
+        _track(parts, track, panel, top + TRACK * index)
+    return bottom + 14
+
+
+def _track(parts: list[str], track: Track, panel: Panel, top: float) -> None:
+    parts.append(_text(LEFT - 10, top + 13, _fitting(track.label, LABELS - 10), fill=_SOFT, text_anchor="end"))
+    for bar in track.bars:
+        _bar(parts, bar, panel, top)
+    free = LEFT
+    places = [_x(mark.at, panel) for mark in track.marks]
+    for mark, (x, limit) in zip(track.marks, pairwise([*places, RIGHT]), strict=True):
+        free = _mark(parts, mark, x, top, (free, limit))
+
+
+def _bar(parts: list[str], bar: Bar, panel: Panel, top: float) -> None:
+    x, width = _x(bar.start, panel), max(1.0, _x(bar.end, panel) - _x(bar.start, panel))
+    parts.append(
+        titled("rect", bar.text, x=x, y=top, width=width, height=BAR, rx=min(2.0, width / 2), fill=COLOURS[bar.paint])
+    )
+    if bar.open:
+        fade = min(width, 40.0)
+        parts.append(element("rect", x=x + width - fade, y=top, width=fade, height=BAR, fill="url(#open)"))
+    room = width - 10 - (20 if bar.open else 0)
+    if len(bar.text) * LETTER <= room:
+        ink = _INK if bar.paint in _ON_LIGHT else "#ffffff"
+        parts.append(_text(x + 5, top + 13, bar.text, fill=ink, font_size="11px", pointer_events="none"))
+
+
+Room = tuple[float, float]
+"""From where to where a line of a track is free."""
+
+
+def _mark(parts: list[str], mark: Mark, x: float, top: float, room: Room) -> float:
+    """Draw a mark, and its text beside it if it fits into the room there is; answers from where on there is room."""
+    if mark.sign is Sign.STEP:
+        parts.append(titled("line", mark.text, x1=x, x2=x, y1=top, y2=top + BAR, stroke=_INK, stroke_width=1.5))
+        return _beside(parts, mark.text, x, top, room, _INK)
+    shape = f"M{x - 5:.1f} {top - 4:.1f}h10l-5 9z" if mark.sign is Sign.INTERRUPTION else _cross(x, top + BAR / 2)
+    parts.append(titled("path", mark.text, d=shape, fill=_ALARM, stroke="#ffffff", stroke_width=0.8))
+    return x if mark.sign is Sign.INTERRUPTION else _beside(parts, mark.text, x, top, room, _ALARM)
+
+
+def _beside(parts: list[str], said: str, x: float, top: float, room: Room, ink: str) -> float:
+    """Write to the right of a mark, else to its left, else nowhere."""
+    free, limit = room
+    width = len(said) * LETTER
+    if x + 8 + width < limit:
+        parts.append(_text(x + 8, top + 13, said, fill=ink, font_size="11px"))
+        return x + 12 + width
+    if x - 12 - width > free:
+        parts.append(_text(x - 8, top + 13, said, fill=ink, font_size="11px", text_anchor="end"))
+    return x
+
+
+def _cross(x: float, y: float) -> str:
+    return f"M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"
+
+
+def _x(seconds: float, panel: Panel) -> float:
+    return LEFT + SPAN * min(1.0, max(0.0, seconds / panel.end))
+
+
+# Legend ---------------------------------------------------------------------------------------------------------------
+_MEANINGS: Final = {
+    Paint.CALLER: "caller speaks",
+    Paint.AGENT: "agent speaks",
+    Paint.WAIT: "caller waits for the answer",
+    Paint.TOOL: "tool",
+    Paint.FAILED: "failed",
+    Paint.LEFT_OUT: "left out",
+}
+
+
+def _legend(parts: list[str], drawing: Waterfall, y: float) -> float:
+    tracks = [track for panel in drawing.panels for track in panel.tracks]
+    paints = {bar.paint for track in tracks for bar in track.bars}
+    signs = {mark.sign for track in tracks for mark in track.marks}
+    x = LEFT
+    for paint, meaning in _MEANINGS.items():
+        if paint in paints:
+            parts.append(element("rect", x=x, y=y - 10, width=12, height=12, rx=2, fill=COLOURS[paint], stroke=_RULE))
+            x = _meaning(parts, x, y, meaning)
+    if Sign.INTERRUPTION in signs:
+        parts.append(element("path", d=f"M{x:.1f} {y - 9:.1f}h10l-5 9z", fill=_ALARM))
+        x = _meaning(parts, x, y, "interruption")
+    if Sign.ERROR in signs:
+        parts.append(element("path", d=_cross(x + 6, y - 4), fill=_ALARM))
+        x = _meaning(parts, x, y, "error")
+    return y + 4 if x > LEFT else y
+
+
+def _meaning(parts: list[str], x: float, y: float, meaning: str) -> float:
+    parts.append(_text(x + 17, y, meaning, fill=_SOFT, font_size="11px"))
+    return x + 17 + len(meaning) * LETTER + 18

@@ -1,0 +1,355 @@
+"""What of a call is drawn: which panels and tracks it has, and what stands out of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from service.timeline.detail import CallDetail, GapDetail, PhaseDetail, SpeechDetail, ToolDetail, TurnDetail
+from service.timeline.explain import span_of_time, tool_name
+from telemetry.calls.events import Speaker
+from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
+from telemetry.semconv.attributes import OTHER
+
+
+class Paint(StrEnum):
+    """What a bar stands for."""
+
+    SETUP = "setup"
+    """The call before its media session."""
+    SESSION = "session"
+    """The media session."""
+    PHASE = "phase"
+    CALLER = "caller"
+    AGENT = "agent"
+    WAIT = "wait"
+    """The caller waits for an answer."""
+    TOOL = "tool"
+    LEFT_OUT = "left_out"
+    """Something was here and has not been kept."""
+    FAILED = "failed"
+    """A phase or a tool that failed."""
+
+
+class Sign(StrEnum):
+    """What a mark stands for."""
+
+    STEP = "step"
+    """A transition of the call's state."""
+    INTERRUPTION = "interruption"
+    """The caller cut the agent short."""
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Something that took time."""
+
+    start: float
+    end: float
+    paint: Paint
+    text: str
+    """What it says when there is room, or when it is pointed at."""
+    open: bool = False
+    """It goes on: the end is merely now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened."""
+
+    at: float
+    sign: Sign
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A line of bars and marks of one kind."""
+
+    label: str
+    bars: tuple[Bar, ...] = ()
+    marks: tuple[Mark, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Tracks on one axis of time, from 0 to ``end``."""
+
+    title: str
+    end: float
+    tracks: tuple[Track, ...]
+    open: bool = False
+    """The call goes on past the right edge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something worth reading in words."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The whole drawing."""
+
+    title: str
+    explanation: str
+    """What happened, in a sentence."""
+    facts: tuple[tuple[str, str], ...]
+    """Names and values."""
+    panels: tuple[Panel, ...]
+    moments: tuple[Moment, ...]
+    """What stands out, in order."""
+    notes: tuple[str, ...]
+    """What the drawing leaves out."""
+
+
+MOST_MOMENTS: Final = 8
+"""More than these are only counted: a picture in a ticket is read at a glance."""
+MOST_INTERRUPTIONS: Final = 3
+"""More than these are told in one line."""
+NOTABLE_WAIT: Final = 2.0
+"""Seconds a caller waits for an answer before the wait is worth a line."""
+_KINDS: Final = {"speech": "stretches of speech", "logs": "log lines"}
+
+
+# How rows are called where their plain names would not do.
+def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
+    """Names and values, those that are known."""
+    numbers = " → ".join(filter(None, (call.caller, call.dialled)))
+    turns = f"{call.turn_count}, {call.interruption_count} interrupted" if call.turn_count else None
+    facts = (
+        ("tenant", call.tenant_id),
+        ("from → to", numbers or None),
+        ("received", call.received_at.strftime("%Y-%m-%d %H:%M:%S UTC")),
+        ("state", f"{call.state}" + (f" ({call.outcome})" if call.outcome and call.outcome != str(call.state) else "")),
+        ("duration", f"{span_of_time(call.duration_seconds)} since {call.duration_basis}"),
+        ("setup", _time(call.setup_seconds)),
+        ("first audio", _time(call.time_to_first_audio_seconds)),
+        ("longest wait", _time(call.longest_wait_seconds)),
+        ("turns", turns),
+        ("tokens", _tokens(call)),
+        ("trace", call.trace.trace_id if call.trace else None),
+    )
+    return tuple((name, value) for name, value in facts if value is not None)
+
+
+def moments_of(call: CallDetail) -> tuple[Moment, ...]:
+    """What stands out, by weight if there is too much of it, in the order it happened."""
+    weighed = [*_failures(call), *_wait_facts(call), *_interruptions(call)]
+    kept, more = weighed[:MOST_MOMENTS], len(weighed) - MOST_MOMENTS
+    moments = sorted(kept, key=lambda moment: moment.at)
+    if more > 0:
+        moments.append(Moment(moments[-1].at, f"… and {more} more"))
+    return tuple(moments)
+
+
+def notes_of(call: CallDetail) -> tuple[str, ...]:
+    """What the drawing leaves out."""
+    dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
+    left_out = f"Left out between the first and the last: {dropped}." if dropped else None
+    resumed = "Taken over from another process: what happened before is in that one's part of the trace."
+    unsampled = call.trace.note if call.trace and not call.trace.sampled else None
+    return tuple(note for note in (resumed if call.resumed else None, left_out, unsampled) if note)
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else span_of_time(seconds)
+
+
+def _tokens(call: CallDetail) -> str | None:
+    tokens = call.tokens
+    if not tokens.responses:
+        return None
+    return f"{_count(tokens.input)} in, {_count(tokens.output)} out"
+
+
+def _count(tokens: int | None) -> str:
+    return "unknown" if tokens is None else f"{tokens:,}"
+
+
+def _failures(call: CallDetail) -> Iterable[Moment]:
+    if call.ending is not None and call.ending.error_type:
+        yield Moment(call.ending.offset_seconds, f"the call failed: {call.ending.error_type}")
+    for phase in call.phases:
+        if phase.error_type:
+            yield Moment(phase.offset_seconds, f"{phase.phase} failed: {phase.error_type}")
+    for tool in call.tools:
+        if tool.error_type:
+            yield Moment(tool.offset_seconds, f"{_tool(tool.tool)} failed: {tool.error_type}")
+    for error in call.errors:
+        yield Moment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
+
+
+def _tool(tool: str) -> str:
+    return tool_name(tool) if tool == OTHER else f"tool {tool}"
+
+
+def _wait_facts(call: CallDetail) -> Iterable[Moment]:
+    """The long ones, the longest first."""
+    turns = [turn for turn in call.turns if (turn.waited_seconds or 0.0) >= NOTABLE_WAIT]
+    for turn in sorted(turns, key=lambda turn: -(turn.waited_seconds or 0.0)):
+        said = "was answered after" if turn.time_to_first_audio_seconds is not None else "had no answer for"
+        at = turn.waited_from_seconds or turn.offset_seconds
+        yield Moment(at, f"turn {turn.number} {said} {span_of_time(turn.waited_seconds or 0.0)}")
+
+
+def _interruptions(call: CallDetail) -> Iterable[Moment]:
+    cut = [speech for speech in call.speech if speech.interrupted]
+    if call.interruption_count > MOST_INTERRUPTIONS and cut:
+        yield Moment(_how_it_ended(cut[0]), f"the first of {call.interruption_count} interruptions")
+        return
+    for speech in cut:
+        said = f"after {span_of_time(speech.duration_seconds or 0.0)} of speech"
+        yield Moment(_how_it_ended(speech), f"the caller interrupts the agent {said}")
+
+
+def _how_it_ended(speech: SpeechDetail) -> float:
+    return speech.offset_seconds + (speech.duration_seconds or 0.0)
+
+
+CLOSE_UP: Final = 3.0
+"""A call this many times as long as its setup shows the setup apart, on an axis of its own."""
+TOOL_TRACKS: Final = 4
+"""Tools with a track of their own; further ones share one."""
+_ON_THE_WAY: Final = frozenset({Transition.REJECTED, Transition.ACCEPTED, Transition.STARTED})
+_LEAST: Final = 0.001
+
+
+# Seconds an axis has at least, so that a call that was over at once can be drawn.
+def waterfall(call: CallDetail) -> Waterfall:
+    """The drawing of a call."""
+    return Waterfall(
+        title=f"Call {call.call_id}",
+        explanation=call.explanation,
+        facts=facts_of(call),
+        panels=tuple(_panels(call)),
+        moments=moments_of(call),
+        notes=notes_of(call),
+    )
+
+
+def _panels(call: CallDetail) -> Iterable[Panel]:
+    end, setup = _end(call), _setup_end(call)
+    going_on = call.state not in TERMINAL
+    if setup is None or end < setup * CLOSE_UP or call.state is CallState.REJECTED:
+        yield Panel("", end, (*_life(call, 0.0, end), *_phases(call.phases, end), *_conversation(call, end)), going_on)
+        return
+    early = [phase for phase in call.phases if phase.offset_seconds < setup]
+    late = [phase for phase in call.phases if phase.offset_seconds >= setup]
+    yield Panel("Setup", setup, (*_life(call, 0.0, setup), *_phases(early, setup)))
+    yield Panel("Call", end, (*_life(call, setup, end), *_phases(late, end), *_conversation(call, end)), going_on)
+
+
+def _end(call: CallDetail) -> float:
+    """The last moment there is anything to see of the call."""
+    ends = [row.offset_seconds + (row.duration_seconds or 0.0) for row in call.phases]
+    return max((call.as_of - call.received_at).total_seconds(), *ends, _LEAST)
+
+
+def _setup_end(call: CallDetail) -> float | None:
+    """The first audio, or failing that whatever came last on the way to it; ``None`` while nothing has."""
+    heard = [row.offset_seconds for row in call.speech if row.speaker is Speaker.AGENT]
+    steps = [step.offset_seconds for step in call.transitions if step.transition in _ON_THE_WAY]
+    return max([heard[0]] if heard else steps, default=None)
+
+
+# Tracks ---------------------------------------------------------------------------------------------------------------
+def _life(call: CallDetail, since: float, end: float) -> list[Track]:
+    received, started = call.received_at, call.started_at
+    begin = (started - received).total_seconds() if started else None
+    over = (call.as_of - received).total_seconds()
+    going_on = call.state not in TERMINAL and over <= end
+    bars = [Bar(0.0, min(over if begin is None else begin, end), Paint.SETUP, "setup", going_on and begin is None)]
+    if begin is not None and begin < end:
+        text = f"session, {span_of_time(call.duration_seconds)}"
+        bars.append(Bar(begin, min(over, end), Paint.SESSION, text, going_on))
+    marks = [
+        Mark(step.offset_seconds, Sign.STEP, str(step.transition))
+        for step in call.transitions
+        if since <= step.offset_seconds <= end
+    ]
+    tracks = [Track("call", tuple(bars)), Track("state", (), tuple(marks))]
+    return tracks if marks else tracks[:1]
+
+
+def _phases(phases: Iterable[PhaseDetail], end: float) -> list[Track]:
+    tracks: dict[str, list[Bar]] = {}
+    for phase in phases:
+        tracks.setdefault(_words(phase.phase), []).append(_timed(phase, _words(phase.phase), Paint.PHASE, end))
+    return [Track(name, tuple(bars)) for name, bars in tracks.items()]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _conversation(call: CallDetail, end: float) -> Iterable[Track]:
+    if not call.speech and not call.turns and not call.tools and not call.errors:
+        return
+    for speaker, paint in ((Speaker.CALLER, Paint.CALLER), (Speaker.AGENT, Paint.AGENT)):
+        rows = [row for row in call.speech if row.speaker is speaker]
+        yield _with_gaps(_speech(rows, speaker, paint, end), call.gaps, "speech", end)
+    yield _with_gaps(Track("wait", tuple(_waits(call.turns))), call.gaps, "turns", end)
+    tools = _tools(call.tools, end)
+    yield from (_with_gaps(tool, call.gaps, "tools", end) for tool in tools)
+    if call.errors:
+        marks = tuple(Mark(error.offset_seconds, Sign.ERROR, error.detail) for error in call.errors)
+        yield Track("errors", (), marks)
+
+
+def _speech(rows: Sequence[SpeechDetail], speaker: Speaker, paint: Paint, end: float) -> Track:
+    bars = tuple(_timed(row, f"{speaker} speaks", paint, end) for row in rows)
+    marks = tuple(
+        Mark(row.offset_seconds + (row.duration_seconds or 0.0), Sign.INTERRUPTION, "interrupted by the caller")
+        for row in rows
+        if row.interrupted
+    )
+    return Track(str(speaker), bars, marks)
+
+
+def _with_gaps(track: Track, gaps: Iterable[GapDetail], kind: str, end: float) -> Track:
+    bars = tuple(
+        Bar(
+            gap.offset_seconds,
+            end if gap.duration_seconds is None else gap.offset_seconds + gap.duration_seconds,
+            Paint.LEFT_OUT,
+            "left out",
+        )
+        for gap in gaps
+        if gap.kind == kind
+    )
+    return replace(track, bars=(*bars, *track.bars)) if bars else track
+
+
+def _waits(turns: Iterable[TurnDetail]) -> Iterable[Bar]:
+    for turn in turns:
+        if turn.waited_from_seconds is not None and turn.waited_seconds:
+            said = "answer after" if turn.time_to_first_audio_seconds is not None else "no answer for"
+            text = f"turn {turn.number}: {said} {span_of_time(turn.waited_seconds)}"
+            until = turn.waited_from_seconds + turn.waited_seconds
+            going_on = turn.time_to_first_audio_seconds is None and turn.duration_seconds is None
+            yield Bar(turn.waited_from_seconds, until, Paint.WAIT, text, going_on)
+
+
+def _tools(tools: Sequence[ToolDetail], end: float) -> list[Track]:
+    names = list(dict.fromkeys(tool_name(tool.tool) for tool in tools))
+    apart = names if len(names) <= TOOL_TRACKS else names[: TOOL_TRACKS - 1]
+    tracks: dict[str, list[Bar]] = {}
+    for tool in tools:
+        name = tool_name(tool.tool)
+        tracks.setdefault(name if name in apart else "other tools", []).append(_timed(tool, name, Paint.TOOL, end))
+    return [Track(label, tuple(bars)) for label, bars in tracks.items()]
+
+
+def _timed(row: PhaseDetail | SpeechDetail | ToolDetail, name: str, paint: Paint, end: float) -> Bar:
+    error_type = row.error_type if isinstance(row, PhaseDetail | ToolDetail) else None
+    if row.duration_seconds is None:
+        return Bar(row.offset_seconds, end, paint, f"{name}, goes on", open=True)
+    text = f"{name}, {span_of_time(row.duration_seconds)}" + (f", failed: {error_type}" if error_type else "")
+    return Bar(
+        row.offset_seconds, row.offset_seconds + row.duration_seconds, Paint.FAILED if error_type else paint, text
+    )

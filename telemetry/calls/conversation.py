@@ -1,0 +1,132 @@
+"""Turns, latencies and interruptions of one call, derived from who starts and stops speaking."""
+
+from dataclasses import dataclass
+
+from telemetry.calls.events import (
+    CallRef,
+    Event,
+    FirstAudio,
+    Speaker,
+    SpeechEnded,
+    TurnAnswered,
+    TurnEnd,
+    TurnEnded,
+    TurnInterrupted,
+    TurnStarted,
+)
+from telemetry.clock import Instant
+
+
+@dataclass(slots=True)
+class _Turn:
+    number: int
+    since: Instant | None
+    cut: bool = False
+    """Its answer was interrupted, though nobody was heard to speak into it."""
+
+
+class Conversation:
+    """One call's conversation. Each method takes a moment and answers the events that follow from it.
+
+    A turn begins when the caller speaks and lasts until the caller speaks again or the call ends; an answer still
+    playing by then keeps its turn open until it stops, so that the interruption belongs to the turn it cut short. A
+    turn's latency is the time from the end of the caller's speech to the first audio of the answer: an answer that
+    takes several responses (a tool call first, say) is still one answer.
+    """
+
+    __slots__ = (
+        "_agent_since",
+        "_awaiting_since",
+        "_call",
+        "_caller_since",
+        "_current",
+        "_heard",
+        "_overlapped",
+        "_received",
+    )
+
+    def __init__(self, call: CallRef, received: Instant) -> None:
+        self._call = call
+        self._received = received
+        self._heard = False
+        self._current = _Turn(0, None)
+        self._overlapped: _Turn | None = None
+        self._caller_since: Instant | None = None
+        self._agent_since: Instant | None = None
+        self._awaiting_since: Instant | None = None
+
+    @property
+    def turns(self) -> int:
+        """Turns begun so far."""
+        return self._current.number
+
+    def caller_started(self, at: Instant) -> list[Event]:
+        """The caller begins to speak: a new turn, perhaps into the answer of the last."""
+        if self._caller_since is not None:
+            return []
+        last, self._current = self._current, _Turn(self._current.number + 1, at)
+        self._caller_since = at
+        self._awaiting_since = None
+        begun = TurnStarted(at, self._call, self._current.number)
+        if self._agent_since is not None and self._overlapped is None:
+            self._overlapped = last
+            return [begun]
+        return [*self._close(last, at), begun]
+
+    def caller_stopped(self, at: Instant) -> list[Event]:
+        """The caller stops speaking and waits for an answer."""
+        if self._caller_since is None:
+            return []
+        started, self._caller_since = self._caller_since, None
+        self._awaiting_since = at
+        return [SpeechEnded(at, self._call, Speaker.CALLER, started)]
+
+    def agent_started(self, at: Instant) -> list[Event]:
+        """Audio of the agent begins to play."""
+        if self._agent_since is not None:
+            return []
+        self._agent_since = at
+        events: list[Event] = []
+        if not self._heard:
+            self._heard = True
+            events.append(FirstAudio(at, self._call, at.since(self._received)))
+        if self._awaiting_since is not None:
+            events.append(TurnAnswered(at, self._call, self._current.number, at.since(self._awaiting_since)))
+            self._awaiting_since = None
+        return events
+
+    def agent_stopped(self, at: Instant, *, interrupted: bool = False) -> list[Event]:
+        """Audio of the agent has played to its end, or was cut short by the caller."""
+        if self._agent_since is None:
+            return []
+        started, self._agent_since = self._agent_since, None
+        spoken = SpeechEnded(at, self._call, Speaker.AGENT, started, interrupted)
+        turn = self._current if self._overlapped is None else self._overlapped
+        events: list[Event] = [spoken]
+        if interrupted:
+            turn.cut = True
+            events.append(TurnInterrupted(at, self._call, turn.number))
+        if self._overlapped is not None:
+            self._overlapped = None
+            events += self._close(turn, at)
+        return events
+
+    def ended(self, at: Instant) -> list[Event]:
+        """The call is over: so are speech and turns."""
+        events: list[Event] = []
+        for speaker, started in ((Speaker.CALLER, self._caller_since), (Speaker.AGENT, self._agent_since)):
+            if started is not None:
+                events.append(SpeechEnded(at, self._call, speaker, started))
+        for turn in (self._overlapped, self._current):
+            if turn is not None:
+                events.extend(self._close(turn, at, TurnEnd.CALL_ENDED))
+        self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
+        self._current = _Turn(self._current.number, None)
+        return events
+
+    def _close(self, turn: _Turn, at: Instant, otherwise: TurnEnd = TurnEnd.COMPLETED) -> list[Event]:
+        # Turn 0 is the greeting: nobody began it, so there is nothing to end.
+        if turn.since is None:
+            return []
+        reason = TurnEnd.INTERRUPTED if turn.cut else otherwise
+        return [TurnEnded(at, self._call, turn.number, turn.since, reason)]

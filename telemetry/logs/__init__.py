@@ -1,0 +1,1 @@
+"""Log lines of calls, and the logging of a whole process."""

@@ -1,0 +1,81 @@
+"""What is observed when somebody collects, rather than recorded when something happens."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from telemetry.calls.tracker import CallTracker, Usage
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import CapacityScope, Label, TenantId
+from telemetry.semconv.catalogue import Instrument, Kind
+
+Observe = Callable[[], Iterable[Observation]]
+
+
+class Limits(Protocol):
+    """How many calls are allowed at once."""
+
+    def total(self) -> int:
+        """All tenants together."""
+        ...
+
+    def of(self, tenant_id: TenantId) -> int:
+        """One tenant."""
+        ...
+
+
+def observe(meter: Meter, fence: RecordingFence, instrument: Instrument, what: Observe) -> None:
+    """Register an observable of the catalogue. The live reader has no use for it and is spared its cost."""
+
+    def callback(_options: CallbackOptions) -> Iterable[Observation]:
+        return () if fence.collecting_live else what()
+
+    create = (
+        meter.create_observable_gauge if instrument.kind is Kind.OBSERVABLE_GAUGE else meter.create_observable_counter
+    )
+    create(instrument.name, [callback], instrument.unit, instrument.description)
+
+
+def observe_calls(
+    meter: Meter, fence: RecordingFence, tracker: CallTracker, limits: Limits, labels: TenantLabels
+) -> None:
+    """Register the capacity gauges and the leak detector."""
+
+    def readings() -> list[_Reading]:
+        everything = _Reading({attr.CAPACITY_SCOPE: CapacityScope.GLOBAL}, tracker.usage().in_use, limits.total())
+        return [everything, *_by_label(tracker.tenant_usage(), limits, labels)]
+
+    def limit() -> Iterable[Observation]:
+        return [Observation(reading.allowed, reading.attributes) for reading in readings()]
+
+    def utilization() -> Iterable[Observation]:
+        return [Observation(reading.share, reading.attributes) for reading in readings() if reading.allowed]
+
+    observe(meter, fence, catalogue.CAPACITY_LIMIT, limit)
+    observe(meter, fence, catalogue.CAPACITY_UTILIZATION, utilization)
+    observe(meter, fence, catalogue.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
+
+
+class _Reading(NamedTuple):
+    attributes: Mapping[str, str]
+    in_use: int
+    allowed: int
+
+    @property
+    def share(self) -> float:
+        return self.in_use / self.allowed
+
+
+def _by_label(usages: Mapping[TenantId, Usage], limits: Limits, labels: TenantLabels) -> Iterator[_Reading]:
+    """One reading a label: tenants past the budget share one, and there their slots and limits add up."""
+    sums: dict[Label, tuple[int, int]] = {}
+    for tenant_id, usage in usages.items():
+        label = labels.label(tenant_id)
+        in_use, allowed = sums.get(label, (0, 0))
+        sums[label] = (in_use + usage.in_use, allowed + limits.of(tenant_id))
+    for label, (in_use, allowed) in sums.items():
+        yield _Reading({attr.CAPACITY_SCOPE: CapacityScope.TENANT, attr.TENANT_ID: label}, in_use, allowed)

@@ -1,0 +1,312 @@
+"""The table behind the live endpoints: one row a tenant, one for the total."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Final
+
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData, NumberDataPoint
+
+from telemetry.semconv import catalogue
+from telemetry.semconv.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT
+from telemetry.semconv.catalogue import Live
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One measurement that fell into a bucket, and the trace it was made in."""
+
+    value: float
+    trace_id: str
+    """32 hexadecimal digits."""
+    unix_nanos: int
+
+
+@dataclass(slots=True)
+class Distribution:
+    """Counts per bucket; bucket ``i`` holds values up to and including ``bounds[i]``, the last one all above."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+    """The sum of all values."""
+    examples: dict[int, Example] = field(default_factory=dict)
+    """By bucket; the most recent one each."""
+
+    def __post_init__(self) -> None:
+        """An empty distribution has a zero for each bucket."""
+        if not self.counts:
+            self.counts = [0] * (len(self.bounds) + 1)
+
+    @property
+    def count(self) -> int:
+        """How many values."""
+        return sum(self.counts)
+
+    def copy(self) -> "Distribution":
+        """The same values, independent of later ones."""
+        return Distribution(self.bounds, list(self.counts), self.total, dict(self.examples))
+
+    def fold(self, point: HistogramDataPoint) -> None:
+        """Add what a delta data point counted."""
+        for bucket, count in enumerate(point.bucket_counts):
+            self.counts[bucket] += count
+        self.total += point.sum
+        for exemplar in point.exemplars:
+            if exemplar.trace_id:
+                bucket = bisect_left(self.bounds, exemplar.value)
+                self.examples[bucket] = Example(
+                    exemplar.value, format(exemplar.trace_id, "032x"), exemplar.time_unix_nano
+                )
+
+    def quantile(self, share: float) -> float | None:
+        """The value below which ``share`` (0 … 1) of all lie, interpolated inside its bucket; ``None`` without values.
+
+        Above the last bound nothing is known but that bound, as in PromQL's ``histogram_quantile``.
+        """
+        return quantile(share, self.bounds, self.counts)
+
+
+def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
+    """See :meth:`Distribution.quantile`."""
+    total = sum(counts)
+    if not total:
+        return None
+    rank, below = share * total, 0
+    for bucket, count in enumerate(counts[:-1]):
+        if count and below + count >= rank:
+            lower = bounds[bucket - 1] if bucket else 0.0
+            return lower + (bounds[bucket] - lower) * (rank - below) / count
+        below += count
+    return bounds[-1]
+
+
+_GAUGES: Final = frozenset({"active_calls", "pending_calls"})
+COUNTERS: Final = tuple(
+    live.field for instrument in catalogue.INSTRUMENTS for live in instrument.live if live.field not in _GAUGES
+)
+"""Fields of the live view that only grow."""
+BOUNDS: Final[Mapping[str, tuple[float, ...]]] = {i.name: i.boundaries for i in catalogue.INSTRUMENTS if i.summarised}
+"""The distributions of the live view, with their bounds."""
+TIME: Final = "minutes_processed"
+MS_PER_SECOND: Final = 1000
+"""Call time is kept in whole milliseconds: differences of it then add up exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Numbers of a row: these counters, then the buckets of these distributions."""
+
+    counters: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    peaks: bool = False
+    """Whether the slots held at once are wanted too."""
+
+    def slots(self) -> tuple[int, ...]:
+        """Where they stand in a whole row."""
+        return (*(_SLOT[name] for name in self.counters), *_buckets(self.distributions))
+
+    def in_whole_numbers(self, row: Sequence[float]) -> list[int]:
+        """A row of them as recorded, with call time in milliseconds."""
+        numbers = list(map(int, row))
+        if TIME in self.counters:
+            slot = self.counters.index(TIME)
+            numbers[slot] = round(row[slot] * MS_PER_SECOND)
+        return numbers
+
+
+NO_NUMBERS: Final = Selection()
+EVERYTHING: Final = Selection(COUNTERS, tuple(BOUNDS), peaks=True)
+"""A whole row."""
+
+
+def _first_buckets() -> dict[str, int]:
+    first, slot = {}, len(COUNTERS)
+    for name, bounds in BOUNDS.items():
+        first[name] = slot
+        slot += len(bounds) + 1
+    return first
+
+
+_SLOT: Final = {name: slot for slot, name in enumerate(COUNTERS)}
+_FIRST_BUCKET: Final = _first_buckets()
+
+
+def _buckets(distributions: Iterable[str]) -> Iterable[int]:
+    for name in distributions:
+        first = _FIRST_BUCKET[name]
+        yield from range(first, first + len(BOUNDS[name]) + 1)
+
+
+SLOTS: Final = len(COUNTERS) + sum(len(bounds) + 1 for bounds in BOUNDS.values())
+"""How many numbers a whole row has."""
+Numbers = dict[str, int | float]
+"""Fields of the live view by name."""
+_LIVE: dict[str, Live] = {live.field: live for instrument in catalogue.INSTRUMENTS for live in instrument.live}
+_INDEX: dict[str, int] = {name: index for index, name in enumerate(_LIVE)}
+_FIELDS_OF: dict[str, tuple[Live, ...]] = {i.name: i.live for i in catalogue.INSTRUMENTS if i.live}
+_BOUNDS: dict[str, tuple[float, ...]] = {i.name: i.boundaries for i in catalogue.INSTRUMENTS if i.summarised}
+_NO_COUNTS = {name: (0,) * (len(bounds) + 1) for name, bounds in _BOUNDS.items()}
+
+
+class _Row:
+    """A tenant's sums, in the order of ``_INDEX``, and its distributions once there are any."""
+
+    __slots__ = ("distributions", "position", "sums")
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.sums: list[int | float] = [0] * len(_INDEX)
+        self.distributions: dict[str, Distribution] = {}
+
+    def distribution(self, instrument: str) -> Distribution:
+        found = self.distributions.get(instrument)
+        if found is None:
+            found = self.distributions[instrument] = Distribution(_BOUNDS[instrument])
+        return found
+
+    def selected(self, indices: Sequence[int], distributions: Sequence[str]) -> list[float]:
+        numbers: list[float] = [self.sums[index] for index in indices]
+        for name in distributions:
+            found = self.distributions.get(name)
+            numbers += found.counts if found is not None else _NO_COUNTS[name]
+        return numbers
+
+    def numbers(self) -> Numbers:
+        return {
+            name: self.sums[index] / live.scale if live.scale != 1 else self.sums[index] for name, live, index in _READ
+        }
+
+
+_READ = tuple((name, live, _INDEX[name]) for name, live in _LIVE.items())
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """How full the table is."""
+
+    tenants: int
+    folded_into_other: int
+    """Data points of tenants past the bound, which count under ``_other``."""
+    overflowed: int
+    """Data points the SDK merged because a cardinality limit was reached; they count under ``_other``."""
+
+
+class LiveMetricsStore:
+    """What has been recorded since the process started, per tenant and in total. Safe for threads.
+
+    Holds at most ``max_tenants`` tenants; what belongs to later ones counts under ``_other``: totals stay exact.
+    """
+
+    def __init__(self, max_tenants: int = 20_000) -> None:
+        if max_tenants < 1:
+            raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
+        self._max_tenants = max_tenants
+        self._lock = Lock()
+        self._total = _Row(0)
+        self._rows: dict[str, _Row] = {}
+        self._in_order = [self._total]
+        self._folded_into_other = 0
+        self._overflowed = 0
+
+    def live(self, tenant_id: str | None = None) -> Numbers | None:
+        """The twelve fields, of all tenants together or of one; ``None`` for a tenant never seen.
+
+        Counts are integers, ``minutes_processed`` a float.
+        """
+        numbers = self.numbers(tenant_id)
+        return None if numbers is None else {name: numbers[name] for name in catalogue.LIVE_FIELDS}
+
+    def numbers(self, tenant_id: str | None = None) -> Numbers | None:
+        """Every field of the live view, the twelve and those that only debugging and reconciliation show."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else row.numbers()
+
+    def distributions(self, tenant_id: str | None = None) -> dict[str, Distribution] | None:
+        """Copies of the distributions by instrument name; ``None`` for a tenant never seen."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
+
+    def tenants(self) -> list[str]:
+        """Every tenant seen, `_unknown` and `_other` among them if they have counted anything; later ones come last."""
+        with self._lock:
+            return list(self._rows)
+
+    def position(self, tenant_id: str | None = None) -> int | None:
+        """Where a tenant's row stands among :meth:`rows`; 0 is that of all together. ``None`` for one never seen."""
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else row.position
+
+    def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
+        """A part of so many rows from a position on, fewer at the end, all of one moment; amounts as recorded."""
+        indices = [_INDEX[name] for name in selection.counters]
+        with self._lock:
+            return [row.selected(indices, selection.distributions) for row in self._in_order[first : first + count]]
+
+    def by_tenant(self) -> dict[str, Numbers]:
+        """Every tenant's numbers, of one moment."""
+        with self._lock:
+            return {tenant_id: row.numbers() for tenant_id, row in self._rows.items()}
+
+    def size(self) -> StoreSize:
+        """How full the table is, and what did not fit."""
+        with self._lock:
+            return StoreSize(len(self._rows), self._folded_into_other, self._overflowed)
+
+    def fold(self, data: MetricsData) -> None:
+        """Add what a collection with delta temporality brought. Other scopes' metrics pass by."""
+        with self._lock:
+            for resource_metrics in data.resource_metrics:
+                for scope_metrics in resource_metrics.scope_metrics:
+                    if scope_metrics.scope.name == catalogue.METER_NAME:
+                        for metric in scope_metrics.metrics:
+                            self._fold_points(metric.name, metric.data.data_points)
+
+    def _fold_points(self, instrument: str, points: Sequence[object]) -> None:
+        fields = _FIELDS_OF.get(instrument, ())
+        summarised = instrument in _BOUNDS
+        if not fields and not summarised:
+            return
+        for point in points:
+            if isinstance(point, NumberDataPoint):
+                self._add(fields, point)
+            elif summarised and isinstance(point, HistogramDataPoint):
+                for row in (self._total, self._row(point.attributes or {})):
+                    row.distribution(instrument).fold(point)
+
+    def _add(self, fields: Sequence[Live], point: NumberDataPoint) -> None:
+        attributes = point.attributes or {}
+        row = self._row(attributes)
+        for live in fields:
+            if live.key is None or _carries(attributes, live):
+                index = _INDEX[live.field]
+                row.sums[index] += point.value
+                self._total.sums[index] += point.value
+
+    def _row(self, attributes: Mapping[str, object]) -> _Row:
+        tenant = attributes.get(TENANT_ID)
+        if tenant is None:
+            self._overflowed += 1
+            tenant = OTHER
+        row = self._rows.get(str(tenant))
+        return row if row is not None else self._new_row(str(tenant))
+
+    def _new_row(self, tenant: str) -> _Row:
+        reserved = tenant in (OTHER, UNKNOWN_TENANT)
+        if not reserved and len(self._rows) >= self._max_tenants:
+            self._folded_into_other += 1
+            tenant = OTHER
+        row = self._rows.get(tenant)
+        if row is None:
+            row = self._rows[tenant] = _Row(len(self._in_order))
+            self._in_order.append(row)
+        return row
+
+
+def _carries(attributes: Mapping[str, object], live: Live) -> bool:
+    value = attributes.get(live.key or "")
+    return value is not None and (live.value is None or value == live.value)

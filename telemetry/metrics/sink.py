@@ -1,0 +1,236 @@
+"""Events become measurements: what is counted, by how much, under which labels."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final, Protocol, TypeVar, cast
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import Meter
+
+from telemetry.calls.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallEnded,
+    CallEvent,
+    CallHeartbeat,
+    CallReceived,
+    CallRef,
+    CallReferred,
+    CallRejected,
+    CallStarted,
+    Event,
+    FallbackUsed,
+    FirstAudio,
+    InstructionsFailed,
+    LifecycleViolated,
+    TokensUsed,
+    ToolEnded,
+    TurnAnswered,
+    TurnInterrupted,
+    WebhookReceived,
+)
+from telemetry.calls.sinks import Handler
+from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.cardinality import ErrorLabels, TenantLabels
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import catalogue, genai
+from telemetry.semconv.attributes import (
+    EndReason,
+    Label,
+    MetricAttributes,
+    MetricKey,
+    Outcome,
+    RejectionReason,
+    Violation,
+    WebhookOutcome,
+)
+from telemetry.semconv.catalogue import Instrument, Kind
+
+_Value = TypeVar("_Value", bound=StrEnum)
+
+SYNCHRONOUS = (Kind.COUNTER, Kind.UP_DOWN_COUNTER, Kind.HISTOGRAM)
+"""The kinds that events are recorded on; the others are observed when somebody collects."""
+
+
+def _by(key: MetricKey, values: type[_Value]) -> dict[_Value, MetricAttributes]:
+    return {value: {key: Label(value.value)} for value in values}
+
+
+_BY_WEBHOOK: Final = _by(attr.WEBHOOK_OUTCOME, WebhookOutcome)
+_BY_REJECTION: Final = _by(attr.REJECTION_REASON, RejectionReason)
+_BY_OUTCOME: Final = _by(attr.OUTCOME, Outcome)
+_BY_END: Final = _by(attr.END_REASON, EndReason)
+_BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
+# What further measurements of an event carry, made once.
+
+
+class Contexts(Protocol):
+    """Where a call's span context comes from, so that exemplars lead to its trace."""
+
+    def context(self, call: CallRef) -> Context | None:
+        """The call's context; ``None`` if it has no trace."""
+        ...
+
+
+class NoContexts:
+    """Calls without traces."""
+
+    __slots__ = ()
+
+    def context(self, call: CallRef) -> Context | None:  # noqa: ARG002 -- the protocol's signature
+        """No context."""
+        return None
+
+
+class Record(Protocol):
+    """How an instrument takes a measurement: unlike the API's own signature, it takes only what may be a label."""
+
+    def __call__(self, amount: float, attributes: MetricAttributes, context: Context | None = None) -> None:
+        """Make a measurement."""
+        ...
+
+
+class MetricsSink:
+    """Records each event on the catalogue's instruments, all measurements of an event behind one fence."""
+
+    def __init__(
+        self, meter: Meter, *, labels: TenantLabels, fence: RecordingFence, contexts: Contexts | None = None
+    ) -> None:
+        self._labels = labels
+        self._errors = ErrorLabels()
+        self._contexts = contexts or NoContexts()
+        self._record = {i.name: _recorder(meter, i) for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS}
+        # The observable has to exist for its callback to run in every collection; it never observes anything.
+        meter.create_observable_gauge("callscope.live.fence", [fence.close])
+        handlers: dict[type[Event], Handler] = {
+            WebhookReceived: self._webhook,
+            CallReceived: self._received,
+            CallRejected: self._rejected,
+            CallAccepted: self._accepted,
+            CallStarted: self._started,
+            CallAbandoned: self._abandoned,
+            CallReferred: self._referred,
+            CallHeartbeat: self._heartbeat,
+            CallEnded: self._ended,
+            InstructionsFailed: self._instructions_failed,
+            FallbackUsed: self._fallback_used,
+            FirstAudio: self._first_audio,
+            TurnAnswered: self._turn_answered,
+            TurnInterrupted: self._turn_interrupted,
+            TokensUsed: self._tokens_used,
+            ToolEnded: self._tool_ended,
+            LifecycleViolated: self._violated,
+        }
+        self._handlers = {kind: _fenced(handle, fence) for kind, handle in handlers.items()}
+
+    @property
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What records the events that an instrument counts."""
+        return self._handlers
+
+    # How a measurement is made ----------------------------------------------------------------------------------------
+
+    def _failure(self, error_type: str | None) -> MetricAttributes:
+        return {} if error_type is None else {attr.ERROR_TYPE: self._errors.label(error_type)}
+
+    def _add(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
+        call = event.call
+        attributes, context = self._labels.attributes(call.tenant_id), self._contexts.context(call)
+        for instrument, amount in amounts:
+            self._record[instrument.name](amount, attributes, context)
+
+    def _add_by(self, event: CallEvent, further: MetricAttributes, *amounts: tuple[Instrument, float]) -> None:
+        call = event.call
+        attributes, context = {**self._labels.attributes(call.tenant_id), **further}, self._contexts.context(call)
+        for instrument, amount in amounts:
+            self._record[instrument.name](amount, attributes, context)
+
+    # What each event counts -------------------------------------------------------------------------------------------
+
+    def _webhook(self, event: WebhookReceived) -> None:
+        self._record[catalogue.WEBHOOKS.name](1, _BY_WEBHOOK[event.outcome])
+
+    def _received(self, event: CallReceived) -> None:
+        self._add(event, (catalogue.RECEIVED, 1), (catalogue.PENDING, 1))
+
+    def _rejected(self, event: CallRejected) -> None:
+        self._add(event, (catalogue.PENDING, -1))
+        self._add_by(event, _BY_REJECTION[event.reason], (catalogue.REJECTED, 1))
+        self._decided(event, Outcome.REJECTED, event.setup_seconds)
+
+    def _accepted(self, event: CallAccepted) -> None:
+        self._add(event, (catalogue.ACCEPTED, 1))
+        if not event.resumed:
+            self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
+
+    def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
+        self._add_by(event, _BY_OUTCOME[outcome], (catalogue.SETUP_DURATION, seconds))
+
+    def _started(self, event: CallStarted) -> None:
+        self._add(event, (catalogue.STARTED, 1), (catalogue.ACTIVE, 1), (catalogue.PENDING, -1))
+
+    def _abandoned(self, event: CallAbandoned) -> None:
+        self._add(event, (catalogue.PENDING, -1))
+        self._add_by(event, _BY_END[event.reason], (catalogue.ABANDONED, 1))
+
+    def _referred(self, event: CallReferred) -> None:
+        self._add(event, (catalogue.REFERRED, 1))
+
+    def _heartbeat(self, event: CallHeartbeat) -> None:
+        self._add(event, (catalogue.CALL_TIME, event.seconds))
+
+    def _ended(self, event: CallEnded) -> None:
+        reason = _BY_END[event.reason]
+        self._add(event, (catalogue.ACTIVE, -1), (catalogue.CALL_TIME, event.unbilled_seconds))
+        self._add_by(event, {**reason, **self._failure(event.error_type)}, (catalogue.ENDED, 1))
+        self._add_by(event, reason, (catalogue.DURATION, event.duration_seconds))
+
+    def _instructions_failed(self, event: InstructionsFailed) -> None:
+        self._add(event, (catalogue.INSTRUCTIONS_ERRORS, 1))
+
+    def _fallback_used(self, event: FallbackUsed) -> None:
+        self._add(event, (catalogue.INSTRUCTIONS_FALLBACKS, 1))
+
+    def _first_audio(self, event: FirstAudio) -> None:
+        self._add(event, (catalogue.CALL_FIRST_AUDIO, event.seconds))
+
+    def _turn_answered(self, event: TurnAnswered) -> None:
+        self._add(event, (catalogue.TURN_FIRST_AUDIO, event.seconds))
+
+    def _turn_interrupted(self, event: TurnInterrupted) -> None:
+        self._add(event, (catalogue.INTERRUPTIONS, 1))
+
+    def _tokens_used(self, event: TokensUsed) -> None:
+        for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):
+            if count is not None:
+                self._add_by(event, genai.token_labels(event.model, direction), (catalogue.TOKEN_USAGE, count))
+
+    def _tool_ended(self, event: ToolEnded) -> None:
+        further = {**genai.tool_labels(event.tool), **self._failure(event.error_type)}
+        self._add_by(event, further, (catalogue.TOOL_DURATION, event.at.since(event.started)))
+
+    def _violated(self, event: LifecycleViolated) -> None:
+        self._add_by(event, _BY_VIOLATION[event.violation], (catalogue.VIOLATIONS, 1))
+
+
+def _fenced(handle: Handler, fence: RecordingFence) -> Handler:
+    def record(event: Event) -> None:
+        held = fence.enter()
+        try:
+            handle(event)
+        finally:
+            fence.leave(held)
+
+    return record
+
+
+def _recorder(meter: Meter, instrument: Instrument) -> Record:
+    name, unit, description = instrument.name, instrument.unit, instrument.description
+    if instrument.kind is Kind.COUNTER:
+        return cast("Record", meter.create_counter(name, unit, description).add)
+    if instrument.kind is Kind.UP_DOWN_COUNTER:
+        return cast("Record", meter.create_up_down_counter(name, unit, description).add)
+    histogram = meter.create_histogram(
+        name, unit, description, explicit_bucket_boundaries_advisory=instrument.boundaries
+    )
+    return cast("Record", histogram.record)

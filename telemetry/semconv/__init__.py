@@ -1,0 +1,1 @@
+"""Names of attributes and instruments, declared once, as data."""

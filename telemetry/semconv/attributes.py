@@ -1,0 +1,208 @@
+"""Every attribute key this project puts on a metric, a span or a log, with its meaning and where it may go.
+
+Metric attributes have few values, all known beforehand or bounded by a budget. Everything else (ids, free text) belongs
+on spans and logs. The two are different types, so that a call id on a metric does not type-check.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NewType
+
+MetricKey = NewType("MetricKey", str)
+"""A key that may stand on a measurement."""
+
+TraceKey = NewType("TraceKey", str)
+"""A key for spans and logs only."""
+
+Label = NewType("Label", str)
+"""A value that may stand on a measurement: from a closed vocabulary, or admitted by a budget."""
+
+CallId = NewType("CallId", str)
+"""The carrier's id of one call (``rtc_…``); never a label."""
+
+TenantId = NewType("TenantId", str)
+"""A tenant's id as configured; becomes a label only through :class:`telemetry.metrics.cardinality.TenantLabels`."""
+
+MetricAttributes = Mapping[MetricKey, Label]
+"""What a measurement carries."""
+
+TraceAttributes = Mapping[TraceKey, str | int | float | bool]
+"""What a span or a log line carries."""
+
+UNKNOWN_TENANT = TenantId("_unknown")
+"""Calls to a number no tenant has: the dialled text is the caller's choice and never becomes a label."""
+
+OTHER = Label("_other")
+"""The bounded vocabularies' last resort: tenants over the budget, values nobody declared."""
+
+
+class Destination(StrEnum):
+    """Where an attribute may go."""
+
+    METRIC = "metric"
+    """Metrics, spans and logs."""
+    TRACE = "trace"
+    """Spans and logs, never metrics."""
+    PERSONAL = "personal"
+    """Spans and logs only in masked or hashed form, or when a tenant switched content on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One key's declaration."""
+
+    key: str
+    destination: Destination
+    meaning: str
+    values: tuple[str, ...] = ()
+    """The legal values where the vocabulary is closed."""
+
+
+class RejectionReason(StrEnum):
+    """Why a call was turned away before it was accepted."""
+
+    CAPACITY = "capacity"
+    TENANT_NOT_CONFIGURED = "tenant_not_configured"
+    INSTRUCTIONS_MISSING = "instructions_missing"
+    CARRIER_ERROR = "carrier_error"
+
+
+class EndReason(StrEnum):
+    """Why an accepted call is over."""
+
+    COMPLETED = "completed"
+    """The agent ended it, or the session closed in good order."""
+    HANGUP = "hangup"
+    """The caller hung up."""
+    REFERRED = "referred"
+    """It was handed to another destination."""
+    ERROR = "error"
+    STALE = "stale"
+    """Its end never came; the sweeper ended it at its last sign of life."""
+    SHUTDOWN = "shutdown"
+    """The process stopped while it ran."""
+
+
+class Outcome(StrEnum):
+    """What was decided about a received call."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+class WebhookOutcome(StrEnum):
+    """What became of one webhook delivery."""
+
+    ACCEPTED = "accepted"
+    """Valid and taken in; the call it announces may still be rejected."""
+    DEDUPED = "deduped"
+    IGNORED = "ignored"
+    """Valid, of a type this service does not act on."""
+    INVALID_SIGNATURE = "invalid_signature"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+    """Refused with a retryable answer: draining, or too many deliveries at once."""
+
+
+class Violation(StrEnum):
+    """How a reported transition broke the lifecycle; it changed no number."""
+
+    DUPLICATE = "duplicate"
+    """The call had made this transition already."""
+    OUT_OF_ORDER = "out_of_order"
+    """The call was not yet in a state this transition starts from."""
+    AFTER_END = "after_end"
+    """The call had reached a terminal state."""
+    UNKNOWN_CALL = "unknown_call"
+    """No such call is tracked."""
+    OVERFLOW = "overflow"
+    """More calls at once than the tracker has room for; this one is not tracked."""
+
+
+class CapacityScope(StrEnum):
+    """Which of the two limits is meant."""
+
+    TENANT = "tenant"
+    GLOBAL = "global"
+
+
+def _values(vocabulary: type[StrEnum]) -> tuple[str, ...]:
+    return tuple(member.value for member in vocabulary)
+
+
+TENANT_ID = MetricKey("tenant.id")
+REJECTION_REASON = MetricKey("voice.call.rejection.reason")
+END_REASON = MetricKey("voice.call.end.reason")
+OUTCOME = MetricKey("voice.call.outcome")
+ERROR_TYPE = MetricKey("error.type")
+CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
+WEBHOOK_OUTCOME = MetricKey("voice.webhook.outcome")
+VIOLATION = MetricKey("voice.lifecycle.violation")
+SIGNAL = MetricKey("signal")
+
+CALL_ID = TraceKey("voice.call.id")
+CALL_STATE = TraceKey("voice.call.state")
+CALL_DURATION = TraceKey("voice.call.duration_s")
+CALL_SETUP_DURATION = TraceKey("voice.call.setup.duration_s")
+CALL_FIRST_AUDIO = TraceKey("voice.call.time_to_first_audio_s")
+PHASE = TraceKey("voice.phase")
+TRANSITION = TraceKey("voice.lifecycle.transition")
+LIMIT_VALUE = TraceKey("voice.capacity.limit")
+LIMIT_IN_USE = TraceKey("voice.capacity.in_use")
+TURN_NUMBER = TraceKey("voice.turn.number")
+TURN_FIRST_AUDIO = TraceKey("voice.turn.time_to_first_audio_s")
+TURN_INTERRUPTED = TraceKey("voice.turn.interrupted")
+TURN_END_REASON = TraceKey("voice.turn.end.reason")
+SPEAKER = TraceKey("voice.speaker")
+FALLBACK_USED = TraceKey("voice.instructions.fallback")
+TRANSFER_TARGET = TraceKey("voice.transfer.target")
+SESSION_ERROR_CODE = TraceKey("voice.session.error.code")
+HTTP_STATUS = TraceKey("http.response.status_code")
+SPAN_CLOSED = TraceKey("callscope.span.closed")
+
+CALLER = TraceKey("voice.caller.number")
+DIALLED = TraceKey("voice.dialled.number")
+CALLER_HASH = TraceKey("voice.caller.hash")
+TRANSCRIPT = TraceKey("voice.transcript")
+DTMF = TraceKey("voice.dtmf")
+
+M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
+
+ATTRIBUTES: tuple[Attribute, ...] = (
+    Attribute(TENANT_ID, M, "The tenant; `_unknown` for unmapped numbers, `_other` past the tenant budget."),
+    Attribute(REJECTION_REASON, M, "Why the call was turned away.", _values(RejectionReason)),
+    Attribute(END_REASON, M, "Why the call is over.", _values(EndReason)),
+    Attribute(OUTCOME, M, "What was decided about the call.", _values(Outcome)),
+    Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
+    Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
+    Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),
+    Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
+    Attribute(SIGNAL, M, "The exported signal.", ("metrics", "traces", "logs")),
+    Attribute(CALL_ID, T, "The carrier's id of the call."),
+    Attribute(CALL_STATE, T, "The state of the call."),
+    Attribute(CALL_DURATION, T, "Started to ended, in seconds."),
+    Attribute(CALL_SETUP_DURATION, T, "Received to decided, in seconds."),
+    Attribute(CALL_FIRST_AUDIO, T, "Received to the first audio of the agent, in seconds."),
+    Attribute(PHASE, T, "The phase of the call's path a span covers."),
+    Attribute(TRANSITION, T, "The transition that was reported."),
+    Attribute(LIMIT_VALUE, T, "The limit that was reached."),
+    Attribute(LIMIT_IN_USE, T, "Calls in use when the limit was looked at."),
+    Attribute(TURN_NUMBER, T, "The turn, from 1."),
+    Attribute(TURN_FIRST_AUDIO, T, "End of the caller's speech to the first audio of the answer, in seconds."),
+    Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
+    Attribute(TURN_END_REASON, T, "Why the turn is over.", ("completed", "interrupted", "call_ended")),
+    Attribute(SPEAKER, T, "Who speaks.", ("caller", "agent")),
+    Attribute(FALLBACK_USED, T, "The fallback instructions were used."),
+    Attribute(TRANSFER_TARGET, T, "The name of the transfer destination, as the tenant configured it."),
+    Attribute(SESSION_ERROR_CODE, T, "The code of an error the carrier reported inside the session."),
+    Attribute(HTTP_STATUS, M, "What a request was answered, where there was an answer."),
+    Attribute(SPAN_CLOSED, T, "Why the span was ended from outside, such as `shutdown`; absent where its maker did."),
+    Attribute(CALLER, P, "The caller's number, masked to its last four digits."),
+    Attribute(DIALLED, P, "The dialled number, masked to its last four digits."),
+    Attribute(CALLER_HASH, P, "A keyed hash of the caller's number, for joining calls of one caller."),
+    Attribute(TRANSCRIPT, P, "What was said; only where the tenant switched content on."),
+    Attribute(DTMF, P, "The key that was pressed; only where the tenant switched content on."),
+)
+"""The whole vocabulary but for the GenAI conventions' names, which :mod:`telemetry.semconv.genai` keeps to itself."""

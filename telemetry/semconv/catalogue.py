@@ -1,0 +1,369 @@
+"""Every instrument, declared once, as data.
+
+Instruments, cardinality limits, the live projection and ``docs/metrics.md`` derive from this table; dashboards and
+alert rules are checked against it. Units are UCUM and never part of a name.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from telemetry.metrics.cardinality import MAX_ERROR_TYPES
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import genai
+from telemetry.semconv.attributes import EndReason, MetricKey, RejectionReason
+
+METER_NAME = "callscope"
+"""The instrumentation scope of everything recorded here."""
+
+WAIT_BOUNDARIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
+"""Seconds a person waits: setup and answers, 50 ms to 30 s."""
+
+CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
+"""Seconds a call lasts, 1 s to 4 h."""
+
+
+class Kind(StrEnum):
+    """The kinds of instrument in use."""
+
+    COUNTER = "Counter"
+    UP_DOWN_COUNTER = "UpDownCounter"
+    HISTOGRAM = "Histogram"
+    OBSERVABLE_GAUGE = "ObservableGauge"
+    OBSERVABLE_COUNTER = "ObservableCounter"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A number of the live view, and which measurements add up to it."""
+
+    field: str
+    key: MetricKey | None = None
+    """Count only measurements that carry this attribute …"""
+    value: str | None = None
+    """… with this value, or with any if ``None``."""
+    public: bool = True
+    """Whether the field is one of the twelve that the live endpoints answer."""
+    scale: float = 1
+    """What the recorded amount is divided by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One instrument's declaration."""
+
+    name: str
+    kind: Kind
+    unit: str
+    description: str
+    attributes: tuple[MetricKey, ...] = ()
+    live: tuple[Live, ...] = ()
+    boundaries: tuple[float, ...] = ()
+    summarised: bool = False
+    """Whether the live view keeps the distribution, for percentiles and example calls."""
+    series_per_tenant: int = 1
+    """How many attribute sets one tenant can have at most; 0 if the instrument has no tenant."""
+
+
+TENANT = (attr.TENANT_ID,)
+
+RECEIVED = Instrument(
+    "voice.call.received",
+    Kind.COUNTER,
+    "{call}",
+    "Calls announced by the carrier.",
+    TENANT,
+    (Live("received_calls", public=False),),
+)
+PENDING = Instrument(
+    "voice.call.pending",
+    Kind.UP_DOWN_COUNTER,
+    "{call}",
+    "Calls that hold a slot and have not started.",
+    TENANT,
+    (Live("pending_calls", public=False),),
+)
+ACTIVE = Instrument(
+    "voice.call.active",
+    Kind.UP_DOWN_COUNTER,
+    "{call}",
+    "Calls whose media session runs.",
+    TENANT,
+    (Live("active_calls"),),
+)
+ACCEPTED = Instrument(
+    "voice.call.accepted", Kind.COUNTER, "{call}", "Calls accepted.", TENANT, (Live("accepted_calls"),)
+)
+REJECTED = Instrument(
+    "voice.call.rejected",
+    Kind.COUNTER,
+    "{call}",
+    "Calls turned away, by reason.",
+    (*TENANT, attr.REJECTION_REASON),
+    (
+        *(
+            Live(f"rejected_calls_{reason}", attr.REJECTION_REASON, reason)
+            for reason in (
+                RejectionReason.CAPACITY,
+                RejectionReason.TENANT_NOT_CONFIGURED,
+                RejectionReason.INSTRUCTIONS_MISSING,
+            )
+        ),
+        Live("rejected_calls_carrier_error", attr.REJECTION_REASON, RejectionReason.CARRIER_ERROR, public=False),
+    ),
+    series_per_tenant=len(RejectionReason),
+)
+INSTRUCTIONS_ERRORS = Instrument(
+    "voice.instructions.errors",
+    Kind.COUNTER,
+    "{error}",
+    "Instructions that could not be read from the database.",
+    TENANT,
+    (Live("instructions_db_errors"),),
+)
+INSTRUCTIONS_FALLBACKS = Instrument(
+    "voice.instructions.fallbacks",
+    Kind.COUNTER,
+    "{fallback}",
+    "Calls that were given the fallback instructions.",
+    TENANT,
+    (Live("fallback_instructions_used"),),
+)
+STARTED = Instrument(
+    "voice.call.started", Kind.COUNTER, "{call}", "Calls whose media session began.", TENANT, (Live("started_calls"),)
+)
+ENDED = Instrument(
+    "voice.call.ended",
+    Kind.COUNTER,
+    "{call}",
+    "Started calls that are over, by reason; `error.type` only if the call failed.",
+    (*TENANT, attr.END_REASON, attr.ERROR_TYPE),
+    (
+        Live("ended_calls"),
+        Live("failed_calls", attr.ERROR_TYPE),
+        *(
+            Live(f"ended_calls_{reason}", attr.END_REASON, reason, public=False)
+            for reason in (EndReason.STALE, EndReason.SHUTDOWN)
+        ),
+    ),
+    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2),
+)
+REFERRED = Instrument(
+    "voice.call.referred",
+    Kind.COUNTER,
+    "{call}",
+    "Calls handed off to another destination.",
+    TENANT,
+    (Live("referred_calls"),),
+)
+ABANDONED = Instrument(
+    "voice.call.abandoned",
+    Kind.COUNTER,
+    "{call}",
+    "Calls accepted that never started.",
+    (*TENANT, attr.END_REASON),
+    (Live("abandoned_calls", public=False),),
+    series_per_tenant=len(EndReason),
+)
+CALL_TIME = Instrument(
+    "voice.call.time",
+    Kind.COUNTER,
+    "s",
+    "Time calls ran; grows with each heartbeat while they run.",
+    TENANT,
+    (Live("minutes_processed", scale=60),),
+)
+DURATION = Instrument(
+    "voice.call.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Started to ended.",
+    (*TENANT, attr.END_REASON),
+    boundaries=CALL_BOUNDARIES,
+    summarised=True,
+    series_per_tenant=len(EndReason),
+)
+SETUP_DURATION = Instrument(
+    "voice.call.setup.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Received to accepted or rejected.",
+    (*TENANT, attr.OUTCOME),
+    boundaries=WAIT_BOUNDARIES,
+    summarised=True,
+    series_per_tenant=2,
+)
+CALL_FIRST_AUDIO = Instrument(
+    "voice.call.time_to_first_audio",
+    Kind.HISTOGRAM,
+    "s",
+    "Received until the caller hears the agent.",
+    TENANT,
+    boundaries=WAIT_BOUNDARIES,
+    summarised=True,
+)
+TURN_FIRST_AUDIO = Instrument(
+    "voice.turn.time_to_first_audio",
+    Kind.HISTOGRAM,
+    "s",
+    "End of the caller's speech until the first audio of the answer.",
+    TENANT,
+    boundaries=WAIT_BOUNDARIES,
+    summarised=True,
+)
+INTERRUPTIONS = Instrument(
+    "voice.turn.interruptions",
+    Kind.COUNTER,
+    "{interruption}",
+    "Answers cut short by the caller.",
+    TENANT,
+    (Live("interruptions", public=False),),
+)
+CAPACITY_LIMIT = Instrument(
+    "voice.capacity.limit",
+    Kind.OBSERVABLE_GAUGE,
+    "{call}",
+    "Calls allowed at once.",
+    (*TENANT, attr.CAPACITY_SCOPE),
+)
+CAPACITY_UTILIZATION = Instrument(
+    "voice.capacity.utilization",
+    Kind.OBSERVABLE_GAUGE,
+    "1",
+    "Slots in use as a share of the limit.",
+    (*TENANT, attr.CAPACITY_SCOPE),
+)
+OLDEST_SILENCE = Instrument(
+    "voice.call.oldest_silence",
+    Kind.OBSERVABLE_GAUGE,
+    "s",
+    "The longest time a running call has gone without a sign of life; 0 when none runs.",
+    series_per_tenant=0,
+)
+WEBHOOKS = Instrument(
+    "voice.webhook.received",
+    Kind.COUNTER,
+    "{event}",
+    "Webhook deliveries, by what became of them.",
+    (attr.WEBHOOK_OUTCOME,),
+    series_per_tenant=0,
+)
+VIOLATIONS = Instrument(
+    "voice.lifecycle.violations",
+    Kind.COUNTER,
+    "{violation}",
+    "Reported transitions that the call's state does not allow; they changed no number.",
+    (*TENANT, attr.VIOLATION),
+    (Live("lifecycle_violations", public=False),),
+    series_per_tenant=len(attr.Violation),
+)
+TOKEN_USAGE = Instrument(
+    genai.TOKEN_USAGE,
+    Kind.HISTOGRAM,
+    "{token}",
+    "Tokens of each response, as billed.",
+    (*TENANT, genai.OPERATION_NAME, genai.PROVIDER_NAME, genai.REQUEST_MODEL, genai.TOKEN_TYPE),
+    boundaries=genai.TOKEN_BOUNDARIES,
+    series_per_tenant=4,
+)
+TOOL_DURATION = Instrument(
+    genai.EXECUTE_TOOL_DURATION,
+    Kind.HISTOGRAM,
+    "s",
+    "How long tools took to answer.",
+    (*TENANT, genai.TOOL_NAME, genai.TOOL_TYPE, attr.ERROR_TYPE),
+    boundaries=genai.TOOL_BOUNDARIES,
+    series_per_tenant=16,
+)
+EXPORT_FAILURES = Instrument(
+    "callscope.export.consecutive_failures",
+    Kind.OBSERVABLE_GAUGE,
+    "{failure}",
+    "Exports that failed since the last one that succeeded.",
+    (attr.SIGNAL,),
+    series_per_tenant=0,
+)
+EXPORT_AGE = Instrument(
+    "callscope.export.age",
+    Kind.OBSERVABLE_GAUGE,
+    "s",
+    "Time since the last export that succeeded.",
+    (attr.SIGNAL,),
+    series_per_tenant=0,
+)
+EXPORT_DROPPED = Instrument(
+    "callscope.export.dropped",
+    Kind.OBSERVABLE_COUNTER,
+    "{item}",
+    "Spans and log records dropped before they could be exported.",
+    (attr.SIGNAL,),
+    series_per_tenant=0,
+)
+EXPORT_REJECTED = Instrument(
+    "callscope.export.rejected",
+    Kind.OBSERVABLE_COUNTER,
+    "{item}",
+    "Items the receiver took the request of but rejected (partial success).",
+    (attr.SIGNAL,),
+    series_per_tenant=0,
+)
+SINK_FAILURES = Instrument(
+    "callscope.sink.failures",
+    Kind.OBSERVABLE_COUNTER,
+    "{failure}",
+    "Events a telemetry sink failed on.",
+    series_per_tenant=0,
+)
+
+INSTRUMENTS: tuple[Instrument, ...] = (
+    RECEIVED,
+    PENDING,
+    ACTIVE,
+    ACCEPTED,
+    REJECTED,
+    INSTRUCTIONS_ERRORS,
+    INSTRUCTIONS_FALLBACKS,
+    STARTED,
+    ENDED,
+    REFERRED,
+    ABANDONED,
+    CALL_TIME,
+    DURATION,
+    SETUP_DURATION,
+    CALL_FIRST_AUDIO,
+    TURN_FIRST_AUDIO,
+    INTERRUPTIONS,
+    CAPACITY_LIMIT,
+    CAPACITY_UTILIZATION,
+    OLDEST_SILENCE,
+    WEBHOOKS,
+    VIOLATIONS,
+    TOKEN_USAGE,
+    TOOL_DURATION,
+    EXPORT_FAILURES,
+    EXPORT_AGE,
+    EXPORT_DROPPED,
+    EXPORT_REJECTED,
+    SINK_FAILURES,
+)
+"""The catalogue, in the order the documentation lists it."""
+
+LIVE_FIELDS: tuple[str, ...] = (
+    "active_calls",
+    "accepted_calls",
+    "rejected_calls_capacity",
+    "rejected_calls_tenant_not_configured",
+    "rejected_calls_instructions_missing",
+    "instructions_db_errors",
+    "fallback_instructions_used",
+    "started_calls",
+    "ended_calls",
+    "failed_calls",
+    "referred_calls",
+    "minutes_processed",
+)
+"""The twelve fields of the live endpoints, in their order."""
+
+
+def cardinality_limit(max_tenants: int) -> int:
+    """Attribute sets the busiest instrument can have with this many tenants, `_unknown` and `_other` among them."""
+    return (max_tenants + 2) * max(instrument.series_per_tenant for instrument in INSTRUMENTS)

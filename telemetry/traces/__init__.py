@@ -1,0 +1,1 @@
+"""Traces of calls: one a call, from its reception to its end."""

@@ -1,0 +1,356 @@
+"""Events become one trace a call: the root from received to the end, a child for each phase, turn, speech and tool.
+
+A child leaves as soon as it is finished, so an hour-long call does not wait an hour to be seen. Only the root (and the
+session below it) stay open for as long as the call, and they are closed whatever way it ends.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import Token
+from typing import Any, Final, cast
+
+from opentelemetry import trace
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, Span, SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from telemetry.calls.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallAnnounced,
+    CallEnded,
+    CallEvent,
+    CallReceived,
+    CallRef,
+    CallReferred,
+    CallRejected,
+    CallStarted,
+    Content,
+    ContentHeard,
+    Event,
+    FallbackUsed,
+    FirstAudio,
+    InstructionsFailed,
+    LifecycleViolated,
+    Phase,
+    PhaseEnded,
+    PhaseStarted,
+    SessionError,
+    SpeechEnded,
+    TokensUsed,
+    ToolEnded,
+    ToolStarted,
+    TurnAnswered,
+    TurnEnded,
+    TurnInterrupted,
+    TurnStarted,
+)
+from telemetry.calls.sinks import Handler
+from telemetry.clock import Instant
+from telemetry.privacy import Privacy
+from telemetry.semconv import attributes as attr
+from telemetry.semconv import genai
+from telemetry.semconv.attributes import CallId, Outcome, TraceKey
+from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
+
+MAX_CHARACTERS: Final = 4_096
+"""Of one piece of content that are kept; a turn's span has room for many."""
+CONTENT_KEYS: Final[Mapping[Content, TraceKey]] = {
+    Content.CALLER_SAID: attr.TRANSCRIPT,
+    Content.AGENT_SAID: attr.TRANSCRIPT,
+    Content.KEY_PRESSED: attr.DTMF,
+    Content.TOOL_ARGUMENTS: genai.TOOL_ARGUMENTS,
+    Content.TOOL_RESULT: genai.TOOL_RESULT,
+}
+"""The attribute that holds each kind of content."""
+ROOT_NAME = "call"
+"""The root span's name; tail sampling and dashboards look for it."""
+MAX_ANNOUNCED = 10_000
+"""Most traces of calls announced and not received yet; past this the oldest ends as it is."""
+
+
+class _Current:
+    """Makes a context the current one for a while."""
+
+    __slots__ = ("_context", "_token")
+
+    _token: Token[Context]
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(self, *_: object) -> None:
+        detach(self._token)
+
+
+class CallTraces:
+    """The sink that opens and closes spans; also what puts other code and measurements into a call's context.
+
+    Terminal events are taken by :attr:`endings`, a sink of its own that stands last in the fan-out: a measurement made
+    of the same event still finds the call's context.
+    """
+
+    def __init__(self, tracer: Tracer, *, privacy: Privacy | None = None) -> None:
+        self._start = cast("StartSpan", tracer.start_span)
+        self._privacy = privacy or Privacy()
+        self._calls = OpenCalls(MAX_ANNOUNCED)
+        of_open_calls: dict[type[Event], Callable[[Any, CallSpans], None]] = {
+            PhaseStarted: self._phase_started,
+            PhaseEnded: self._phase_ended,
+            InstructionsFailed: self._instructions_failed,
+            FallbackUsed: self._fallback_used,
+            CallAccepted: self._accepted,
+            CallStarted: self._started,
+            CallReferred: self._referred,
+            FirstAudio: self._first_audio,
+            SpeechEnded: self._speech_ended,
+            TurnStarted: self._turn_started,
+            TurnAnswered: self._turn_answered,
+            TurnInterrupted: self._turn_interrupted,
+            TurnEnded: self._turn_ended,
+            TokensUsed: self._tokens_used,
+            ToolStarted: self._tool_started,
+            ToolEnded: self._tool_ended,
+            ContentHeard: self._content_heard,
+            SessionError: self._session_error,
+            LifecycleViolated: self._violated,
+        }
+        self._handlers: dict[type[Event], Handler] = {
+            CallAnnounced: self._announced,
+            CallReceived: self._received,
+            **{kind: self._if_open(handle) for kind, handle in of_open_calls.items()},
+        }
+        self.endings = _Endings(self._calls)
+
+    @property
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What shows an event in its call's trace."""
+        return self._handlers
+
+    @property
+    def open_calls(self) -> int:
+        """Calls whose trace has not ended."""
+        return len(self._calls)
+
+    def context(self, call: CallRef) -> Context | None:
+        """The context measurements of the call are made in."""
+        spans = self._calls.get(call.call_id)
+        return None if spans is None else spans.root.context
+
+    def trace_id(self, call_id: CallId) -> str | None:
+        """The id of the open call's trace, 32 hexadecimal digits; ``None`` if it has none."""
+        spans = self._calls.get(call_id)
+        context = INVALID_SPAN_CONTEXT if spans is None else spans.root.span.get_span_context()
+        return trace.format_trace_id(context.trace_id) if context.is_valid else None
+
+    def scope(self, call: CallRef) -> AbstractContextManager[object]:
+        """Within it, the call's innermost open span is the current one."""
+        spans = self._calls.get(call.call_id)
+        return nullcontext() if spans is None else _Current(spans.innermost.context)
+
+    # Opening and closing ----------------------------------------------------------------------------------------------
+
+    def _announced(self, event: CallAnnounced) -> None:
+        if event.call.call_id not in self._calls:
+            root = self._root(event, event.traceparent, {attr.CALL_ID: event.call.call_id}, Context())
+            self._calls.announce(event.call.call_id, CallSpans(root), event.at)
+
+    def _received(self, event: CallReceived) -> None:
+        identity: Described = {attr.TENANT_ID: event.call.tenant_id}
+        identity.update(self._privacy.describe(event.caller, event.dialled))
+        spans = self._calls.get(event.call.call_id)
+        if spans is None:
+            identity[attr.CALL_ID] = event.call.call_id
+            spans = CallSpans(self._root(event, event.traceparent, identity, _named(event.continues)))
+        else:
+            spans.root.describe(identity)
+        spans.content = event.content
+        self._calls.receive(event.call.call_id, spans)
+
+    def _root(self, event: CallEvent, traceparent: str | None, described: Described, parent: Context) -> OpenSpan:
+        links = _links(traceparent)
+        span = self._start(ROOT_NAME, parent, SpanKind.SERVER, described, links, event.at.unix_nanos)
+        return OpenSpan.of(span, parent, event.at)
+
+    def _if_open(self, handle: Callable[[Any, CallSpans], None]) -> Handler:
+        calls = self._calls
+
+        def show(event: CallEvent) -> None:
+            spans = calls.get(event.call.call_id)
+            if spans is not None:
+                handle(event, spans)
+
+        return show
+
+    def _span(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> Span:
+        described = {attr.TENANT_ID: event.call.tenant_id, **described}
+        return self._start(name, parent.context, SpanKind.INTERNAL, described, (), began.unix_nanos)
+
+    def _child(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
+        return OpenSpan.of(self._span(event, name, began, parent, described), parent.context, began)
+
+    # What each event does ---------------------------------------------------------------------------------------------
+
+    def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
+        phase = self._child(event, str(event.phase), event.at, call.body, {})
+        replace(call.phases, event.phase, phase, event.at)
+
+    def _phase_ended(self, event: PhaseEnded, call: CallSpans) -> None:
+        opened = call.phases.pop(event.phase, None)
+        if opened is None:
+            opened = self._child(event, str(event.phase), event.started, call.body, {})
+        opened.end(event.at, event.error_type)
+        if event.phase is Phase.REJECT and call.rejection is not None:
+            self.endings.close(call.rejection, event.at)
+
+    def _instructions_failed(self, event: InstructionsFailed, call: CallSpans) -> None:
+        call.innermost.note("instructions.failed", {attr.ERROR_TYPE: event.error_type}, event.at)
+
+    def _fallback_used(self, event: FallbackUsed, call: CallSpans) -> None:  # noqa: ARG002 -- a handler's signature
+        call.root.say(attr.FALLBACK_USED, True)
+
+    def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
+        call.root.describe({attr.OUTCOME: str(Outcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
+
+    def _started(self, event: CallStarted, call: CallSpans) -> None:
+        if call.session is None:
+            call.session = self._child(event, "session", event.at, call.root, {attr.CALL_ID: event.call.call_id})
+
+    def _referred(self, event: CallReferred, call: CallSpans) -> None:
+        call.body.note("call.referred", {attr.TRANSFER_TARGET: event.target} if event.target else {}, event.at)
+
+    def _first_audio(self, event: FirstAudio, call: CallSpans) -> None:
+        call.root.say(attr.CALL_FIRST_AUDIO, event.seconds)
+
+    def _speech_ended(self, event: SpeechEnded, call: CallSpans) -> None:
+        described: Described = {attr.SPEAKER: str(event.speaker)}
+        if event.interrupted:
+            described[attr.TURN_INTERRUPTED] = True
+        # A speech is told of when it is over, so nothing can hang below it and it needs no context.
+        span = self._span(event, "speech", event.started, call.turn_at(event.started), described)
+        span.end(event.at.unix_nanos)
+
+    def _turn_started(self, event: TurnStarted, call: CallSpans) -> None:
+        turn = self._child(event, "turn", event.at, call.body, {attr.TURN_NUMBER: event.number})
+        replace(call.turns, event.number, turn, event.at)
+
+    def _turn_answered(self, event: TurnAnswered, call: CallSpans) -> None:
+        opened = call.turns.get(event.number)
+        if opened is not None:
+            opened.say(attr.TURN_FIRST_AUDIO, event.seconds)
+
+    def _turn_interrupted(self, event: TurnInterrupted, call: CallSpans) -> None:
+        opened = call.turns.get(event.number)
+        if opened is not None:
+            opened.say(attr.TURN_INTERRUPTED, True)
+
+    def _turn_ended(self, event: TurnEnded, call: CallSpans) -> None:
+        opened = call.turns.pop(event.number, None)
+        if opened is not None:
+            opened.say(attr.TURN_END_REASON, str(event.reason))
+            opened.end(event.at)
+
+    def _tokens_used(self, event: TokensUsed, call: CallSpans) -> None:
+        for key, count in (
+            (genai.INPUT_TOKENS, event.usage.input),
+            (genai.OUTPUT_TOKENS, event.usage.output),
+            (genai.CACHED_INPUT_TOKENS, event.usage.cached_input),
+            (genai.INPUT_AUDIO_TOKENS, event.usage.input_audio),
+            (genai.OUTPUT_AUDIO_TOKENS, event.usage.output_audio),
+        ):
+            if count is not None:
+                call.tokens[key] = call.tokens.get(key, 0) + count
+        call.body.describe(call.tokens)
+
+    def _tool_started(self, event: ToolStarted, call: CallSpans) -> None:
+        described: Described = {
+            genai.OPERATION_NAME: genai.EXECUTE_TOOL,
+            genai.TOOL_NAME: event.tool,
+            genai.TOOL_CALL_ID: event.tool_call_id,
+            genai.TOOL_TYPE: genai.FUNCTION,
+        }
+        tool = self._child(event, f"execute_tool {event.tool}", event.at, call.body, described)
+        replace(call.tools, event.tool_call_id, tool, event.at)
+
+    def _tool_ended(self, event: ToolEnded, call: CallSpans) -> None:
+        opened = call.tools.pop(event.tool_call_id, None)
+        if opened is not None:
+            opened.end(event.at, event.error_type)
+
+    def _content_heard(self, event: ContentHeard, call: CallSpans) -> None:
+        if call.content:
+            tool = call.tools.get(event.tool_call_id) if event.tool_call_id else None
+            said: Described = {CONTENT_KEYS[event.content]: event.text[:MAX_CHARACTERS]}
+            (tool or call.turn_at(event.at)).note(event.content.value, said, event.at)
+
+    def _session_error(self, event: SessionError, call: CallSpans) -> None:
+        call.body.note("session.error", {attr.SESSION_ERROR_CODE: event.code}, event.at)
+
+    def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
+        # Announced, but the tracker would not take it: no other end will come.
+        if not call.received:
+            self._calls.end(event.call.call_id, event.at, str(event.violation))
+
+
+class _Endings:
+    """Closes what is open of a call, the root last."""
+
+    def __init__(self, calls: OpenCalls) -> None:
+        self._calls = calls
+
+    @property
+    def handlers(self) -> Mapping[type[Event], Handler]:
+        """What closes a call's trace."""
+        return {CallRejected: self._rejected, CallAbandoned: self.close, CallEnded: self.close}
+
+    def _rejected(self, event: CallRejected) -> None:
+        # A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that.
+        spans = self._calls.get(event.call.call_id)
+        if spans is not None and Phase.REJECT in spans.phases:
+            spans.rejection = event
+        else:
+            self.close(event)
+
+    def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant | None = None) -> None:
+        """End every open span of the call and say how it ended; ``at`` if that is not when the call did."""
+        spans = self._calls.get(event.call.call_id)
+        if spans is not None:
+            spans.root.describe(_ending(event))
+            self._calls.end(event.call.call_id, at or event.at, event.error_type)
+
+
+def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
+    if isinstance(event, CallEnded):
+        return {attr.END_REASON: str(event.reason), attr.CALL_DURATION: event.duration_seconds}
+    if isinstance(event, CallAbandoned):
+        return {attr.END_REASON: str(event.reason)}
+    described: Described = {
+        attr.OUTCOME: str(Outcome.REJECTED),
+        attr.REJECTION_REASON: str(event.reason),
+        attr.CALL_SETUP_DURATION: event.setup_seconds,
+    }
+    if event.limit is not None:
+        described |= {
+            attr.CAPACITY_SCOPE: str(event.limit.scope),
+            attr.LIMIT_VALUE: event.limit.limit,
+            attr.LIMIT_IN_USE: event.limit.in_use,
+        }
+    return described
+
+
+def _links(traceparent: str | None) -> tuple[Link, ...]:
+    """A link to the trace a header named, if it names a valid one (W3C Trace Context)."""
+    if not traceparent:
+        return ()
+    span_context = trace.get_current_span(_named(traceparent)).get_span_context()
+    return (Link(span_context),) if span_context.is_valid else ()
+
+
+def _named(traceparent: str | None) -> Context:
+    """The context a W3C trace context names; an empty one if it names none."""
+    if not traceparent:
+        return Context()
+    return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())
