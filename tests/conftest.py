@@ -1,3 +1,16 @@
 """What every test may use."""
 
-pytest_plugins = ["tests.peers.plugin"]
+from collections.abc import Iterator
+
+import pytest
+
+from telemetry.testing import TelemetryKit, capture
+
+pytest_plugins = ["tests.peers.plugin", "tests.support.databases"]
+
+
+@pytest.fixture
+def kit() -> Iterator[TelemetryKit]:
+    """A pipeline in memory."""
+    with capture() as captured:
+        yield captured

@@ -7,9 +7,6 @@ import pytest
 
 from service.storage.database import Database
 from tests.service.reconciliation.house import House
-from tests.service.records.conftest import database, database_url, postgres_server
-
-__all__ = ["database", "database_url", "postgres_server"]
 
 
 @pytest.fixture

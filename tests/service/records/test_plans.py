@@ -22,7 +22,7 @@ from service.usage.report import UsageReader
 from telemetry.recent.record import CallOutcome
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
-from tests.service.usage.conftest import BACKENDS
+from tests.support.databases import BACKENDS
 
 CALLS = 40_000
 DAYS = 360

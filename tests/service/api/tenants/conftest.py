@@ -1,55 +1,19 @@
 """The tenants' endpoints over real HTTP on real databases, every answer held to its schema."""
 
-import asyncio
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
 from service.http.security import HEADER
-from tests.peers.peers import Peers
-from tests.service.api.tenants.desk import TOKEN, Desk, created_on, migrated
+from tests.service.api.tenants.desk import TOKEN, Desk
 from tests.support.contract import Contract
 from tests.support.server import serving
 
 PATIENCE_SECONDS = 60.0
 """How long an answer may take on a busy machine."""
-
-BACKENDS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.peers)]
-
-
-@pytest.fixture(scope="module")
-def postgres_server(module_peers: Peers) -> str:
-    """The address of a PostgreSQL that the tests of a module share."""
-    return module_peers.postgres().url
-
-
-@pytest.fixture(scope="module")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with the newest schema and nothing in it."""
-    file = tmp_path_factory.mktemp("migrated") / "callscope.db"
-    asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
-    return file
-
-
-@pytest.fixture
-def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
-    """The address of a SQLite database of the test's own."""
-    return f"sqlite+aiosqlite:///{shutil.copy(migrated_file, tmp_path / 'callscope.db')}"
-
-
-@pytest.fixture(params=BACKENDS)
-def database_url(request: pytest.FixtureRequest) -> str:
-    """The address of a database with the newest schema, on each kind of server."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    url = asyncio.run(created_on(request.getfixturevalue("postgres_server")))
-    asyncio.run(migrated(url))
-    return url
 
 
 @pytest.fixture

@@ -3,19 +3,15 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 from fastapi import FastAPI
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.api.tenants.routes import tenants_router
 from service.http.problems import use_problem_details
 from service.http.security import AdminAttempts, AdminTokens, require_admin
 from service.http.tags import OPENAPI_TAGS
 from service.storage.database import Database
-from service.storage.migrations import upgrade
 from service.tenants.sql import SqlTenantRepository
 
 TOKEN = "correct horse"
@@ -96,19 +92,3 @@ def problems(response: httpx2.Response, status: int = 422) -> list[tuple[str, st
 
 def _named(headers: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-"): value for name, value in headers.items()}
-
-
-async def migrated(url: str) -> None:
-    """Give a database the newest schema."""
-    async with Database.from_url(url) as database:
-        await upgrade(database.engine)
-
-
-async def created_on(server: str) -> str:
-    """The address of a new database on this server."""
-    name = f"test_{uuid4().hex}"
-    engine = create_async_engine(server, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(text(f"CREATE DATABASE {name}"))
-    await engine.dispose()
-    return f"{server.rpartition('/')[0]}/{name}"

@@ -18,7 +18,7 @@ STARTS = 4
 
 MIGRATE = """
 import asyncio, sys
-from service.database import Database
+from service.storage.database import Database
 from service.storage.migrations import upgrade
 
 async def main():
@@ -54,13 +54,13 @@ async def test_migrating_again_changes_nothing(database: Database) -> None:
     assert await _revisions(database) == [7]
 
 
-async def test_processes_that_start_together_take_turns(database_url: str) -> None:
+async def test_processes_that_start_together_take_turns(empty_database_url: str) -> None:
     """Several processes that migrate one empty database at once all succeed, and the migrations ran once."""
-    command = (sys.executable, "-W", "error", "-c", MIGRATE, database_url)
+    command = (sys.executable, "-W", "error", "-c", MIGRATE, empty_database_url)
     started = [await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE) for _ in range(STARTS)]
     ended = [((await process.communicate())[1].decode(), process.returncode) for process in started]
     assert ended == [("", 0)] * STARTS
-    async with Database.from_url(database_url) as database:
+    async with Database.from_url(empty_database_url) as database:
         assert await _revisions(database) == [0]
 
 
@@ -72,9 +72,9 @@ async def test_a_schema_from_the_future_is_refused(database: Database) -> None:
         await upgrade(database.engine)
 
 
-async def test_a_migration_that_fails_leaves_nothing_behind(database_url: str) -> None:
+async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: str) -> None:
     """When one table of the schema is in the way, the error comes out and no other table has been made."""
-    async with Database.from_url(database_url) as database:
+    async with Database.from_url(empty_database_url) as database:
         async with database.writing() as session:
             await session.execute(text("CREATE TABLE tenant_changes (occupied INTEGER)"))
         with pytest.raises(DBAPIError, match="tenant_changes"):

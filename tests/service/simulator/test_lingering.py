@@ -10,8 +10,8 @@ import pytest
 from service.simulator.plan import Pace
 from service.simulator.script import CallScript, Pause, Step
 from service.simulator.simulator import Line, Simulator
-from tests.simulator.mini_gateway import MiniGateway
-from tests.simulator.stand import ACME, API_KEY, SECRET, Stand
+from tests.service.simulator.mini_gateway import MiniGateway
+from tests.service.simulator.stand import ACME, API_KEY, SECRET, Stand
 
 SHORT = CallScript("short", (Pause(30),))
 

@@ -10,7 +10,7 @@ from service.simulator.faults import CallFaults
 from service.simulator.ground_truth import CallReport
 from service.simulator.script import CallScript
 from service.simulator.simulator import Simulator
-from tests.simulator.mini_gateway import MiniGateway
+from tests.service.simulator.mini_gateway import MiniGateway
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 API_KEY = "sk-test"

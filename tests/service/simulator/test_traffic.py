@@ -12,7 +12,7 @@ from service.simulator.plan import NATURAL, Pace, Plan, Shares
 from service.simulator.script import CallScript, LineGoesDead, Pause
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import Traffic
-from tests.simulator.stand import ACME, SECRET, Stand
+from tests.service.simulator.stand import ACME, SECRET, Stand
 
 SHORT = CallScript("short", (Pause(0.1),))
 

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.simulator.call import Delivery
 from service.simulator.script import AgentSpeaks, CallerSpeaks, CallScript, LineGoesDead, Pause
-from tests.simulator.stand import API_KEY, Stand
+from tests.service.simulator.stand import API_KEY, Stand
 
 OPEN = CallScript("open", (Pause(2000),))
 MISSING = "rtc_missing"

@@ -7,8 +7,8 @@ import pytest
 from service.simulator.plan import Pace
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
-from tests.simulator.mini_gateway import MiniGateway
-from tests.simulator.stand import API_KEY, FALLBACK, SECRET, Stand
+from tests.service.simulator.mini_gateway import MiniGateway
+from tests.service.simulator.stand import API_KEY, FALLBACK, SECRET, Stand
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from service.simulator.script import (
     SidebandCloses,
     TokenUsage,
 )
-from tests.simulator.stand import FALLBACK, Stand
+from tests.service.simulator.stand import FALLBACK, Stand
 
 GREETING = AgentGreets(AgentSpeaks("Hello, how can I help?"))
 

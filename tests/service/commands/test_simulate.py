@@ -14,7 +14,7 @@ from service.commands.simulate import simulate
 from service.simulator.plan import Plan
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import run
-from tests.simulator.stand import SECRET, Stand
+from tests.service.simulator.stand import SECRET, Stand
 
 app = typer.Typer()
 app.command()(simulate)

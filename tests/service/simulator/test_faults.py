@@ -18,7 +18,7 @@ from service.simulator.script import (
     CallScript,
     Pause,
 )
-from tests.simulator.stand import Stand
+from tests.service.simulator.stand import Stand
 
 PLAIN = CallScript("plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")))
 
