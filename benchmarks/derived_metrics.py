@@ -54,7 +54,7 @@ MEDIAN_RATIO = 3.0
 READ_P99_MS = 10.0
 
 
-class World:
+class Container:
     """A pipeline whose live table has a day of traffic, and the history of it."""
 
     def __init__(self) -> None:
@@ -170,16 +170,16 @@ def _about(amount: float, rng: Random) -> int:
     return int(amount + rng.random())
 
 
-async def reads(world: World) -> list[float]:
+async def reads(container: Container) -> list[float]:
     """How long reads take, one every few milliseconds."""
     times = []
     for _ in range(READS):
         await asyncio.sleep(PAUSE_SECONDS)
-        times.append(await world.read())
+        times.append(await container.read())
     return times
 
 
-async def reads_beside(world: World, work: Callable[[], object]) -> tuple[list[float], int]:
+async def reads_beside(container: Container, work: Callable[[], object]) -> tuple[list[float], int]:
     """The same with other work done over and over in a thread; and how often it was done."""
     over, done = asyncio.Event(), 0
 
@@ -190,7 +190,7 @@ async def reads_beside(world: World, work: Callable[[], object]) -> tuple[list[f
             done += 1
 
     working = asyncio.create_task(go_on())
-    times = await reads(world)
+    times = await reads(container)
     over.set()
     await working
     return times, done
@@ -199,37 +199,37 @@ async def reads_beside(world: World, work: Callable[[], object]) -> tuple[list[f
 def main() -> None:
     """Play the day, measure, and say what was found."""
     print(f"Windows of {TENANTS:,} tenants over a day of {CALLS_PER_SECOND} calls a second")
-    world = World()
-    size = world.history.size()
+    container = Container()
+    size = container.history.size()
     verdict.figure("steps kept", size.steps)
     verdict.at_most("numbers kept, all tenants", size.bytes / 1e6, MEMORY_MB, " MB")
     verdict.figure("numbers kept, a tenant", size.bytes / TENANTS / 1e3, " kB")
-    verdict.figure("a sample, median", median(wall for wall, _ in world.samples) * 1e3, " ms")
-    verdict.figure("a sample, processor time, median", median(cpu for _, cpu in world.samples) * 1e3, " ms")
-    rankings = {(figure, window): world.rank(figure, window) for figure in FIGURES for window in WindowName}
+    verdict.figure("a sample, median", median(wall for wall, _ in container.samples) * 1e3, " ms")
+    verdict.figure("a sample, processor time, median", median(cpu for _, cpu in container.samples) * 1e3, " ms")
+    rankings = {(figure, window): container.rank(figure, window) for figure in FIGURES for window in WindowName}
     verdict.figure("a ranking, median of all figures and windows", median(w for w, _ in rankings.values()) * 1e3, " ms")
     worst = max(rankings, key=lambda one: rankings[one][1])
     verdict.figure("a ranking, processor time, median", median(cpu for _, cpu in rankings.values()) * 1e3, " ms")
     verdict.at_most(f"the dearest ({', '.join(worst)})", rankings[worst][1] * 1e3, RANKING_CPU_MS, " ms")
-    verdict.figure("a tenant's summary, all windows", took(lambda: _summaries(world))[0] * 1e3, " ms")
-    asyncio.run(compare(world))
-    world.pipeline.live.shutdown()
+    verdict.figure("a tenant's summary, all windows", took(lambda: _summaries(container))[0] * 1e3, " ms")
+    asyncio.run(compare(container))
+    container.pipeline.live.shutdown()
 
 
-def _summaries(world: World) -> None:
-    for window in world.history.of(world.now, "tenant-00042").values():
+def _summaries(container: Container) -> None:
+    for window in container.history.of(container.now, "tenant-00042").values():
         summary(window)
 
 
-async def compare(world: World) -> None:
+async def compare(container: Container) -> None:
     """Live reads alone, beside rankings and beside samples."""
     figures = cycle(FIGURES)
-    await world.read()
-    alone = await reads(world)
+    await container.read()
+    alone = await reads(container)
     verdict.figure("a live read alone, median", median(alone) * 1e3, " ms")
     verdict.figure("a live read alone, 99th percentile", _p99(alone) * 1e3, " ms")
-    for what, work in (("rankings", lambda: world.rank(next(figures))), ("samples", world.sample)):
-        beside, done = await reads_beside(world, work)
+    for what, work in (("rankings", lambda: container.rank(next(figures))), ("samples", container.sample)):
+        beside, done = await reads_beside(container, work)
         verdict.figure(f"{what} made meanwhile", done)
         verdict.figure(f"a live read beside {what}, median", median(beside) * 1e3, " ms")
         verdict.at_most(f"a live read beside {what}, 99th percentile", _p99(beside) * 1e3, READ_P99_MS, " ms")

@@ -30,7 +30,7 @@ from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import SystemClock
 from telemetry.export import build_pipelines
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.reader import LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics.sink import MetricsSink
@@ -62,14 +62,14 @@ class Seen:
     """Those before the first export: what the machine and the calls alone make of a read."""
 
 
-class World:
+class Container:
     """Every tenant known, on providers that export as one of the sides does."""
 
     def __init__(self, side: str, endpoint: str) -> None:
-        fence = RecordingFence()
-        self.live = LiveMetricsReader(LiveMetricsStore(), fence=fence, max_tenants=2 * TENANTS)
+        barrier = RecordingBarrier()
+        self.live = LiveMetricsReader(LiveMetricsStore(), barrier=barrier, max_tenants=2 * TENANTS)
         provider, self.export = SIDES[side](self.live, endpoint)
-        sink = MetricsSink(provider.get_meter(catalogue.METER_NAME), labels=TenantLabels(2 * TENANTS), fence=fence)
+        sink = MetricsSink(provider.get_meter(catalogue.METER_NAME), labels=TenantLabels(2 * TENANTS), barrier=barrier)
         self._tracker = CallTracker(FanOut([sink], strict=True), clock=SystemClock())
         self._numbers = count()
         for tenant in range(TENANTS):
@@ -102,15 +102,15 @@ def plain(live: LiveMetricsReader, endpoint: str) -> Side:
 SIDES: dict[str, Callable[[LiveMetricsReader, str], Side]] = {"ours": ours, "plain": plain}
 
 
-async def watch(world: World) -> Seen:
+async def watch(container: Container) -> Seen:
     """Export several times, with everything else going on in the event loop."""
     seen = Seen()
-    others = [asyncio.create_task(work) for work in (beat(seen), read(world, seen), run_calls(world))]
+    others = [asyncio.create_task(work) for work in (beat(seen), read(container, seen), run_calls(container))]
     await asyncio.sleep(BEFORE_SECONDS)
     seen.reads_before, seen.reads, seen.stalls = seen.reads, [], []
     for _ in range(EXPORTS):
         began = time.perf_counter()
-        assert await asyncio.to_thread(world.export)
+        assert await asyncio.to_thread(container.export)
         seen.exports.append((time.perf_counter() - began) * 1e3)
     for other in others:
         other.cancel()
@@ -125,20 +125,20 @@ async def beat(seen: Seen) -> None:
         seen.stalls.append((time.perf_counter() - began - BEAT) * 1e3)
 
 
-async def read(world: World, seen: Seen) -> None:
+async def read(container: Container, seen: Seen) -> None:
     """Read live numbers as the admin endpoint does."""
     while True:
         await asyncio.sleep(READ_EVERY)
         began = time.perf_counter()
-        await world.live.refreshed()
-        assert world.live.store.live("tenant-7") is not None
+        await container.live.refreshed()
+        assert container.live.store.live("tenant-7") is not None
         seen.reads.append((time.perf_counter() - began) * 1e3)
 
 
-async def run_calls(world: World) -> None:
+async def run_calls(container: Container) -> None:
     """Calls of changing tenants, evenly spaced."""
     for tenant in count():
-        world.call(tenant % TENANTS)
+        container.call(tenant % TENANTS)
         await asyncio.sleep(1 / CALLS_PER_SECOND)
 
 
@@ -195,7 +195,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        print(json.dumps(asdict(asyncio.run(watch(World(*sys.argv[1:]))))))
+        print(json.dumps(asdict(asyncio.run(watch(Container(*sys.argv[1:]))))))
         sys.stdout.flush()
     else:
         main()

@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.reader import LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics.sink import MetricsSink
@@ -25,9 +25,9 @@ class Pipeline:
 
     def __init__(self, clock: Clock, spans: SpanProcessor | None = None, max_tenants: int = 20_000) -> None:
         self.clock = clock
-        self.fence = RecordingFence()
+        self.barrier = RecordingBarrier()
         self.labels = TenantLabels(max_tenants)
-        self.live = LiveMetricsReader(LiveMetricsStore(max_tenants), fence=self.fence, max_tenants=max_tenants)
+        self.live = LiveMetricsReader(LiveMetricsStore(max_tenants), barrier=self.barrier, max_tenants=max_tenants)
         self.cumulative = InMemoryMetricReader(
             cardinality_limits={Counter: SERIES, UpDownCounter: SERIES, Histogram: SERIES}
         )
@@ -45,6 +45,6 @@ class Pipeline:
     def tracker(self, max_remembered: int = 10_000) -> CallTracker:
         """The library on these providers: metrics and traces, each behind its boundary, and no logs."""
         traces = CallTraces(self.tracer)
-        metrics = MetricsSink(self.meter, labels=self.labels, fence=self.fence, contexts=traces)
+        metrics = MetricsSink(self.meter, labels=self.labels, barrier=self.barrier, contexts=traces)
         chain = FanOut((traces, metrics, traces.endings), strict=True)
         return CallTracker(chain, clock=self.clock, scopes=traces, max_remembered=max_remembered)

@@ -27,7 +27,7 @@ MEDIAN_MS = 1.0
 P99_MS = 10.0
 
 
-class World:
+class Container:
     """A pipeline in which every tenant has had a call."""
 
     def __init__(self) -> None:
@@ -75,17 +75,17 @@ class World:
 def main() -> None:
     """Time both with the same traffic going on, and say what was found."""
     print(f"Reading one tenant of {TENANTS:,} with {CALLS_PER_SECOND} calls a second going through")
-    world = World()
-    live = world.pipeline.live
-    with traffic(CALLS_PER_SECOND, world.background) as pace:
+    container = Container()
+    live = container.pipeline.live
+    with traffic(CALLS_PER_SECOND, container.background) as pace:
         began, folding, folds = time.perf_counter(), live.cpu_seconds, live.folds
-        reads = timed(world.read, READS, PAUSE_SECONDS)
+        reads = timed(container.read, READS, PAUSE_SECONDS)
         share = (live.cpu_seconds - folding) / (time.perf_counter() - began)
         verdict.figure("calls a second that went through meanwhile", pace())
         verdict.figure("folds a second", (live.folds - folds) / (time.perf_counter() - began))
         verdict.figure("share of one processor spent folding", share * 100, " %")
-        collections = timed(lambda _: world.collect(), COLLECTIONS, PAUSE_SECONDS)
-    series = sum(map(len, plain_metrics(world.pipeline.cumulative.get_metrics_data()).values()))
+        collections = timed(lambda _: container.collect(), COLLECTIONS, PAUSE_SECONDS)
+    series = sum(map(len, plain_metrics(container.pipeline.cumulative.get_metrics_data()).values()))
     verdict.figure(f"collecting all {series:,} series, median", median(collections) * 1e3, " ms")
     verdict.at_most("reading one tenant live, median", median(reads) * 1e3, MEDIAN_MS, " ms")
     verdict.at_most("reading one tenant live, 99th percentile", quantiles(reads, n=100)[98] * 1e3, P99_MS, " ms")

@@ -32,7 +32,7 @@ Record = Callable[[int], object]
 
 def main() -> None:
     """Compare both sides, time them, and say what was found."""
-    print("Recording a whole call, two turns, metrics and spans, two metric readers")
+    print("DurabilityGate a whole call, two turns, metrics and spans, two metric readers")
     assert found(library=True) == found(library=False), "both sides must record the very same"
     library, by_hand = recorder(library=True), recorder(library=False)
     numbers = count()

@@ -1,4 +1,4 @@
-"""The application: the world's parts behind their routes, alive for as long as the server runs."""
+"""The application: the container's parts behind their routes, alive for as long as the server runs."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
-from service.container import World, build_world
+from service.container import Container, build_container
 from service.http.instrumentation import instrument
 from service.http.problems import use_problem_details
 from service.http.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
@@ -39,20 +39,20 @@ DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OT
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The service as an ASGI application. Call it in the process that serves: uvicorn's ``factory`` does."""
-    return app_of(build_world(settings or load_settings()))
+    return app_of(build_container(settings or load_settings()))
 
 
-def app_of(world: World) -> FastAPI:
+def app_of(container: Container) -> FastAPI:
     """The application over parts already built."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        with instrumentation, world.logging():
+        with instrumentation, container.logging():
             try:
-                await world.start()
+                await container.start()
                 yield
             finally:
-                await world.stop()
+                await container.stop()
 
     app = FastAPI(
         title="Callscope",
@@ -64,58 +64,62 @@ def app_of(world: World) -> FastAPI:
     use_problem_details(app)
     instrumentation = instrument(
         app,
-        tracers=world.telemetry.pipelines.tracer_provider,
-        meters=world.telemetry.pipelines.meter_provider,
-        engine=world.database.engine,
-        client=world.carrier_http,
+        tracers=container.telemetry.pipelines.tracer_provider,
+        meters=container.telemetry.pipelines.meter_provider,
+        engine=container.database.engine,
+        client=container.carrier_http,
     )
-    for router in _routers(world):
+    for router in _routers(container):
         app.include_router(router)
     return app
 
 
-def _routers(world: World) -> Iterator[APIRouter]:
-    telemetry, tracker = world.telemetry, world.telemetry.tracker
-    admin = require_admin(world.admin_tokens, world.admin_attempts)
-    tenants = ConfiguredTenants(world.tenants)
-    urls = TraceUrls(world.settings.trace_url_template)
-    yield webhooks_router(carrier=world.carrier if world.takes_calls else None, manager=world.manager, tracker=tracker)
+def _routers(container: Container) -> Iterator[APIRouter]:
+    telemetry, tracker = container.telemetry, container.telemetry.tracker
+    admin = require_admin(container.admin_tokens, container.admin_attempts)
+    tenants = ConfiguredTenants(container.tenants)
+    urls = TraceUrls(container.settings.trace_url_template)
+    yield webhooks_router(
+        carrier=container.carrier if container.takes_calls else None, manager=container.manager, tracker=tracker
+    )
     yield metrics_router(
         live=telemetry.live,
         tracker=tracker,
-        limits=world.limits,
+        limits=container.limits,
         tenants=tenants,
         admin=admin,
     )
-    yield summary_router(live=telemetry.live, history=world.history, clock=tracker.clock, tenants=tenants, admin=admin)
-    yield ranking_router(live=telemetry.live, history=world.history, clock=tracker.clock, admin=admin)
+    yield summary_router(
+        live=telemetry.live, history=container.history, clock=tracker.clock, tenants=tenants, admin=admin
+    )
+    yield ranking_router(live=telemetry.live, history=container.history, clock=tracker.clock, admin=admin)
     yield reconcile_router(
         reconciliation=build_reconciliation(
-            world.settings, telemetry, world.database, world.records, world.instance_id
+            container.settings, telemetry, container.database, container.records, container.instance_id
         ),
         admin=admin,
     )
     yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
     yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
-    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin, past=world.records)
-    yield tenants_router(tenants=world.tenants, changed=world.limits_follower.changed, admin=admin)
-    yield call_records_router(pages=CallPages(world.database), admin=admin)
-    yield usage_freezes_router(freezer=Freezer(world.database, tracker.clock), admin=admin)
-    yield usage_roundings_router(database=world.database, clock=tracker.clock, admin=admin)
-    yield usage_router(usage=UsageReader(world.database), admin=admin)
-    yield health_router(readiness=_readiness(world))
+    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin, past=container.records)
+    yield tenants_router(tenants=container.tenants, changed=container.limits_follower.changed, admin=admin)
+    yield call_records_router(pages=CallPages(container.database), admin=admin)
+    yield usage_freezes_router(freezer=Freezer(container.database, tracker.clock), admin=admin)
+    yield usage_roundings_router(database=container.database, clock=tracker.clock, admin=admin)
+    yield usage_router(usage=UsageReader(container.database), admin=admin)
+    yield health_router(readiness=_readiness(container))
 
 
-def _readiness(world: World) -> Readiness:
+def _readiness(container: Container) -> Readiness:
     return Readiness(
         {
-            "database": database_reachable(world.database),
-            "draining": not_draining(lambda: world.manager.draining),
-            "registry": registry_has_room(world.telemetry.tracker),
+            "database": database_reachable(container.database),
+            "draining": not_draining(lambda: container.manager.draining),
+            "registry": registry_has_room(container.telemetry.tracker),
         },
         {
-            "export": export_information(world.telemetry.pipelines.health),
-            "records": lambda: asdict(world.records.health()),
-            "sampling": lambda: asdict(world.sampler.health()),
+            "export": export_information(container.telemetry.pipelines.health),
+            "records": lambda: asdict(container.records.health()),
+            "sampling": lambda: asdict(container.sampler.health()),
         },
     )

@@ -13,7 +13,7 @@ from service.commands.reconcile import reconcile
 from service.commands.simulate import simulate
 from service.commands.tenants import app as tenants
 from service.commands.usage import usage
-from service.container import build_world
+from service.container import build_container
 from service.server import address_of, listen, server_for
 from service.settings import Settings, SettingsError, load_settings
 from service.storage.database import DatabaseUrlError
@@ -77,7 +77,7 @@ async def _serve(settings: Settings) -> None:
     with listen(settings.host, settings.port) as listening:
         # Not on standard output: what is there is one JSON object a line.
         typer.echo(f"Callscope serves {address_of(listening)}", err=True)
-        await server_for(app_of(build_world(settings))).serve([listening])
+        await server_for(app_of(build_container(settings))).serve([listening])
 
 
 def _refuse(reason: str) -> None:

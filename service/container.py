@@ -12,13 +12,13 @@ from uuid import uuid4
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from service.gateway.admission import Intake
+from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity
-from service.gateway.carriers.openai_realtime import OpenAIRealtimeCarrier, Patience
-from service.gateway.durability import Recording
+from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
+from service.gateway.durability import DurabilityGate
 from service.gateway.manager import DRAIN_SECONDS, CallManager
 from service.gateway.recovery import Recovery
-from service.gateway.session_manager import Attendant
+from service.gateway.session_manager import SessionManager
 from service.http.security import AdminAttempts, AdminTokens
 from service.records.calls import CallRecords
 from service.sampling import Sampler
@@ -53,7 +53,7 @@ _UNSET_KEY: Final = "unset"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Container:
     """The parts of a running service."""
 
     settings: Settings
@@ -127,8 +127,10 @@ class World:
         await self.manager.drain(min(DRAIN_SECONDS, budget_seconds / 2), hand_over=hand_over)
 
 
-def build_world(settings: Settings, *, clock: Clock | None = None, patience: Patience | None = None) -> World:
-    """Put the parts together. Exports start at once; calls are taken after :meth:`World.start`."""
+def build_container(
+    settings: Settings, *, clock: Clock | None = None, patience: CarrierTimeouts | None = None
+) -> Container:
+    """Put the parts together. Exports start at once; calls are taken after :meth:`Container.start`."""
     clock = clock or SystemClock()
     instance, privacy = uuid4(), _privacy(settings)
     database = Database.from_url(settings.database_url.get_secret_value())
@@ -155,8 +157,8 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
     carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
-    recording = Recording(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS), records.hurry)
-    intake = Intake(
+    recording = DurabilityGate(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS), records.hurry)
+    admission = Admission(
         telemetry.tracker,
         carrier,
         tenant_cache,
@@ -165,11 +167,11 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         recording,
         fallback_instructions=settings.fallback_instructions,
     )
-    attendant = Attendant(carrier, recording, model=settings.realtime_model)
+    session_manager = SessionManager(carrier, recording, model=settings.realtime_model)
     manager = CallManager(
         telemetry.tracker,
-        intake,
-        attendant,
+        admission,
+        session_manager,
         recording,
         heartbeat_seconds=settings.call_heartbeat_seconds,
         stale_seconds=settings.stale_call_seconds,
@@ -181,10 +183,10 @@ def build_world(settings: Settings, *, clock: Clock | None = None, patience: Pat
         telemetry.tracker,
         capacity,
         manager,
-        attendant,
+        session_manager,
         stale_seconds=settings.stale_call_seconds,
     )
-    return World(
+    return Container(
         settings=settings,
         instance_id=str(instance),
         telemetry=telemetry,

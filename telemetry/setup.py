@@ -16,7 +16,7 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock, SystemClock
 from telemetry.export import DEFAULT_BUDGET, Pipelines, SignalHealth, build_pipelines
 from telemetry.logs.sink import LogSink
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.gauges import Limits, observe, observe_calls
 from telemetry.metrics.live_table import LiveMetricsStore
@@ -51,7 +51,7 @@ class Telemetry:
     """Providers and exports."""
     traces: CallTraces
     labels: TenantLabels
-    fence: RecordingFence
+    barrier: RecordingBarrier
     sinks: FanOut
 
     @property
@@ -66,7 +66,7 @@ class Telemetry:
 
     def observe_limits(self, limits: Limits) -> None:
         """Export capacity and leak gauges, once the limits are known."""
-        observe_calls(self.meter, self.fence, self.tracker, limits, self.labels)
+        observe_calls(self.meter, self.barrier, self.tracker, limits, self.labels)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export what there is and stop, all within the budget; true if all arrived. A second call does nothing.
@@ -122,10 +122,10 @@ def start_telemetry(
         InvalidVariableError: a standard variable makes no sense; it says which.
     """
     clock, privacy = clock or SystemClock(), privacy or Privacy()
-    fence, labels = RecordingFence(), TenantLabels(max_tenants)
+    barrier, labels = RecordingBarrier(), TenantLabels(max_tenants)
     register = SpanRegister()
     recorder = SpanRecorder(register)
-    live = LiveMetricsReader(LiveMetricsStore(max_tenants), fence=fence, max_tenants=max_tenants)
+    live = LiveMetricsReader(LiveMetricsStore(max_tenants), barrier=barrier, max_tenants=max_tenants)
     pipelines = build_pipelines(
         os.environ if environ is None else environ,
         metric_readers=[live],
@@ -140,13 +140,13 @@ def start_telemetry(
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)
     traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
-    recorded = MetricsSink(meter, labels=labels, fence=fence, contexts=traces)
+    recorded = MetricsSink(meter, labels=labels, barrier=barrier, contexts=traces)
     recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
     recorder.hand_to(recent)
     # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.
     chain = FanOut((traces, recorded, recent, *sinks, LogSink(traces), traces.endings), strict=strict)
     tracker = CallTracker(chain, clock=clock, scopes=traces)
-    telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, fence, chain)
+    telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, barrier, chain)
     _observe_exports(telemetry)
     return telemetry
 
@@ -159,7 +159,7 @@ def _observe_exports(telemetry: Telemetry) -> None:
             signals = telemetry.pipelines.health().signals
             return [Observation(value(s), {attr.SIGNAL: s.signal.value}) for s in signals if s.enabled]
 
-        observe(telemetry.meter, telemetry.fence, instrument, what)
+        observe(telemetry.meter, telemetry.barrier, instrument, what)
 
     per_signal(catalogue.EXPORT_FAILURES, lambda health: health.consecutive_failures)
     per_signal(catalogue.EXPORT_AGE, lambda health: health.age_seconds)
@@ -167,7 +167,7 @@ def _observe_exports(telemetry: Telemetry) -> None:
     per_signal(catalogue.EXPORT_REJECTED, lambda health: health.rejected)
     observe(
         telemetry.meter,
-        telemetry.fence,
+        telemetry.barrier,
         catalogue.SINK_FAILURES,
         lambda: [Observation(telemetry.sink_failures)],
     )

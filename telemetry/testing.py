@@ -39,7 +39,7 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.logs.process_logging import JsonFormatter
 from telemetry.logs.sink import LOGGER_NAME, LogSink
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.live_table import Distribution, LiveMetricsStore, Numbers
 from telemetry.metrics.reader import LiveMetricsReader
@@ -163,9 +163,9 @@ class TelemetryKit:
     ) -> None:
         self.clock = clock or FakeClock()
         self.tenant_labels = TenantLabels(max_tenants)
-        self.fence = RecordingFence(PATIENCE_SECONDS)
+        self.barrier = RecordingBarrier(PATIENCE_SECONDS)
         self.store = LiveMetricsStore(max_tenants)
-        self.reader = LiveMetricsReader(self.store, fence=self.fence, max_tenants=max_tenants)
+        self.reader = LiveMetricsReader(self.store, barrier=self.barrier, max_tenants=max_tenants)
         limit = catalogue.cardinality_limit(max_tenants)
         self._cumulative = InMemoryMetricReader(
             cardinality_limits={Counter: limit, UpDownCounter: limit, Histogram: limit}
@@ -249,7 +249,7 @@ class TelemetryKit:
         return self.store
 
     def _sink(self) -> FanOut:
-        metrics = MetricsSink(self.meter, labels=self.tenant_labels, fence=self.fence, contexts=self.traces)
+        metrics = MetricsSink(self.meter, labels=self.tenant_labels, barrier=self.barrier, contexts=self.traces)
         logger = logging.Logger(LOGGER_NAME, logging.DEBUG)  # noqa: LOG001 -- one of its own: nothing global is touched
         logger.addHandler(self._lines)
         logger.addHandler(RecentLogs(self.recent))

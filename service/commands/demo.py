@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from service.app import app_of
-from service.container import World, build_world
+from service.container import Container, build_container
 from service.http.security import HEADER
 from service.server import address_of, listen, server_for
 from service.settings import Settings, load_settings
@@ -70,12 +70,12 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
     async with Simulator(line) as carrier:
         settings = _settings(carrier.base_url, secret)
         with listen(settings.host, settings.port) as listening:
-            world = build_world(settings)
+            container = build_container(settings)
             carrier.target = address_of(listening)
-            server = server_for(app_of(world))
+            server = server_for(app_of(container))
             _introduce(carrier.target, settings, tell)
             plan = Plan(uuid4().hex, options.seed, options.calls_per_second)
-            async with _traffic(world, tenants, Traffic(carrier, plan), tell):
+            async with _traffic(container, tenants, Traffic(carrier, plan), tell):
                 await server.serve([listening])
 
 
@@ -113,15 +113,15 @@ def _command() -> str:
 
 
 @asynccontextmanager
-async def _traffic(world: World, tenants: list[Tenant], traffic: Traffic, tell: Tell) -> AsyncIterator[None]:
+async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic, tell: Tell) -> AsyncIterator[None]:
     """Calls come in while the context is open, once the service is up."""
 
     async def call() -> None:
-        await world.started.wait()
-        await world.tenants.import_all([TenantSpec.model_validate(t) for t in tenants], actor="demo")
+        await container.started.wait()
+        await container.tenants.import_all([TenantSpec.model_validate(t) for t in tenants], actor="demo")
         async with asyncio.TaskGroup() as group:
             group.create_task(traffic.run())
-            group.create_task(_tell_numbers(world, tell))
+            group.create_task(_tell_numbers(container, tell))
 
     calling = asyncio.create_task(call(), name="callscope-demo-traffic")
     try:
@@ -132,11 +132,11 @@ async def _traffic(world: World, tenants: list[Tenant], traffic: Traffic, tell: 
             await calling
 
 
-async def _tell_numbers(world: World, tell: Tell) -> None:
+async def _tell_numbers(container: Container, tell: Tell) -> None:
     while True:
         await asyncio.sleep(TELL_SECONDS)
-        await world.telemetry.live.refreshed()
-        numbers = world.telemetry.live.store.live()
+        await container.telemetry.live.refreshed()
+        numbers = container.telemetry.live.store.live()
         if numbers is not None:
             tell(_line(numbers))
 

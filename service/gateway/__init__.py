@@ -1,1 +1,1 @@
-"""The path of a call through the gateway: intake, capacity, session, and the manager that owns them."""
+"""The path of a call through the gateway: admission, capacity, session, and the manager that owns them."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from service.e164 import E164
 from service.gateway.capacity import Capacity, Slot
 from service.gateway.carriers.carrier import REJECTION_STATUS, Carrier, CarrierError
-from service.gateway.durability import Recording
+from service.gateway.durability import DurabilityGate
 from service.gateway.tools import tools_for
 from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
@@ -64,7 +64,7 @@ def keeps_content(tenant: CallTenant | None) -> bool:
     return tenant is not None and tenant.features.get(CAPTURE_CONTENT) is True
 
 
-class Intake:
+class Admission:
     """Takes an announced call to the point where it is accepted or turned away."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Intake:
         tenants: TenantSource,
         capacity: Capacity,
         limits: CallLimits,
-        recording: Recording,
+        recording: DurabilityGate,
         *,
         fallback_instructions: str | None,
     ) -> None:

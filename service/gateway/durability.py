@@ -9,7 +9,7 @@ Keep = Callable[[CallId], Awaitable[object]]
 """Makes sure, within a time of its own, that a call outlives this process on record."""
 
 
-class Recording:
+class DurabilityGate:
     """The calls on their way to being on record, and those who wait for them."""
 
     __slots__ = ("_hurry", "_keep", "_unrecorded")

@@ -7,10 +7,10 @@ from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Final
 
-from service.gateway.admission import IncomingCall, Intake
+from service.gateway.admission import Admission, IncomingCall
 from service.gateway.capacity import Slot
-from service.gateway.durability import Recording
-from service.gateway.session_manager import Attached, Attendant
+from service.gateway.durability import DurabilityGate
+from service.gateway.session_manager import Attached, SessionManager
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
@@ -43,17 +43,17 @@ class CallManager:
     def __init__(
         self,
         tracker: CallTracker,
-        intake: Intake,
-        attendant: Attendant,
-        recording: Recording,
+        admission: Admission,
+        session_manager: SessionManager,
+        recording: DurabilityGate,
         *,
         heartbeat_seconds: float,
         stale_seconds: float,
         max_calls: int,
     ) -> None:
         self._tracker = tracker
-        self._intake = intake
-        self._attendant = attendant
+        self._admission = admission
+        self._session_manager = session_manager
         self._recording = recording
         self._heartbeat_seconds = heartbeat_seconds
         self._stale_seconds = stale_seconds
@@ -74,7 +74,7 @@ class CallManager:
     @property
     def busy(self) -> bool:
         """Whether any call is on its way."""
-        return bool(self._tasks) or self._attendant.hanging_up
+        return bool(self._tasks) or self._session_manager.hanging_up
 
     def start(self, each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()) -> None:
         """Begin to keep time; needs the running loop. What is given is done with every heartbeat, unless it goes on."""
@@ -113,7 +113,7 @@ class CallManager:
 
     def resume(self, call: Call, tenant: CallTenant, attached: Attached, slot: Slot) -> None:
         """Go on with a call that another process has let go of."""
-        going_on = self._holding(slot, self._attendant.go_on(call, tenant, attached))
+        going_on = self._holding(slot, self._session_manager.go_on(call, tenant, attached))
         self._begin(call.call_id, self._guarded(call, going_on))
 
     def take_up(self, call: Call, tenant: CallTenant) -> None:
@@ -137,7 +137,7 @@ class CallManager:
         with suppress(TimeoutError):
             async with asyncio.timeout(budget_seconds):
                 await asyncio.gather(*ending, return_exceptions=True)
-                await self._attendant.hung_up()
+                await self._session_manager.hung_up()
 
     def _begin(self, call_id: CallId, path: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(path, name="callscope-call")
@@ -149,13 +149,13 @@ class CallManager:
         self._recording.settle(call_id)
 
     async def _drive(self, incoming: IncomingCall) -> None:
-        call, tenant = await self._intake.receive(incoming)
+        call, tenant = await self._admission.receive(incoming)
         await self._guarded(call, self._take_through(call, tenant))
 
     async def _take_through(self, call: Call, tenant: CallTenant | None) -> None:
-        slot = await self._intake.decide(call, tenant)
+        slot = await self._admission.decide(call, tenant)
         if slot is not None and tenant is not None:
-            await self._holding(slot, self._attendant.attend(call, tenant))
+            await self._holding(slot, self._session_manager.attend(call, tenant))
 
     async def _holding(self, slot: Slot, path: Coroutine[Any, Any, None]) -> None:
         try:
@@ -174,7 +174,7 @@ class CallManager:
             # The message may hold what was said or dialled; its kind is enough to look further.
             _logger.error("a call failed: %s", type(error).__name__)  # noqa: TRY400
             call.finish(EndReason.ERROR, error_type=type(error).__name__)
-            self._attendant.hang_up_later(call.call_id)
+            self._session_manager.hang_up_later(call.call_id)
         finally:
             call.finish(EndReason.ERROR, error_type=OTHER)
 
@@ -182,7 +182,7 @@ class CallManager:
         goes_on = self._handing_over and not call.state.terminal
         call.finish(EndReason.SHUTDOWN)
         if not goes_on:
-            self._attendant.hang_up_later(call.call_id)
+            self._session_manager.hang_up_later(call.call_id)
 
     async def _keep_time(self) -> None:
         while True:
@@ -195,7 +195,7 @@ class CallManager:
     async def _beat(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
-                await self._attendant.check_life()
+                await self._session_manager.check_life()
         self._tracker.bill_running()
         for call_id in self._tracker.sweep(self._stale_seconds):
             self._give_up(call_id)

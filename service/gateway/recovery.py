@@ -9,7 +9,7 @@ from service.gateway.admission import keeps_content
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.manager import CallManager
-from service.gateway.session_manager import Attached, Attendant
+from service.gateway.session_manager import Attached, SessionManager
 from service.records.calls import CallRecords
 from service.records.recovery import OrphanedCall
 from service.storage.database import DATABASE_ERRORS
@@ -40,7 +40,7 @@ class Recovery:
         tracker: CallTracker,
         capacity: Capacity,
         manager: CallManager,
-        attendant: Attendant,
+        session_manager: SessionManager,
         *,
         stale_seconds: float,
     ) -> None:
@@ -49,7 +49,7 @@ class Recovery:
         self._tracker = tracker
         self._capacity = capacity
         self._manager = manager
-        self._attendant = attendant
+        self._session_manager = session_manager
         self._stale_seconds = stale_seconds
         self._left: dict[CallId, OrphanedCall] = {}
         manager.leave_to_recovery(self._left)
@@ -77,7 +77,7 @@ class Recovery:
     async def _go_on(self, orphan: OrphanedCall, tenant: CallTenant) -> bool:
         """Attach to the call, or do what its not being there calls for; false if it cannot be said yet."""
         try:
-            attached = await self._attendant.attach(orphan.call_id, greet=orphan.started_ms is None)
+            attached = await self._session_manager.attach(orphan.call_id, greet=orphan.started_ms is None)
         except CarrierError as error:
             return self._not_there(orphan, tenant, known=error.status == HTTPStatus.NOT_FOUND)
         self._resume(orphan, tenant, attached)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from service.gateway.admission import keeps_content
 from service.gateway.carriers.carrier import Carrier, CarrierError, CarrierSession
-from service.gateway.durability import Recording
+from service.gateway.durability import DurabilityGate
 from service.gateway.session import CallSession
 from service.gateway.tools import tools_for
 from service.tenants.tenant import CallTenant
@@ -25,10 +25,10 @@ class Attached:
     """Nobody has spoken to the caller yet."""
 
 
-class Attendant:
+class SessionManager:
     """The sessions of this process."""
 
-    def __init__(self, carrier: Carrier, recording: Recording, *, model: str) -> None:
+    def __init__(self, carrier: Carrier, recording: DurabilityGate, *, model: str) -> None:
         self._carrier = carrier
         self._recording = recording
         self._model = model

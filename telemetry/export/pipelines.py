@@ -1,4 +1,4 @@
-"""The running whole: three providers, the lanes by which their signals leave, and one end for all within a budget."""
+"""Three providers, the pipelines by which their signals leave, and one end for all of them within a budget."""
 
 import atexit
 import logging
@@ -61,7 +61,7 @@ class Closable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class Pipeline:
     """One signal's way out."""
 
     source: Source
@@ -120,25 +120,27 @@ class Pipelines:
     """Everything that exports. Begins on construction; :meth:`shutdown` ends it."""
 
     def __init__(
-        self, providers: Providers, lanes: Mapping[Signal, Lane], records: Mapping[Signal, HealthRecord]
+        self, providers: Providers, pipelines: Mapping[Signal, Pipeline], records: Mapping[Signal, HealthRecord]
     ) -> None:
         self.meter_provider = providers.meter_provider
         self.tracer_provider = providers.tracer_provider
         self.logger_provider = providers.logger_provider
         self.resource = providers.resource
-        self._lanes = lanes
+        self._pipelines = pipelines
         self._records = records
         self._ending = Lock()
         self._all_arrived: bool | None = None
         atexit.register(self.shutdown)
-        for lane in lanes.values():
-            lane.start()
+        for pipeline in pipelines.values():
+            pipeline.start()
 
     def health(self) -> ExportHealth:
         """How exporting goes, per signal; cheap and never blocking."""
         return ExportHealth(
             **{
-                signal: self._lanes[signal].health() if signal in self._lanes else record.snapshot(thread_alive=False)
+                signal: self._pipelines[signal].health()
+                if signal in self._pipelines
+                else record.snapshot(thread_alive=False)
                 for signal, record in self._records.items()
             }
         )
@@ -146,8 +148,8 @@ class Pipelines:
     def flush(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export now whatever there is, all signals at once; true only if all of it arrived in time."""
         deadline = monotonic() + budget_seconds
-        asked = [(lane, lane.source.thread.ask()) for lane in self._lanes.values()]
-        arrived = [lane.source.thread.wait(number, deadline - monotonic()) for lane, number in asked]
+        asked = [(pipeline, pipeline.source.thread.ask()) for pipeline in self._pipelines.values()]
+        arrived = [pipeline.source.thread.wait(number, deadline - monotonic()) for pipeline, number in asked]
         return all(arrived)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
@@ -169,14 +171,18 @@ class Pipelines:
         return arrived
 
     def _end_lanes(self, start: float, seconds: float) -> bool:
-        for lane in self._lanes.values():
-            lane.stop()
-        late = [lane for lane in self._lanes.values() if not lane.join(start + seconds * _IN_PEACE - monotonic())]
-        for lane in self._lanes.values():
-            lane.break_off()
-        for lane in late:
-            lane.join(start + seconds * _ENDED - monotonic())
-        return self._tell_lost([told for lane in self._lanes.values() if (told := lane.give_up())])
+        for pipeline in self._pipelines.values():
+            pipeline.stop()
+        late = [
+            pipeline
+            for pipeline in self._pipelines.values()
+            if not pipeline.join(start + seconds * _IN_PEACE - monotonic())
+        ]
+        for pipeline in self._pipelines.values():
+            pipeline.break_off()
+        for pipeline in late:
+            pipeline.join(start + seconds * _ENDED - monotonic())
+        return self._tell_lost([told for pipeline in self._pipelines.values() if (told := pipeline.give_up())])
 
     def _tell_lost(self, lost: list[str]) -> bool:
         if lost:
@@ -246,21 +252,21 @@ def build_pipelines(
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, instance or uuid4())
     records = {signal: HealthRecord(plan.routes[signal], clock or SystemClock()) for signal in Signal}
-    lanes = _Lanes(plan, records)
-    exporting = lanes.readers(series, phase(), turn or nullcontext())
+    pipelines = _PipelineBuilder(plan, records)
+    exporting = pipelines.readers(series, phase(), turn or nullcontext())
     meters = _meter_provider(plan, resource, views, (*metric_readers, *exporting))
-    tracers = _tracer_provider(plan, resource, meters, (*span_processors, *lanes.span_processors()))
-    loggers = _logger_provider(plan, resource, meters, (*log_processors, *lanes.log_processors()))
-    return Pipelines(Providers(meters, tracers, loggers, resource), lanes.made, records)
+    tracers = _tracer_provider(plan, resource, meters, (*span_processors, *pipelines.span_processors()))
+    loggers = _logger_provider(plan, resource, meters, (*log_processors, *pipelines.log_processors()))
+    return Pipelines(Providers(meters, tracers, loggers, resource), pipelines.made, records)
 
 
-class _Lanes:
-    """Makes the lanes that the plan asks for, and what connects each to its provider."""
+class _PipelineBuilder:
+    """Makes the pipelines that the plan asks for, and what connects each to its provider."""
 
     def __init__(self, plan: ExportPlan, records: Mapping[Signal, HealthRecord]) -> None:
         self._plan = plan
         self._records = records
-        self.made: dict[Signal, Lane] = {}
+        self.made: dict[Signal, Pipeline] = {}
 
     def readers(self, series: int, phase: float, turn: AbstractContextManager[object]) -> Iterator[MetricReader]:
         """The exporting reader, if metrics are exported."""
@@ -269,7 +275,7 @@ class _Lanes:
             plan = self._plan.metrics
             ledger = _LEDGERS[plan.temporality]()
             reader = ExportingReader(sender, record, plan, ledger=ledger, series=series, phase=phase, turn=turn)
-            self.made[Signal.METRICS] = Lane(reader, sender, record)
+            self.made[Signal.METRICS] = Pipeline(reader, sender, record)
             yield reader
 
     def span_processors(self) -> Iterator[SpanProcessor]:
@@ -277,7 +283,7 @@ class _Lanes:
         if (route := self._plan.routes[Signal.TRACES]).enabled:
             sender, record = spans_sender(route), self._records[Signal.TRACES]
             batches = Batches("export traces", sender, record, self._plan.traces.batching)
-            self.made[Signal.TRACES] = Lane(batches, sender, record)
+            self.made[Signal.TRACES] = Pipeline(batches, sender, record)
             yield SpanIntake(batches)
 
     def log_processors(self) -> Iterator[LogRecordProcessor]:
@@ -285,7 +291,7 @@ class _Lanes:
         if (route := self._plan.routes[Signal.LOGS]).enabled:
             sender, record = logs_sender(route), self._records[Signal.LOGS]
             batches = Batches("export logs", sender, record, self._plan.logs.batching)
-            self.made[Signal.LOGS] = Lane(batches, sender, record)
+            self.made[Signal.LOGS] = Pipeline(batches, sender, record)
             yield LogIntake(batches)
 
 

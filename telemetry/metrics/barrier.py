@@ -14,7 +14,7 @@ it, and a call does not wait: the measurements are made and one live answer may 
 after that, while the same collection is still stuck, does not wait at all."""
 
 
-class Fence(Protocol):
+class CollectionBarrier(Protocol):
     """What the live reader collects behind."""
 
     @property
@@ -41,8 +41,8 @@ class Fence(Protocol):
         ...
 
 
-class Unfenced:
-    """For measurements made by others, who know no fence: every read has to collect, and may show half an event."""
+class NoBarrier:
+    """For measurements made by others, who know no barrier: every read has to collect, and may show half an event."""
 
     __slots__ = ()
 
@@ -76,13 +76,13 @@ class _ThisThread(local):
     holds = False
 
 
-class RecordingFence:
+class RecordingBarrier:
     """A call that starts is `started +1`, `active +1` and `pending -1`: three instruments, one event.
 
-    Recording holds the fence while it makes an event's measurements. The live reader must hold it too while it
+    DurabilityGate holds the barrier while it makes an event's measurements. The live reader must hold it too while it
     collects, but only once the SDK's own collection lock is won, since an export may hold that for long and recording
     must not wait for it. An observable instrument's callback runs at just that point, between the SDK's lock and the
-    reading of the sums: so the fence closes in :meth:`close`, registered as such a callback, and opens when the sums
+    reading of the sums: so the barrier closes in :meth:`close`, registered as such a callback, and opens when the sums
     have been read.
     """
 
@@ -117,7 +117,7 @@ class RecordingFence:
 
     @property
     def torn(self) -> int:
-        """Events recorded without the fence because a collection held it too long."""
+        """Events recorded without the barrier because a collection held it too long."""
         return self._torn
 
     @property
@@ -126,7 +126,7 @@ class RecordingFence:
         return self._this_thread.collecting
 
     def enter(self) -> bool:
-        """Begin an event's measurements; answers whether the fence is held, for :meth:`leave`."""
+        """Begin an event's measurements; answers whether the barrier is held, for :meth:`leave`."""
         if not self._lock.acquire(blocking=False) and not self._wait():
             return False
         self._recorded += 1
@@ -153,7 +153,7 @@ class RecordingFence:
             self.open()
 
     def close(self, _options: CallbackOptions) -> Iterable[Observation]:
-        """The callback that closes the fence for the live reader; observes nothing."""
+        """The callback that closes the barrier for the live reader; observes nothing."""
         mine = self._this_thread
         if not mine.collecting:
             self._others += 1

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from telemetry.calls.tracker import CallTracker, Usage
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
@@ -28,11 +28,11 @@ class Limits(Protocol):
         ...
 
 
-def observe(meter: Meter, fence: RecordingFence, instrument: Instrument, what: Observe) -> None:
+def observe(meter: Meter, barrier: RecordingBarrier, instrument: Instrument, what: Observe) -> None:
     """Register an observable of the catalogue. The live reader has no use for it and is spared its cost."""
 
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
-        return () if fence.collecting_live else what()
+        return () if barrier.collecting_live else what()
 
     create = (
         meter.create_observable_gauge if instrument.kind is Kind.OBSERVABLE_GAUGE else meter.create_observable_counter
@@ -41,7 +41,7 @@ def observe(meter: Meter, fence: RecordingFence, instrument: Instrument, what: O
 
 
 def observe_calls(
-    meter: Meter, fence: RecordingFence, tracker: CallTracker, limits: Limits, labels: TenantLabels
+    meter: Meter, barrier: RecordingBarrier, tracker: CallTracker, limits: Limits, labels: TenantLabels
 ) -> None:
     """Register the capacity gauges and the leak detector."""
 
@@ -55,9 +55,9 @@ def observe_calls(
     def utilization() -> Iterable[Observation]:
         return [Observation(reading.share, reading.attributes) for reading in readings() if reading.allowed]
 
-    observe(meter, fence, catalogue.CAPACITY_LIMIT, limit)
-    observe(meter, fence, catalogue.CAPACITY_UTILIZATION, utilization)
-    observe(meter, fence, catalogue.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
+    observe(meter, barrier, catalogue.CAPACITY_LIMIT, limit)
+    observe(meter, barrier, catalogue.CAPACITY_UTILIZATION, utilization)
+    observe(meter, barrier, catalogue.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
 
 
 class _Reading(NamedTuple):

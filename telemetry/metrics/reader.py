@@ -20,7 +20,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricReader, MetricsData
 
 from telemetry.clock import Clock, Instant, SystemClock
-from telemetry.metrics.barrier import Fence, Unfenced
+from telemetry.metrics.barrier import CollectionBarrier, NoBarrier
 from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.semconv.catalogue import cardinality_limit
 
@@ -65,7 +65,7 @@ class LiveMetricsReader(MetricReader):
         self,
         store: LiveMetricsStore,
         *,
-        fence: Fence | None = None,
+        barrier: CollectionBarrier | None = None,
         max_tenants: int = 20_000,
         clock: Clock | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class LiveMetricsReader(MetricReader):
             cardinality_limits=dict.fromkeys(_INSTRUMENTS, cardinality_limit(max_tenants)),
         )
         self._store = store
-        self._fence = fence or Unfenced()
+        self._barrier = barrier or NoBarrier()
         self._clock = clock or SystemClock()
         self.turn = Lock()
         """Held by whoever collects. Other readers that hold it too when they do are never waited for by an event loop;
@@ -153,7 +153,7 @@ class LiveMetricsReader(MetricReader):
 
     def age(self) -> float:
         """Seconds since the store last showed everything; 0 while nothing has been recorded since."""
-        return 0.0 if self._fence.settled else self._clock.now().since(self._folded_at)
+        return 0.0 if self._barrier.settled else self._clock.now().since(self._folded_at)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
         """Fold what there is, in the folding thread as ever; false if that took too long."""
@@ -175,14 +175,14 @@ class LiveMetricsReader(MetricReader):
         timeout_millis: float = 10_000,  # noqa: ARG002 -- the SDK's signature
         **kwargs: Any,  # noqa: ANN401, ARG002 -- the same
     ) -> None:
-        self._fence.open()
+        self._barrier.open()
         self._store.fold(metrics_data)
 
     def _budget(self, chosen: float | None) -> float:
         """How long to wait: less when another reader has begun to collect and may still hold the SDK's lock."""
         if chosen is not None:
             return chosen
-        return EXPORT_BUDGET_SECONDS if self._fence.others != self._others_then else READ_BUDGET_SECONDS
+        return EXPORT_BUDGET_SECONDS if self._barrier.others != self._others_then else READ_BUDGET_SECONDS
 
     def _request(self, budget_seconds: float) -> Future[bool] | None:
         """A fold to wait for; ``None`` if waiting is pointless: nobody folds any more, or the fold is stuck."""
@@ -197,14 +197,14 @@ class LiveMetricsReader(MetricReader):
 
     def _at_once(self) -> float | None:
         """The age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
-        if self._fence.settled:
+        if self._barrier.settled:
             return 0.0
-        if self._stopped or self._last_took > BRIEF_SECONDS or self._fence.unseen > FEW_EVENTS:
+        if self._stopped or self._last_took > BRIEF_SECONDS or self._barrier.unseen > FEW_EVENTS:
             return None
         if not self.turn.acquire(blocking=False):
             return None
         try:
-            if self._fence.others != self._others_then:
+            if self._barrier.others != self._others_then:
                 # Another reader has begun since the last fold, and may hold the SDK's lock still.
                 return None
             return 0.0 if self._fold() else self.age()
@@ -216,7 +216,7 @@ class LiveMetricsReader(MetricReader):
         while not stopping:
             requests = self._gather()
             stopping = None in requests
-            if requests or not self._fence.settled:
+            if requests or not self._barrier.settled:
                 folded = self._fold_in_turn()
                 for request in requests:
                     _resolve(request, folded=folded)
@@ -240,10 +240,10 @@ class LiveMetricsReader(MetricReader):
             self._folding_since = None
 
     def _fold(self) -> bool:
-        began, others = self._clock.now(), self._fence.others
+        began, others = self._clock.now(), self._barrier.others
         wall, cpu = time.monotonic(), time.thread_time()
         try:
-            with self._fence.collecting():
+            with self._barrier.collecting():
                 self.collect()
         except Exception as error:  # noqa: BLE001 -- what fails once must not end live numbers for good
             self._note(error)

@@ -30,7 +30,7 @@ from telemetry.calls.events import (
     WebhookReceived,
 )
 from telemetry.calls.sinks import Handler
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import ErrorLabels, TenantLabels
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
@@ -91,17 +91,17 @@ class Record(Protocol):
 
 
 class MetricsSink:
-    """Records each event on the catalogue's instruments, all measurements of an event behind one fence."""
+    """Records each event on the catalogue's instruments, all measurements of an event behind one barrier."""
 
     def __init__(
-        self, meter: Meter, *, labels: TenantLabels, fence: RecordingFence, contexts: Contexts | None = None
+        self, meter: Meter, *, labels: TenantLabels, barrier: RecordingBarrier, contexts: Contexts | None = None
     ) -> None:
         self._labels = labels
         self._errors = ErrorLabels()
         self._contexts = contexts or NoContexts()
         self._record = {i.name: _recorder(meter, i) for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS}
         # The observable has to exist for its callback to run in every collection; it never observes anything.
-        meter.create_observable_gauge("callscope.live.fence", [fence.close])
+        meter.create_observable_gauge("callscope.live.barrier", [barrier.close])
         handlers: dict[type[Event], Handler] = {
             WebhookReceived: self._webhook,
             CallReceived: self._received,
@@ -121,7 +121,7 @@ class MetricsSink:
             ToolEnded: self._tool_ended,
             LifecycleViolated: self._violated,
         }
-        self._handlers = {kind: _fenced(handle, fence) for kind, handle in handlers.items()}
+        self._handlers = {kind: _behind_barrier(handle, barrier) for kind, handle in handlers.items()}
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
@@ -213,13 +213,13 @@ class MetricsSink:
         self._add_by(event, _BY_VIOLATION[event.violation], (catalogue.VIOLATIONS, 1))
 
 
-def _fenced(handle: Handler, fence: RecordingFence) -> Handler:
+def _behind_barrier(handle: Handler, barrier: RecordingBarrier) -> Handler:
     def record(event: Event) -> None:
-        held = fence.enter()
+        held = barrier.enter()
         try:
             handle(event)
         finally:
-            fence.leave(held)
+            barrier.leave(held)
 
     return record
 

@@ -12,9 +12,9 @@ import yaml
 from tests.collector.dashboards import FILES, GRAFANA, Query, content, queries
 from tests.collector.promql import groupings, labels_of, selectors, wrong_values
 from tests.collector.rules import recordings
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 TENANT = "acme"
@@ -25,11 +25,11 @@ QUERIES = list(queries())
 def prometheus(module_peers: Peers) -> Prometheus:
     """A Prometheus that has seen every instrument grow for a while, with traces."""
     prometheus = module_peers.prometheus()
-    with Telephone(metrics_url=prometheus.otlp_metrics_url) as telephone:
+    with OtlpEmitter(metrics_url=prometheus.otlp_metrics_url) as emitter:
         for _ in range(3):
-            telephone.everything(TENANT)
+            emitter.everything(TENANT)
             time.sleep(0.01)  # points of one series must differ in their millisecond
-            telephone.flush()
+            emitter.flush()
     return prometheus
 
 

@@ -8,10 +8,10 @@ from telemetry.semconv.catalogue import INSTRUMENTS
 from tests.collector.authority import certificates
 from tests.collector.names import prometheus_names
 from tests.peers.collector import Collector
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.jaeger import Jaeger
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 
@@ -34,8 +34,8 @@ def test_an_exemplar_leads_to_its_trace(grpc: bool, peers: Peers, prometheus: Pr
     }
     collector = peers.collector("base", "local", environment=environment)
     tenant = f"exemplar-{grpc}"
-    with Telephone(collector.otlp_grpc if grpc else collector.otlp_http, grpc=grpc) as telephone:
-        trace_id = telephone.call(tenant=tenant, seconds=42)
+    with OtlpEmitter(collector.otlp_grpc if grpc else collector.otlp_http, grpc=grpc) as emitter:
+        trace_id = emitter.call(tenant=tenant, seconds=42)
     buckets = f'voice_call_duration_seconds_bucket{{tenant_id="{tenant}"}}'
     exemplar = until(lambda: prometheus.query_exemplars(buckets), "the exemplar")[0]
     assert exemplar.trace_id == trace_id
@@ -46,9 +46,9 @@ def test_an_exemplar_leads_to_its_trace(grpc: bool, peers: Peers, prometheus: Pr
 def test_every_instrument_has_the_name_the_rules_use(peers: Peers, prometheus: Prometheus) -> None:
     """The catalogue's instruments have exactly those names in Prometheus that the tests' translation says."""
     collector = _local(peers, prometheus)
-    with Telephone(collector.otlp_http, signals=["metrics"]) as telephone:
+    with OtlpEmitter(collector.otlp_http, signals=["metrics"]) as emitter:
         for instrument in INSTRUMENTS:
-            telephone.record(instrument.name, 1, dict.fromkeys(instrument.attributes, "x"))
+            emitter.record(instrument.name, 1, dict.fromkeys(instrument.attributes, "x"))
     expected = {name for instrument in INSTRUMENTS for name in prometheus_names(instrument)}
     until(lambda: expected <= prometheus.metric_names(), f"{sorted(expected - prometheus.metric_names())}")
     ours = {name for name in prometheus.metric_names() if name.startswith(("voice_", "gen_ai_", "callscope_"))}
@@ -58,8 +58,8 @@ def test_every_instrument_has_the_name_the_rules_use(peers: Peers, prometheus: P
 def test_prometheus_keeps_what_says_whose_series_it_is(peers: Peers, prometheus: Prometheus) -> None:
     """A series carries the service as `job`, the process as `instance`, and attributes with underscores for dots."""
     collector = _local(peers, prometheus)
-    with Telephone(collector.otlp_http) as telephone:
-        telephone.record("voice.call.rejected", 3, {"tenant.id": "labels", "voice.call.rejection.reason": "capacity"})
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        emitter.record("voice.call.rejected", 3, {"tenant.id": "labels", "voice.call.rejection.reason": "capacity"})
     sample = until(lambda: prometheus.query('voice_call_rejected_total{tenant_id="labels"}'), "the series")[0]
     assert sample.value == 3
     assert sample.labels["job"] == "callscope"
@@ -71,10 +71,10 @@ def test_the_first_call_of_a_tenant_is_an_increase(peers: Peers, prometheus: Pro
     """A counter that first appears as 1 counts as an increase of 1, so that rare events are not lost to alerts."""
     collector = _local(peers, prometheus)
     errors = 'voice_instructions_errors_total{tenant_id="first"}'
-    with Telephone(collector.otlp_http, signals=["metrics"]) as telephone:
-        telephone.record("voice.instructions.errors", 1, {"tenant.id": "first"})
+    with OtlpEmitter(collector.otlp_http, signals=["metrics"]) as emitter:
+        emitter.record("voice.instructions.errors", 1, {"tenant.id": "first"})
         time.sleep(0.01)  # its start and its first export must not fall into one millisecond
-        telephone.flush()
+        emitter.flush()
     assert until(lambda: prometheus.value(f"increase({errors}[5m])"), "the increase") > 0
     assert prometheus.value(f"min_over_time({errors}[5m])") == 0
 
@@ -91,13 +91,13 @@ def test_mutual_tls(
         monkeypatch.delenv(variable, raising=False)
     for variable, value in issued.for_the_exporters().items():
         monkeypatch.setenv(variable, value)
-    with Telephone(address, grpc=grpc, signals=["metrics"]) as telephone:
-        telephone.record("voice.call.accepted", 1, {"tenant.id": "let-in"})
+    with OtlpEmitter(address, grpc=grpc, signals=["metrics"]) as emitter:
+        emitter.record("voice.call.accepted", 1, {"tenant.id": "let-in"})
     until(lambda: collector.received.points("voice.call.accepted"), "the point of the certified client")
     for variable in ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY"):
         monkeypatch.delenv(variable)
-    with Telephone(address, grpc=grpc, signals=["metrics"]) as telephone:
-        telephone.record("voice.call.rejected", 1, {"tenant.id": "kept-out"})
+    with OtlpEmitter(address, grpc=grpc, signals=["metrics"]) as emitter:
+        emitter.record("voice.call.rejected", 1, {"tenant.id": "kept-out"})
     assert collector.received.points("voice.call.rejected") == []
 
 

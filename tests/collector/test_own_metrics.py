@@ -7,9 +7,9 @@ import yaml
 
 from tests.collector.promql import selectors
 from tests.collector.rules import alerts
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
 from tests.peers.sink import OtlpSink
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 SIGNALS = ("traces", "metrics", "logs")
@@ -24,13 +24,13 @@ def test_the_alerts_are_about_metrics_the_collector_has(peers: Peers, tmp_path: 
     layer = tmp_path / "trouble.yaml"
     layer.write_text(yaml.safe_dump(_trouble(peers.sink(), peers.sink())))
     collector = peers.collector("base", layer)
-    with Telephone(collector.otlp_http) as telephone:
-        until(lambda: _call(telephone) and wanted <= collector.metric_names(), f"{sorted(wanted)}")
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        until(lambda: _call(emitter) and wanted <= collector.metric_names(), f"{sorted(wanted)}")
 
 
-def _call(telephone: Telephone) -> bool:
-    telephone.call(tenant="acme")
-    telephone.flush()
+def _call(emitter: OtlpEmitter) -> bool:
+    emitter.call(tenant="acme")
+    emitter.flush()
     return True
 
 

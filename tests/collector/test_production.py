@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.peers.collector import Collector
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.network import free_port
 from tests.peers.peers import Peers
 from tests.peers.sink import OtlpSink
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 KEEP_NONE = {"COLLECTOR_SAMPLE_PERCENT": "0", "COLLECTOR_ROOT_GRACE": "1s"}
@@ -39,9 +39,9 @@ def collector(module_peers: Peers, sink: OtlpSink) -> Collector:
 
 
 @pytest.fixture
-def telephone(collector: Collector) -> Iterator[Telephone]:
-    with Telephone(collector.otlp_http) as telephone:
-        yield telephone
+def emitter(collector: Collector) -> Iterator[OtlpEmitter]:
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        yield emitter
 
 
 def destination(url: str) -> dict[str, str]:
@@ -50,19 +50,19 @@ def destination(url: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("why", WORTH_READING)
-def test_a_call_worth_reading_is_kept_whole(why: str, collector: Collector, telephone: Telephone) -> None:
+def test_a_call_worth_reading_is_kept_whole(why: str, collector: Collector, emitter: OtlpEmitter) -> None:
     """A failed, rejected, stale or slow call is kept with all its spans, those sent long before its end too."""
-    trace_id = telephone.call(tenant="acme", during=telephone.flush, **WORTH_READING[why])
-    telephone.flush()
+    trace_id = emitter.call(tenant="acme", during=emitter.flush, **WORTH_READING[why])
+    emitter.flush()
     names = until(lambda: {s.name for s in collector.received.spans() if s.trace_id == trace_id}, f"the {why} call")
     assert names == {"call", "turn"}
 
 
-def test_a_plain_call_is_sampled_away_and_still_counted(collector: Collector, telephone: Telephone) -> None:
+def test_a_plain_call_is_sampled_away_and_still_counted(collector: Collector, emitter: OtlpEmitter) -> None:
     """A call without anything to report is dropped from the traces, and its metrics are not."""
     dropped = collector.metric(DECIDED, sampled="false")
-    trace_id = telephone.call(tenant="plain", turn={"voice.turn.time_to_first_audio_s": 0.4})
-    telephone.flush()
+    trace_id = emitter.call(tenant="plain", turn={"voice.turn.time_to_first_audio_s": 0.4})
+    emitter.flush()
     until(lambda: collector.metric(DECIDED, sampled="false") > dropped, "the decision")
     assert trace_id not in {span.trace_id for span in collector.received.spans()}
     tenants = {point.attributes["tenant.id"] for point in collector.received.points("voice.call.accepted")}
@@ -75,8 +75,8 @@ def test_what_was_queued_survives_a_crash(peers: Peers) -> None:
     collector = peers.collector(
         "base", "production", "vendors/otlp", environment=KEEP_NONE | destination(f"http://127.0.0.1:{port}")
     )
-    with Telephone(collector.otlp_http) as telephone:
-        telephone.call(tenant="acme", error="kept")
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        emitter.call(tenant="acme", error="kept")
     until(lambda: collector.received.spans("call") and collector.received.logs(), "the data to be queued")
     collector.kill()
     collector.start()
@@ -91,8 +91,8 @@ def test_the_collector_says_where_data_came_from(peers: Peers) -> None:
     given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=prod,service.name=gateway"}
     environment = KEEP_NONE | destination("http://127.0.0.1:9") | given
     collector = peers.collector("base", "production", "vendors/otlp", environment=environment)
-    with Telephone(collector.otlp_http) as telephone:
-        telephone.call(tenant="acme")
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        emitter.call(tenant="acme")
     resource = until(lambda: collector.received.points("voice.call.accepted"), "the point")[0].resource
     assert (resource["deployment.environment.name"], resource["service.name"]) == ("prod", "callscope")
 
@@ -116,11 +116,11 @@ HARMLESS: dict[str, str | int] = {
 }
 
 
-def test_redaction_takes_out_personal_data_and_secrets(collector: Collector, telephone: Telephone) -> None:
+def test_redaction_takes_out_personal_data_and_secrets(collector: Collector, emitter: OtlpEmitter) -> None:
     """Numbers, addresses, digits, transcripts and credentials leave a span and a log line; nothing else does."""
-    trace_id = telephone.call(tenant="acme", error="kept", root={**PERSONAL, **HARMLESS})
-    telephone.log("caller +18005550142 said sip:alice@example.com", {**PERSONAL, **HARMLESS})
-    telephone.flush()
+    trace_id = emitter.call(tenant="acme", error="kept", root={**PERSONAL, **HARMLESS})
+    emitter.log("caller +18005550142 said sip:alice@example.com", {**PERSONAL, **HARMLESS})
+    emitter.flush()
     spans = until(lambda: [s for s in collector.received.spans("call") if s.trace_id == trace_id], "the span")
     record = until(lambda: [r for r in collector.received.logs() if "said" in r.body], "the log line")[0]
     for attributes in (spans[0].attributes, record.attributes):
@@ -132,10 +132,10 @@ def test_redaction_takes_out_personal_data_and_secrets(collector: Collector, tel
     assert "alice" not in record.body
 
 
-def test_redaction_leaves_the_token_metric_its_two_series(collector: Collector, telephone: Telephone) -> None:
+def test_redaction_leaves_the_token_metric_its_two_series(collector: Collector, emitter: OtlpEmitter) -> None:
     """Masking by key does not merge the input and output series of the token metric."""
     for direction in ("input", "output"):
-        telephone.record("gen_ai.client.token.usage", 5, {"tenant.id": "acme", "gen_ai.token.type": direction})
-    telephone.flush()
+        emitter.record("gen_ai.client.token.usage", 5, {"tenant.id": "acme", "gen_ai.token.type": direction})
+    emitter.flush()
     points = until(lambda: collector.received.points("gen_ai.client.token.usage"), "the points")
     assert {point.attributes["gen_ai.token.type"] for point in points} == {"input", "output"}

@@ -10,9 +10,9 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_D
 
 from tests.collector.layers import content, environment
 from tests.peers.collector import Collector, layer
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
 from tests.peers.sink import OtlpSink
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 SECRETS = {
@@ -51,10 +51,10 @@ def test_what_a_vendor_receives(vendor: str, peers: Peers, tmp_path: Path) -> No
     """Metrics and traces arrive signed, as delta exactly where the vendor wants it, nothing lost or counted twice."""
     sink = peers.sink()
     collector = _collector(peers, vendor, sink, tmp_path)
-    with Telephone(collector.otlp_http) as telephone:
+    with OtlpEmitter(collector.otlp_http) as emitter:
         for _ in range(3):
-            telephone.call(tenant="acme", error="kept")
-            telephone.flush()
+            emitter.call(tenant="acme", error="kept")
+            emitter.flush()
     until(lambda: _accepted(sink) == 3, "three accepted calls")
     assert len(until(lambda: {span.trace_id for span in sink.spans}, "the traces")) == 3
     assert _temporalities(sink) == {DELTA if vendor in CONVERTED else CUMULATIVE}

@@ -6,12 +6,10 @@ import pytest
 from mypy import api
 
 HEAD = """
-from telemetry import attributes as attr
-from telemetry.attributes import CallId, Label, MetricAttributes, TenantId
-from telemetry.catalogue import RECEIVED
-from telemetry.events import CallReceived
-from telemetry.labels import TenantLabels
-from telemetry.metrics import MetricsSink, Record
+from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.sink import Record
+from telemetry.semconv import attributes as attr
+from telemetry.semconv.attributes import CallId, Label, TenantId
 
 
 def measure(record: Record, labels: TenantLabels, call_id: CallId, tenant_id: TenantId) -> None:

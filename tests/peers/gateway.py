@@ -19,7 +19,7 @@ from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
 from service.simulator.traffic import Traffic
 from tests.peers.service import SECRET, Service
 
-FALLBACK = "You answer the telephone."
+FALLBACK = "You answer the emitter."
 PATIENCE_SECONDS = 120.0
 """How long a fact may take to come true on a busy machine."""
 

@@ -8,18 +8,18 @@ import pytest
 import redis
 
 from tests.peers.binaries import require
+from tests.peers.emitter import OtlpEmitter
 from tests.peers.network import HOST
 from tests.peers.peers import Peers
 from tests.peers.program import NotStartedError
-from tests.peers.telephone import Telephone
 from tests.peers.waiting import until
 
 
 def test_collector_gives_back_what_it_received(peers: Peers) -> None:
     """A span, a count and a log line sent to a Collector can be read back from what it received."""
     collector = peers.collector("base")
-    with Telephone(collector.otlp_http) as telephone:
-        trace_id = telephone.call(tenant="acme")
+    with OtlpEmitter(collector.otlp_http) as emitter:
+        trace_id = emitter.call(tenant="acme")
     span = until(lambda: collector.received.spans("call"), "the span")[0]
     assert (span.trace_id, span.attributes["tenant.id"]) == (trace_id, "acme")
     assert until(lambda: collector.received.points("voice.call.accepted"), "the count")[-1].value == 1
@@ -32,16 +32,16 @@ def test_collector_comes_back_on_the_same_address(peers: Peers, after: str) -> N
     collector = peers.collector("base")
     getattr(collector, after)()
     collector.start()
-    with Telephone(collector.otlp_grpc, grpc=True) as telephone:
-        telephone.call(tenant="acme")
+    with OtlpEmitter(collector.otlp_grpc, grpc=True) as emitter:
+        emitter.call(tenant="acme")
     assert until(lambda: collector.received.spans("call"), "the span")
 
 
 def test_prometheus_answers_queries_and_exemplars(peers: Peers) -> None:
     """A histogram sent to Prometheus over OTLP is answered with its count and the trace it was recorded in."""
     prometheus = peers.prometheus()
-    with Telephone(metrics_url=prometheus.otlp_metrics_url) as telephone:
-        trace_id = telephone.call(tenant="acme", seconds=42)
+    with OtlpEmitter(metrics_url=prometheus.otlp_metrics_url) as emitter:
+        trace_id = emitter.call(tenant="acme", seconds=42)
     assert until(lambda: prometheus.value("voice_call_duration_seconds_count"), "the count") == 1
     exemplar = until(lambda: prometheus.query_exemplars("voice_call_duration_seconds_bucket"), "the exemplar")[0]
     assert (exemplar.trace_id, exemplar.value) == (trace_id, 42)
@@ -58,8 +58,8 @@ def test_jaeger_finds_a_trace(peers: Peers) -> None:
     """A trace sent to Jaeger is found by its id, with its attributes."""
     jaeger = peers.jaeger()
     assert jaeger.trace("f" * 32) == []
-    with Telephone(jaeger.otlp_http, signals=["traces"]) as telephone:
-        trace_id = telephone.call(tenant="acme")
+    with OtlpEmitter(jaeger.otlp_http, signals=["traces"]) as emitter:
+        trace_id = emitter.call(tenant="acme")
     spans = until(lambda: jaeger.trace(trace_id), "the trace")
     assert ("call", "", "acme") in {(span.name, span.parent_id, span.tags.get("tenant.id")) for span in spans}
 

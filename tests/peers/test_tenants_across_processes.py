@@ -21,7 +21,7 @@ from telemetry.semconv.attributes import RejectionReason
 from tests.peers.gateway import eventually
 from tests.peers.peers import Peers
 from tests.peers.service import Service
-from tests.service.gateway.stand import on_the_air
+from tests.service.gateway.harness import on_the_air
 
 ACME = "/api/v1/tenants/tenant-001"
 GREETS = AgentGreets(AgentSpeaks("Hello"))

@@ -1,4 +1,4 @@
-"""Telephone numbers in one comparable form."""
+"""OtlpEmitter numbers in one comparable form."""
 
 import pytest
 from hypothesis import given

@@ -40,7 +40,7 @@ _NORMAL_CLOSURE: Final = frozenset({1000, 1001})
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class CarrierTimeouts:
     """How long the carrier may take to answer, in seconds."""
 
     accept: float = 10.0
@@ -52,10 +52,10 @@ class Patience:
 class OpenAIRealtimeCarrier:
     """Call control and sessions of one OpenAI project."""
 
-    def __init__(self, client: AsyncOpenAI, model: str, patience: Patience | None = None) -> None:
+    def __init__(self, client: AsyncOpenAI, model: str, patience: CarrierTimeouts | None = None) -> None:
         self._client = client
         self._model = model
-        self._patience = patience or Patience()
+        self._patience = patience or CarrierTimeouts()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance)."""

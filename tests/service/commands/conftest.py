@@ -1,5 +1,5 @@
 """The simulator's harness, for the command that runs one."""
 
-from tests.service.simulator.conftest import patience, stand
+from tests.service.simulator.conftest import harness, patience
 
-__all__ = ["patience", "stand"]
+__all__ = ["harness", "patience"]

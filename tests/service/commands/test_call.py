@@ -54,7 +54,7 @@ def test_the_environment_says_where_and_with_what(
 
 
 def test_a_trace_id_will_do(kit: TelemetryKit, url: str, runner: CliRunner) -> None:
-    """The call is found by its trace's id too, as it stands in a log line."""
+    """The call is found by its trace's id too, as it harnesses in a log line."""
     calls.at_once(kit)
     found = kit.recent.call("rtc_1")
     assert found is not None

@@ -14,7 +14,7 @@ from service.commands.simulate import simulate
 from service.simulator.plan import Plan
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import run
-from tests.service.simulator.stand import SECRET, Stand
+from tests.service.simulator.harness import SECRET, SimulatorHarness
 
 app = typer.Typer()
 app.command()(simulate)
@@ -65,21 +65,21 @@ def test_a_wrong_option_is_told(options: list[str], problem: str) -> None:
     assert problem in " ".join(output.replace("│", " ").split())
 
 
-async def test_a_taken_port_is_told(stand: Stand) -> None:
+async def test_a_taken_port_is_told(harness: SimulatorHarness) -> None:
     """A port in use ends the command with its number."""
-    port = stand.carrier.base_url.rpartition(":")[2].removesuffix("/v1")
+    port = harness.carrier.base_url.rpartition(":")[2].removesuffix("/v1")
     code, output = await asyncio.to_thread(_run, "--secret", SECRET, "--port", port)
     assert code == 1
     assert f"cannot listen on port {port}" in output
 
 
-async def test_a_signal_ends_the_run_in_good_order(stand: Stand) -> None:
+async def test_a_signal_ends_the_run_in_good_order(harness: SimulatorHarness) -> None:
     """On SIGTERM callers who still wait give up, the run returns, and progress was told meanwhile."""
     told: list[str] = []
-    carrier = Simulator(Line(secret=SECRET), target=stand.gateway.address)
+    carrier = Simulator(Line(secret=SECRET), target=harness.gateway.address)
     plan = Plan("run", calls_per_second=50, max_running=2)
     running = asyncio.create_task(run(carrier, plan, tell=told.append, progress_seconds=0.01))
-    await stand.until(lambda: len(told) > 2 and carrier.running == 2)
+    await harness.until(lambda: len(told) > 2 and carrier.running == 2)
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(30):
         await running

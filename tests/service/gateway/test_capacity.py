@@ -9,7 +9,7 @@ from service.gateway.capacity import Capacity, Slot
 from service.simulator.script import CallerHangsUp, CallScript, Pause
 from telemetry.calls.events import LimitHit
 from telemetry.semconv.attributes import CapacityScope, TenantId
-from tests.service.gateway.stand import Stand, fresh_id, standing
+from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 LONG = CallScript("long", (Pause(100_000),), CallerHangsUp())
 
@@ -21,26 +21,26 @@ async def test_five_hundred_webhooks_against_a_limit_of_ten(
     tmp_path: Path, tenant_limit: int | None, total: int, scope: str
 ) -> None:
     """Of five hundred calls announced at once exactly ten are accepted, and each other one says which limit it met."""
-    async with standing(tmp_path, tenants=1, tenant_limit=tenant_limit, max_concurrent_calls=total) as stand:
+    async with running_harness(tmp_path, tenants=1, tenant_limit=tenant_limit, max_concurrent_calls=total) as harness:
         ids = [fresh_id() for _ in range(500)]
-        placing = [asyncio.create_task(stand.call(LONG, call_id=call_id)) for call_id in ids]
-        await stand.until(lambda: _decided(stand) == 500, "all calls to be decided")
-        await stand.until(lambda: stand.carrier.counts()["global"]["active_calls"] == 10, "ten sessions")
-        counted = await stand.numbers()
+        placing = [asyncio.create_task(harness.call(LONG, call_id=call_id)) for call_id in ids]
+        await harness.until(lambda: _decided(harness) == 500, "all calls to be decided")
+        await harness.until(lambda: harness.carrier.counts()["global"]["active_calls"] == 10, "ten sessions")
+        counted = await harness.numbers()
         assert (counted["received_calls"], counted["accepted_calls"]) == (500, 10)
         assert counted["rejected_calls_capacity"] == 490
-        assert stand.world.telemetry.tracker.usage().peak_in_use == 10
-        turned_away = next(record for record in map(stand.record, ids) if record.summary.rejection_reason)
+        assert harness.container.telemetry.tracker.usage().peak_in_use == 10
+        turned_away = next(record for record in map(harness.record, ids) if record.summary.rejection_reason)
         assert turned_away.decision is not None
         assert turned_away.decision.limit == LimitHit(CapacityScope(scope), 10, 10)
-        stand.carrier.hang_up_all()
+        harness.carrier.hang_up_all()
         await asyncio.gather(*placing)
-        assert await stand.differences() == []
+        assert await harness.differences() == []
 
 
-def _decided(stand: Stand) -> int:
-    numbers = stand.world.telemetry.live.store.numbers() or {}
-    stand.world.telemetry.live.refresh()
+def _decided(harness: GatewayHarness) -> int:
+    numbers = harness.container.telemetry.live.store.numbers() or {}
+    harness.container.telemetry.live.refresh()
     return int(numbers["accepted_calls"] + numbers["rejected_calls_capacity"])
 
 

@@ -14,7 +14,7 @@ from service.simulator.script import (
 )
 from service.tenants.spec import TenantSpec
 from telemetry.calls.events import Content
-from tests.service.gateway.stand import Stand, fresh_id, standing
+from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 SAID_TO_ITS_END = 40.0
 """Natural seconds of playback: however busy the machine, the words are written down before anybody cuts in."""
@@ -31,9 +31,9 @@ TALK = CallScript(
 )
 
 
-def heard(stand: Stand, call_id: str) -> list[tuple[str, str]]:
+def heard(harness: GatewayHarness, call_id: str) -> list[tuple[str, str]]:
     """The content on the call's spans, and the kind of span it is on."""
-    trace = stand.record(call_id).trace
+    trace = harness.record(call_id).trace
     assert trace is not None
     kinds = {kind.value for kind in Content}
     return [(span.name, event.name) for span in trace.spans for event in span.events if event.name in kinds]
@@ -42,17 +42,17 @@ def heard(stand: Stand, call_id: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("feature", [True, False], ids=repr)
 async def test_content_is_kept_only_where_it_is_switched_on(tmp_path: Path, feature: bool) -> None:
     """Switched on, everything is on the span it belongs to; else nothing is kept, or even asked for."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         switched = TenantSpec.model_validate({"tenant_id": "tenant-001", "features": {"capture_content": feature}})
-        await stand.world.tenants.import_all([switched], actor="tests")
+        await harness.container.tenants.import_all([switched], actor="tests")
         call_id = fresh_id()
-        await stand.call(TALK, call_id=call_id)
-        transcribed = stand.carrier.truth()["global"]["tokens_transcription"]
+        await harness.call(TALK, call_id=call_id)
+        transcribed = harness.carrier.truth()["global"]["tokens_transcription"]
         if not feature:
-            assert (heard(stand, call_id), transcribed) == ([], 0)
+            assert (heard(harness, call_id), transcribed) == ([], 0)
             return
         assert transcribed > 0
-        assert sorted(heard(stand, call_id)) == [
+        assert sorted(heard(harness, call_id)) == [
             ("execute_tool current_time", "tool.arguments"),
             ("execute_tool current_time", "tool.result"),
             ("turn", "agent.said"),

@@ -19,7 +19,7 @@ from service.simulator.script import (
     SidebandCloses,
 )
 from telemetry.recent.record import CallOutcome, CallRecord, SpanRow
-from tests.service.gateway.stand import Stand, fresh_id, standing
+from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 SECRET = "+4930123456 said hunter2"
@@ -30,24 +30,24 @@ def spans(record: CallRecord, name: str) -> list[SpanRow]:
     return [span for span in record.trace.spans if span.name == name]
 
 
-def nothing_is_open(stand: Stand, record: CallRecord) -> None:
+def nothing_is_open(harness: GatewayHarness, record: CallRecord) -> None:
     """Neither in the record nor among the spans of the process."""
     assert record.trace is not None
     assert all(span.end_unix_nanos is not None for span in record.trace.spans)
     assert all(
         row.end is not None for rows in (record.phases, record.turns, record.tools, record.speech) for row in rows
     )
-    assert (stand.world.telemetry.traces.open_calls, stand.world.telemetry.spans.count) == (0, 0)
+    assert (harness.container.telemetry.traces.open_calls, harness.container.telemetry.spans.count) == (0, 0)
 
 
 async def test_a_sideband_that_crashes_in_a_turn(tmp_path: Path) -> None:
-    """The turn ends where it stands and keeps its wait; session and call have failed with the socket's code."""
+    """The turn ends where it harnesses and keeps its wait; session and call have failed with the socket's code."""
     script = CallScript("crash", (HELLO, CallerSpeaks("Hi"), Pause(30)), SidebandCloses(1011))
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
-        nothing_is_open(stand, record)
+        await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
+        nothing_is_open(harness, record)
     assert (record.summary.outcome, record.summary.error_type) == (CallOutcome.FAILED, "ws_1011")
     for name in ("call", "session"):
         (span,) = spans(record, name)
@@ -67,14 +67,14 @@ async def test_a_line_that_breaks_while_a_tool_runs(tmp_path: Path, monkeypatch:
 
     _current_time_is(monkeypatch, endless)
     script = CallScript("breaks", (HELLO, CallerSpeaks("Hi"), AgentUsesTool(CURRENT_TIME)), CallerHangsUp())
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        placed = asyncio.create_task(stand.call(script, call_id=call_id))
+        placed = asyncio.create_task(harness.call(script, call_id=call_id))
         await began.wait()
-        stand.carrier.hang_up_all()
+        harness.carrier.hang_up_all()
         await placed
-        record = stand.record(call_id)
-        nothing_is_open(stand, record)
+        record = harness.record(call_id)
+        nothing_is_open(harness, record)
     assert (record.summary.outcome, record.summary.error_type) == (CallOutcome.HANGUP, None)
     (tool,) = spans(record, f"execute_tool {CURRENT_TIME}")
     assert (tool.error, tool.attributes["error.type"]) == (True, "CancelledError")
@@ -89,11 +89,11 @@ async def test_a_tool_that_raises_ends_nothing(tmp_path: Path, monkeypatch: pyte
 
     _current_time_is(monkeypatch, broken)
     talk = (HELLO, CallerSpeaks("Hi"), AgentUsesTool(CURRENT_TIME), AgentSpeaks("Sorry."))
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(CallScript("broken", talk, CallerHangsUp()), call_id=call_id)
-        record = stand.record(call_id)
-        nothing_is_open(stand, record)
+        await harness.call(CallScript("broken", talk, CallerHangsUp()), call_id=call_id)
+        record = harness.record(call_id)
+        nothing_is_open(harness, record)
     assert (record.summary.outcome, record.summary.error_type) == (CallOutcome.HANGUP, None)
     assert [(tool.tool, tool.error_type) for tool in record.tools] == [(CURRENT_TIME, "LookupError")]
     (tool,) = spans(record, f"execute_tool {CURRENT_TIME}")

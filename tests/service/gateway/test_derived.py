@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.simulator.plan import Plan, Shares
-from tests.service.gateway.stand import Stand, standing
+from tests.service.gateway.harness import GatewayHarness, running_harness
 
 SUMMARY = "/api/v1/metrics/summary"
 RANKING = "/api/v1/metrics/tenants"
@@ -19,20 +19,20 @@ REJECTIONS = ("capacity", "tenant_not_configured", "instructions_missing")
 async def test_rates_are_those_of_the_carriers_truth(tmp_path: Path) -> None:
     """After some hundred calls, with a sample in their midst, each tenant's rates follow from the truth's counts."""
     shares = Shares(duplicates=0.1, late=0.05, errors=0.2, unknown=0.1)
-    async with standing(tmp_path, tenants=4, tenant_limit=5, max_concurrent_calls=12) as stand:
+    async with running_harness(tmp_path, tenants=4, tenant_limit=5, max_concurrent_calls=12) as harness:
         for seed in (3, 4):
-            await stand.traffic(Plan("derived", seed=seed, calls_per_second=150, calls=150, shares=shares))
-            await stand.world.sampler.sample()
-        truth = stand.carrier.truth()
+            await harness.traffic(Plan("derived", seed=seed, calls_per_second=150, calls=150, shares=shares))
+            await harness.container.sampler.sample()
+        truth = harness.carrier.truth()
         calls = Counter(report["tenant_id"] for report in truth["calls"])
-        _agree(truth["global"], calls.total(), await stand.get(SUMMARY))
+        _agree(truth["global"], calls.total(), await harness.get(SUMMARY))
         for tenant_id, row in truth["tenants"].items():
-            answer = await stand.client.get(f"{SUMMARY}/{tenant_id}")
+            answer = await harness.client.get(f"{SUMMARY}/{tenant_id}")
             if answer.status_code == 404:
                 assert not any(row.values())
             else:
                 _agree(row, calls[tenant_id], answer.json())
-        await _ranked_by_the_truth(stand, truth["tenants"])
+        await _ranked_by_the_truth(harness, truth["tenants"])
 
 
 def _agree(truth: Mapping[str, float], calls: int, answer: Mapping[str, Any]) -> None:
@@ -56,8 +56,8 @@ def _ratio(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-async def _ranked_by_the_truth(stand: Stand, tenants: Mapping[str, Mapping[str, float]]) -> None:
-    answer = await stand.get(f"{RANKING}?sort=error_rate&window=5m")
+async def _ranked_by_the_truth(harness: GatewayHarness, tenants: Mapping[str, Mapping[str, float]]) -> None:
+    answer = await harness.get(f"{RANKING}?sort=error_rate&window=5m")
     rates = {tenant_id: _ratio(row["failed_calls"], row["ended_calls"]) for tenant_id, row in tenants.items()}
     found = {tenant["tenant_id"]: tenant["value"] for tenant in answer["tenants"]}
     assert found == {tenant_id: rates.get(tenant_id) for tenant_id in found}
@@ -68,12 +68,12 @@ async def _ranked_by_the_truth(stand: Stand, tenants: Mapping[str, Mapping[str, 
 
 async def test_readiness_says_how_sampling_goes(tmp_path: Path) -> None:
     """The samples taken, those that failed, and how long ago the last one was."""
-    async with standing(tmp_path) as stand:
-        assert (await stand.get("/readyz"))["information"]["sampling"] == {
+    async with running_harness(tmp_path) as harness:
+        assert (await harness.get("/readyz"))["information"]["sampling"] == {
             "samples": 0,
             "failures": 0,
             "last_sample_seconds": None,
         }
-        await stand.world.sampler.sample()
-        sampling = (await stand.get("/readyz"))["information"]["sampling"]
+        await harness.container.sampler.sample()
+        sampling = (await harness.get("/readyz"))["information"]["sampling"]
     assert (sampling["samples"], sampling["failures"], sampling["last_sample_seconds"] >= 0) == (1, 0, True)

@@ -9,10 +9,10 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
 from service.app import app_of
-from service.container import build_world
+from service.container import build_container
 from service.http.tags import OPENAPI_TAGS
 from service.settings import Settings
-from tests.service.gateway.stand import announcement, standing
+from tests.service.gateway.harness import announcement, running_harness
 from tests.support.contract import Contract
 
 Json = dict[str, Any]
@@ -28,9 +28,9 @@ async def document(tmp_path: Path) -> Json:
         "database_url": f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}",
         "spill_folder": tmp_path / "spill",
     }
-    world = build_world(Settings.model_validate(chosen))
-    document = app_of(world).openapi()
-    await world.stop()
+    container = build_container(Settings.model_validate(chosen))
+    document = app_of(container).openapi()
+    await container.stop()
     return document
 
 
@@ -112,18 +112,18 @@ async def test_the_webhooks_request_is_described(document: Json) -> None:
 
 async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
     """Taken, duplicate, ignored, malformed, unsigned, too large and refused: each answer is one of the document's."""
-    async with standing(tmp_path) as stand:
-        contract = Contract(app_of(stand.world).openapi())
+    async with running_harness(tmp_path) as harness:
+        contract = Contract(app_of(harness.container).openapi())
         answers = [
-            await stand.deliver(announcement(), webhook_id="wh_1"),
-            await stand.deliver(announcement(), webhook_id="wh_1"),
-            await stand.deliver(b'{"type": "response.completed"}'),
-            await stand.deliver(b"{}"),
-            await stand.client.post(WEBHOOK, content=announcement()),
-            await stand.client.post(WEBHOOK, content=b" " * (256 * 1024 + 1)),
+            await harness.deliver(announcement(), webhook_id="wh_1"),
+            await harness.deliver(announcement(), webhook_id="wh_1"),
+            await harness.deliver(b'{"type": "response.completed"}'),
+            await harness.deliver(b"{}"),
+            await harness.client.post(WEBHOOK, content=announcement()),
+            await harness.client.post(WEBHOOK, content=b" " * (256 * 1024 + 1)),
         ]
-        await stand.world.manager.drain()
-        answers.append(await stand.deliver(announcement()))
+        await harness.container.manager.drain()
+        answers.append(await harness.deliver(announcement()))
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 401, 413, 503]
     for answer in answers:
         contract.check(answer)

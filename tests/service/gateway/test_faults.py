@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service.gateway.carriers.openai_realtime import Patience
+from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.faults import ALWAYS, CallFaults, DropConnection, Fault, NeverAnswer, Refuse, SocketCut
 from service.simulator.script import (
     AgentGreets,
@@ -16,9 +16,9 @@ from service.simulator.script import (
     CallScript,
 )
 from telemetry.semconv.attributes import EndReason, RejectionReason
-from tests.service.gateway.stand import FALLBACK, Stand, fresh_id, standing
+from tests.service.gateway.harness import FALLBACK, GatewayHarness, fresh_id, running_harness
 
-IMPATIENT = Patience(accept=0.5, control=0.5)
+IMPATIENT = CarrierTimeouts(accept=0.5, control=0.5)
 PLAIN = CallScript(
     "plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp()
 )
@@ -41,111 +41,111 @@ PLAIN = CallScript(
 )
 async def test_an_accept_that_fails(tmp_path: Path, fault: Fault, error_type: str) -> None:
     """It is asked once, the call is rejected with the carrier's error, and a call taken all the same is hung up."""
-    async with standing(tmp_path, patience=IMPATIENT) as stand:
+    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
         call_id = fresh_id()
-        await stand.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
-        summary = stand.record(call_id).summary
+        await harness.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
+        summary = harness.record(call_id).summary
         assert (summary.rejection_reason, summary.error_type) == (RejectionReason.CARRIER_ERROR, error_type)
-        numbers = await stand.numbers()
+        numbers = await harness.numbers()
         assert (numbers["accepted_calls"], numbers["rejected_calls_carrier_error"]) == (0, 1)
-        await _nothing_is_held(stand)
-        assert stand.carrier.running == 0
+        await _nothing_is_held(harness)
+        assert harness.carrier.running == 0
 
 
 async def test_a_session_that_cannot_be_attached(tmp_path: Path) -> None:
     """Accepted and never started: abandoned with the status, and hung up, so that no caller talks to nobody."""
-    async with standing(tmp_path, patience=IMPATIENT) as stand:
+    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
         call_id = fresh_id()
-        await stand.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
-        summary = stand.record(call_id).summary
+        await harness.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
+        summary = harness.record(call_id).summary
         assert (summary.end_reason, summary.error_type) == (EndReason.ERROR, "404")
-        numbers = await stand.numbers()
+        numbers = await harness.numbers()
         assert (numbers["accepted_calls"], numbers["started_calls"], numbers["abandoned_calls"]) == (1, 0, 1)
-        await _nothing_is_held(stand)
+        await _nothing_is_held(harness)
 
 
 @pytest.mark.parametrize("after_events", range(0, 24, 3))
 @pytest.mark.parametrize("code", [None, 1011], ids=["dropped", "crashed"])
 async def test_a_socket_cut_at_any_step(tmp_path: Path, after_events: int, code: int | None) -> None:
     """Wherever the session breaks off, the call ends once, with no span, turn or slot left open."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(PLAIN, faults=CallFaults(cut=SocketCut(after_events, code)), call_id=call_id)
-        record = stand.record(call_id)
+        await harness.call(PLAIN, faults=CallFaults(cut=SocketCut(after_events, code)), call_id=call_id)
+        record = harness.record(call_id)
         assert record.summary.end_reason is (EndReason.HANGUP if code is None else EndReason.ERROR)
         assert all(span.end_unix_nanos is not None for span in record.trace.spans) if record.trace else False
-        assert await stand.differences() == []
-        await _nothing_is_held(stand)
+        assert await harness.differences() == []
+        await _nothing_is_held(harness)
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), NeverAnswer(), DropConnection(processed=False)], ids=repr)
 async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: Fault) -> None:
     """The model is told, the call goes on and ends for another reason; nothing is counted as referred."""
     script = CallScript("refer", PLAIN.steps, AgentTransfers("sales"))
-    async with standing(tmp_path, patience=IMPATIENT) as stand:
+    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
         call_id = fresh_id()
-        await stand.call(script, faults=CallFaults(refer=fault), call_id=call_id)
-        assert (await stand.numbers())["referred_calls"] == 0
-        assert stand.record(call_id).summary.end_reason is not EndReason.REFERRED
-        await _nothing_is_held(stand)
+        await harness.call(script, faults=CallFaults(refer=fault), call_id=call_id)
+        assert (await harness.numbers())["referred_calls"] == 0
+        assert harness.record(call_id).summary.end_reason is not EndReason.REFERRED
+        await _nothing_is_held(harness)
 
 
 async def test_a_hangup_that_fails_once_is_asked_again(tmp_path: Path) -> None:
     """Hanging up twice does no harm, so a lost answer is not the end of it."""
     script = CallScript("bye", PLAIN.steps, AgentHangsUp())
-    async with standing(tmp_path, patience=IMPATIENT) as stand:
+    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
         call_id = fresh_id()
-        await stand.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
-        assert stand.record(call_id).summary.end_reason is EndReason.COMPLETED
-        await _nothing_is_held(stand)
+        await harness.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
+        assert harness.record(call_id).summary.end_reason is EndReason.COMPLETED
+        await _nothing_is_held(harness)
 
 
 async def test_the_database_fails_at_the_tenant(tmp_path: Path) -> None:
     """Nobody's call can be placed: rejected, counted under `_unknown`, and the service goes on."""
-    async with standing(tmp_path) as stand:
-        await stand.break_table("tenants")
+    async with running_harness(tmp_path) as harness:
+        await harness.break_table("tenants")
         call_id = fresh_id()
-        await stand.call(PLAIN, call_id=call_id)
-        summary = stand.record(call_id).summary
+        await harness.call(PLAIN, call_id=call_id)
+        summary = harness.record(call_id).summary
         assert (summary.tenant_id, summary.rejection_reason) == ("_unknown", RejectionReason.TENANT_NOT_CONFIGURED)
-        await _nothing_is_held(stand)
+        await _nothing_is_held(harness)
 
 
 @pytest.mark.parametrize("fallback", [None, FALLBACK], ids=["no fallback", "fallback"])
 async def test_the_database_fails_at_the_instructions(tmp_path: Path, fallback: str | None) -> None:
     """The error is counted; with a fallback the call goes on with it, without one it is rejected."""
-    async with standing(tmp_path, fallback_instructions=fallback) as stand:
-        await stand.break_table("tenant_instructions")
-        await stand.call(PLAIN)
-        numbers = await stand.numbers()
+    async with running_harness(tmp_path, fallback_instructions=fallback) as harness:
+        await harness.break_table("tenant_instructions")
+        await harness.call(PLAIN)
+        numbers = await harness.numbers()
         used = int(fallback is not None)
         assert numbers["instructions_db_errors"] == 1
         assert (numbers["fallback_instructions_used"], numbers["accepted_calls"]) == (used, used)
         assert numbers["rejected_calls_instructions_missing"] == 1 - used
-        await _nothing_is_held(stand)
+        await _nothing_is_held(harness)
 
 
 async def test_a_tenant_without_instructions_gets_the_fallback(tmp_path: Path) -> None:
     """No instructions set is no database error: the fallback is used and counted, the errors are not."""
-    async with standing(tmp_path, fallback_instructions=FALLBACK) as stand:
-        await stand.world.tenants.set_instructions("tenant-001", None, actor="tests")
-        await stand.call(PLAIN)
-        numbers = await stand.numbers()
+    async with running_harness(tmp_path, fallback_instructions=FALLBACK) as harness:
+        await harness.container.tenants.set_instructions("tenant-001", None, actor="tests")
+        await harness.call(PLAIN)
+        numbers = await harness.numbers()
         assert (numbers["instructions_db_errors"], numbers["fallback_instructions_used"]) == (0, 1)
 
 
 async def test_a_disabled_tenant_is_not_configured(tmp_path: Path) -> None:
     """A disabled tenant's call is turned away under its own name."""
-    async with standing(tmp_path) as stand:
-        await stand.world.tenants.set_enabled("tenant-001", enabled=False, actor="tests")
-        await stand.call(PLAIN)
-        assert (await stand.numbers("tenant-001"))["rejected_calls_tenant_not_configured"] == 1
+    async with running_harness(tmp_path) as harness:
+        await harness.container.tenants.set_enabled("tenant-001", enabled=False, actor="tests")
+        await harness.call(PLAIN)
+        assert (await harness.numbers("tenant-001"))["rejected_calls_tenant_not_configured"] == 1
 
 
-async def _nothing_is_held(stand: Stand) -> None:
-    numbers = await stand.numbers()
+async def _nothing_is_held(harness: GatewayHarness) -> None:
+    numbers = await harness.numbers()
     assert (numbers["active_calls"], numbers["pending_calls"]) == (0, 0)
     assert numbers["ended_calls"] == numbers["started_calls"]
     assert numbers["accepted_calls"] == numbers["started_calls"] + numbers["abandoned_calls"]
-    assert stand.world.capacity.in_use == 0
-    assert stand.world.telemetry.tracker.usage().in_use == 0
+    assert harness.container.capacity.in_use == 0
+    assert harness.container.telemetry.tracker.usage().in_use == 0

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from service.container import World
+from service.container import Container
 from service.records.record import DurationSource
 from service.simulator.ground_truth import CallReport
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome
 from telemetry.semconv.attributes import CallId, EndReason
-from tests.service.gateway.stand import Stand, fresh_id, on_the_air, serving
+from tests.service.gateway.harness import GatewayHarness, fresh_id, on_the_air, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
 
@@ -20,12 +20,12 @@ TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)),
 async def test_a_stop_ends_calls_as_shutdown_and_hangs_up(tmp_path: Path) -> None:
     """Without a hand-over no caller is left on a line that nobody watches."""
     async with on_the_air() as carrier:
-        async with serving(carrier, tmp_path, hand_over_calls=False) as stand:
-            call_id, placing = await _running(stand)
-        summary = stand.record(call_id).summary
+        async with serving(carrier, tmp_path, hand_over_calls=False) as harness:
+            call_id, placing = await _running(harness)
+        summary = harness.record(call_id).summary
         assert summary.end_reason is EndReason.SHUTDOWN
         assert (await placing).end == "agent_hung_up"
-        assert _open(stand.world) == 0
+        assert _open(harness.container) == 0
 
 
 async def test_a_running_call_is_handed_to_the_next_process(tmp_path: Path) -> None:
@@ -33,17 +33,17 @@ async def test_a_running_call_is_handed_to_the_next_process(tmp_path: Path) -> N
     async with on_the_air() as carrier:
         async with serving(carrier, tmp_path) as first:
             call_id, placing = await _running(first)
-            trace_id = first.world.telemetry.traces.trace_id(call_id)
+            trace_id = first.container.telemetry.traces.trace_id(call_id)
         assert not placing.done()
         async with serving(carrier, tmp_path) as second:
-            await second.until(lambda: second.world.telemetry.tracker.usage().active == 1, "the call to go on")
-            assert second.world.telemetry.traces.trace_id(call_id) == trace_id
-            assert second.world.capacity.in_use == 1
+            await second.until(lambda: second.container.telemetry.tracker.usage().active == 1, "the call to go on")
+            assert second.container.telemetry.traces.trace_id(call_id) == trace_id
+            assert second.container.capacity.in_use == 1
             carrier.hang_up_all()
             await placing
             await second.settled()
-            assert await second.world.records.flush(60)
-            record = await second.world.records.find(call_id)
+            assert await second.container.records.flush(60)
+            record = await second.container.records.find(call_id)
         assert record is not None
         assert (record.state, record.outcome, record.reason) == (CallState.ENDED, CallOutcome.HANGUP, "hangup")
         assert record.duration_source is DurationSource.RESUMED
@@ -59,8 +59,8 @@ async def test_a_call_that_ended_meanwhile_is_stale(tmp_path: Path) -> None:
         carrier.hang_up_all()
         await placing
         async with serving(carrier, tmp_path) as second:
-            assert await second.world.records.flush(60)
-            record = await second.world.records.find(call_id)
+            assert await second.container.records.flush(60)
+            record = await second.container.records.find(call_id)
             assert (await second.numbers())["started_calls"] == 0
         assert record is not None
         assert (record.state, record.reason) == (CallState.ENDED, "stale")
@@ -77,32 +77,34 @@ async def test_a_third_start_changes_nothing(tmp_path: Path) -> None:
         found = []
         for _ in range(2):
             async with serving(carrier, tmp_path) as again:
-                assert await again.world.records.flush(60)
-                found.append(await again.world.records.find(call_id))
+                assert await again.container.records.flush(60)
+                found.append(await again.container.records.find(call_id))
         assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("hand_over", [True, False])
 async def test_the_counters_agree_after_a_stop(tmp_path: Path, hand_over: bool) -> None:
     """Every slot is given back and every started call has ended, whether calls go on elsewhere or not."""
-    async with on_the_air() as carrier, serving(carrier, tmp_path, hand_over_calls=hand_over) as stand:
-        await asyncio.gather(*(_running(stand) for _ in range(5)))
-        await stand.world.stop()
-        assert (stand.world.capacity.in_use, _open(stand.world)) == (0, 0)
-        numbers = stand.world.telemetry.live.store.numbers()
+    async with on_the_air() as carrier, serving(carrier, tmp_path, hand_over_calls=hand_over) as harness:
+        await asyncio.gather(*(_running(harness) for _ in range(5)))
+        await harness.container.stop()
+        assert (harness.container.capacity.in_use, _open(harness.container)) == (0, 0)
+        numbers = harness.container.telemetry.live.store.numbers()
         assert numbers is not None
         assert (numbers["started_calls"], numbers["ended_calls"], numbers["active_calls"]) == (5, 5, 0)
         carrier.hang_up_all()
 
 
-async def _running(stand: Stand) -> tuple[CallId, asyncio.Task[CallReport]]:
+async def _running(harness: GatewayHarness) -> tuple[CallId, asyncio.Task[CallReport]]:
     """A call whose session runs."""
     call_id = CallId(fresh_id())
-    placing: asyncio.Task[CallReport] = asyncio.create_task(stand.place(TALK, call_id=call_id))
-    tracker = stand.world.telemetry.tracker
-    await stand.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state is CallState.STARTED, "a session")
+    placing: asyncio.Task[CallReport] = asyncio.create_task(harness.place(TALK, call_id=call_id))
+    tracker = harness.container.telemetry.tracker
+    await harness.until(
+        lambda: tracker.knows(call_id) and tracker.call(call_id).state is CallState.STARTED, "a session"
+    )
     return call_id, placing
 
 
-def _open(world: World) -> int:
-    return world.telemetry.tracker.usage().in_use
+def _open(container: Container) -> int:
+    return container.telemetry.tracker.usage().in_use

@@ -16,7 +16,7 @@ from service.timeline.serializer import NO_BACKEND, call_detail
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
-from tests.service.gateway.stand import fresh_id, on_the_air, serving
+from tests.service.gateway.harness import fresh_id, on_the_air, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp())
 NOBODYS = "+19995550199"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from service.simulator.faults import CallFaults, DropConnection, Refuse, SocketCut
 from service.simulator.plan import Plan, Shares
-from tests.service.gateway.stand import FALLBACK, Stand, standing
+from tests.service.gateway.harness import FALLBACK, GatewayHarness, running_harness
 
 ROUGH = (
     (0.05, CallFaults(accept=Refuse(404))),
@@ -20,31 +20,31 @@ ROUGH = (
 
 async def test_after_any_traffic_the_fields_equal_the_truth(tmp_path: Path) -> None:
     """Several hundred calls of all kinds: every count is the carrier's own, globally and for each tenant."""
-    async with standing(tmp_path, tenants=5, tenant_limit=12, max_concurrent_calls=40) as stand:
-        await stand.traffic(Plan("usual", seed=3, calls_per_second=150, calls=400))
-        assert await stand.differences() == []
-        await _nothing_is_left(stand)
+    async with running_harness(tmp_path, tenants=5, tenant_limit=12, max_concurrent_calls=40) as harness:
+        await harness.traffic(Plan("usual", seed=3, calls_per_second=150, calls=400))
+        assert await harness.differences() == []
+        await _nothing_is_left(harness)
 
 
 async def test_on_a_bad_day_the_fields_equal_the_truth(tmp_path: Path) -> None:
     """The same with a carrier that refuses, drops and cuts at every point."""
     shares = Shares(duplicates=0.2, late=0.1, errors=0.1, unknown=0.1)
-    async with standing(tmp_path, tenants=3, fallback_instructions=FALLBACK) as stand:
+    async with running_harness(tmp_path, tenants=3, fallback_instructions=FALLBACK) as harness:
         plan = Plan("rough", seed=5, calls_per_second=100, calls=300, shares=shares, faults=ROUGH)
-        await stand.traffic(plan)
-        assert await stand.differences() == []
-        await _nothing_is_left(stand)
+        await harness.traffic(plan)
+        assert await harness.differences() == []
+        await _nothing_is_left(harness)
 
 
-async def _nothing_is_left(stand: Stand) -> None:
-    numbers = await stand.numbers()
+async def _nothing_is_left(harness: GatewayHarness) -> None:
+    numbers = await harness.numbers()
     assert (numbers["active_calls"], numbers["pending_calls"]) == (0, 0)
     assert numbers["received_calls"] == numbers["accepted_calls"] + sum(
         value for name, value in numbers.items() if name.startswith("rejected_")
     )
     assert numbers["accepted_calls"] == numbers["started_calls"] + numbers["abandoned_calls"]
     assert numbers["lifecycle_violations"] == 0
-    debug = await stand.get("/api/v1/metrics/capacity/debug")
+    debug = await harness.get("/api/v1/metrics/capacity/debug")
     assert (debug["consistent"], debug["inconsistencies"], debug["global"]["in_use"]) == (True, [], 0)
-    assert stand.world.capacity.in_use == 0
-    assert stand.carrier.truth()["violations"] == []
+    assert harness.container.capacity.in_use == 0
+    assert harness.carrier.truth()["violations"] == []

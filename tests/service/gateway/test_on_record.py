@@ -12,7 +12,7 @@ from service.simulator.faults import CallFaults, NeverAnswer, Operation
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import CallId
-from tests.service.gateway.stand import Stand, announcement, fresh_id, on_the_air, serving, standing
+from tests.service.gateway.harness import GatewayHarness, announcement, fresh_id, on_the_air, running_harness, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(20)), CallerHangsUp())
 NOBODYS = "sip:+19995550199@sip.example.com"
@@ -31,24 +31,24 @@ class Gate:
 
 
 @pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
-    async with standing(tmp_path) as stand:
-        yield stand
+async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
+    async with running_harness(tmp_path) as harness:
+        yield harness
 
 
 @pytest.fixture
-def gate(stand: Stand) -> Gate:
+def gate(harness: GatewayHarness) -> Gate:
     gate = Gate()
-    stand.world.manager._recording._keep = gate.keep
+    harness.container.manager._recording._keep = gate.keep
     return gate
 
 
 @pytest.mark.parametrize("to", ["sip:+18005550000@sip.example.com", NOBODYS], ids=["taken", "turned away"])
-async def test_a_delivery_is_answered_once_its_call_is_on_record(stand: Stand, gate: Gate, to: str) -> None:
+async def test_a_delivery_is_answered_once_its_call_is_on_record(harness: GatewayHarness, gate: Gate, to: str) -> None:
     """Neither the first delivery nor its twin is answered before, and the carrier has not been asked for anything."""
     body = announcement(to=to)
-    deliveries = [asyncio.create_task(stand.deliver(body, webhook_id="wh_twin")) for _ in range(2)]
-    await stand.until(lambda: bool(gate.asked), "the record to be asked for")
+    deliveries = [asyncio.create_task(harness.deliver(body, webhook_id="wh_twin")) for _ in range(2)]
+    await harness.until(lambda: bool(gate.asked), "the record to be asked for")
     done, _ = await asyncio.wait(deliveries, timeout=0.3)
     assert not done
     assert len(gate.asked) == 1
@@ -59,19 +59,19 @@ async def test_a_delivery_is_answered_once_its_call_is_on_record(stand: Stand, g
 
 
 async def test_a_record_that_takes_too_long_is_no_answer(
-    stand: Stand, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    harness: GatewayHarness, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the time there is for an answer the carrier is asked to come again, and meets the same call then."""
     monkeypatch.setattr(manager, "ANSWER_SECONDS", 0.05)
     body = announcement()
-    early = await stand.deliver(body, webhook_id="wh_1")
+    early = await harness.deliver(body, webhook_id="wh_1")
     assert (early.status_code, early.headers["retry-after"]) == (HTTPStatus.SERVICE_UNAVAILABLE, "2")
     gate.open.set()
     monkeypatch.setattr(manager, "ANSWER_SECONDS", 60.0)
-    late = await stand.deliver(body, webhook_id="wh_1")
+    late = await harness.deliver(body, webhook_id="wh_1")
     assert (late.status_code, late.json()) == (HTTPStatus.OK, {"ok": True, "deduped": True})
-    await stand.settled()
-    assert (await stand.numbers())["received_calls"] == 1
+    await harness.settled()
+    assert (await harness.numbers())["received_calls"] == 1
 
 
 async def test_an_undecided_call_is_decided_by_the_next_process(tmp_path: Path) -> None:
@@ -81,15 +81,15 @@ async def test_an_undecided_call_is_decided_by_the_next_process(tmp_path: Path) 
         async with serving(carrier, tmp_path) as first:
             never = CallFaults(accept=NeverAnswer(times=1))
             placing = asyncio.create_task(first.place(TALK, call_id=call_id, faults=never))
-            tracker = first.world.telemetry.tracker
+            tracker = first.container.telemetry.tracker
             await first.until(lambda: tracker.knows(call_id), "the call to be announced")
             await first.until(lambda: bool(carrier._exchange.find(call_id)._asked[Operation.ACCEPT]), "an accept")
-            trace_id = first.world.telemetry.traces.trace_id(call_id)
+            trace_id = first.container.telemetry.traces.trace_id(call_id)
         async with serving(carrier, tmp_path) as second:
             report = await placing
             await second.settled()
-            assert await second.world.records.flush(60)
-            record = await second.world.records.find(call_id)
+            assert await second.container.records.flush(60)
+            record = await second.container.records.find(call_id)
             numbers = await second.numbers()
         assert (report.accepted, report.started, report.end) == (True, True, "caller_hung_up")
         assert record is not None

@@ -12,7 +12,7 @@ from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, Ca
 from service.simulator.tenants import simulated_tenants
 from tests.peers.service import Service
 from tests.peers.waiting import PATIENCE
-from tests.service.gateway.stand import a_call, on_the_air
+from tests.service.gateway.harness import a_call, on_the_air
 from tests.telemetry.otlp_receiver import Hang, http_receiver
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())

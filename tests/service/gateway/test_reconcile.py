@@ -14,7 +14,7 @@ from service.simulator.tenants import simulated_tenants
 from service.simulator.traffic import Traffic
 from tests.peers.gateway import eventually
 from tests.peers.service import Service
-from tests.service.gateway.stand import TOKEN, Stand, on_the_air, serving, standing
+from tests.service.gateway.harness import TOKEN, GatewayHarness, on_the_air, running_harness, serving
 from tests.support.contract import Contract
 
 RECONCILE = "/api/v1/metrics/reconcile"
@@ -26,16 +26,16 @@ app.command()(reconcile)
 
 async def test_a_busy_service_agrees_with_itself(tmp_path: Path) -> None:
     """Asked again and again while hundreds of calls of all kinds come and go, it never reports a difference."""
-    async with standing(tmp_path, tenants=3, tenant_limit=10) as stand:
-        traffic = asyncio.create_task(stand.traffic(Plan("busy", seed=6, calls_per_second=60, calls=250)))
+    async with running_harness(tmp_path, tenants=3, tenant_limit=10) as harness:
+        traffic = asyncio.create_task(harness.traffic(Plan("busy", seed=6, calls_per_second=60, calls=250)))
         while not traffic.done():
-            found = await stand.get(RECONCILE)
+            found = await harness.get(RECONCILE)
             assert found["consistent"], (found["differences"], found["calls"])
             await asyncio.sleep(0.05)
         await traffic
-        found = await stand.get(RECONCILE)
+        found = await harness.get(RECONCILE)
         assert (found["consistent"], found["complete"]) == (True, True), found["differences"]
-        truth = stand.carrier.truth()["global"]
+        truth = harness.carrier.truth()["global"]
         for ledger in ("live", "records"):
             figures = found["total"][ledger]["figures"]
             assert (figures["accepted"], figures["ended"]) == (truth["accepted_calls"], truth["ended_calls"]), ledger
@@ -43,9 +43,9 @@ async def test_a_busy_service_agrees_with_itself(tmp_path: Path) -> None:
 
 async def test_answers_are_as_declared(tmp_path: Path) -> None:
     """With and without a window, of one tenant, and refused: each answer passes the schema of the document."""
-    async with standing(tmp_path) as stand:
-        await stand.traffic(Plan("few", seed=2, calls_per_second=60, calls=20))
-        contract = Contract((await stand.client.get("/openapi.json")).json())
+    async with running_harness(tmp_path) as harness:
+        await harness.traffic(Plan("few", seed=2, calls_per_second=60, calls=20))
+        contract = Contract((await harness.client.get("/openapi.json")).json())
         for query, status in (
             ("", 200),
             ("?tenant_id=tenant-001", 200),
@@ -56,10 +56,10 @@ async def test_answers_are_as_declared(tmp_path: Path) -> None:
             ("?from=2999-01-01&to=2999-01-02", 422),
             ("?tz=Mars&from=2026-01-01", 422),
         ):
-            answer = await stand.client.get(f"{RECONCILE}{query}")
+            answer = await harness.client.get(f"{RECONCILE}{query}")
             assert answer.status_code == status, (query, answer.text)
             contract.check(answer)
-        nobody = await stand.client.get(RECONCILE, headers={"X-Admin-Token": "wrong"})
+        nobody = await harness.client.get(RECONCILE, headers={"X-Admin-Token": "wrong"})
         assert nobody.status_code == 401
 
 
@@ -84,10 +84,10 @@ async def test_the_history_is_served_in_pages(tmp_path: Path) -> None:
             contract.check(wrong)
 
 
-async def _pages(stand: Stand, contract: Contract, path: str) -> Any:  # noqa: ANN401 -- JSON of one shape
+async def _pages(harness: GatewayHarness, contract: Contract, path: str) -> Any:  # noqa: ANN401 -- JSON of one shape
     more = ""
     while True:
-        answer = await stand.client.get(path + more)
+        answer = await harness.client.get(path + more)
         contract.check(answer)
         page = answer.json()
         yield page["calls"]
@@ -128,25 +128,25 @@ async def test_after_a_kill_the_next_process_agrees(tmp_path: Path) -> None:
 @pytest.mark.parametrize("planted", ["DELETE FROM call_records", "UPDATE call_records SET instance_id = 'other'"])
 async def test_the_command_shows_what_differs(tmp_path: Path, planted: str) -> None:
     """It prints the figures side by side with the calls behind them, and its exit code tells a script."""
-    async with standing(tmp_path) as stand:
-        await stand.traffic(Plan("few", seed=2, calls_per_second=60, calls=12))
-        assert (await _told(stand)).exit_code == 0
-        async with stand.world.database.writing() as session:
+    async with running_harness(tmp_path) as harness:
+        await harness.traffic(Plan("few", seed=2, calls_per_second=60, calls=12))
+        assert (await _told(harness)).exit_code == 0
+        async with harness.container.database.writing() as session:
             await (await session.connection()).exec_driver_sql(planted)
-        differing = await _told(stand)
+        differing = await _told(harness)
         assert differing.exit_code == 1
         assert "The ledgers differ." in differing.stdout
         assert "received ≠" in differing.stdout
         assert "rtc_" in differing.stdout
-        alone = await _told(stand, "--from", "2026-01-01")
+        alone = await _told(harness, "--from", "2026-01-01")
         assert (alone.exit_code, "nothing to compare" in alone.stdout) == (3, True)
-        wrong = await _told(stand, "--from", "yesterday")
+        wrong = await _told(harness, "--from", "yesterday")
         assert (wrong.exit_code, "--from" in wrong.stderr) == (2, True)
-        refused = await _told(stand, "--token", "wrong")
+        refused = await _told(harness, "--token", "wrong")
         assert refused.exit_code == 3
         assert "401" in refused.stderr
 
 
-async def _told(stand: Stand, *words: str) -> Result:
-    address = ("--url", str(stand.client.base_url), "--token", TOKEN)
+async def _told(harness: GatewayHarness, *words: str) -> Result:
+    address = ("--url", str(harness.client.base_url), "--token", TOKEN)
     return await asyncio.to_thread(CliRunner().invoke, app, [*address, *words], env={"COLUMNS": "200"})

@@ -23,7 +23,7 @@ from service.simulator.script import (
     SidebandCloses,
 )
 from telemetry.semconv.attributes import EndReason
-from tests.service.gateway.stand import Stand, fresh_id, standing
+from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
@@ -43,29 +43,29 @@ TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
 )
 async def test_how_a_session_ends(tmp_path: Path, ending: Ending, reason: EndReason, error_type: str | None) -> None:
     """A hang-up looks like a broken connection and is no error; a crash and an expired session are."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(CallScript("ends", (HELLO, *TURN), ending), call_id=call_id)
-        summary = stand.record(call_id).summary
+        await harness.call(CallScript("ends", (HELLO, *TURN), ending), call_id=call_id)
+        summary = harness.record(call_id).summary
         assert (summary.end_reason, summary.error_type) == (reason, error_type)
-        numbers = await stand.numbers()
+        numbers = await harness.numbers()
         assert (numbers["ended_calls"], numbers["failed_calls"]) == (1, int(error_type is not None))
         assert numbers["referred_calls"] == int(reason is EndReason.REFERRED)
-        assert stand.world.capacity.in_use == 0
+        assert harness.container.capacity.in_use == 0
 
 
 async def test_turns_latencies_and_interruptions_are_the_carriers(tmp_path: Path) -> None:
     """Two turns, the second cut short; each wait is what passed at the carrier between speech and answer."""
     cut = AgentSpeaks("A long story", speak_seconds=20.0, cut_after=10.0)
     script = CallScript("talk", (HELLO, *TURN, CallerSpeaks("And?"), cut, CallerSpeaks("Stop!"), AgentSpeaks("Sorry.")))
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
+        await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
         assert (record.summary.turns, record.summary.interruptions) == (3, 1)
         assert [turn.interrupted for turn in record.turns] == [False, True, False]
         assert record.first_audio is not None
-        assert (await stand.numbers())["interruptions"] == 1
+        assert (await harness.numbers())["interruptions"] == 1
 
 
 async def test_a_turn_with_a_tool_waits_for_the_answer_that_is_heard(tmp_path: Path) -> None:
@@ -73,10 +73,10 @@ async def test_a_turn_with_a_tool_waits_for_the_answer_that_is_heard(tmp_path: P
     script = CallScript(
         "tool", (HELLO, CallerSpeaks("What time is it?"), AgentUsesTool("current_time"), AgentSpeaks("Noon."))
     )
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
+        await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
         assert [(tool.tool, tool.error_type) for tool in record.tools] == [("current_time", None)]
         assert record.summary.turns == 1
 
@@ -86,10 +86,10 @@ async def test_a_tool_nobody_has_is_answered_with_an_error(tmp_path: Path) -> No
     script = CallScript(
         "tool", (HELLO, CallerSpeaks("Do it"), AgentUsesTool("made_up_by_the_model"), AgentSpeaks("No."))
     )
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        report = await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
+        report = await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
         assert [(tool.tool, tool.error_type) for tool in record.tools] == [("_other", "ToolError")]
         assert record.summary.end_reason is EndReason.HANGUP
         assert report.accepted
@@ -99,10 +99,10 @@ async def test_tokens_are_the_sum_of_the_responses(tmp_path: Path) -> None:
     """Input, output and cached tokens are what the carrier billed, a response that was cut off included."""
     cut = AgentSpeaks("Long", generate_seconds=20.0, speak_seconds=20.0, cut_after=5.0)
     script = CallScript("tokens", (HELLO, *TURN, CallerSpeaks("Go on"), cut, CallerSpeaks("Stop"), AgentSpeaks("Yes.")))
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        truth, tokens = stand.carrier.truth()["global"], stand.record(call_id).tokens
+        await harness.call(script, call_id=call_id)
+        truth, tokens = harness.carrier.truth()["global"], harness.record(call_id).tokens
         counted = (tokens.usage.input, tokens.usage.output, tokens.usage.cached_input)
         assert counted == (truth["tokens_input"], truth["tokens_output"], truth["tokens_cached"])
         assert truth["tokens_output"] > 0
@@ -113,58 +113,58 @@ async def test_errors_that_end_nothing(tmp_path: Path) -> None:
     script = CallScript(
         "warned", (HELLO, SessionWarns("invalid_value"), CallerSpeaks("Hi"), ResponseFails(), AgentSpeaks("Yes"))
     )
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
+        await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
         assert {error.detail for error in record.errors} == {"invalid_value", "server_error"}
-        assert (await stand.numbers())["failed_calls"] == 0
+        assert (await harness.numbers())["failed_calls"] == 0
 
 
 async def test_a_line_that_goes_dead_is_swept(tmp_path: Path) -> None:
     """A session that gives no sign of life is ended as stale, billed no further than its last sign, and hung up."""
     script = CallScript("dead", (HELLO, *TURN), LineGoesDead())
-    async with standing(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as stand:
+    async with running_harness(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        record = stand.record(call_id)
+        await harness.call(script, call_id=call_id)
+        record = harness.record(call_id)
         assert record.summary.end_reason is EndReason.STALE
         assert record.summary.started is not None
-        billed = (await stand.numbers())["minutes_processed"] * 60
+        billed = (await harness.numbers())["minutes_processed"] * 60
         assert billed <= record.summary.last_seen - record.summary.started + 1e-6
-        assert stand.world.capacity.in_use == 0
-        assert not stand.world.manager.busy
+        assert harness.container.capacity.in_use == 0
+        assert not harness.container.manager.busy
 
 
 async def test_a_silent_caller_is_no_dead_line(tmp_path: Path) -> None:
     """A caller who says nothing for many times the limit stays on the line: the session answers when asked."""
     script = CallScript("silent", (HELLO, Pause(300.0)), CallerHangsUp())
-    async with standing(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as stand:
+    async with running_harness(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as harness:
         call_id = fresh_id()
-        await stand.call(script, call_id=call_id)
-        assert stand.record(call_id).summary.end_reason is EndReason.HANGUP
+        await harness.call(script, call_id=call_id)
+        assert harness.record(call_id).summary.end_reason is EndReason.HANGUP
 
 
 async def test_minutes_grow_while_a_call_runs(tmp_path: Path) -> None:
     """Each heartbeat bills what has passed; the end adds the rest, so that the sum is the duration."""
-    async with standing(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=60) as stand:
+    async with running_harness(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=60) as harness:
         call_id = fresh_id()
-        running = asyncio.create_task(stand.call(CallScript("long", (HELLO, Pause(100_000.0))), call_id=call_id))
-        seen = {await _minutes(stand) for _ in range(3)}
-        await stand.until(lambda: _grown(stand), "minutes to grow while the call runs")
-        assert (await stand.numbers())["active_calls"] == 1
-        stand.carrier.hang_up_all()
+        running = asyncio.create_task(harness.call(CallScript("long", (HELLO, Pause(100_000.0))), call_id=call_id))
+        seen = {await _minutes(harness) for _ in range(3)}
+        await harness.until(lambda: _grown(harness), "minutes to grow while the call runs")
+        assert (await harness.numbers())["active_calls"] == 1
+        harness.carrier.hang_up_all()
         await running
-        billed = await _minutes(stand)
+        billed = await _minutes(harness)
         assert billed > max(seen)
-        assert billed * 60 == pytest.approx(stand.record(call_id).summary.duration)
+        assert billed * 60 == pytest.approx(harness.record(call_id).summary.duration)
 
 
-async def _minutes(stand: Stand) -> float:
-    return (await stand.numbers())["minutes_processed"]
+async def _minutes(harness: GatewayHarness) -> float:
+    return (await harness.numbers())["minutes_processed"]
 
 
-def _grown(stand: Stand) -> bool:
-    stand.world.telemetry.live.refresh()
-    numbers = stand.world.telemetry.live.store.numbers()
+def _grown(harness: GatewayHarness) -> bool:
+    harness.container.telemetry.live.refresh()
+    numbers = harness.container.telemetry.live.store.numbers()
     return numbers is not None and numbers["minutes_processed"] > 0

@@ -7,14 +7,14 @@ import pytest
 from service.simulator.faults import CallFaults, Refuse
 from service.simulator.script import AgentGreets, AgentSpeaks, AgentTransfers, CallerHangsUp, CallerSpeaks, CallScript
 from telemetry.recent.record import SpanRow, Trace
-from tests.service.gateway.stand import Stand, announcement, fresh_id, standing
+from tests.service.gateway.harness import GatewayHarness, announcement, fresh_id, running_harness
 
 TALK = (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
 SETUP = ["webhook", "tenant_lookup", "capacity", "instructions", "record", "accept"]
 
 
-def trace(stand: Stand, call_id: str) -> Trace:
-    found = stand.record(call_id).trace
+def trace(harness: GatewayHarness, call_id: str) -> Trace:
+    found = harness.record(call_id).trace
     assert found is not None
     return found
 
@@ -27,10 +27,10 @@ def children(found: Trace, of: str) -> list[SpanRow]:
 
 async def test_every_step_of_the_way_is_a_span(tmp_path: Path) -> None:
     """From the delivery of the webhook on, no step of the setup goes untold; the rest hangs in the session."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(CallScript("refer", TALK, AgentTransfers("sales")), call_id=call_id)
-        found = trace(stand, call_id)
+        await harness.call(CallScript("refer", TALK, AgentTransfers("sales")), call_id=call_id)
+        found = trace(harness, call_id)
         assert [span.name for span in children(found, "call")] == [*SETUP, "connect", "session"]
         assert {"turn", "transfer", "execute_tool transfer_call"} <= {span.name for span in children(found, "session")}
         assert all(span.end_unix_nanos is not None for span in found.spans)
@@ -38,10 +38,10 @@ async def test_every_step_of_the_way_is_a_span(tmp_path: Path) -> None:
 
 async def test_what_a_step_asks_of_others_hangs_below_it(tmp_path: Path) -> None:
     """Statements are in the look-ups that need them, requests to the carrier in the steps that make them."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(CallScript("plain", TALK, CallerHangsUp()), call_id=call_id)
-        found = trace(stand, call_id)
+        await harness.call(CallScript("plain", TALK, CallerHangsUp()), call_id=call_id)
+        found = trace(harness, call_id)
         for step in ("tenant_lookup", "instructions"):
             assert {"SELECT"} <= {span.name for span in children(found, step)}, step
         (request,) = children(found, "accept")
@@ -50,12 +50,12 @@ async def test_what_a_step_asks_of_others_hangs_below_it(tmp_path: Path) -> None
 
 async def test_a_failed_request_says_why_on_its_step(tmp_path: Path) -> None:
     """The step that failed has the carrier's status, as the request and the rejection have."""
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
-        await stand.call(CallScript("plain", TALK), faults=CallFaults(accept=Refuse(429)), call_id=call_id)
-        accept = next(phase for phase in stand.record(call_id).phases if phase.phase == "accept")
+        await harness.call(CallScript("plain", TALK), faults=CallFaults(accept=Refuse(429)), call_id=call_id)
+        accept = next(phase for phase in harness.record(call_id).phases if phase.phase == "accept")
         assert accept.error_type == "429"
-        (request,) = children(trace(stand, call_id), "accept")
+        (request,) = children(trace(harness, call_id), "accept")
         assert (request.error, request.attributes["error.type"]) == (True, "429")
 
 
@@ -65,14 +65,14 @@ async def test_a_trace_context_from_outside_is_linked(tmp_path: Path, where: str
     outside = "4bf92f3577b34da6a3ce929d0e0e4736"
     context = f"00-{outside}-00f067aa0ba902b7-01"
     headers = [{"name": "To", "value": "sip:+12125550001@example.com"}, {"name": "X-Traceparent", "value": context}]
-    async with standing(tmp_path) as stand:
+    async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
         if where == "the webhook":
-            await stand.deliver(announcement(call_id), traceparent=context, baggage="caller=somebody")
+            await harness.deliver(announcement(call_id), traceparent=context, baggage="caller=somebody")
         else:
-            await stand.deliver(announcement(call_id, sip_headers=headers))
-        await stand.settled()
-        found = trace(stand, call_id)
+            await harness.deliver(announcement(call_id, sip_headers=headers))
+        await harness.settled()
+        found = trace(harness, call_id)
         (root,) = [span for span in found.spans if span.name == "call"]
         assert (root.parent_id, root.linked_trace_ids) == (None, (outside,))
         assert found.trace_id != outside

@@ -11,37 +11,44 @@ import pytest
 
 from service.simulator import delivery
 from telemetry.semconv.attributes import CallId
-from tests.service.gateway.stand import SECRET, Stand, announcement, fresh_id, signed_headers, standing
+from tests.service.gateway.harness import (
+    SECRET,
+    GatewayHarness,
+    announcement,
+    fresh_id,
+    running_harness,
+    signed_headers,
+)
 
 CALLER = "4155550123"
 """What no answer, log or metric may hold."""
 
 
 @pytest.fixture
-async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
-    async with standing(tmp_path) as stand:
-        yield stand
+async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
+    async with running_harness(tmp_path) as harness:
+        yield harness
 
 
-async def test_a_delivery_signed_by_the_specifications_library_is_a_counted_call(stand: Stand) -> None:
+async def test_a_delivery_signed_by_the_specifications_library_is_a_counted_call(harness: GatewayHarness) -> None:
     """A webhook signed with ``standardwebhooks`` becomes a received call; the same delivery again is deduped."""
     body, webhook_id = announcement(), "wh_once"
-    first = await stand.deliver(body, webhook_id=webhook_id)
-    again = await stand.deliver(body, webhook_id=webhook_id)
+    first = await harness.deliver(body, webhook_id=webhook_id)
+    again = await harness.deliver(body, webhook_id=webhook_id)
     assert (first.status_code, first.json()) == (200, {"ok": True})
     assert (again.status_code, again.json()) == (200, {"ok": True, "deduped": True})
-    await stand.settled()
-    assert (await stand.numbers())["received_calls"] == 1
+    await harness.settled()
+    assert (await harness.numbers())["received_calls"] == 1
 
 
-async def test_one_call_under_two_webhook_ids_is_one_call(stand: Stand) -> None:
+async def test_one_call_under_two_webhook_ids_is_one_call(harness: GatewayHarness) -> None:
     """The call id is deduplicated too, while the call runs and after it is over."""
     body = announcement()
-    answers = [await stand.deliver(body) for _ in range(2)]
-    await stand.settled()
-    answers.append(await stand.deliver(body))
+    answers = [await harness.deliver(body) for _ in range(2)]
+    await harness.settled()
+    answers.append(await harness.deliver(body))
     assert [answer.json().get("deduped", False) for answer in answers] == [False, True, True]
-    numbers = await stand.numbers()
+    numbers = await harness.numbers()
     assert (numbers["received_calls"], numbers["lifecycle_violations"]) == (1, 0)
 
 
@@ -58,27 +65,27 @@ async def test_one_call_under_two_webhook_ids_is_one_call(stand: Stand) -> None:
     ],
     ids=["wrong", "empty", "no version", "not ascii", "other id", "no time", "long ago"],
 )
-async def test_a_signature_that_does_not_fit_is_refused(stand: Stand, headers: dict[str, str]) -> None:
+async def test_a_signature_that_does_not_fit_is_refused(harness: GatewayHarness, headers: dict[str, str]) -> None:
     """401 with problem details, whatever is wrong with it; nothing is received."""
     body = announcement()
     made = dict(signed_headers(body, "wh_1")) | headers
     raw = [(name.encode(), value.encode("utf-8")) for name, value in made.items()]
-    answer = await stand.client.post("/api/v1/openai/webhook", content=body, headers=raw)
-    await _refused(stand, answer, 401)
+    answer = await harness.client.post("/api/v1/openai/webhook", content=body, headers=raw)
+    await _refused(harness, answer, 401)
 
 
-async def test_a_stale_or_unsigned_delivery_is_refused(stand: Stand) -> None:
+async def test_a_stale_or_unsigned_delivery_is_refused(harness: GatewayHarness) -> None:
     """More than five minutes old, from the future, or without the headers: 401."""
     body = announcement()
     for offset in (timedelta(minutes=-6), timedelta(minutes=6)):
         headers = signed_headers(body, "wh_1", datetime.now(UTC) + offset)
-        await _refused(stand, await stand.client.post("/api/v1/openai/webhook", content=body, headers=headers), 401)
-    await _refused(stand, await stand.client.post("/api/v1/openai/webhook", content=body), 401)
+        await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers), 401)
+    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body), 401)
 
 
-async def test_what_is_not_text_cannot_be_verified(stand: Stand) -> None:
+async def test_what_is_not_text_cannot_be_verified(harness: GatewayHarness) -> None:
     """Signatures are over UTF-8: a body of other bytes is refused like a wrong signature, rightly signed or not."""
-    await _refused(stand, await _deliver_raw(stand, b"\xff\xfe"), 401)
+    await _refused(harness, await _deliver_raw(harness, b"\xff\xfe"), 401)
 
 
 @pytest.mark.parametrize(
@@ -101,33 +108,33 @@ async def test_what_is_not_text_cannot_be_verified(stand: Stand) -> None:
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:40]),
 )
-async def test_a_signed_body_nobody_can_read_names_the_field(stand: Stand, body: bytes, field: str) -> None:
+async def test_a_signed_body_nobody_can_read_names_the_field(harness: GatewayHarness, body: bytes, field: str) -> None:
     """400 with the field at fault, and never the value."""
-    answer = await _deliver_raw(stand, body)
-    await _refused(stand, answer, 400)
+    answer = await _deliver_raw(harness, body)
+    await _refused(harness, answer, 400)
     assert [problem["field"] for problem in answer.json()["errors"]] == [field]
 
 
-async def test_events_of_other_types_are_taken_and_ignored(stand: Stand) -> None:
+async def test_events_of_other_types_are_taken_and_ignored(harness: GatewayHarness) -> None:
     """200 for types known to the SDK and for types nobody knows; no call is received."""
     for kind in ("realtime.call.ended", "response.completed", "live.transport.incoming", "x" * 5_000):
-        answer = await stand.deliver(json.dumps({"type": kind, "data": {"call_id": "rtc_1"}}).encode())
+        answer = await harness.deliver(json.dumps({"type": kind, "data": {"call_id": "rtc_1"}}).encode())
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
-    assert (await stand.numbers())["received_calls"] == 0
+    assert (await harness.numbers())["received_calls"] == 0
 
 
-async def test_a_body_over_the_limit_is_not_read_on(stand: Stand) -> None:
+async def test_a_body_over_the_limit_is_not_read_on(harness: GatewayHarness) -> None:
     """413, with a length given and without one; a body just under the limit passes."""
     large = b" " * (256 * 1024 + 1)
-    await _refused(stand, await stand.client.post("/api/v1/openai/webhook", content=large), 413)
+    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=large), 413)
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(300):
             yield b" " * 1024
 
-    await _refused(stand, await stand.client.post("/api/v1/openai/webhook", content=chunks()), 413)
+    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=chunks()), 413)
     body = announcement(padding="x" * 250_000)
-    assert (await stand.deliver(body)).status_code == 200
+    assert (await harness.deliver(body)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -146,66 +153,68 @@ async def test_a_body_over_the_limit_is_not_read_on(stand: Stand) -> None:
     ],
     ids=repr,
 )
-async def test_absurd_sip_headers_are_an_unknown_number(stand: Stand, headers: object) -> None:
+async def test_absurd_sip_headers_are_an_unknown_number(harness: GatewayHarness, headers: object) -> None:
     """Whatever the headers hold, the call is received for nobody and turned away."""
-    answer = await stand.deliver(announcement(sip_headers=headers))
+    answer = await harness.deliver(announcement(sip_headers=headers))
     assert answer.status_code == 200
-    await stand.settled()
-    numbers = await stand.numbers("_unknown")
+    await harness.settled()
+    numbers = await harness.numbers("_unknown")
     assert (numbers["received_calls"], numbers["rejected_calls_tenant_not_configured"]) == (1, 1)
 
 
-async def test_unknown_numbers_by_the_hundred_make_no_series(stand: Stand) -> None:
+async def test_unknown_numbers_by_the_hundred_make_no_series(harness: GatewayHarness) -> None:
     """Calls to hundreds of numbers nobody has count together, under one label."""
-    before = set(stand.world.telemetry.live.store.tenants())
+    before = set(harness.container.telemetry.live.store.tenants())
     for place in range(300):
-        answer = await stand.deliver(announcement(to=f"<sip:+1212555{place:04d}@sip.example.com>"))
+        answer = await harness.deliver(announcement(to=f"<sip:+1212555{place:04d}@sip.example.com>"))
         assert answer.status_code == 200
-    await stand.settled()
-    assert (await stand.numbers("_unknown"))["received_calls"] == 300
-    assert set(stand.world.telemetry.live.store.tenants()) - before == {"_unknown"}
+    await harness.settled()
+    assert (await harness.numbers("_unknown"))["received_calls"] == 300
+    assert set(harness.container.telemetry.live.store.tenants()) - before == {"_unknown"}
 
 
-async def test_nothing_personal_is_logged_or_answered(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_personal_is_logged_or_answered(
+    harness: GatewayHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     """The caller's number is in no log line and no answer, not even where the delivery is refused."""
     with caplog.at_level(logging.DEBUG, logger="callscope"), caplog.at_level(logging.DEBUG, logger="service"):
         answers = [
-            await stand.deliver(announcement()),
-            await stand.deliver(announcement(call_id="a b")),
-            await stand.client.post("/api/v1/openai/webhook", content=announcement()),
+            await harness.deliver(announcement()),
+            await harness.deliver(announcement(call_id="a b")),
+            await harness.client.post("/api/v1/openai/webhook", content=announcement()),
         ]
-        await stand.settled()
+        await harness.settled()
     assert not [line for line in caplog.messages if CALLER in line]
     assert not [record for record in caplog.records if CALLER in repr(record.__dict__)]
     assert not [answer for answer in answers if CALLER in answer.text]
 
 
-async def test_while_draining_a_call_is_asked_to_come_again(stand: Stand) -> None:
+async def test_while_draining_a_call_is_asked_to_come_again(harness: GatewayHarness) -> None:
     """503 with Retry-After; a delivery refused so is taken as new elsewhere, not deduplicated."""
-    await stand.world.manager.drain()
-    answer = await stand.deliver(announcement())
-    await _refused(stand, answer, 503)
+    await harness.container.manager.drain()
+    answer = await harness.deliver(announcement())
+    await _refused(harness, answer, 503)
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_traceparent_is_linked_and_not_trusted(stand: Stand) -> None:
+async def test_a_traceparent_is_linked_and_not_trusted(harness: GatewayHarness) -> None:
     """The call's trace is its own; the one named in the header is a link on it."""
     call_id = fresh_id()
-    await stand.deliver(announcement(call_id), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    await stand.settled()
-    trace = stand.record(CallId(call_id)).trace
+    await harness.deliver(announcement(call_id), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    await harness.settled()
+    trace = harness.record(CallId(call_id)).trace
     assert trace is not None
     assert trace.trace_id != "0af7651916cd43dd8448eb211c80319c"
 
 
-async def _deliver_raw(stand: Stand, body: bytes) -> Any:  # noqa: ANN401 - the HTTP client's answer
+async def _deliver_raw(harness: GatewayHarness, body: bytes) -> Any:  # noqa: ANN401 - the HTTP client's answer
     """A body of any bytes: the specification's library signs text only."""
     headers = delivery.signed_headers(SECRET, "wh_raw", int(datetime.now(UTC).timestamp()), body)
-    return await stand.client.post("/api/v1/openai/webhook", content=body, headers=headers)
+    return await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers)
 
 
-async def _refused(stand: Stand, answer: Any, status: int) -> None:  # noqa: ANN401 - the HTTP client's answer
+async def _refused(harness: GatewayHarness, answer: Any, status: int) -> None:  # noqa: ANN401 - the HTTP client's answer
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["status"] == status
-    assert (await stand.numbers())["received_calls"] == 0
+    assert (await harness.numbers())["received_calls"] == 0

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from service.storage.database import Database
-from tests.service.reconciliation.house import House
+from tests.service.reconciliation.harness import ReconciliationHarness
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+async def harness(database: Database, tmp_path: Path) -> AsyncIterator[ReconciliationHarness]:
     """A process of its own, with a database that has nothing of it yet."""
-    async with House(database, tmp_path / "spill") as opened:
+    async with ReconciliationHarness(database, tmp_path / "spill") as opened:
         yield opened

@@ -17,7 +17,7 @@ from service.reconciliation.promql import (
     set_back,
 )
 from tests.collector.names import catalogue_names
-from tests.service.reconciliation.house import FakeBackend, House, figures, told
+from tests.service.reconciliation.harness import FakeBackend, ReconciliationHarness, figures, told
 
 SPEAKER = Speaker("callscope", "instance-1")
 WINDOW = Asked(Scope.FLEET, 1_790_000_000_000, 1_790_000_060_000)
@@ -42,7 +42,7 @@ def _answers(instance: str, at_ms: int, counts: dict[str, float]) -> dict[str, l
     return {"timestamp(": [Sample({"instance": instance}, at_ms / 1000)]} | plain
 
 
-async def _exported(house: House, at_ms: int, **counts: float) -> None:
+async def _exported(harness: ReconciliationHarness, at_ms: int, **counts: float) -> None:
     labelled = {
         "voice_call_received_total": counts.get("received", 0),
         "voice_call_accepted_total": counts.get("accepted", 0),
@@ -50,22 +50,22 @@ async def _exported(house: House, at_ms: int, **counts: float) -> None:
         "voice_call_setup_duration_seconds_count": counts.get("accepted", 0),
         "voice_call_time_seconds_total": counts.get("seconds", 0),
     }
-    answers = _answers(str(house.instance), at_ms, labelled)
+    answers = _answers(str(harness.instance), at_ms, labelled)
     ended = [Sample({"tenant_id": "acme", "voice_call_end_reason": "hangup"}, counts.get("ended", 0))]
     failed: dict[str, list[Sample]] = {'error_type!=""': []}
-    house.exports_to(FakeBackend(failed | {"voice_call_ended_total{": ended} | answers))
+    harness.exports_to(FakeBackend(failed | {"voice_call_ended_total{": ended} | answers))
 
 
-async def test_what_was_not_exported_yet_is_no_difference(house: House) -> None:
+async def test_what_was_not_exported_yet_is_no_difference(harness: ReconciliationHarness) -> None:
     """A call that ended after the last export may be missing; the margin is as wide as that and no wider."""
-    house.talked()
-    house.clock.advance(5)
-    exported_ms = house.now_ms
-    house.clock.advance(20)
-    house.talked()
-    house.clock.advance(5)
-    await _exported(house, exported_ms, received=1, accepted=1, started=1, ended=1, seconds=61.25)
-    found = await house.compared()
+    harness.talked()
+    harness.clock.advance(5)
+    exported_ms = harness.now_ms
+    harness.clock.advance(20)
+    harness.talked()
+    harness.clock.advance(5)
+    await _exported(harness, exported_ms, received=1, accepted=1, started=1, ended=1, seconds=61.25)
+    found = await harness.compared()
     assert found.consistent, told(found)
     column = found.columns[Ledger.PROMETHEUS]
     assert column.state is State.COMPARED
@@ -75,26 +75,26 @@ async def test_what_was_not_exported_yet_is_no_difference(house: House) -> None:
     assert figures(found, "prometheus", "acme")["minutes"] == pytest.approx(61.25 / 60)
 
 
-async def test_what_should_have_been_exported_is_a_difference(house: House) -> None:
+async def test_what_should_have_been_exported_is_a_difference(harness: ReconciliationHarness) -> None:
     """A call that was over long before the last export and is not in the backend differs, and so does one too many."""
-    house.talked()
-    house.talked()
-    house.clock.advance(60)
-    await _exported(house, house.now_ms, received=1, accepted=2, started=3, ended=2, seconds=122.5)
-    found = await house.compared()
+    harness.talked()
+    harness.talked()
+    harness.clock.advance(60)
+    await _exported(harness, harness.now_ms, received=1, accepted=2, started=3, ended=2, seconds=122.5)
+    found = await harness.compared()
     assert told(found) == [("acme", "received", (2, 1)), ("acme", "started", (2, 3))]
 
 
-async def test_takeovers_are_taken_off(house: House) -> None:
+async def test_takeovers_are_taken_off(harness: ReconciliationHarness) -> None:
     """More calls accepted than decided were taken over: they are set apart from the counts they are in."""
-    house.talked()
-    house.clock.advance(60)
-    await _exported(house, house.now_ms, received=1, accepted=1, started=1, ended=1, seconds=61.25)
-    assert (await house.compared()).consistent
+    harness.talked()
+    harness.clock.advance(60)
+    await _exported(harness, harness.now_ms, received=1, accepted=1, started=1, ended=1, seconds=61.25)
+    assert (await harness.compared()).consistent
     backend = FakeBackend(
         _answers(
-            str(house.instance),
-            house.now_ms,
+            str(harness.instance),
+            harness.now_ms,
             {"voice_call_accepted_total": 3, "voice_call_setup_duration_seconds_count": 1},
         )
     )

@@ -7,7 +7,7 @@ import pytest
 
 from service.storage.database import Database
 from telemetry.testing import FakeClock
-from tests.service.records.desk import Desk
+from tests.service.records.harness import RecordsHarness
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def desk(database: Database, clock: FakeClock, tmp_path: Path) -> AsyncIterator[Desk]:
+async def harness(database: Database, clock: FakeClock, tmp_path: Path) -> AsyncIterator[RecordsHarness]:
     """Where a test starts and ends processes that keep records."""
-    async with Desk(database, clock, tmp_path / "spill") as opened:
+    async with RecordsHarness(database, clock, tmp_path / "spill") as opened:
         yield opened

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.storage.database import Database
 from telemetry.testing import FakeClock
-from tests.service.records.desk import BUDGET, Desk
+from tests.service.records.harness import BUDGET, RecordsHarness
 
 KILLS = 6
 
@@ -55,12 +55,12 @@ async def test_kills_at_random_moments_lose_no_call(database_url: str, tmp_path:
     folder = tmp_path / "spill"
     for kill in range(KILLS):
         said.note(_killed_after_a_while(database_url, folder, f"worker-{kill}", chance.uniform(0.2, 1.5)))
-    async with Database.from_url(database_url) as database, Desk(database, FakeClock(), folder) as desk:
-        last = await desk.keeper("last")
+    async with Database.from_url(database_url) as database, RecordsHarness(database, FakeClock(), folder) as harness:
+        last = await harness.keeper("last")
         for orphan in await last.records.recover():
             last.records.end_as_stale(orphan)
         assert await last.records.flush(BUDGET)
-        rows = await desk.rows()
+        rows = await harness.rows()
     assert said.ended
     assert said.safe <= set(rows)
     assert all(row["ended_ms"] is not None for row in rows.values())

@@ -16,7 +16,7 @@ from service.storage.migrations import upgrade
 from telemetry.semconv.attributes import CallId, EndReason
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
-from tests.service.records.desk import BUDGET, Desk, Keeper
+from tests.service.records.harness import BUDGET, Keeper, RecordsHarness
 
 PATIENCE = 60.0
 """Seconds until something must have happened on a busy machine."""
@@ -49,14 +49,14 @@ class SmallDisk:
         self.full = False
 
 
-async def _work(keeper: Keeper, desk: Desk, prefix: str, count: int) -> None:
-    """Calls come and go, each of them waiting for its record as the intake does."""
+async def _work(keeper: Keeper, harness: RecordsHarness, prefix: str, count: int) -> None:
+    """Calls come and go, each of them waiting for its record as the admission does."""
     for number in range(count):
         call = keeper.running(f"{prefix}_{number}")
         assert await keeper.records.ensure_written(call.call_id, BUDGET) is not Kept.MEMORY
-        desk.clock.advance(1)
+        harness.clock.advance(1)
         call.heartbeat()
-        desk.clock.advance(1)
+        harness.clock.advance(1)
         call.ended(EndReason.HANGUP)
 
 
@@ -66,21 +66,21 @@ async def test_a_stopped_postgresql_costs_no_record(peers: Peers, clock: FakeClo
     server = peers.postgres()
     async with Database.from_url(server.url) as database:
         await upgrade(database.engine)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            keeper = await desk.keeper()
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            keeper = await harness.keeper()
             across = keeper.running("across")
-            await _work(keeper, desk, "before", 5)
+            await _work(keeper, harness, "before", 5)
             server.kill()
-            await _work(keeper, desk, "during", 50)
+            await _work(keeper, harness, "during", 50)
             assert keeper.records.health().state is RecordsState.SPILLING
             assert keeper.records.health().spilled_bytes > 0
             server.start()
-            await _work(keeper, desk, "after", 5)
+            await _work(keeper, harness, "after", 5)
             across.ended(EndReason.COMPLETED)
             async with asyncio.timeout(PATIENCE):
                 while not await keeper.records.flush(1):
                     pass
-            rows = await desk.rows()
+            rows = await harness.rows()
             assert len(rows) == 61
             assert {r["duration_ms"] for i, r in rows.items() if i != "across"} == {2000}
             assert rows["across"]["duration_ms"] == 120_000
@@ -94,24 +94,24 @@ async def test_a_crash_during_the_outage_costs_no_record(peers: Peers, clock: Fa
     server = peers.postgres()
     async with Database.from_url(server.url) as database:
         await upgrade(database.engine)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            dead = await desk.keeper("dead")
-            await _work(dead, desk, "before", 2)
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            dead = await harness.keeper("dead")
+            await _work(dead, harness, "before", 2)
             server.kill()
-            await _work(dead, desk, "during", 10)
+            await _work(dead, harness, "during", 10)
             running = dead.running("running")
             clock.advance(5)
             running.heartbeat()
             assert await dead.records.ensure_written(running.call_id, BUDGET) is Kept.SPILL
             await dead.die()
-            next_one = await desk.keeper("next")
+            next_one = await harness.keeper("next")
             assert await next_one.records.recover() == []
             server.start()
             async with asyncio.timeout(PATIENCE):
                 while not (found := await next_one.records.recover()):
                     await next_one.records.flush(0.05)
             assert [(call.call_id, call.billed_ms) for call in found] == [("running", 5000)]
-            rows = await desk.rows()
+            rows = await harness.rows()
             assert len(rows) == 13
             assert {r["duration_ms"] for i, r in rows.items() if i != "running"} == {2000}
 
@@ -121,15 +121,15 @@ async def test_a_full_disk_below_sqlite_spills(clock: FakeClock, tmp_path: Path)
     async with Database.from_url(f"sqlite:///{tmp_path / 'callscope.db'}") as database:
         await upgrade(database.engine)
         disk = SmallDisk(database)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            keeper = await desk.keeper()
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            keeper = await harness.keeper()
             with disk.filled():
-                await _work(keeper, desk, "during", 200)
+                await _work(keeper, harness, "during", 200)
                 await _until(keeper, RecordsState.SPILLING)
                 assert keeper.records.health().last_error == "OperationalError"
-            await _work(keeper, desk, "after", 2)
+            await _work(keeper, harness, "after", 2)
             await keeper.flushed()
-            rows = await desk.rows()
+            rows = await harness.rows()
             assert len(rows) == 202
             assert {row["duration_ms"] for row in rows.values()} == {2000}
 
@@ -139,8 +139,8 @@ async def test_neither_database_nor_disk_is_a_clear_state_and_calls_go_on(clock:
     async with Database.from_url(f"sqlite:///{tmp_path / 'callscope.db'}") as database:
         await upgrade(database.engine)
         disk = SmallDisk(database)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            keeper = await desk.keeper(spill_bytes=1)
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            keeper = await harness.keeper(spill_bytes=1)
             with disk.filled():
                 calls = [keeper.running(f"rtc_{number}") for number in range(300)]
                 await _until(keeper, RecordsState.REFUSING)
@@ -153,7 +153,7 @@ async def test_neither_database_nor_disk_is_a_clear_state_and_calls_go_on(clock:
                 assert health.refused == 0
                 assert health.spilled_bytes == 0
             await keeper.flushed()
-            rows = await desk.rows()
+            rows = await harness.rows()
             assert len(rows) == 300
             assert {row["duration_ms"] for row in rows.values()} == {3000}
             assert keeper.records.health().state is RecordsState.WRITING
@@ -164,8 +164,8 @@ async def test_past_every_bound_each_lost_record_is_counted(clock: FakeClock, tm
     async with Database.from_url(f"sqlite:///{tmp_path / 'callscope.db'}") as database:
         await upgrade(database.engine)
         disk = SmallDisk(database)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            keeper = await desk.keeper(spill_bytes=1)
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            keeper = await harness.keeper(spill_bytes=1)
             keeper.records._ledger._max_closed = 100
             with disk.filled():
                 for number in range(90):
@@ -176,7 +176,7 @@ async def test_past_every_bound_each_lost_record_is_counted(clock: FakeClock, tm
             await keeper.flushed()
             refused = keeper.records.health().refused
             assert refused > 0
-            assert len(await desk.rows()) + refused == 1090
+            assert len(await harness.rows()) + refused == 1090
 
 
 async def test_a_stop_without_a_database_leaves_everything_for_the_next_start(clock: FakeClock, tmp_path: Path) -> None:
@@ -184,12 +184,12 @@ async def test_a_stop_without_a_database_leaves_everything_for_the_next_start(cl
     async with Database.from_url(f"sqlite:///{tmp_path / 'callscope.db'}") as database:
         await upgrade(database.engine)
         disk = SmallDisk(database)
-        async with Desk(database, clock, tmp_path / "spill") as desk:
-            first = await desk.keeper("first")
+        async with RecordsHarness(database, clock, tmp_path / "spill") as harness:
+            first = await harness.keeper("first")
             with disk.filled():
                 for number in range(200):
                     first.running(f"rtc_{number}").ended(EndReason.COMPLETED)
                 await first.records.stop(0.2)
-            second = await desk.keeper("second")
+            second = await harness.keeper("second")
             await second.flushed()
-            assert len(await desk.rows()) == 200
+            assert len(await harness.rows()) == 200

@@ -13,25 +13,25 @@ from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock, TelemetryKit
-from tests.service.records.desk import BUDGET, QUICK, Desk, Keeper
+from tests.service.records.harness import BUDGET, QUICK, Keeper, RecordsHarness
 
 
-async def _left_by_dead(desk: Desk, *, seconds: float = 60.0) -> None:
+async def _left_by_dead(harness: RecordsHarness, *, seconds: float = 60.0) -> None:
     """A process dies with one call of each state open."""
-    dead = await desk.keeper("dead")
+    dead = await harness.keeper("dead")
     dead.call("rtc_pending")
     dead.call("rtc_accepted").accepted()
     started = dead.running("rtc_started")
-    desk.clock.advance(seconds)
+    harness.clock.advance(seconds)
     started.heartbeat()
     await dead.flushed()
     await dead.die()
 
 
-async def test_open_calls_of_a_dead_process_are_found_at_once(desk: Desk) -> None:
+async def test_open_calls_of_a_dead_process_are_found_at_once(harness: RecordsHarness) -> None:
     """A process that died on this machine is known dead without waiting: each open call is answered with its state."""
-    await _left_by_dead(desk)
-    next_one = await desk.keeper("next")
+    await _left_by_dead(harness)
+    next_one = await harness.keeper("next")
     found = {call.call_id: call for call in await next_one.records.recover()}
     assert {i: call.state for i, call in found.items()} == {
         "rtc_pending": CallState.PENDING,
@@ -42,15 +42,15 @@ async def test_open_calls_of_a_dead_process_are_found_at_once(desk: Desk) -> Non
     assert await next_one.records.recover() == []
 
 
-async def test_a_call_that_is_gone_ends_at_its_last_sign_of_life(desk: Desk) -> None:
+async def test_a_call_that_is_gone_ends_at_its_last_sign_of_life(harness: RecordsHarness) -> None:
     """Ended as stale, each call gets the terminal state its last one leads to, and no time after its last sign."""
-    await _left_by_dead(desk)
-    desk.clock.advance(1000)
-    next_one = await desk.keeper("next")
+    await _left_by_dead(harness)
+    harness.clock.advance(1000)
+    next_one = await harness.keeper("next")
     for call in await next_one.records.recover():
         assert next_one.records.end_as_stale(call)
     await next_one.flushed()
-    rows = await desk.rows()
+    rows = await harness.rows()
     assert {i: (r["state"], r["reason"], r["duration_ms"], r["duration_source"]) for i, r in rows.items()} == {
         "rtc_pending": ("rejected", "carrier_error", None, "last_sign_of_life"),
         "rtc_accepted": ("abandoned", "stale", None, "last_sign_of_life"),
@@ -59,39 +59,39 @@ async def test_a_call_that_is_gone_ends_at_its_last_sign_of_life(desk: Desk) -> 
     assert all(row["ended_ms"] == row["last_seen_ms"] for row in rows.values())
 
 
-async def test_a_second_start_changes_nothing_twice(desk: Desk) -> None:
+async def test_a_second_start_changes_nothing_twice(harness: RecordsHarness) -> None:
     """A process that starts after everything was recovered finds nothing, and every row stays as it is."""
-    await _left_by_dead(desk)
-    next_one = await desk.keeper("next")
+    await _left_by_dead(harness)
+    next_one = await harness.keeper("next")
     for call in await next_one.records.recover():
         next_one.records.end_as_stale(call)
     await next_one.flushed()
-    before = await desk.rows()
+    before = await harness.rows()
     await next_one.records.stop(BUDGET)
-    assert await (await desk.keeper("third")).records.recover() == []
-    assert await desk.rows() == before
+    assert await (await harness.keeper("third")).records.recover() == []
+    assert await harness.rows() == before
 
 
-async def test_processes_that_start_together_share_the_calls_out(desk: Desk) -> None:
+async def test_processes_that_start_together_share_the_calls_out(harness: RecordsHarness) -> None:
     """Of several processes that recover at once, each orphaned call goes to exactly one."""
-    dead = await desk.keeper("dead")
+    dead = await harness.keeper("dead")
     for number in range(300):
         dead.running(f"rtc_{number}")
     await dead.flushed()
     await dead.die()
-    keepers = [await desk.keeper(f"next-{number}") for number in range(4)]
+    keepers = [await harness.keeper(f"next-{number}") for number in range(4)]
     found = await asyncio.gather(*(keeper.records.recover() for keeper in keepers))
     ids = [call.call_id for calls in found for call in calls]
     assert len(ids) == len(set(ids)) == 300
 
 
-async def test_the_living_keep_their_calls(desk: Desk) -> None:
+async def test_the_living_keep_their_calls(harness: RecordsHarness) -> None:
     """A process that lives loses no call to one that recovers, however often it looks."""
-    living, looking = await desk.keeper("living"), await desk.keeper("looking")
+    living, looking = await harness.keeper("living"), await harness.keeper("looking")
     living.running()
     await living.flushed()
     for _ in range(20):
-        desk.clock.advance(BEAT_SECONDS)
+        harness.clock.advance(BEAT_SECONDS)
         await living.records._beat()
         assert await looking.records.recover() == []
 
@@ -100,7 +100,10 @@ async def test_a_process_out_of_sight_is_dead_after_it_was_watched_for_three_bea
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     """On another machine, where no lock shows it, a process without beats loses its calls after three, not before."""
-    async with Desk(database, clock, tmp_path / "here") as here, Desk(database, clock, tmp_path / "there") as there:
+    async with (
+        RecordsHarness(database, clock, tmp_path / "here") as here,
+        RecordsHarness(database, clock, tmp_path / "there") as there,
+    ):
         dead = await there.keeper("dead")
         dead.running()
         await dead.flushed()
@@ -117,67 +120,67 @@ async def test_a_process_out_of_sight_is_dead_after_it_was_watched_for_three_bea
         assert looks == 4
 
 
-async def test_a_call_attached_to_again_goes_on_in_the_same_row(desk: Desk) -> None:
+async def test_a_call_attached_to_again_goes_on_in_the_same_row(harness: RecordsHarness) -> None:
     """Its first phases stay, the gap counts as call time, and the duration says that it was measured in two parts."""
-    await _left_by_dead(desk, seconds=60)
-    started_ms = (await desk.row("rtc_started"))["started_ms"]
-    desk.clock.advance(7.5)
-    next_one = await desk.keeper("next")
+    await _left_by_dead(harness, seconds=60)
+    started_ms = (await harness.row("rtc_started"))["started_ms"]
+    harness.clock.advance(7.5)
+    next_one = await harness.keeper("next")
     orphan = next(c for c in await next_one.records.recover() if c.state is CallState.STARTED)
-    seen = orphan.last_sign_of_life(desk.clock.now())
+    seen = orphan.last_sign_of_life(harness.clock.now())
     again = next_one.tracker.received(orphan.call_id, orphan.tenant_id, at=seen)
     again.accepted(at=seen)
     again.started(at=seen)
     assert not next_one.records.end_as_stale(orphan)
-    desk.clock.advance(2.5)
+    harness.clock.advance(2.5)
     again.heartbeat()
     await next_one.flushed()
-    assert (await desk.row("rtc_started"))["billed_ms"] == 70_000
-    desk.clock.advance(5)
+    assert (await harness.row("rtc_started"))["billed_ms"] == 70_000
+    harness.clock.advance(5)
     again.ended(EndReason.HANGUP)
     await next_one.flushed()
-    row = await desk.row("rtc_started")
+    row = await harness.row("rtc_started")
     assert (row["duration_ms"], row["duration_source"], row["reason"]) == (75_000, "resumed", "hangup")
     assert row["started_ms"] == started_ms
     assert row["caller_masked"] == "…6789"
     assert row["instance_id"] == "next"
 
 
-async def test_a_stopping_process_hands_its_calls_over(desk: Desk) -> None:
+async def test_a_stopping_process_hands_its_calls_over(harness: RecordsHarness) -> None:
     """The next process finds them at once, though the first still runs; the first's own reports end nothing."""
-    first = await desk.keeper("first")
+    first = await harness.keeper("first")
     call = first.running()
-    desk.clock.advance(3)
+    harness.clock.advance(3)
     call.heartbeat()
-    second = await desk.keeper("second")
+    second = await harness.keeper("second")
     assert await second.records.recover() == []
     assert await first.records.hand_over(BUDGET) == 1
     call.ended(EndReason.SHUTDOWN)
     found = await second.records.recover()
     assert [(c.call_id, c.billed_ms) for c in found] == [("rtc_1", 3000)]
     await first.records.stop(BUDGET)
-    row = await desk.row()
+    row = await harness.row()
     assert (row["instance_id"], row["ended_ms"], row["handed_over_ms"]) == ("second", None, None)
-    assert await (await desk.keeper("third")).records.recover() == []
+    assert await (await harness.keeper("third")).records.recover() == []
 
 
-async def test_a_process_that_lost_its_calls_cannot_write_to_them_any_more(desk: Desk) -> None:
+async def test_a_process_that_lost_its_calls_cannot_write_to_them_any_more(harness: RecordsHarness) -> None:
     """A process taken for dead that comes back changes no row another has taken over."""
-    lost = await desk.keeper("lost")
+    lost = await harness.keeper("lost")
     call = lost.running()
     await lost.flushed()
     await lost.die()
-    next_one = await desk.keeper("next")
+    next_one = await harness.keeper("next")
     (orphan,) = await next_one.records.recover()
     revived = Keeper(lost.records, lost.tracker)
     revived.records._tasks = [asyncio.create_task(revived.records._writer.run())]
-    desk.clock.advance(100)
+    harness.clock.advance(100)
     call.heartbeat()
     await revived.flushed()
-    assert (await desk.row())["billed_ms"] == 0
+    assert (await harness.row())["billed_ms"] == 0
     next_one.records.end_as_stale(orphan)
     await next_one.flushed()
-    assert (await desk.row())["duration_ms"] == 0
+    assert (await harness.row())["duration_ms"] == 0
     await revived.die()
 
 
@@ -185,7 +188,10 @@ async def test_the_true_end_found_later_replaces_the_guess(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
     """A call given up at its last sign of life gets its measured end once the dead machine's spill comes back."""
-    async with Desk(database, clock, tmp_path / "here") as here, Desk(database, clock, tmp_path / "there") as there:
+    async with (
+        RecordsHarness(database, clock, tmp_path / "here") as here,
+        RecordsHarness(database, clock, tmp_path / "there") as there,
+    ):
         dead = await there.keeper("dead")
         call = dead.running()
         clock.advance(60)
@@ -209,43 +215,43 @@ async def test_the_true_end_found_later_replaces_the_guess(
         assert (row["duration_ms"], row["reason"], row["duration_source"]) == (120_000, "hangup", "measured")
 
 
-async def test_a_call_announced_again_after_the_crash_keeps_one_row(desk: Desk) -> None:
+async def test_a_call_announced_again_after_the_crash_keeps_one_row(harness: RecordsHarness) -> None:
     """The carrier repeats an announcement nobody answered: the call that follows is recorded in the row it has."""
-    dead = await desk.keeper("dead")
+    dead = await harness.keeper("dead")
     dead.call()
     await dead.flushed()
     await dead.die()
-    desk.clock.advance(2)
-    next_one = await desk.keeper("next")
+    harness.clock.advance(2)
+    next_one = await harness.keeper("next")
     for orphan in await next_one.records.recover():
         next_one.records.end_as_stale(orphan)
     await next_one.flushed()
-    assert (await desk.row())["state"] == "rejected"
-    desk.clock.advance(3)
+    assert (await harness.row())["state"] == "rejected"
+    harness.clock.advance(3)
     again = next_one.running()
-    desk.clock.advance(30)
+    harness.clock.advance(30)
     again.ended(EndReason.COMPLETED)
     await next_one.flushed()
-    assert len(await desk.rows()) == 1
-    row = await desk.row()
+    assert len(await harness.rows()) == 1
+    row = await harness.row()
     assert (row["state"], row["duration_ms"], row["instance_id"]) == ("ended", 30_000, "next")
 
 
-async def test_a_late_duplicate_elsewhere_does_not_touch_a_call_that_runs(desk: Desk) -> None:
+async def test_a_late_duplicate_elsewhere_does_not_touch_a_call_that_runs(harness: RecordsHarness) -> None:
     """A second process that takes the same announcement for a new call changes nothing of the running one's row."""
-    first, second = await desk.keeper("first"), await desk.keeper("second")
+    first, second = await harness.keeper("first"), await harness.keeper("second")
     first.running()
     await first.flushed()
-    desk.clock.advance(5)
+    harness.clock.advance(5)
     second.call().finish(EndReason.ERROR, error_type="409")
     await second.flushed()
-    row = await desk.row()
+    row = await harness.row()
     assert (row["state"], row["instance_id"]) == ("started", "first")
 
 
-async def test_a_repeated_announcement_goes_on_under_the_newest_claim(desk: Desk) -> None:
+async def test_a_repeated_announcement_goes_on_under_the_newest_claim(harness: RecordsHarness) -> None:
     """Taken over while the same call was announced here again, a record is written under the claim that counts."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     ledger = keeper.records._ledger
     keeper.call().rejected(RejectionReason.CAPACITY)
     (written,) = ledger.take(10)
@@ -258,7 +264,7 @@ async def test_a_repeated_announcement_goes_on_under_the_newest_claim(desk: Desk
     assert again.version > claimed.version
     ledger.give_back([again])
     await keeper.flushed()
-    assert (await desk.row())["state"] == "rejected"
+    assert (await harness.row())["state"] == "rejected"
 
 
 async def test_records_carry_the_trace_to_continue(database: Database, tmp_path: Path) -> None:

@@ -7,27 +7,27 @@ from service.records.writer import Kept
 from telemetry.calls.events import TokenUsage
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock
-from tests.service.records.desk import BUDGET, CALLER, DIALLED, Desk
+from tests.service.records.harness import BUDGET, CALLER, DIALLED, RecordsHarness
 
 START_MS = FakeClock().now().unix_nanos // 1_000_000
 
 
-async def test_a_completed_call_leaves_one_row_with_all_its_phases(desk: Desk) -> None:
+async def test_a_completed_call_leaves_one_row_with_all_its_phases(harness: RecordsHarness) -> None:
     """Each phase's moment, the exact duration, reason, tokens and masked numbers stand in one row."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     call = keeper.call()
-    desk.clock.advance(0.25)
+    harness.clock.advance(0.25)
     call.accepted()
-    desk.clock.advance(0.5)
+    harness.clock.advance(0.5)
     call.started()
-    desk.clock.advance(1)
+    harness.clock.advance(1)
     call.agent_started_speaking()
     call.tokens_used(TokenUsage(input=100, output=20, cached_input=10), "gpt-realtime")
     call.tokens_used(TokenUsage(input=50, output=5), "gpt-realtime")
-    desk.clock.advance(58.9994)
+    harness.clock.advance(58.9994)
     call.ended(EndReason.HANGUP)
     await keeper.flushed()
-    row = await desk.row()
+    row = await harness.row()
     assert (row["state"], row["outcome"], row["reason"], row["error_type"]) == ("ended", "hangup", "hangup", None)
     assert row["received_ms"] == START_MS
     assert row["decided_ms"] == START_MS + 250
@@ -45,44 +45,44 @@ async def test_a_completed_call_leaves_one_row_with_all_its_phases(desk: Desk) -
     assert not {CALLER, DIALLED} & {str(value) for value in row.values()}
 
 
-async def test_a_row_follows_the_call_as_it_moves(desk: Desk) -> None:
+async def test_a_row_follows_the_call_as_it_moves(harness: RecordsHarness) -> None:
     """Pending, accepted and started are each to be seen while they last."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     call = keeper.call()
     seen = []
     for step in (call.accepted, call.started, call.referred):
         await keeper.flushed()
-        seen.append((await desk.row())["state"])
+        seen.append((await harness.row())["state"])
         step()
     assert seen == ["pending", "accepted", "started"]
     await keeper.flushed()
-    assert (await desk.row())["referred_ms"] == START_MS
+    assert (await harness.row())["referred_ms"] == START_MS
 
 
-async def test_billed_time_grows_with_heartbeats(desk: Desk) -> None:
+async def test_billed_time_grows_with_heartbeats(harness: RecordsHarness) -> None:
     """Each heartbeat moves the time billed and the last sign of life, and neither end nor duration is set."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     call = keeper.running()
     billed = []
     for _ in range(3):
-        desk.clock.advance(5)
+        harness.clock.advance(5)
         call.heartbeat()
         await keeper.flushed()
-        row = await desk.row()
+        row = await harness.row()
         billed.append((row["billed_ms"], row["last_seen_ms"] - START_MS, row["duration_ms"], row["ended_ms"]))
     assert billed == [(5000, 5000, None, None), (10_000, 10_000, None, None), (15_000, 15_000, None, None)]
 
 
-async def test_turned_away_abandoned_and_failed_calls_say_so(desk: Desk) -> None:
+async def test_turned_away_abandoned_and_failed_calls_say_so(harness: RecordsHarness) -> None:
     """Outcome and reason tell a rejected call from an abandoned one and a failed one."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     keeper.call("rtc_rejected").rejected(RejectionReason.CAPACITY)
     abandoned = keeper.call("rtc_abandoned")
     abandoned.accepted()
     abandoned.abandoned(EndReason.ERROR, error_type="404")
     keeper.running("rtc_failed").ended(EndReason.ERROR, error_type="session_expired")
     await keeper.flushed()
-    rows = await desk.rows()
+    rows = await harness.rows()
     assert {i: (r["outcome"], r["reason"], r["error_type"], r["duration_ms"]) for i, r in rows.items()} == {
         "rtc_rejected": ("rejected", "capacity", None, None),
         "rtc_abandoned": ("abandoned", "error", "404", None),
@@ -90,49 +90,49 @@ async def test_turned_away_abandoned_and_failed_calls_say_so(desk: Desk) -> None
     }
 
 
-async def test_a_swept_call_is_billed_to_its_last_sign_of_life(desk: Desk) -> None:
+async def test_a_swept_call_is_billed_to_its_last_sign_of_life(harness: RecordsHarness) -> None:
     """A call that fell silent ends where it was last seen, and its duration says what it rests on."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     call = keeper.running()
-    desk.clock.advance(30)
+    harness.clock.advance(30)
     call.heartbeat()
-    desk.clock.advance(500)
+    harness.clock.advance(500)
     keeper.tracker.sweep(120)
     await keeper.flushed()
-    row = await desk.row()
+    row = await harness.row()
     assert (row["reason"], row["duration_ms"], row["duration_source"]) == ("stale", 30_000, "last_sign_of_life")
     assert row["ended_ms"] == row["last_seen_ms"] == START_MS + 30_000
 
 
-async def test_many_calls_at_once_are_each_written_once(desk: Desk) -> None:
+async def test_many_calls_at_once_are_each_written_once(harness: RecordsHarness) -> None:
     """More calls than one batch holds all arrive, with their own times."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     calls = [keeper.running(f"rtc_{number}", f"tenant-{number % 7}") for number in range(1700)]
     for number, call in enumerate(calls):
-        desk.clock.advance(0.001)
+        harness.clock.advance(0.001)
         if number % 2:
             call.ended(EndReason.COMPLETED)
     await keeper.flushed()
-    rows = await desk.rows()
+    rows = await harness.rows()
     assert len(rows) == 1700
     assert sum(row["ended_ms"] is None for row in rows.values()) == 850
     assert all(rows[f"rtc_{n}"]["duration_ms"] == n + 1 for n in range(1, 1700, 2))
 
 
-async def test_a_call_can_wait_for_its_row(desk: Desk) -> None:
+async def test_a_call_can_wait_for_its_row(harness: RecordsHarness) -> None:
     """Once `ensure_written` answers `database`, another process finds the row."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     keeper.call()
     assert await keeper.records.ensure_written(CallId("rtc_1"), BUDGET) is Kept.DATABASE
-    found = await (await desk.keeper("two")).records.find(CallId("rtc_1"))
+    found = await (await harness.keeper("two")).records.find(CallId("rtc_1"))
     assert found is not None
     assert found.state == "pending"
     assert await keeper.records.find(CallId("rtc_2")) is None
 
 
-async def test_a_healthy_keeper_says_so(desk: Desk) -> None:
+async def test_a_healthy_keeper_says_so(harness: RecordsHarness) -> None:
     """With everything written nothing waits, nothing is spilled and nothing was refused."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     keeper.running()
     await keeper.flushed()
     health = keeper.records.health()
@@ -141,13 +141,13 @@ async def test_a_healthy_keeper_says_so(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "\ud800", "x" * 4000])
-async def test_odd_error_types_do_not_hold_up_the_batch(desk: Desk, text: str) -> None:
+async def test_odd_error_types_do_not_hold_up_the_batch(harness: RecordsHarness, text: str) -> None:
     """An error type no database takes as it is does no harm to its own call or to others."""
-    keeper = await desk.keeper()
+    keeper = await harness.keeper()
     keeper.running("rtc_odd").ended(EndReason.ERROR, error_type=text)
     keeper.running("rtc_even").ended(EndReason.COMPLETED)
     await keeper.flushed()
-    rows = await desk.rows()
+    rows = await harness.rows()
     assert rows["rtc_odd"]["outcome"] == "failed"
     assert rows["rtc_even"]["outcome"] == "completed"
     assert keeper.records.health().refused == 0

@@ -7,8 +7,8 @@ import pytest
 from service.simulator.plan import Pace
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
+from tests.service.simulator.harness import API_KEY, FALLBACK, SECRET, SimulatorHarness
 from tests.service.simulator.mini_gateway import MiniGateway
-from tests.service.simulator.stand import API_KEY, FALLBACK, SECRET, Stand
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def patience() -> float:
 
 
 @pytest.fixture
-async def stand(patience: float) -> AsyncIterator[Stand]:
+async def harness(patience: float) -> AsyncIterator[SimulatorHarness]:
     line = Line(
         secret=SECRET,
         numbers=numbers_of(demo_tenants()),
@@ -29,4 +29,4 @@ async def stand(patience: float) -> AsyncIterator[Stand]:
     )
     async with Simulator(line) as carrier, MiniGateway(carrier.base_url, SECRET, API_KEY) as gateway:
         carrier.target = gateway.address
-        yield Stand(carrier, gateway)
+        yield SimulatorHarness(carrier, gateway)

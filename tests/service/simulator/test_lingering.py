@@ -10,14 +10,14 @@ import pytest
 from service.simulator.plan import Pace
 from service.simulator.script import CallScript, Pause, Step
 from service.simulator.simulator import Line, Simulator
+from tests.service.simulator.harness import ACME, API_KEY, SECRET, SimulatorHarness
 from tests.service.simulator.mini_gateway import MiniGateway
-from tests.service.simulator.stand import ACME, API_KEY, SECRET, Stand
 
 SHORT = CallScript("short", (Pause(30),))
 
 
 @asynccontextmanager
-async def _lingering(seconds: float) -> AsyncIterator[Stand]:
+async def _lingering(seconds: float) -> AsyncIterator[SimulatorHarness]:
     line = Line(
         secret=SECRET,
         numbers={ACME: "acme"},
@@ -27,68 +27,68 @@ async def _lingering(seconds: float) -> AsyncIterator[Stand]:
     )
     async with Simulator(line) as carrier, MiniGateway(carrier.base_url, SECRET, API_KEY) as gateway:
         carrier.target = gateway.address
-        yield Stand(carrier, gateway)
+        yield SimulatorHarness(carrier, gateway)
 
 
-async def _glance(stand: Stand, call_id: str) -> None:
+async def _glance(harness: SimulatorHarness, call_id: str) -> None:
     """Accept, attach and leave again at once."""
-    await stand.gateway.client.realtime.calls.accept(call_id, type="realtime")
-    async with stand.gateway.client.realtime.connect(call_id=call_id) as sideband:
+    await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
+    async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
         await sideband.recv()
 
 
 async def test_a_call_goes_on_while_nobody_watches() -> None:
     """Its script plays to its end and is the call's end, as if the gateway had never left."""
-    async with _lingering(60) as stand:
-        stand.gateway.take = lambda call_id: _glance(stand, call_id)
-        report = await stand.call(SHORT)
+    async with _lingering(60) as harness:
+        harness.gateway.take = lambda call_id: _glance(harness, call_id)
+        report = await harness.call(SHORT)
         assert (report.end, report.started, report.failed) == ("caller_hung_up", True, False)
-        assert stand.totals["left_open"] == 0
+        assert harness.totals["left_open"] == 0
 
 
 async def test_whoever_comes_back_goes_on_with_the_call() -> None:
     """A second sideband of the same call is welcomed, and sees its end."""
-    async with _lingering(60) as stand:
+    async with _lingering(60) as harness:
 
         async def leave_and_come_back(call_id: str) -> None:
-            await _glance(stand, call_id)
-            await stand.gateway.attach(call_id)
+            await _glance(harness, call_id)
+            await harness.gateway.attach(call_id)
 
-        stand.gateway.take = leave_and_come_back
-        report = await stand.call(SHORT)
-        await stand.gateway.settled()
+        harness.gateway.take = leave_and_come_back
+        report = await harness.call(SHORT)
+        await harness.gateway.settled()
         assert (report.end, report.started) == ("caller_hung_up", True)
-        assert (stand.totals["started_calls"], stand.totals["violations"]) == (1, 0)
+        assert (harness.totals["started_calls"], harness.totals["violations"]) == (1, 0)
 
 
 async def test_nobody_waits_for_a_gateway_for_ever() -> None:
     """After the time a line stays open, the call is over and counted as left."""
-    async with _lingering(0.05) as stand:
-        stand.gateway.take = lambda call_id: _glance(stand, call_id)
-        report = await stand.call(CallScript("long", (Pause(100_000),)))
+    async with _lingering(0.05) as harness:
+        harness.gateway.take = lambda call_id: _glance(harness, call_id)
+        report = await harness.call(CallScript("long", (Pause(100_000),)))
         assert report.end == "left"
-        assert stand.totals["left_open"] == 1
+        assert harness.totals["left_open"] == 1
 
 
 async def test_a_script_that_fails_while_nobody_watches_ends_its_call(caplog: pytest.LogCaptureFixture) -> None:
     """A mistake in a script costs its own call and no more: the call ends as failed, and a line tells why."""
     broken = CallScript("broken", (Pause(20), cast("Step", "no step at all")))
-    async with _lingering(60) as stand:
-        stand.gateway.take = lambda call_id: _glance(stand, call_id)
-        report = await stand.call(broken)
+    async with _lingering(60) as harness:
+        harness.gateway.take = lambda call_id: _glance(harness, call_id)
+        report = await harness.call(broken)
         assert (report.end, report.failed) == ("closed", True)
-        assert stand.totals["active_calls"] == 0
+        assert harness.totals["active_calls"] == 0
     assert "a script failed" in caplog.text
 
 
 async def test_a_webhook_is_delivered_until_somebody_answers() -> None:
     """A gateway that is away for longer than three attempts take gets its calls all the same."""
-    async with _lingering(60) as stand:
-        address, stand.carrier.target = stand.carrier.target, "http://127.0.0.1:9"
-        placed = asyncio.create_task(stand.call(SHORT))
-        await stand.until(lambda: stand.carrier.running == 1)
+    async with _lingering(60) as harness:
+        address, harness.carrier.target = harness.carrier.target, "http://127.0.0.1:9"
+        placed = asyncio.create_task(harness.call(SHORT))
+        await harness.until(lambda: harness.carrier.running == 1)
         await asyncio.sleep(0.5)
-        stand.carrier.target = address
+        harness.carrier.target = address
         report = await placed
         assert report.started
         assert report.deliveries[-1] == 200

@@ -8,7 +8,7 @@ from openai import AsyncOpenAI
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from service.simulator.delivery import InvalidSecretError, key_of, signature, signed_headers
-from tests.service.simulator.stand import SECRET
+from tests.service.simulator.harness import SECRET
 
 BODY = b'{"object":"event","id":"evt_1","type":"realtime.call.incoming","created_at":1,"data":{"call_id":"rtc_1"}}'
 GOLDEN_BODY = (

@@ -12,19 +12,19 @@ from service.simulator.plan import NATURAL, Pace, Plan, Shares
 from service.simulator.script import CallScript, LineGoesDead, Pause
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import Traffic
-from tests.service.simulator.stand import ACME, SECRET, Stand
+from tests.service.simulator.harness import ACME, SECRET, SimulatorHarness
 
 SHORT = CallScript("short", (Pause(0.1),))
 
 
-async def test_truth_equals_what_the_gateway_saw(stand: Stand) -> None:
+async def test_truth_equals_what_the_gateway_saw(harness: SimulatorHarness) -> None:
     """After calls of every kind, faults aside, both ends agree on calls, turns, tokens and transfers."""
     shares = Shares(hangups=0.25, refers=0.2, errors=0.2, silent=0.1, late=0, unknown=0.1, duplicates=0.3)
-    traffic = Traffic(stand.carrier, Plan("run", seed=11, calls=120, calls_per_second=100, shares=shares))
+    traffic = Traffic(harness.carrier, Plan("run", seed=11, calls=120, calls_per_second=100, shares=shares))
     await traffic.run()
-    await stand.gateway.settled()
-    totals, seen = stand.totals, stand.gateway.seen
-    assert not stand.gateway.failures
+    await harness.gateway.settled()
+    totals, seen = harness.totals, harness.gateway.seen
+    assert not harness.gateway.failures
     assert totals["violations"] == 0
     assert (totals["placed"], totals["received"], traffic.placed, traffic.shed) == (120, 120, 120, 0)
     for field, noted in {
@@ -45,61 +45,61 @@ async def test_truth_equals_what_the_gateway_saw(stand: Stand) -> None:
     assert min(totals["referred_calls"], totals["failed_calls"], totals["interruptions"]) > 10
 
 
-async def test_minutes_are_those_of_the_sidebands(stand: Stand) -> None:
+async def test_minutes_are_those_of_the_sidebands(harness: SimulatorHarness) -> None:
     """The minutes of the truth are the seconds of its calls, by tenant."""
-    reports = await asyncio.gather(*(stand.call(SHORT) for _ in range(5)))
-    row = stand.carrier.counts()["tenants"]["acme"]
+    reports = await asyncio.gather(*(harness.call(SHORT) for _ in range(5)))
+    row = harness.carrier.counts()["tenants"]["acme"]
     assert row["minutes_processed"] == pytest.approx(sum(report.seconds for report in reports) / 60)
 
 
-async def test_twins_share_an_id_and_reissues_have_their_own(stand: Stand) -> None:
+async def test_twins_share_an_id_and_reissues_have_their_own(harness: SimulatorHarness) -> None:
     """A repeated delivery carries the same body; only a reissue has another ``webhook-id``."""
-    report = await stand.call(SHORT, delivery=Delivery(twins=1, echoes=1, reissues=1))
-    ids = Counter(webhook_id for webhook_id, _ in stand.gateway.webhooks)
+    report = await harness.call(SHORT, delivery=Delivery(twins=1, echoes=1, reissues=1))
+    ids = Counter(webhook_id for webhook_id, _ in harness.gateway.webhooks)
     assert sorted(ids.values()) == [1, 3]
-    assert len({event.data.call_id for _, event in stand.gateway.webhooks}) == 1
+    assert len({event.data.call_id for _, event in harness.gateway.webhooks}) == 1
     assert report.deliveries == (200,) * 4
-    assert (stand.totals["duplicates_sent"], stand.totals["deliveries"], stand.totals["received"]) == (3, 4, 1)
+    assert (harness.totals["duplicates_sent"], harness.totals["deliveries"], harness.totals["received"]) == (3, 4, 1)
 
 
-async def test_a_refused_delivery_is_tried_again(stand: Stand) -> None:
+async def test_a_refused_delivery_is_tried_again(harness: SimulatorHarness) -> None:
     """After an answer that is no 2xx the same ``webhook-id`` comes again, signed anew."""
-    stand.gateway.answers = [503, 302]
-    report = await stand.call(SHORT)
+    harness.gateway.answers = [503, 302]
+    report = await harness.call(SHORT)
     assert report.deliveries == (503, 302, 200)
-    assert len({webhook_id for webhook_id, _ in stand.gateway.webhooks}) == 1
+    assert len({webhook_id for webhook_id, _ in harness.gateway.webhooks}) == 1
     assert report.started
 
 
-async def test_a_call_that_cannot_be_delivered_is_over(stand: Stand) -> None:
+async def test_a_call_that_cannot_be_delivered_is_over(harness: SimulatorHarness) -> None:
     """After the last attempt the caller is gone, and the call was never received."""
-    stand.gateway.answers = [500, 500, 500]
-    report = await stand.call(SHORT)
+    harness.gateway.answers = [500, 500, 500]
+    report = await harness.call(SHORT)
     assert (report.end, report.deliveries) == ("undelivered", (500, 500, 500))
-    assert (stand.totals["received"], stand.totals["undelivered"]) == (0, 1)
+    assert (harness.totals["received"], harness.totals["undelivered"]) == (0, 1)
 
 
-async def test_a_gateway_that_is_not_there_is_no_error(stand: Stand) -> None:
+async def test_a_gateway_that_is_not_there_is_no_error(harness: SimulatorHarness) -> None:
     """A refused connection is an attempt without a status."""
-    stand.carrier.target = "http://127.0.0.1:9"
-    report = await stand.call(SHORT)
+    harness.carrier.target = "http://127.0.0.1:9"
+    report = await harness.call(SHORT)
     assert (report.end, report.deliveries) == ("undelivered", (0, 0, 0))
 
 
-async def test_too_many_calls_at_a_time_are_not_placed(stand: Stand) -> None:
+async def test_too_many_calls_at_a_time_are_not_placed(harness: SimulatorHarness) -> None:
     """Beyond the limit calls are shed and counted, and the rate of the others does not suffer."""
     plan = Plan("run", calls=30, calls_per_second=5000, max_running=4, shares=Shares(late=0, duplicates=0))
-    traffic = Traffic(stand.carrier, plan)
+    traffic = Traffic(harness.carrier, plan)
     await traffic.run()
     assert traffic.placed + traffic.shed == 30
     assert traffic.shed > 0
-    assert stand.totals["placed"] == traffic.placed
+    assert harness.totals["placed"] == traffic.placed
 
 
-async def test_traffic_ends_by_its_seconds(stand: Stand) -> None:
+async def test_traffic_ends_by_its_seconds(harness: SimulatorHarness) -> None:
     """No call begins after the plan's seconds are over."""
     plan = Plan("run", seconds=0.2, calls_per_second=50)
-    traffic = Traffic(stand.carrier, plan)
+    traffic = Traffic(harness.carrier, plan)
     await traffic.run()
     due = sum(1 for total in _running_sums(plan, 200) if total <= 0.2)
     assert traffic.placed == due
@@ -113,35 +113,35 @@ def _running_sums(plan: Plan, count: int) -> list[float]:
 
 
 @pytest.mark.parametrize("hang_up", [True, False])
-async def test_traffic_stops_cleanly(stand: Stand, *, hang_up: bool) -> None:
+async def test_traffic_stops_cleanly(harness: SimulatorHarness, *, hang_up: bool) -> None:
     """After a stop no call begins; those running are over when the run is, by their own end or by hanging up."""
-    traffic = Traffic(stand.carrier, Plan("run", calls_per_second=100))
+    traffic = Traffic(harness.carrier, Plan("run", calls_per_second=100))
     running = asyncio.create_task(traffic.run())
-    await stand.until(lambda: stand.totals["active_calls"] >= 3)
+    await harness.until(lambda: harness.totals["active_calls"] >= 3)
     traffic.stop(hang_up=hang_up)
     async with asyncio.timeout(30):
         await running
-    await stand.gateway.settled()
-    totals = stand.totals
+    await harness.gateway.settled()
+    totals = harness.totals
     assert totals["active_calls"] == 0
-    assert totals["started_calls"] == totals["ended_calls"] == stand.gateway.seen["ended"]
-    assert stand.carrier.running == 0
-    ends = {call["end"] for call in stand.carrier.truth()["calls"]}
+    assert totals["started_calls"] == totals["ended_calls"] == harness.gateway.seen["ended"]
+    assert harness.carrier.running == 0
+    ends = {call["end"] for call in harness.carrier.truth()["calls"]}
     assert ("stopped" in ends) is hang_up
 
 
-async def test_a_stop_waits_for_no_deaf_gateway(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_waits_for_no_deaf_gateway(harness: SimulatorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery that is never answered is broken off soon after everybody had to hang up."""
     monkeypatch.setattr("service.simulator.traffic.FAREWELL_SECONDS", 0.05)
     async with await asyncio.start_server(_deaf, "127.0.0.1", 0) as server:
-        stand.carrier.target = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        traffic = Traffic(stand.carrier, Plan("run", calls_per_second=100, shares=Shares(late=0)))
+        harness.carrier.target = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        traffic = Traffic(harness.carrier, Plan("run", calls_per_second=100, shares=Shares(late=0)))
         running = asyncio.create_task(traffic.run())
-        await stand.until(lambda: stand.carrier.running >= 3)
+        await harness.until(lambda: harness.carrier.running >= 3)
         traffic.stop(hang_up=True)
         async with asyncio.timeout(4):
             await running
-    assert stand.carrier.running == 0
+    assert harness.carrier.running == 0
 
 
 async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -151,30 +151,30 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     writer.close()
 
 
-async def test_going_off_the_air_ends_what_runs(stand: Stand) -> None:
+async def test_going_off_the_air_ends_what_runs(harness: SimulatorHarness) -> None:
     """A call that runs when the carrier stops is over, with its end noted."""
-    async with Simulator(Line(secret=SECRET, pace=Pace(0.01)), target=stand.gateway.address) as carrier:
-        stand.gateway.client = stand.gateway.client.with_options(base_url=carrier.base_url)
+    async with Simulator(Line(secret=SECRET, pace=Pace(0.01)), target=harness.gateway.address) as carrier:
+        harness.gateway.client = harness.gateway.client.with_options(base_url=carrier.base_url)
         call = dial(ACME, CallScript("dead", (), LineGoesDead()), rng=Random(1))  # noqa: S311 - not secret
         placed = asyncio.create_task(carrier.place_call(call))
-        await stand.until(lambda: stand.gateway.seen["session.created"] == 1)
+        await harness.until(lambda: harness.gateway.seen["session.created"] == 1)
     report = await placed
     assert (report.end, report.tenant_id) == ("stopped", "_unknown")
     assert carrier.counts()["global"]["active_calls"] == 0
 
 
-async def test_the_truth_can_be_asked_for(stand: Stand) -> None:
+async def test_the_truth_can_be_asked_for(harness: SimulatorHarness) -> None:
     """Beside the carrier's interface the truth is served, the same that the simulator gives."""
-    await stand.call(SHORT, call_id="rtc_1")
+    await harness.call(SHORT, call_id="rtc_1")
     async with httpx2.AsyncClient(trust_env=False) as client:
-        truth = (await client.get(stand.carrier.base_url.removesuffix("/v1") + "/truth")).json()
-    assert truth["global"] == stand.carrier.truth()["global"]
+        truth = (await client.get(harness.carrier.base_url.removesuffix("/v1") + "/truth")).json()
+    assert truth["global"] == harness.carrier.truth()["global"]
     assert [call["call_id"] for call in truth["calls"]] == ["rtc_1"]
 
 
-async def test_a_taken_port_is_an_error(stand: Stand) -> None:
+async def test_a_taken_port_is_an_error(harness: SimulatorHarness) -> None:
     """Going on the air on somebody's port raises instead of serving nobody."""
-    port = int(stand.carrier.base_url.rpartition(":")[2].removesuffix("/v1"))
+    port = int(harness.carrier.base_url.rpartition(":")[2].removesuffix("/v1"))
     with pytest.raises(OSError, match="in use"):
         await Simulator(Line(secret=SECRET, port=port)).__aenter__()
 
@@ -187,16 +187,16 @@ def test_time_can_be_scaled_but_not_turned() -> None:
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_a_caller_waits_only_so_long(stand: Stand, *, accepted: bool) -> None:
+async def test_a_caller_waits_only_so_long(harness: SimulatorHarness, *, accepted: bool) -> None:
     """A gateway that does nothing, or accepts and never opens the sideband, loses the caller after the ring time."""
 
     async def dawdle(call_id: str) -> None:
         if accepted:
-            await stand.gateway.client.realtime.calls.accept(call_id, type="realtime")
+            await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
 
-    stand.gateway.take = dawdle
-    async with Simulator(Line(secret=SECRET, ring_seconds=0.3), target=stand.gateway.address) as carrier:
-        stand.gateway.client = stand.gateway.client.with_options(base_url=carrier.base_url)
+    harness.gateway.take = dawdle
+    async with Simulator(Line(secret=SECRET, ring_seconds=0.3), target=harness.gateway.address) as carrier:
+        harness.gateway.client = harness.gateway.client.with_options(base_url=carrier.base_url)
         report = await carrier.place_call(dial(ACME, SHORT, rng=Random(1)))  # noqa: S311 - not secret
     assert report.end in ({"abandoned", "unanswered"} if accepted else {"unanswered"})
     assert not report.started

@@ -47,7 +47,7 @@ def test_numbers_are_normalised_sorted_and_unique() -> None:
     [
         ({"numbers": [18005550100]}, "numbers[0]: must be text: put the number in quotes"),
         ({"numbers": ["+18005550100", "8005550100"]}, "numbers[1]: '8005550100' needs its country: "),
-        ({"numbers": ["x" * 500]}, "numbers[0]: '" + "x" * 40 + "…' is not a telephone number"),
+        ({"numbers": ["x" * 500]}, "numbers[0]: '" + "x" * 40 + "…' is not a emitter number"),
         ({"numbers": ["+142555512112"]}, "numbers[0]: '+142555512112' is in no country's numbering plan"),
         ({"numbers": "+18005550100"}, "numbers: must be a list"),
         ({"name": " "}, "name: must be one line of text that is not blank"),
@@ -92,7 +92,7 @@ def test_every_field_says_what_is_wrong(stated: dict[str, Any], expected: str) -
 
 @pytest.mark.parametrize("uri", ["tel:+14155550123", "tel:+1-415-555-0123;ext=5", "sip:desk@example.com", "sips:a@b"])
 def test_transfer_targets_are_addresses_a_carrier_can_dial(uri: str) -> None:
-    """Telephone and SIP addresses are taken as they are."""
+    """OtlpEmitter and SIP addresses are taken as they are."""
     assert checked_spec("acme", {"transfer_targets": {"sales.eu-1": uri}}).transfer_targets == {"sales.eu-1": uri}
 
 

@@ -12,7 +12,7 @@ from telemetry.calls.call import Call
 from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.telemetry import invariants
-from tests.telemetry.crowd import meanwhile, together
+from tests.telemetry.threads import meanwhile, together
 
 TENANTS = ("acme", "globex")
 CALLS = tuple(f"call-{number}" for number in range(12))
@@ -83,7 +83,7 @@ def test_half_an_event_is_never_visible(kit: TelemetryKit) -> None:
     with meanwhile(glance), meanwhile(glance), meanwhile(glance):
         together(*(_bound(run_calls, number) for number in range(4)))
     assert kit.live()["ended_calls"] == 600
-    assert kit.fence.torn == 0
+    assert kit.barrier.torn == 0
     assert kit.metrics()["voice.call.ended"].keys() == {
         (("tenant.id", tenant), ("voice.call.end.reason", "completed")) for tenant in TENANTS
     }

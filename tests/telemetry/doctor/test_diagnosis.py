@@ -16,7 +16,7 @@ from telemetry.export import InvalidVariableError, Signal
 from telemetry.export.destination import Destination
 from telemetry.export.outcome import Failure, Fault
 from telemetry.export.signals import Protocol
-from tests.telemetry.export.conftest import Certificates
+from tests.telemetry.conftest import Certificates
 from tests.telemetry.export.running import to
 from tests.telemetry.otlp_receiver import (
     RECEIVERS,

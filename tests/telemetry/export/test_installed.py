@@ -7,7 +7,7 @@ import pytest
 
 from telemetry.export import InvalidVariableError
 from telemetry.export.plan import read_plan
-from tests.telemetry.export.conftest import Certificates
+from tests.telemetry.conftest import Certificates
 from tests.telemetry.export.running import end_spans, running, to
 from tests.telemetry.otlp_receiver import RECEIVERS
 

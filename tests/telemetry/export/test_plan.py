@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from telemetry.export import InvalidVariableError, Signal, build_pipelines
 from telemetry.export.plan import Temporality, read_plan
-from tests.telemetry.export.conftest import Certificates
+from tests.telemetry.conftest import Certificates
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
 

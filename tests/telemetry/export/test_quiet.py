@@ -53,6 +53,6 @@ def test_pipelines_without_export_touch_no_logger() -> None:
     with running({}):
         assert sdk.level == logging.NOTSET
     with running(to("http://localhost:1", "http/protobuf", OTEL_METRICS_EXPORTER="none")) as pipelines:
-        thread = pipelines._lanes[Signal.TRACES].source.thread
+        thread = pipelines._pipelines[Signal.TRACES].source.thread
         thread.flush(0.01)
         assert sdk.level > logging.CRITICAL

@@ -93,8 +93,8 @@ def test_recording_never_waits_for_a_silent_server(receiver: Receiver, protocol:
     receiver.behaviour = Hang()
     with running(to(receiver.endpoint, protocol)) as pipelines:
         say_something(pipelines)
-        for lane in pipelines._lanes.values():
-            lane.source.thread.ask()
+        for pipeline in pipelines._pipelines.values():
+            pipeline.source.thread.ask()
         receiver.wait_for_attempts(3)
         for number in range(3_000):
             count(pipelines, 1)

@@ -5,7 +5,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from telemetry.export import Signal
-from tests.telemetry.export.conftest import Certificates
+from tests.telemetry.conftest import Certificates
 from tests.telemetry.export.running import FAST, end_spans, running, say_something, to
 from tests.telemetry.otlp_receiver import RECEIVERS, Accept, Hang, Receiver, Refuse
 from tests.telemetry.relay import relay_to
@@ -370,7 +370,7 @@ def test_a_refused_request_is_retried_when_the_server_says_so(receiver: Receiver
     receiver.behaviour = Refuse(headers={"Retry-After": "0"} if protocol != "grpc" else {})
     with running(to(receiver.endpoint, protocol)) as pipelines:
         end_spans(pipelines, 3)
-        thread = pipelines._lanes[Signal.TRACES].source.thread
+        thread = pipelines._pipelines[Signal.TRACES].source.thread
         number = thread.ask()
         receiver.wait_for_attempts(1)
         receiver.behaviour = Accept()

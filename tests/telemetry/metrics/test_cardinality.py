@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from telemetry.metrics.cardinality import MAX_ERROR_TYPES, ErrorLabels, TenantLabels
 from telemetry.semconv.attributes import TenantId
-from tests.telemetry.crowd import together
+from tests.telemetry.threads import together
 
 
 @given(st.lists(st.text(max_size=3).map(TenantId)), st.integers(1, 5))

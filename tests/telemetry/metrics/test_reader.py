@@ -17,13 +17,13 @@ from opentelemetry.sdk.resources import Resource
 from telemetry.calls.call import Call
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.reader import FEW_EVENTS, LiveMetricsReader, LiveMetricsStore
 from telemetry.metrics.sink import MetricsSink
 from telemetry.semconv import catalogue
 from telemetry.testing import FakeClock, TelemetryKit
-from tests.telemetry.crowd import together, until
+from tests.telemetry.threads import together, until
 
 LONG = 30.0
 
@@ -48,12 +48,12 @@ class Pipeline:
     def __init__(self, max_tenants: int = 1000) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(100_000)
-        recording = RecordingFence(LONG)
-        self.reader = LiveMetricsReader(self.store, fence=recording, clock=self.clock, max_tenants=max_tenants)
+        recording = RecordingBarrier(LONG)
+        self.reader = LiveMetricsReader(self.store, barrier=recording, clock=self.clock, max_tenants=max_tenants)
         self.other = InMemoryMetricReader()
         self.provider = MeterProvider([self.other, self.reader], resource=Resource({}), shutdown_on_exit=False)
         meter = self.provider.get_meter(catalogue.METER_NAME)
-        metrics = MetricsSink(meter, labels=TenantLabels(100_000), fence=recording)
+        metrics = MetricsSink(meter, labels=TenantLabels(100_000), barrier=recording)
         self.tracker = CallTracker(FanOut([metrics], strict=True), clock=self.clock)
         self._held, self._let_go = Event(), Event()
         self._hold = False

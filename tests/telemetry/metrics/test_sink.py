@@ -9,7 +9,7 @@ from telemetry.calls.events import Event, TokenUsage
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.metrics.barrier import RecordingFence
+from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.sink import SYNCHRONOUS, MetricsSink
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
@@ -229,14 +229,14 @@ def test_histograms_have_the_catalogues_boundaries(kit: TelemetryKit, call: Call
 
 def test_an_event_that_nothing_counts_passes_by(kit: TelemetryKit) -> None:
     """Events without a measurement record nothing and do not unsettle the live view."""
-    fence = RecordingFence()
-    sink = MetricsSink(kit.meter, labels=kit.tenant_labels, fence=fence)
+    barrier = RecordingBarrier()
+    sink = MetricsSink(kit.meter, labels=kit.tenant_labels, barrier=barrier)
     FanOut([sink], strict=True).emit(Event(Instant(0, 0)))
-    assert fence.settled
+    assert barrier.settled
 
 
 def test_without_traces_measurements_are_made_all_the_same(kit: TelemetryKit) -> None:
     """A sink that knows no traces counts as ever."""
-    tracker = CallTracker(FanOut([MetricsSink(kit.meter, labels=kit.tenant_labels, fence=kit.fence)], strict=True))
+    tracker = CallTracker(FanOut([MetricsSink(kit.meter, labels=kit.tenant_labels, barrier=kit.barrier)], strict=True))
     tracker.received("rtc_1", "acme")
     assert kit.metrics()["voice.call.received"] == {ACME: 1}

@@ -55,7 +55,7 @@ from telemetry.semconv.attributes import CallId, CapacityScope, EndReason, Rejec
 from telemetry.testing import SpanTree, TelemetryKit
 from telemetry.traces import sink as trace_sink
 from telemetry.traces.sink import CallTraces
-from tests.telemetry.crowd import together
+from tests.telemetry.threads import together
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

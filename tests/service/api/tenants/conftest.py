@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.http.security import HEADER
-from tests.service.api.tenants.desk import TOKEN, Desk
+from tests.service.api.tenants.harness import TOKEN, TenantsHarness
 from tests.support.contract import Contract
 from tests.support.server import serving
 
@@ -17,15 +17,15 @@ PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture
-def desk(database_url: str) -> Desk:
+def harness(database_url: str) -> TenantsHarness:
     """The routers on connections of their own, and what was announced of changes."""
-    return Desk(database_url)
+    return TenantsHarness(database_url)
 
 
 @pytest.fixture
-def app(desk: Desk) -> FastAPI:
-    """The desk's app."""
-    return desk.app
+def app(harness: TenantsHarness) -> FastAPI:
+    """The harness's app."""
+    return harness.app
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def two_admins(database_url: str) -> Iterator[tuple[httpx2.Client, httpx2.Client
         clients = [
             stack.enter_context(
                 httpx2.Client(
-                    base_url=stack.enter_context(serving(Desk(database_url).app)),
+                    base_url=stack.enter_context(serving(TenantsHarness(database_url).app)),
                     headers={HEADER: TOKEN},
                     timeout=PATIENCE_SECONDS,
                     trust_env=False,

@@ -11,14 +11,14 @@ from openapi_spec_validator import validate
 from service.api.tenants import schemas as tenants_schemas
 from service.http.tags import OPENAPI_TAGS, TENANTS
 from service.tenants.spec import TenantSpec, checked_spec
-from tests.service.api.tenants.desk import Desk
+from tests.service.api.tenants.harness import TenantsHarness
 
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def document(migrated_file: str) -> Json:
-    app: FastAPI = Desk(f"sqlite+aiosqlite:///{migrated_file}").app
+    app: FastAPI = TenantsHarness(f"sqlite+aiosqlite:///{migrated_file}").app
     return app.openapi()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.http.security import HEADER
 from service.tenants.fields import MAX_INSTRUCTIONS, MAX_NUMBERS
-from tests.service.api.tenants.desk import ACME, ENTRY, TENANTS, TOKEN, created, problems, put
+from tests.service.api.tenants.harness import ACME, ENTRY, TENANTS, TOKEN, created, problems, put
 
 JSON = {"Content-Type": "application/json"}
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,7 +2,18 @@
 
 import httpx2
 
-from tests.service.api.tenants.desk import ACME, ENTRY, FIRST, SECOND, TENANTS, Desk, created, patch, problems, put
+from tests.service.api.tenants.harness import (
+    ACME,
+    ENTRY,
+    FIRST,
+    SECOND,
+    TENANTS,
+    TenantsHarness,
+    created,
+    patch,
+    problems,
+    put,
+)
 
 NUMBERS = f"{ACME}/numbers"
 FEATURES = f"{ACME}/features"
@@ -10,7 +21,7 @@ INSTRUCTIONS = f"{ACME}/instructions"
 ANY = {"If-Match": "*"}
 
 
-def test_numbers_are_given_and_taken(admin: httpx2.Client, desk: Desk) -> None:
+def test_numbers_are_given_and_taken(admin: httpx2.Client, harness: TenantsHarness) -> None:
     """A number is given once however often and however it is put, shown, and taken away again."""
     tag = created(admin)
     given = admin.put(f"{NUMBERS}/+1-800-555-0101", headers={"If-Match": tag})
@@ -20,7 +31,7 @@ def test_numbers_are_given_and_taken(admin: httpx2.Client, desk: Desk) -> None:
     assert admin.get(NUMBERS).json() == {"numbers": [FIRST, SECOND]}
     left = admin.delete(f"{NUMBERS}/{FIRST}", headers={"If-Match": given.headers["etag"]})
     assert left.json() == {"numbers": [SECOND]} == {"numbers": admin.get(ACME).json()["numbers"]}
-    assert desk.told == 4
+    assert harness.told == 4
 
 
 def test_a_number_that_cannot_be_given_is_named_in_the_path(admin: httpx2.Client) -> None:

@@ -3,7 +3,7 @@
 import httpx2
 import pytest
 
-from tests.service.api.tenants.desk import ACME, ENTRY, TENANTS, created, patch, problems
+from tests.service.api.tenants.harness import ACME, ENTRY, TENANTS, created, patch, problems
 
 
 def _ids(admin: httpx2.Client, **params: str) -> list[str]:

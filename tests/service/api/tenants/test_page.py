@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.tenants.fields import MAX_ENTRIES, MAX_INSTRUCTIONS, MAX_NUMBERS
-from tests.service.api.tenants.desk import Desk
+from tests.service.api.tenants.harness import TenantsHarness
 from tests.support.server import serving
 
 PAGE = Path(__file__).parents[4] / "docs" / "tenants.md"
@@ -26,7 +26,7 @@ def test_the_commands_print_what_the_page_shows(sqlite_url: str) -> None:
     shown = [
         step for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(), re.DOTALL) for step in _steps(block)
     ]
-    with serving(Desk(sqlite_url, TOKEN).app) as url:
+    with serving(TenantsHarness(sqlite_url, TOKEN).app) as url:
         printed = _run([command for command, _ in shown], url)
     for (command, expected), found in zip(shown, printed, strict=True):
         assert _plain(found) == _plain(expected), command

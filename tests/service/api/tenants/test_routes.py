@@ -6,14 +6,14 @@ from email.utils import parsedate_to_datetime
 import httpx2
 import pytest
 
-from tests.service.api.tenants.desk import (
+from tests.service.api.tenants.harness import (
     ACME,
     BARE,
     ENTRY,
     FIRST,
     SECOND,
     TENANTS,
-    Desk,
+    TenantsHarness,
     created,
     patch,
     problems,
@@ -40,12 +40,14 @@ def test_what_is_shown_can_be_put(admin: httpx2.Client) -> None:
     assert (answer.status_code, answer.headers["etag"]) == (200, tag)
 
 
-def test_a_put_without_conditions_creates_once_and_may_be_repeated(admin: httpx2.Client, desk: Desk) -> None:
+def test_a_put_without_conditions_creates_once_and_may_be_repeated(
+    admin: httpx2.Client, harness: TenantsHarness
+) -> None:
     """Sent again, word for word, the request is answered as done; only a change needs the version."""
     first, second = put(admin), put(admin)
     assert [first.status_code, second.status_code] == [201, 200]
     assert first.headers["etag"] == second.headers["etag"]
-    assert desk.told == 1
+    assert harness.told == 1
     refused = put(admin, body=ENTRY | {"name": "Other"})
     assert problems(refused, 428) == [("header.If-Match", "is required to change what exists")]
     assert refused.headers["etag"] == first.headers["etag"]
@@ -83,7 +85,7 @@ def test_a_patch_changes_what_it_mentions(admin: httpx2.Client) -> None:
     assert answer.headers["etag"] != tag
 
 
-def test_a_deleted_tenant_is_gone(admin: httpx2.Client, desk: Desk) -> None:
+def test_a_deleted_tenant_is_gone(admin: httpx2.Client, harness: TenantsHarness) -> None:
     """It is deleted at its version alone, and then found no more; its numbers are free for others."""
     tag = created(admin)
     assert admin.delete(ACME).status_code == 428
@@ -93,7 +95,7 @@ def test_a_deleted_tenant_is_gone(admin: httpx2.Client, desk: Desk) -> None:
     assert admin.get(ACME).status_code == 404
     assert admin.delete(ACME, headers={"If-Match": tag}).status_code == 404
     assert put(admin, BETA, {"numbers": [FIRST]}).status_code == 201
-    assert desk.told == 3
+    assert harness.told == 3
 
 
 def test_a_stale_version_is_refused(admin: httpx2.Client) -> None:
@@ -148,7 +150,7 @@ def test_a_number_of_another_tenant_is_refused_with_its_owner(admin: httpx2.Clie
 
 WRONG: list[tuple[object, tuple[str, str]]] = [
     ({"numbers": ["8005550100"]}, ("body.numbers.0", "'8005550100' needs its country: write it as +")),
-    ({"numbers": [FIRST, "alice"]}, ("body.numbers.1", "'alice' is not a telephone number")),
+    ({"numbers": [FIRST, "alice"]}, ("body.numbers.1", "'alice' is not a emitter number")),
     ({"numbers": ["+1800"]}, ("body.numbers.0", "'+1800' is in no country's numbering plan")),
     ({"numbers": [18005550100]}, ("body.numbers.0", "must be text: put the number in quotes")),
     ({"numbers": FIRST}, ("body.numbers", "must be a list")),

@@ -7,7 +7,7 @@ from threading import Barrier
 
 import httpx2
 
-from tests.service.api.tenants.desk import ACME, AUDIT, BARE, FIRST, TENANTS, created, put
+from tests.service.api.tenants.harness import ACME, AUDIT, BARE, FIRST, TENANTS, created, put
 
 Admins = tuple[httpx2.Client, httpx2.Client]
 WRITERS = 8

@@ -100,7 +100,7 @@ def test_forms_of_an_address_give_its_number(value: str) -> None:
     ],
 )
 def test_addresses_without_a_number_say_why(value: str, reason: Missing) -> None:
-    """An address that names no telephone number is answered with the reason."""
+    """An address that names no emitter number is answered with the reason."""
     assert dialled(value) == NoSipNumber(reason, "to")
 
 
@@ -149,7 +149,7 @@ def test_missing_headers_are_said_to_be_missing() -> None:
 
 
 def test_headers_are_tried_in_the_documented_order() -> None:
-    """Where several headers carry a number the most telling one decides, wherever it stands."""
+    """Where several headers carry a number the most telling one decides, wherever it harnesses."""
     values = {name: f"<sip:+1800555010{digit}@example.com>" for digit, name in enumerate(DIALLED_HEADERS)}
     present = list(reversed(values.items()))
     for digit, name in enumerate(DIALLED_HEADERS):

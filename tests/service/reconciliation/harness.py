@@ -21,7 +21,7 @@ from telemetry.calls.call import Call
 from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
 from telemetry.setup import start_telemetry
 from telemetry.testing import FakeClock
-from tests.service.records.desk import QUICK
+from tests.service.records.harness import QUICK
 
 BUDGET = 20.0
 """Seconds a flush may take on a busy machine."""
@@ -44,7 +44,7 @@ class FakeBackend:
         return next((samples for part, samples in self.answers.items() if part in expression), [])
 
 
-class House:
+class ReconciliationHarness:
     """One process: its calls, its records, and the comparison of both."""
 
     def __init__(self, database: Database, folder: Path, *, clock: FakeClock | None = None) -> None:

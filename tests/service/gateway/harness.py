@@ -17,8 +17,8 @@ from standardwebhooks import Webhook
 
 from service.api.webhooks import PATH
 from service.app import app_of
-from service.container import World, build_world
-from service.gateway.carriers.openai_realtime import Patience
+from service.container import Container, build_container
+from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
 from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
@@ -36,7 +36,7 @@ from telemetry.recent.record import CallRecord
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
-FALLBACK = "You answer the telephone."
+FALLBACK = "You answer the emitter."
 QUICK = Pace(scale=0.01)
 """Conversations a hundred times as fast as people talk."""
 
@@ -52,11 +52,11 @@ class _Server(Server):
         yield
 
 
-class Stand:
+class GatewayHarness:
     """The service, the carrier it faces, and ways to ask both."""
 
-    def __init__(self, world: World, carrier: Simulator, client: httpx2.AsyncClient) -> None:
-        self.world, self.carrier, self.client = world, carrier, client
+    def __init__(self, container: Container, carrier: Simulator, client: httpx2.AsyncClient) -> None:
+        self.container, self.carrier, self.client = container, carrier, client
         self._rng = Random(7)  # noqa: S311 - reproducible, not secret
 
     @property
@@ -104,7 +104,7 @@ class Stand:
 
     async def settled(self) -> None:
         """Wait until no call is on its way."""
-        await self.until(lambda: not self.world.manager.busy, "no call to be on its way")
+        await self.until(lambda: not self.container.manager.busy, "no call to be on its way")
 
     async def until(self, fact: Callable[[], bool], what: str) -> None:
         """Wait until something is so."""
@@ -117,8 +117,8 @@ class Stand:
 
     async def numbers(self, tenant_id: str | None = None) -> Numbers:
         """Everything the live view counts."""
-        await self.world.telemetry.live.refreshed(SETTLED_SECONDS)
-        numbers = self.world.telemetry.live.store.numbers(tenant_id)
+        await self.container.telemetry.live.refreshed(SETTLED_SECONDS)
+        numbers = self.container.telemetry.live.store.numbers(tenant_id)
         assert numbers is not None
         return numbers
 
@@ -134,13 +134,13 @@ class Stand:
 
     def record(self, call_id: str) -> CallRecord:
         """What is remembered of a call."""
-        record = self.world.telemetry.recent.call(call_id)
+        record = self.container.telemetry.recent.call(call_id)
         assert record is not None
         return record
 
     async def break_table(self, table: str) -> None:
         """Take a table away: from now on the database answers with an error where it is needed."""
-        async with self.world.database.writing() as session:
+        async with self.container.database.writing() as session:
             await session.execute(text(f"ALTER TABLE {table} RENAME TO {table}_away"))
 
 
@@ -199,9 +199,9 @@ async def serving(
     folder: Path,
     *,
     tenant_limit: int | None = None,
-    patience: Patience | None = None,
+    patience: CarrierTimeouts | None = None,
     **chosen: Any,  # noqa: ANN401 - settings of every type
-) -> AsyncIterator[Stand]:
+) -> AsyncIterator[GatewayHarness]:
     """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
     settings = Settings(
         app_env="test",
@@ -214,30 +214,30 @@ async def serving(
         **chosen,
     )
     specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
-    world = build_world(settings, patience=patience)
+    container = build_container(settings, patience=patience)
     with listen("127.0.0.1", 0) as listening:
-        server = _Server(server_for(app_of(world)).config)
+        server = _Server(server_for(app_of(container)).config)
         serving = asyncio.create_task(server.serve([listening]))
         try:
-            await world.started.wait()
-            await world.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
+            await container.started.wait()
+            await container.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
             carrier.target = address_of(listening)
             headers = {"X-Admin-Token": TOKEN}
             async with httpx2.AsyncClient(base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS) as client:
-                yield Stand(world, carrier, client)
+                yield GatewayHarness(container, carrier, client)
         finally:
             server.should_exit = True
             await serving
 
 
 @asynccontextmanager
-async def standing(
+async def running_harness(
     folder: Path,
     *,
     tenants: int = 2,
     pace: Pace = QUICK,
     **chosen: Any,  # noqa: ANN401 - what serving() takes
-) -> AsyncIterator[Stand]:
+) -> AsyncIterator[GatewayHarness]:
     """A service and a carrier of its own."""
-    async with on_the_air(tenants=tenants, pace=pace) as carrier, serving(carrier, folder, **chosen) as stand:
-        yield stand
+    async with on_the_air(tenants=tenants, pace=pace) as carrier, serving(carrier, folder, **chosen) as harness:
+        yield harness

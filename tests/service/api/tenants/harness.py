@@ -45,7 +45,7 @@ BARE: dict[str, Any] = {
 """What a tenant has of which nothing is stated but the id ``beta``."""
 
 
-class Desk:
+class TenantsHarness:
     """The app under test; ``told`` counts the changes it announced to its process."""
 
     def __init__(self, database_url: str, token: str = TOKEN) -> None:

@@ -35,7 +35,7 @@ NEVER = 3_600_000
 """Milliseconds between exports nobody asked for."""
 
 
-class Telephone:
+class OtlpEmitter:
     """A stand-in for the service. It records on the catalogue's instruments; the context's end sends all of it."""
 
     def __init__(

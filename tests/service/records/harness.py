@@ -60,7 +60,7 @@ class Keeper:
         self.records._stopped = True
 
 
-class Desk:
+class RecordsHarness:
     """Starts processes on one database, and ends those still running."""
 
     def __init__(self, database: Database, clock: FakeClock, folder: Path) -> None:

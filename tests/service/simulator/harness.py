@@ -24,7 +24,7 @@ class Wishes(TypedDict, total=False):
     delivery: Delivery
 
 
-class Stand:
+class SimulatorHarness:
     """A carrier, a gateway, and calls between them."""
 
     def __init__(self, carrier: Simulator, gateway: MiniGateway) -> None:
