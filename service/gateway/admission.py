@@ -132,9 +132,10 @@ class Admission:
         )
 
     def _reserve(self, tenant: CallTenant) -> Slot | LimitHit:
-        self._limits.set_own(tenant.tenant_id, tenant.max_concurrent_calls)
         return self._capacity.reserve(
-            tenant.tenant_id, limit=self._limits.of(tenant.tenant_id), total_limit=self._limits.total()
+            tenant.tenant_id,
+            limit=self._limits.resolved(tenant.max_concurrent_calls),
+            total_limit=self._limits.total(),
         )
 
     async def _instructions(self, call: Call, tenant: CallTenant) -> str | None:

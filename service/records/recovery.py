@@ -13,7 +13,7 @@ from service.records.ledger import claim_at
 from service.records.models import InstanceRow
 from service.records.record import COLUMNS, CallRecord
 from service.records.store import CALLS
-from service.storage.database import CLAIMING, Database, take_turn
+from service.storage.database import CLAIM_LOCK, Database, advisory_lock
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock, Instant
 from telemetry.semconv.attributes import CallId, TenantId
@@ -75,7 +75,7 @@ async def claim(database: Database, instance_id: str, dead: Iterable[str], now: 
         "written_ms": now.unix_nanos // 1_000_000,
     }
     async with database.writing() as session:
-        await take_turn(session, CLAIMING)
+        await advisory_lock(session, CLAIM_LOCK)
         found = await session.execute(
             update(CALLS)
             .where(and_(row.ended_ms.is_(None), row.instance_id != instance_id, left))

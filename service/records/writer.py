@@ -11,7 +11,7 @@ from service.records.ledger import CallLedger, Change, HeldCall
 from service.records.record import Row
 from service.records.spill import Spill, latest
 from service.records.store import RecordStore, blames_data
-from service.storage.database import DATABASE_ERRORS, give_up_after
+from service.storage.database import DATABASE_ERRORS, detach_on_timeout
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Attempts:
 
     async def _attempt(self, rows: Sequence[Row], beats: Sequence[Row]) -> bool:
         try:
-            await give_up_after(self._pace.attempt, self._store.write(rows, beats))
+            await detach_on_timeout(self._pace.attempt, self._store.write(rows, beats))
         except Exception as error:  # noqa: BLE001 -- drivers have errors of their own for values they cannot send
             if isinstance(error, DATABASE_ERRORS) and not blames_data(error):
                 self.failed(error)

@@ -217,50 +217,51 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 T = TypeVar("T")
-_given_up: Final[set[asyncio.Task[Any]]] = set()
+_detached: Final[set[asyncio.Task[Any]]] = set()
+# The event loop holds tasks weakly; each of these ends by the driver's own time limit, and is removed then.
 
 
-# The event loop alone would let go of them; each ends by the driver's own time limit, and leaves then.
-async def give_up_after(seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of the work within so many seconds; ``TimeoutError`` after that, however long its clean-up takes.
+async def detach_on_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """Return the work's result, or raise ``TimeoutError`` after so many seconds without waiting for its clean-up.
 
-    A transaction that is cancelled rolls back first, and a server that hangs lets it wait for that too: who only wants
-    to know whether there is an answer cannot stay so long.
+    A cancelled transaction rolls back first, and a server that hangs makes that wait as long as the statement did.
     """
     task = asyncio.create_task(work)
     try:
         done, _ = await asyncio.wait({task}, timeout=seconds)
     except asyncio.CancelledError:
-        _leave(task)
+        _detach(task)
         raise
     if not done:
-        _leave(task)
+        _detach(task)
         raise TimeoutError
     return task.result()
 
 
-def _leave(task: asyncio.Task[Any]) -> None:
-    _given_up.add(task)
+def _detach(task: asyncio.Task[Any]) -> None:
+    _detached.add(task)
     task.add_done_callback(_ended)
     task.cancel()
 
 
 def _ended(task: asyncio.Task[Any]) -> None:
-    _given_up.discard(task)
+    _detached.discard(task)
     if not task.cancelled():
-        task.exception()  # marks it as seen: nobody asks any more
+        task.exception()  # marks it as retrieved: no caller is left to do so
 
 
-CLAIMING = 0x_CA11_C1A1
-"""Taking over calls: two processes that lock the same rows in different orders would stop each other."""
-FREEZING = 0x_CA11_F0ED
-"""Freezing a period, which must not overlap one that is being frozen."""
+MIGRATION_LOCK = 0x_CA11_5C09
+"""Key of the advisory lock for migrating: one process at a time."""
+CLAIM_LOCK = 0x_CA11_C1A1
+"""Key for taking over calls: two processes that lock the same rows in different orders would deadlock."""
+FREEZE_LOCK = 0x_CA11_F0ED
+"""Key for freezing a period, which must not overlap one that is being frozen."""
 
 
-async def take_turn(session: AsyncSession, key: int) -> None:
-    """Wait until no other transaction holds this turn; it ends with the transaction.
+async def advisory_lock(session: AsyncSession, key: int) -> None:
+    """Wait until no other transaction holds the lock; it is released with this transaction.
 
-    For SQLite there is nothing to do: a writing transaction is alone anyway.
+    On SQLite there is nothing to do: it has one writing transaction at a time.
     """
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from service.e164 import E164
-from service.storage.database import DATABASE_ERRORS, failure_reason, give_up_after
+from service.storage.database import DATABASE_ERRORS, detach_on_timeout, failure_reason
 from service.tenants.batching import Batches, Lru, SingleFlight
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.repository import CallTenants
@@ -18,7 +18,7 @@ T = TypeVar("T")
 async def answered(query: Callable[[], Awaitable[T]], *, within: float) -> T:
     """The query's answer within so many seconds; :class:`TenantLookupError` when the database fails or is late."""
     try:
-        return await give_up_after(within, _asked(query))
+        return await detach_on_timeout(within, _asked(query))
     except TimeoutError as error:
         raise TenantLookupError(f"no answer from the database within {within:g} s") from error
     except DATABASE_ERRORS as error:

@@ -38,8 +38,11 @@ class CallLimits:
         return self._total
 
     def of(self, tenant_id: TenantId) -> int:
-        """Calls at once of one tenant."""
-        own = self._own.get(tenant_id)
+        """Return the tenant's calls at once, as of the last :meth:`replace_own`."""
+        return self.resolved(self._own.get(tenant_id))
+
+    def resolved(self, own: int | None) -> int:
+        """Return a tenant's own limit, or with ``None`` the one that holds for tenants without."""
         if own is not None:
             return own
         return self._total if self._per_tenant is None else self._per_tenant

@@ -10,7 +10,7 @@ from sqlalchemy import Table, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.records.store import CALLS
-from service.storage.database import FREEZING, Database, take_turn
+from service.storage.database import FREEZE_LOCK, Database, advisory_lock
 from service.usage.models import FreezeLineRow, FreezeRow
 from service.usage.period import Dimension, Grouping, Period
 from service.usage.query import longest_call_ms
@@ -117,7 +117,7 @@ class Freezer:
         lines = await self._sums(period)
         seal = checksum(frozen, lines)
         async with self._database.writing() as session:
-            await take_turn(session, FREEZING)
+            await advisory_lock(session, FREEZE_LOCK)
             await _demand_closed(session, frozen)
             return Freeze(await _insert(session, frozen, actor, seal, lines), frozen, actor, seal)
 

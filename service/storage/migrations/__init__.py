@@ -13,10 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.storage.database import WRITING, DatabaseUrlError
-
-_LOCK = 0x_CA11_5C09
-"""Key of the advisory lock that lets one process at a time migrate a PostgreSQL database."""
+from service.storage.database import MIGRATION_LOCK, WRITING, DatabaseUrlError
 
 
 async def upgrade(engine: AsyncEngine) -> None:
@@ -31,7 +28,7 @@ async def upgrade(engine: AsyncEngine) -> None:
 
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     _check_known(connection, ScriptDirectory.from_config(config))

@@ -77,7 +77,7 @@ def test_a_refused_import_lists_every_reason(run: Run, file: Callable[[object], 
     assert refused(result).splitlines() == [
         "row 2: tenant_id: ids that begin with _ are reserved",
         "row 3: numbers: +18005550100 is in row 1 already",
-        "row 3: numbers[1]: 'x' is not a emitter number",
+        "row 3: numbers[1]: 'x' is not a telephone number",
     ]
     assert listed(run) == []
 

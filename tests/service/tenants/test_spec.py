@@ -47,7 +47,7 @@ def test_numbers_are_normalised_sorted_and_unique() -> None:
     [
         ({"numbers": [18005550100]}, "numbers[0]: must be text: put the number in quotes"),
         ({"numbers": ["+18005550100", "8005550100"]}, "numbers[1]: '8005550100' needs its country: "),
-        ({"numbers": ["x" * 500]}, "numbers[0]: '" + "x" * 40 + "…' is not a emitter number"),
+        ({"numbers": ["x" * 500]}, "numbers[0]: '" + "x" * 40 + "…' is not a telephone number"),
         ({"numbers": ["+142555512112"]}, "numbers[0]: '+142555512112' is in no country's numbering plan"),
         ({"numbers": "+18005550100"}, "numbers: must be a list"),
         ({"name": " "}, "name: must be one line of text that is not blank"),

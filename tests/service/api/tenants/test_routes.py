@@ -150,7 +150,7 @@ def test_a_number_of_another_tenant_is_refused_with_its_owner(admin: httpx2.Clie
 
 WRONG: list[tuple[object, tuple[str, str]]] = [
     ({"numbers": ["8005550100"]}, ("body.numbers.0", "'8005550100' needs its country: write it as +")),
-    ({"numbers": [FIRST, "alice"]}, ("body.numbers.1", "'alice' is not a emitter number")),
+    ({"numbers": [FIRST, "alice"]}, ("body.numbers.1", "'alice' is not a telephone number")),
     ({"numbers": ["+1800"]}, ("body.numbers.0", "'+1800' is in no country's numbering plan")),
     ({"numbers": [18005550100]}, ("body.numbers.0", "must be text: put the number in quotes")),
     ({"numbers": FIRST}, ("body.numbers", "must be a list")),

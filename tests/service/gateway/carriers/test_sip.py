@@ -100,7 +100,7 @@ def test_forms_of_an_address_give_its_number(value: str) -> None:
     ],
 )
 def test_addresses_without_a_number_say_why(value: str, reason: Missing) -> None:
-    """An address that names no emitter number is answered with the reason."""
+    """An address that names no telephone number is answered with the reason."""
     assert dialled(value) == NoSipNumber(reason, "to")
 
 

@@ -1,10 +1,10 @@
-"""Who gives up on a database waits neither for its answer nor for its goodbye."""
+"""A caller that detaches from a database waits neither for its answer nor for its clean-up."""
 
 import asyncio
 
 import pytest
 
-from service.storage.database import give_up_after
+from service.storage.database import detach_on_timeout
 
 
 async def test_an_answer_in_time_is_the_answer() -> None:
@@ -16,9 +16,9 @@ async def test_an_answer_in_time_is_the_answer() -> None:
     async def fail() -> int:
         raise OSError("gone")
 
-    assert await give_up_after(60, answer()) == 7
+    assert await detach_on_timeout(60, answer()) == 7
     with pytest.raises(OSError, match="gone"):
-        await give_up_after(60, fail())
+        await detach_on_timeout(60, fail())
 
 
 @pytest.mark.parametrize("by", ["time", "cancellation"])
@@ -33,7 +33,7 @@ async def test_a_clean_up_that_hangs_holds_nobody_up(by: str) -> None:
             await released.wait()
             cleaned.set()
 
-    waiting = asyncio.create_task(give_up_after(0.01 if by == "time" else 600, hang()))
+    waiting = asyncio.create_task(detach_on_timeout(0.01 if by == "time" else 600, hang()))
     if by == "cancellation":
         await asyncio.sleep(0)
         waiting.cancel()
