@@ -12,20 +12,25 @@ class Instant(NamedTuple):
     unix_nanos: int
     """Nanoseconds since 1970 UTC, for display and for span times."""
 
+    @property
+    def unix_ms(self) -> int:
+        """Whole milliseconds since 1970 UTC, rounded down."""
+        return self.unix_nanos // 1_000_000
+
     def since(self, earlier: "Instant") -> float:
-        """Seconds from ``earlier`` to here, clamped at zero."""
+        """Return the seconds from ``earlier`` to this moment, 0 if ``earlier`` is later."""
         return max(0.0, self.monotonic - earlier.monotonic)
 
     def minus(self, seconds: float) -> "Instant":
-        """The moment this many seconds before this one."""
+        """Return the moment ``seconds`` before this one; a negative number gives a later one."""
         return Instant(self.monotonic - seconds, self.unix_nanos - round(seconds * 1e9))
 
 
 class Clock(Protocol):
-    """Where a component gets its time from."""
+    """The source of a component's time."""
 
     def now(self) -> Instant:
-        """The present moment."""
+        """Return the present moment."""
         ...
 
 
@@ -35,5 +40,5 @@ class SystemClock:
     __slots__ = ()
 
     def now(self) -> Instant:
-        """The present moment, as the operating system has it."""
+        """Return the present moment as the operating system has it."""
         return Instant(time.monotonic(), time.time_ns())

@@ -22,7 +22,7 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallOutcome, CallSummary, DurationBasis
-from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery, InvalidCursorError
+from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery, InvalidCallCursorError
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 
 DEFAULT_LIMIT = 50
@@ -202,7 +202,7 @@ def found_calls(recent: RecentCalls, asked: Search, urls: TraceUrls) -> FoundCal
     """
     try:
         page = recent.search(asked.query, limit=asked.limit, cursor=asked.cursor)
-    except InvalidCursorError as error:
+    except InvalidCallCursorError as error:
         raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
     return FoundCalls(
         calls=tuple(_found(call, urls) for call in page.calls),

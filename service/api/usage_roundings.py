@@ -90,7 +90,7 @@ def usage_roundings_router(*, database: Database, clock: Clock, admin: AdminChec
         """
         agreed = Agreed(tenant_id, milliseconds(_aware(change.valid_from)), _rounding(change.rounding))
         with database_needed():
-            await agree(database, agreed, actor=change.by, now_ms=clock.now().unix_nanos // 1_000_000)
+            await agree(database, agreed, actor=change.by, now_ms=clock.now().unix_ms)
         return _shown(agreed)
 
     return router

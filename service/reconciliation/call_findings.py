@@ -121,7 +121,7 @@ class CallNames:
     async def _unheard(self, tenant: str, calls: Sequence[CallSummary], since_ms: int) -> list[FoundCall]:
         """Rows of calls that this process would remember if it had had them."""
         heard = {call.call_id for call in calls}
-        oldest_ms = min((call.received.unix_nanos // 1_000_000 for call in calls), default=since_ms)
+        oldest_ms = min((call.received.unix_ms for call in calls), default=since_ms)
         complete = not self._recent.size.evicted
         return [
             FoundCall(row.call_id, row.tenant_id, Finding.NOT_COUNTED, None, row.state)

@@ -257,7 +257,7 @@ class PrometheusColumn:
         return regrouped(summed, labels)
 
     def _now_ms(self) -> int:
-        return self._clock.now().unix_nanos // 1_000_000
+        return self._clock.now().unix_ms
 
 
 def _state(gaps: Blind) -> tuple[State, str | None]:

@@ -125,7 +125,7 @@ class LedgerReader:
         return Reading(asked, columns, found, calls, unrecorded)
 
     def _now_ms(self) -> int:
-        return self._tracker.clock.now().unix_nanos // 1_000_000
+        return self._tracker.clock.now().unix_ms
 
     # The ledgers ------------------------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class Reconciliation:
         return await self._names.behind(remembered, reading.asked.start_ms)
 
     def _now_ms(self) -> int:
-        return self._clock.now().unix_nanos // 1_000_000
+        return self._clock.now().unix_ms
 
 
 def _confirmed(again: Reading, suspects: set[Key], calls: set[str]) -> Reading:
@@ -158,7 +158,7 @@ def build_reconciliation(
         _column(settings, speaker, records, telemetry, late_ms),
     )
     names = CallNames(telemetry.recent, records, instance_id)
-    return Reconciliation(reader, names, clock, started_ms=clock.now().unix_nanos // 1_000_000)
+    return Reconciliation(reader, names, clock, started_ms=clock.now().unix_ms)
 
 
 def speaker_of(resource: Mapping[str, object]) -> Speaker:

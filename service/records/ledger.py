@@ -39,7 +39,7 @@ STALE = "stale"
 
 def milliseconds(at: Instant) -> int:
     """The moment as a record has it."""
-    return at.unix_nanos // 1_000_000
+    return at.unix_ms
 
 
 class HeldCall:

@@ -72,7 +72,7 @@ async def claim(database: Database, instance_id: str, dead: Iterable[str], now: 
         "claim": case((row.claim < claim_at(now), claim_at(now)), else_=row.claim + 1),
         "version": 1,
         "handed_over_ms": None,
-        "written_ms": now.unix_nanos // 1_000_000,
+        "written_ms": now.unix_ms,
     }
     async with database.writing() as session:
         await advisory_lock(session, CLAIM_LOCK)
@@ -151,7 +151,7 @@ class Instances:
             return [Holder(instance_id, beats, bool(stopped)) for instance_id, beats, stopped in found]
 
     def _now_ms(self) -> int:
-        return self._clock.now().unix_nanos // 1_000_000
+        return self._clock.now().unix_ms
 
 
 class Watch:

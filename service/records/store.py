@@ -86,7 +86,7 @@ class RecordStore:
 
     async def write(self, rows: Sequence[Row], beats: Sequence[Row] = ()) -> None:
         """Write whole rows and heartbeats in one transaction. Raises what the database raises."""
-        written = {"written_ms": self._clock.now().unix_nanos // 1_000_000}
+        written = {"written_ms": self._clock.now().unix_ms}
         async with self._database.writing() as session:
             if rows:
                 await session.execute(self._upsert, [row | written for row in _in_order(rows)])

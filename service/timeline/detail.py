@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from telemetry.calls.events import Phase, Speaker, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
-from telemetry.semconv.attributes import CapacityScope, EndReason, Outcome, RejectionReason
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, SetupOutcome
 
 Scalar = bool | int | float | str
 Offset = Annotated[float, Field(description="Seconds from the call's reception.")]
@@ -40,7 +40,7 @@ class Limit(Shape):
 class DecisionDetail(Happening):
     """What was decided about the call, and why."""
 
-    outcome: Outcome
+    outcome: SetupOutcome
     setup_seconds: float = Field(description="Received to decided.")
     reason: RejectionReason | None = Field(description="Why it was turned away; `null` if it was accepted.")
     limit: Limit | None = Field(description="Which limit, at what value, where capacity was the reason.")

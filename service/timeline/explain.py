@@ -4,7 +4,7 @@ from typing import Final
 
 from telemetry.calls.events import LimitHit
 from telemetry.calls.lifecycle import CallState
-from telemetry.recent.record import CallRecord
+from telemetry.recent.record import CallDetails
 from telemetry.semconv.attributes import OTHER, CapacityScope, EndReason, RejectionReason
 
 _REJECTED: Final = {
@@ -29,7 +29,7 @@ _TEN_MILLISECONDS: Final = 0.00995
 # Below it, a tenth of a millisecond is shown.
 
 
-def explain(record: CallRecord) -> str:
+def explain(record: CallDetails) -> str:
     """The call in one sentence, or two where a limit or an error has to be told."""
     state = record.summary.state
     if state is CallState.REJECTED:
@@ -61,7 +61,7 @@ def tool_name(tool: str) -> str:
     return "unknown tool" if tool == OTHER else tool
 
 
-def _rejected(record: CallRecord) -> str:
+def _rejected(record: CallDetails) -> str:
     decision = record.decision
     if decision is None or decision.reason is None:
         return "Rejected."
@@ -77,13 +77,13 @@ def _limit(limit: LimitHit | None) -> str:
     return f"; {whose} of {limit.limit} was reached, with {limit.in_use} in use"
 
 
-def _ended(record: CallRecord) -> str:
+def _ended(record: CallDetails) -> str:
     failed = record.ending is not None and record.ending.error_type is not None
     said = "Failed" if failed else "Ended"
     return f"{said} after {span_of_time(record.summary.duration)}: {_why(record)}."
 
 
-def _why(record: CallRecord) -> str:
+def _why(record: CallDetails) -> str:
     ending = record.ending
     if ending is None:
         return "for no known reason"
@@ -92,7 +92,7 @@ def _why(record: CallRecord) -> str:
     return _ENDED[ending.reason] + (f" ({ending.error_type})" if ending.error_type else "")
 
 
-def _under_way(record: CallRecord) -> str:
+def _under_way(record: CallDetails) -> str:
     call = record.summary
     if call.state is CallState.PENDING:
         return f"Being decided upon for {span_of_time(record.as_of)}."

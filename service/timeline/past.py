@@ -8,8 +8,8 @@ from service.records.record import DurationSource
 from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
-from telemetry.recent.record import CallRecord, CallSummary, Decision, Ending, Step, Tokens, Trace
-from telemetry.semconv.attributes import CallId, EndReason, Outcome, RejectionReason
+from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, StateChange, Tokens, Trace
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome
 
 
 class PastCalls(Protocol):
@@ -30,9 +30,9 @@ class NoPastCalls:
         return None
 
 
-def remembered(row: Row) -> CallRecord:
+def remembered(row: Row) -> CallDetails:
     """The call as its record tells it: moments, decision, end and tokens, and nothing of what was said."""
-    return CallRecord(
+    return CallDetails(
         summary=_summary(row),
         as_of=_offset(row, row.last_seen_ms if row.ended_ms is None else row.ended_ms),
         dialled=row.dialled_masked,
@@ -83,15 +83,15 @@ def _summary(row: Row) -> CallSummary:
     )
 
 
-def _steps(row: Row) -> Iterator[Step]:
-    yield Step(Transition.RECEIVED, 0.0)
+def _steps(row: Row) -> Iterator[StateChange]:
+    yield StateChange(Transition.RECEIVED, 0.0)
     if row.decided_ms is not None and row.state is not CallState.REJECTED:
-        yield Step(Transition.ACCEPTED, _offset(row, row.decided_ms))
+        yield StateChange(Transition.ACCEPTED, _offset(row, row.decided_ms))
     for transition, at_ms in ((Transition.STARTED, row.started_ms), (Transition.REFERRED, row.referred_ms)):
         if at_ms is not None:
-            yield Step(transition, _offset(row, at_ms))
+            yield StateChange(transition, _offset(row, at_ms))
     if row.ended_ms is not None:
-        yield Step(Transition(row.state.value), _offset(row, row.ended_ms))
+        yield StateChange(Transition(row.state.value), _offset(row, row.ended_ms))
 
 
 def _decision(row: Row) -> Decision | None:
@@ -101,8 +101,8 @@ def _decision(row: Row) -> Decision | None:
         return None
     at = _offset(row, at_ms)
     if not rejected:
-        return Decision(Outcome.ACCEPTED, at, at)
-    return Decision(Outcome.REJECTED, at, at, _rejection(row), error_type=row.error_type)
+        return Decision(SetupOutcome.ACCEPTED, at, at)
+    return Decision(SetupOutcome.REJECTED, at, at, _rejection(row), error_type=row.error_type)
 
 
 def _ending(row: Row) -> Ending | None:

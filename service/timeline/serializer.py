@@ -30,7 +30,7 @@ from service.timeline.detail import (
 )
 from service.timeline.explain import explain
 from telemetry.clock import Instant
-from telemetry.recent.record import CallRecord, ErrorRow, SpanRow, Trace, TurnRow
+from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Trace, TurnRow
 
 DECIMALS = 6
 """Of seconds: a microsecond is finer than anything here is measured."""
@@ -151,7 +151,7 @@ def call_path(call_id: str) -> str:
     return f"{CALLS}/{quote(writable(call_id), safe='')}"
 
 
-def call_detail(record: CallRecord, urls: TraceUrls, *, from_record: bool = False) -> CallDetail:
+def call_detail(record: CallDetails, urls: TraceUrls, *, from_record: bool = False) -> CallDetail:
     """The answer that a record makes; ``from_record`` if it is no more than what the database keeps of every call."""
     call, times = record.summary, Times(record.summary.received)
     return CallDetail(
@@ -223,7 +223,7 @@ def _perhaps(text: str | None) -> str | None:
     return None if text is None else writable(text)
 
 
-def _decision(record: CallRecord, times: Times) -> DecisionDetail | None:
+def _decision(record: CallDetails, times: Times) -> DecisionDetail | None:
     decision = record.decision
     if decision is None:
         return None
@@ -238,7 +238,7 @@ def _decision(record: CallRecord, times: Times) -> DecisionDetail | None:
     )
 
 
-def _ending(record: CallRecord, times: Times) -> EndingDetail | None:
+def _ending(record: CallDetails, times: Times) -> EndingDetail | None:
     ending = record.ending
     if ending is None:
         return None
@@ -261,7 +261,7 @@ def _error(row: ErrorRow) -> str:
     return writable(row.detail if row.violation is None else f"{row.detail}: {row.violation}")
 
 
-def _tokens(record: CallRecord) -> TokenDetail:
+def _tokens(record: CallDetails) -> TokenDetail:
     tokens = record.tokens
     return TokenDetail(
         **asdict(tokens.usage),
@@ -271,7 +271,7 @@ def _tokens(record: CallRecord) -> TokenDetail:
     )
 
 
-def _trace(trace: Trace, record: CallRecord, times: Times, urls: TraceUrls) -> TraceDetail:
+def _trace(trace: Trace, record: CallDetails, times: Times, urls: TraceUrls) -> TraceDetail:
     note = None if trace.sampled else UNSAMPLED
     if record.dropped.get("spans"):
         note = INCOMPLETE
@@ -285,7 +285,7 @@ def _trace(trace: Trace, record: CallRecord, times: Times, urls: TraceUrls) -> T
     )
 
 
-def _logs(record: CallRecord, times: Times) -> tuple[LogDetail, ...]:
+def _logs(record: CallDetails, times: Times) -> tuple[LogDetail, ...]:
     return tuple(
         LogDetail(
             at=times.at_nanos(row.unix_nanos),
@@ -299,7 +299,7 @@ def _logs(record: CallRecord, times: Times) -> tuple[LogDetail, ...]:
     )
 
 
-def _links(record: CallRecord, urls: TraceUrls) -> Links:
+def _links(record: CallDetails, urls: TraceUrls) -> Links:
     itself = call_path(record.summary.call_id)
     trace_id = record.summary.trace_id
     return Links(

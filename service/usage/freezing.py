@@ -166,7 +166,7 @@ class Freezer:
         return Correction(after.tenant_id, before, after, count or 0, call_ids)
 
     def _now_ms(self) -> int:
-        return self._clock.now().unix_nanos // 1_000_000
+        return self._clock.now().unix_ms
 
 
 async def _demand_closed(session: AsyncSession, period: FrozenPeriod) -> None:

@@ -115,7 +115,7 @@ def _type_of(kind: type[BaseException], error: BaseException | None) -> str:
     return error.error_type if isinstance(error, TypedError) else kind.__name__
 
 
-class Registry(Protocol):
+class StateListener(Protocol):
     """What a call tells the tracker that keeps it."""
 
     def moved(self, call: "Call", before: CallState, after: CallState) -> None:
@@ -137,7 +137,7 @@ class CallSnapshot:
     """Its end is under way: it was handed off, or is being hung up."""
 
 
-class Remains(NamedTuple):
+class ClosedCall(NamedTuple):
     """What is left of a call that is over: enough to tell what is late from what is repeated."""
 
     ref: CallRef
@@ -177,7 +177,7 @@ class Call:
         sink: Sink,
         scopes: Scopes,
         clock: Clock,
-        registry: Registry,
+        registry: StateListener,
         state: CallState = CallState.PENDING,
         referred: bool = False,
     ) -> None:
@@ -218,9 +218,9 @@ class Call:
         return self._last_seen
 
     @property
-    def remains(self) -> Remains:
+    def remains(self) -> ClosedCall:
         """What to keep of the call once it is over."""
-        return Remains(self.ref, self._state, self._referred)
+        return ClosedCall(self.ref, self._state, self._referred)
 
     def snapshot(self) -> CallSnapshot:
         """The call at this moment."""

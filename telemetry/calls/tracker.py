@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from threading import Lock
 
-from telemetry.calls.call import Call, CallSnapshot, Remains, TimedPhase, UntrackedCall
+from telemetry.calls.call import Call, CallSnapshot, ClosedCall, TimedPhase, UntrackedCall
 from telemetry.calls.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
 from telemetry.calls.lifecycle import TERMINAL, UNSTARTED, CallState
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
@@ -34,7 +34,7 @@ class Usage:
         return self.pending + self.active
 
 
-class Tally:
+class SlotCounter:
     """Counts slots and remembers the peak. Not safe for threads by itself: the tracker's lock guards it."""
 
     __slots__ = ("_active", "_most", "_past", "_pending", "_step")
@@ -107,9 +107,9 @@ class CallTracker:
         self._max_remembered = max_remembered
         self._lock = Lock()
         self._open: dict[CallId, Call] = {}
-        self._over: OrderedDict[CallId, Remains] = OrderedDict()
-        self._total = Tally()
-        self._tenants: dict[TenantId, Tally] = {}
+        self._over: OrderedDict[CallId, ClosedCall] = OrderedDict()
+        self._total = SlotCounter()
+        self._tenants: dict[TenantId, SlotCounter] = {}
 
     @property
     def clock(self) -> Clock:
@@ -242,7 +242,7 @@ class CallTracker:
             if after in TERMINAL:
                 self._remember(call)
 
-    def _tallies(self) -> Iterator[tuple[TenantId, Tally, Instant]]:
+    def _tallies(self) -> Iterator[tuple[TenantId, SlotCounter, Instant]]:
         """Every tenant's tally, under the lock, which is let go of from time to time: calls need it."""
         with self._lock:
             tenants = list(self._tenants)
@@ -304,6 +304,6 @@ class CallTracker:
         now = self._clock.now()
         tally = self._tenants.get(tenant_id)
         if tally is None:
-            tally = self._tenants[tenant_id] = Tally()
+            tally = self._tenants[tenant_id] = SlotCounter()
         tally.count(now, pending, active, decided=decided)
         self._total.count(now, pending, active, decided=decided)

@@ -39,8 +39,8 @@ from telemetry.semconv.attributes import (
     Label,
     MetricAttributes,
     MetricKey,
-    Outcome,
     RejectionReason,
+    SetupOutcome,
     Violation,
     WebhookOutcome,
 )
@@ -58,7 +58,7 @@ def _by(key: MetricKey, values: type[_Value]) -> dict[_Value, MetricAttributes]:
 
 _BY_WEBHOOK: Final = _by(attr.WEBHOOK_OUTCOME, WebhookOutcome)
 _BY_REJECTION: Final = _by(attr.REJECTION_REASON, RejectionReason)
-_BY_OUTCOME: Final = _by(attr.OUTCOME, Outcome)
+_BY_OUTCOME: Final = _by(attr.OUTCOME, SetupOutcome)
 _BY_END: Final = _by(attr.END_REASON, EndReason)
 _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 # What further measurements of an event carry, made once.
@@ -156,14 +156,14 @@ class MetricsSink:
     def _rejected(self, event: CallRejected) -> None:
         self._add(event, (catalogue.PENDING, -1))
         self._add_by(event, _BY_REJECTION[event.reason], (catalogue.REJECTED, 1))
-        self._decided(event, Outcome.REJECTED, event.setup_seconds)
+        self._decided(event, SetupOutcome.REJECTED, event.setup_seconds)
 
     def _accepted(self, event: CallAccepted) -> None:
         self._add(event, (catalogue.ACCEPTED, 1))
         if not event.resumed:
-            self._decided(event, Outcome.ACCEPTED, event.setup_seconds)
+            self._decided(event, SetupOutcome.ACCEPTED, event.setup_seconds)
 
-    def _decided(self, event: CallEvent, outcome: Outcome, seconds: float) -> None:
+    def _decided(self, event: CallEvent, outcome: SetupOutcome, seconds: float) -> None:
         self._add_by(event, _BY_OUTCOME[outcome], (catalogue.SETUP_DURATION, seconds))
 
     def _started(self, event: CallStarted) -> None:

@@ -20,7 +20,7 @@ from telemetry.recent.record import (
     PhaseRow,
     SpanRow,
     SpeechRow,
-    Step,
+    StateChange,
     Tokens,
     ToolRow,
     TurnRow,
@@ -40,7 +40,7 @@ class Row(Protocol):
 RowT = TypeVar("RowT", bound=Row)
 
 
-class Excerpt(Generic[RowT]):
+class HeadTailBuffer(Generic[RowT]):
     """Keeps the first ``head`` rows and the last ``tail``; what is left out between is counted.
 
     How a call began and how it came to its end explain it; of what lies between, a number is enough.
@@ -96,7 +96,7 @@ class Excerpt(Generic[RowT]):
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RowBounds:
     """How many rows of one kind a call keeps: its first ones and its last."""
 
     first: int
@@ -113,21 +113,21 @@ class RecentLimits:
     """Of all calls together. Past it the oldest calls that are over go; with none left to go, details are refused."""
     announced: int = 10_000
     """Calls announced and not received yet, or never; past this the oldest is forgotten."""
-    phases: Kept = Kept(16, 16)
-    turns: Kept = Kept(20, 60)
-    speech: Kept = Kept(40, 120)
-    tools: Kept = Kept(16, 48)
-    errors: Kept = Kept(8, 24)
-    spans: Kept = Kept(32, 64)
-    logs: Kept = Kept(16, 32)
+    phases: RowBounds = RowBounds(16, 16)
+    turns: RowBounds = RowBounds(20, 60)
+    speech: RowBounds = RowBounds(40, 120)
+    tools: RowBounds = RowBounds(16, 48)
+    errors: RowBounds = RowBounds(8, 24)
+    spans: RowBounds = RowBounds(32, 64)
+    logs: RowBounds = RowBounds(16, 32)
     open_at_once: int = 64
     """Phases, tools or spans of one call that may be under way at the same time."""
     text: int = 256
     """Characters of one text: an attribute's value, a log line's message."""
 
-    def kept(self, kind: str) -> Kept:
+    def kept(self, kind: str) -> RowBounds:
         """How many rows of a kind a call keeps."""
-        kept: Kept = getattr(self, kind)
+        kept: RowBounds = getattr(self, kind)
         return kept
 
     def __post_init__(self) -> None:
@@ -142,7 +142,7 @@ _MODELS = 4
 
 
 # A call has one model; a second one may take over. More than a few names are somebody's mistake.
-class TokenTally:
+class TokenCounter:
     """Adds up token usage, kind by kind."""
 
     __slots__ = ("_models", "_partial", "_responses", "_sums")
@@ -214,7 +214,7 @@ class OpenTurn:
         )
 
 
-class Journal:
+class RetainedCall:
     """One call's rows and its present state. Not safe for threads by itself: ``RecentCalls`` holds the lock.
 
     What an event means for it is written in :mod:`telemetry.recent.reducers` and :mod:`telemetry.recent.reducers`. All
@@ -271,7 +271,7 @@ class Journal:
         self.caller_hash: str | None = None
         self.dialled_masked: str | None = None
         self.state = CallState.PENDING
-        self.steps: list[Step] = []
+        self.steps: list[StateChange] = []
         self.decision: Decision | None = None
         self.ending: Ending | None = None
         self.ending_under_way = False
@@ -290,13 +290,13 @@ class Journal:
         """Of the waits that are over."""
         self.turns = 0
         self.interruptions = 0
-        self.tokens = TokenTally()
+        self.tokens = TokenCounter()
         self.caller_since: float | None = None
         self.agent_since: float | None = None
         self.open_phases: dict[Phase, float] = {}
         self.open_turns: dict[int, OpenTurn] = {}
         self.open_tools: dict[str, ToolRow] = {}
-        self.rows: dict[Rows, Excerpt[AnyRow]] = {}
+        self.rows: dict[Rows, HeadTailBuffer[AnyRow]] = {}
         self.overflow: dict[Rows, int] = {}
         """Rows that were never begun because too many were under way at the same time."""
         self.left_out = 0
@@ -313,7 +313,7 @@ class Journal:
         self.caller_masked = _text(numbers.get(attr.CALLER))
         self.caller_hash = _text(numbers.get(attr.CALLER_HASH))
         self.dialled_masked = _text(numbers.get(attr.DIALLED))
-        self.steps.append(Step(Transition.RECEIVED, self.offset(event.at)))
+        self.steps.append(StateChange(Transition.RECEIVED, self.offset(event.at)))
 
     def offset(self, moment: Instant) -> float:
         """Seconds from the call's reception."""
@@ -324,7 +324,7 @@ class Journal:
         excerpt = self.rows.get(kind)
         if excerpt is None:
             kept = self.limits.kept(kind)
-            excerpt = self.rows[kind] = Excerpt(kept.first, kept.last)
+            excerpt = self.rows[kind] = HeadTailBuffer(kept.first, kept.last)
         dropped = excerpt.dropped
         if self.refusing:
             excerpt.refuse()
@@ -340,7 +340,7 @@ class Journal:
     def step(self, transition: Transition, at: float) -> None:
         """Note a transition; the lifecycle allows each at most once."""
         self.state = STEPS[transition][1]
-        self.steps.append(Step(transition, at))
+        self.steps.append(StateChange(transition, at))
         if self.state.terminal:
             self.ended = at
             self.caller_since = self.agent_since = None
@@ -355,7 +355,7 @@ class Journal:
         self.longest_wait = max(self.longest_wait, seconds)
 
 
-Note = Callable[[Journal, Any, float], None]
+Note = Callable[[RetainedCall, Any, float], None]
 """Writes one type of event into a journal; the number is the event's offset."""
 
 

@@ -15,8 +15,8 @@ from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock, SystemClock
 from telemetry.metrics.sink import Contexts, NoContexts
 from telemetry.privacy import Privacy
-from telemetry.recent.call_state import AnyRow, Journal, RecentLimits, Rows
-from telemetry.recent.record import CallRecord, CallSummary, LogRow
+from telemetry.recent.call_state import AnyRow, RecentLimits, RetainedCall, Rows
+from telemetry.recent.record import CallDetails, CallSummary, LogRow
 from telemetry.recent.reducers import PATH_NOTES, TALK_NOTES
 from telemetry.recent.search import CallPage, CallQuery, read_cursor, write_cursor
 from telemetry.recent.spans import SpanRegister, span_row
@@ -66,12 +66,12 @@ class RecentCalls:
         self._clock = clock or SystemClock()
         self._epoch = epoch or secrets.token_hex(4)
         self._lock = Lock()
-        self._announced: OrderedDict[CallId, Journal] = OrderedDict()
-        self._journals: dict[CallId, Journal] = {}
+        self._announced: OrderedDict[CallId, RetainedCall] = OrderedDict()
+        self._journals: dict[CallId, RetainedCall] = {}
         """Of received calls, in the order they were received."""
         self._over: OrderedDict[CallId, None] = OrderedDict()
         """Those of them that are over, in the order they ended."""
-        self._by_trace: dict[int, Journal] = {}
+        self._by_trace: dict[int, RetainedCall] = {}
         self._sequence = 0
         self._bytes = 0
         self._evicted = 0
@@ -82,7 +82,7 @@ class RecentCalls:
     def emit(self, event: Event) -> None:
         """Write the event down in its call's journal."""
         if isinstance(event, CallAnnounced | CallReceived):
-            journal = Journal(event.call, event.at, self._trace_of(event.call), self._limits)
+            journal = RetainedCall(event.call, event.at, self._trace_of(event.call), self._limits)
             with self._lock:
                 self._begin(event, journal)
         elif isinstance(event, CallEvent):
@@ -105,11 +105,11 @@ class RecentCalls:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    def call(self, call_id: CallId | str) -> CallRecord | None:
+    def call(self, call_id: CallId | str) -> CallDetails | None:
         """Everything about a call; ``None`` if it is not, or no longer, here."""
         return self._record(self._journals.get(CallId(call_id)))
 
-    def by_trace(self, trace_id: str) -> CallRecord | None:
+    def by_trace(self, trace_id: str) -> CallDetails | None:
         """The call whose trace this is, in 32 hexadecimal digits; ``None`` if no call here has it."""
         journal = self._by_trace.get(_number(trace_id))
         return self._record(journal) if journal is not None and journal.sequence else None
@@ -160,7 +160,7 @@ class RecentCalls:
         span = trace.get_current_span(context).get_span_context() if context is not None else None
         return span if span is not None and span.is_valid else None
 
-    def _begin(self, event: CallAnnounced | CallReceived, fresh: Journal) -> None:
+    def _begin(self, event: CallAnnounced | CallReceived, fresh: RetainedCall) -> None:
         call_id = event.call.call_id
         journal = self._announced.get(call_id)
         if journal is None:
@@ -197,18 +197,18 @@ class RecentCalls:
             self._over.setdefault(call_id)
         self._settle(journal, weight, left_out)
 
-    def _attach(self, journal: Journal | None, kind: Rows, row: AnyRow) -> None:
+    def _attach(self, journal: RetainedCall | None, kind: Rows, row: AnyRow) -> None:
         if journal is not None:
             weight, left_out = self._before(journal)
             journal.keep(kind, row)
             self._settle(journal, weight, left_out)
 
-    def _before(self, journal: Journal) -> tuple[int, int]:
+    def _before(self, journal: RetainedCall) -> tuple[int, int]:
         # Calls that run fill all the space there is: nobody can go, so no details can come.
         journal.refusing = self._bytes >= self._limits.total_bytes and not self._over
         return journal.weight, journal.left_out
 
-    def _settle(self, journal: Journal, weight: int, left_out: int) -> None:
+    def _settle(self, journal: RetainedCall, weight: int, left_out: int) -> None:
         self._bytes += journal.weight - weight
         self._left_out += journal.left_out - left_out
         self._make_room()
@@ -220,7 +220,7 @@ class RecentCalls:
         while len(self._announced) > self._limits.announced:
             self._forget(self._announced.popitem(last=False)[1])
 
-    def _forget(self, journal: Journal) -> None:
+    def _forget(self, journal: RetainedCall) -> None:
         self._over.pop(journal.ref.call_id, None)
         if journal.trace is not None and self._by_trace.get(journal.trace.trace_id) is journal:
             del self._by_trace[journal.trace.trace_id]
@@ -241,7 +241,7 @@ class RecentCalls:
             if query.admits(summary):
                 yield journal.sequence, summary
 
-    def _record(self, journal: Journal | None) -> CallRecord | None:
+    def _record(self, journal: RetainedCall | None) -> CallDetails | None:
         if journal is None:
             return None
         spans = self._register.of_trace(journal.trace.trace_id) if journal.trace is not None else []

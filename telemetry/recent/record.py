@@ -12,7 +12,7 @@ from typing import ClassVar
 from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import CallId, EndReason, Outcome, RejectionReason, TenantId, Violation
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, TenantId, Violation
 
 
 class CallOutcome(StrEnum):
@@ -40,7 +40,7 @@ class DurationBasis(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StateChange:
     """The call changed its state."""
 
     transition: Transition
@@ -146,7 +146,7 @@ class Tokens:
 class Decision:
     """What was decided about the call, and why."""
 
-    outcome: Outcome
+    outcome: SetupOutcome
     at: float
     setup_seconds: float
     """Received to decided."""
@@ -265,7 +265,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallDetails:
     """Everything known of one call. Rows are in the order they began."""
 
     summary: CallSummary
@@ -274,7 +274,7 @@ class CallRecord:
     dialled: str | None
     """Masked to its last four digits."""
     caller_hash: str | None
-    steps: tuple[Step, ...]
+    steps: tuple[StateChange, ...]
     decision: Decision | None
     ending: Ending | None
     first_audio: float | None

@@ -19,7 +19,7 @@ OVER: Final = TERMINAL
 ANY_STATE: Final = frozenset(CallState)
 
 
-class InvalidCursorError(ValueError):
+class InvalidCallCursorError(ValueError):
     """The cursor is not one that this record gave out."""
 
 
@@ -77,13 +77,13 @@ def read_cursor(epoch: str, cursor: str) -> int:
     """The sequence number in a cursor.
 
     Raises:
-        InvalidCursorError: it is malformed, or was given out by another process or before a restart.
+        InvalidCallCursorError: it is malformed, or was given out by another process or before a restart.
     """
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise InvalidCursorError("not a cursor") from None
+        raise InvalidCallCursorError("not a cursor") from None
     given_epoch, _, sequence = text.partition(":")
     if given_epoch != epoch or not sequence.isdecimal():
-        raise InvalidCursorError("a cursor of another process, or from before a restart")
+        raise InvalidCallCursorError("a cursor of another process, or from before a restart")
     return int(sequence)

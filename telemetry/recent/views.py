@@ -7,10 +7,10 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from telemetry.calls.events import Phase, Speaker
 from telemetry.calls.lifecycle import CallState
-from telemetry.recent.call_state import AnyRow, Journal, Rows
+from telemetry.recent.call_state import AnyRow, RetainedCall, Rows
 from telemetry.recent.record import (
+    CallDetails,
     CallOutcome,
-    CallRecord,
     CallSummary,
     DurationBasis,
     ErrorRow,
@@ -39,7 +39,7 @@ _Stretch = TurnRow | SpeechRow | ToolRow
 RowT = TypeVar("RowT", bound=AnyRow)
 
 
-def summary_of(journal: Journal, now: float) -> CallSummary:
+def summary_of(journal: RetainedCall, now: float) -> CallSummary:
     """The call in one line; ``now`` is the present as an offset."""
     moment = journal.ended if journal.ended is not None else now
     decision, ending = journal.decision, journal.ending
@@ -67,10 +67,10 @@ def summary_of(journal: Journal, now: float) -> CallSummary:
     )
 
 
-def record_of(journal: Journal, now: float, open_spans: Iterable[SpanRow] = ()) -> CallRecord:
+def record_of(journal: RetainedCall, now: float, open_spans: Iterable[SpanRow] = ()) -> CallDetails:
     """Everything about the call; ``now`` is the present as an offset."""
     moment = journal.ended if journal.ended is not None else now
-    return CallRecord(
+    return CallDetails(
         summary=summary_of(journal, now),
         as_of=moment,
         dialled=journal.dialled_masked,
@@ -100,7 +100,7 @@ def _start(row: PhaseRow | TurnRow | SpeechRow | ToolRow) -> float:
     return row.start
 
 
-def _outcome(journal: Journal) -> CallOutcome | None:
+def _outcome(journal: RetainedCall) -> CallOutcome | None:
     if journal.state is CallState.REJECTED:
         return CallOutcome.REJECTED
     if journal.state is CallState.ABANDONED:
@@ -110,23 +110,23 @@ def _outcome(journal: Journal) -> CallOutcome | None:
     return CallOutcome.FAILED if journal.ending.error_type else _OUTCOMES[journal.ending.reason]
 
 
-def _duration(journal: Journal, moment: float) -> float:
+def _duration(journal: RetainedCall, moment: float) -> float:
     if journal.run_seconds is not None:
         return journal.run_seconds
     return max(0.0, moment - (journal.started or 0.0))
 
 
-def _longest_wait(journal: Journal, moment: float) -> float:
+def _longest_wait(journal: RetainedCall, moment: float) -> float:
     waits = [journal.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in journal.open_turns.values())]
     undecided = journal.state is CallState.PENDING
     return max(*waits, moment if undecided or journal.unheard else 0.0)
 
 
-def _rows(journal: Journal, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
+def _rows(journal: RetainedCall, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
     return cast("tuple[RowT, ...]", tuple(journal.rows.get(kind, ())))
 
 
-def _phases(journal: Journal) -> Iterable[PhaseRow]:
+def _phases(journal: RetainedCall) -> Iterable[PhaseRow]:
     yield from _rows(journal, Rows.PHASES, PhaseRow)
     for phase, start in journal.open_phases.items():
         if phase is Phase.REJECT:
@@ -136,32 +136,32 @@ def _phases(journal: Journal) -> Iterable[PhaseRow]:
             yield PhaseRow(phase, start, journal.ended, _fate(journal))
 
 
-def _turns(journal: Journal) -> Iterable[TurnRow]:
+def _turns(journal: RetainedCall) -> Iterable[TurnRow]:
     yield from _rows(journal, Rows.TURNS, TurnRow)
     yield from (turn.row() for turn in journal.open_turns.values())
 
 
-def _tools(journal: Journal) -> Iterable[ToolRow]:
+def _tools(journal: RetainedCall) -> Iterable[ToolRow]:
     yield from _rows(journal, Rows.TOOLS, ToolRow)
     for tool in journal.open_tools.values():
         yield ToolRow(tool.tool, tool.tool_call_id, tool.start, journal.ended, _fate(journal))
 
 
-def _fate(journal: Journal) -> str | None:
+def _fate(journal: RetainedCall) -> str | None:
     """The error of something that was under way when the call came to its end: nothing stays open after that."""
     if journal.ended is None:
         return None
     return (journal.ending and journal.ending.error_type) or "call_ended"
 
 
-def _speech(journal: Journal) -> Iterable[SpeechRow]:
+def _speech(journal: RetainedCall) -> Iterable[SpeechRow]:
     yield from _rows(journal, Rows.SPEECH, SpeechRow)
     for speaker, since in ((Speaker.CALLER, journal.caller_since), (Speaker.AGENT, journal.agent_since)):
         if since is not None:
             yield SpeechRow(speaker, since, None)
 
 
-def _trace(journal: Journal, open_spans: Iterable[SpanRow]) -> Trace | None:
+def _trace(journal: RetainedCall, open_spans: Iterable[SpanRow]) -> Trace | None:
     if journal.trace is None:
         return None
     # One that ended after it was found open counts as ended.
@@ -174,7 +174,7 @@ def _trace(journal: Journal, open_spans: Iterable[SpanRow]) -> Trace | None:
     )
 
 
-def _gaps(journal: Journal) -> Iterable[Gap]:
+def _gaps(journal: RetainedCall) -> Iterable[Gap]:
     for kind in (Rows.TURNS, Rows.SPEECH, Rows.TOOLS):
         excerpt = journal.rows.get(kind)
         sides = excerpt.gap if excerpt is not None else None
@@ -183,7 +183,7 @@ def _gaps(journal: Journal) -> Iterable[Gap]:
             yield Gap(kind.value, excerpt.dropped, before.end or before.start, after.start if after else None)
 
 
-def _dropped(journal: Journal) -> dict[str, int]:
+def _dropped(journal: RetainedCall) -> dict[str, int]:
     dropped = {kind.value: rows.dropped for kind, rows in journal.rows.items() if rows.dropped}
     for kind, count in journal.overflow.items():
         dropped[kind.value] = dropped.get(kind.value, 0) + count

@@ -37,7 +37,7 @@ OTHER = Label("_other")
 """The bounded vocabularies' last resort: tenants over the budget, values nobody declared."""
 
 
-class Destination(StrEnum):
+class Exposure(StrEnum):
     """Where an attribute may go."""
 
     METRIC = "metric"
@@ -53,7 +53,7 @@ class Attribute:
     """One key's declaration."""
 
     key: str
-    destination: Destination
+    exposure: Exposure
     meaning: str
     values: tuple[str, ...] = ()
     """The legal values where the vocabulary is closed."""
@@ -84,7 +84,7 @@ class EndReason(StrEnum):
     """The process stopped while it ran."""
 
 
-class Outcome(StrEnum):
+class SetupOutcome(StrEnum):
     """What was decided about a received call."""
 
     ACCEPTED = "accepted"
@@ -168,13 +168,13 @@ CALLER_HASH = TraceKey("voice.caller.hash")
 TRANSCRIPT = TraceKey("voice.transcript")
 DTMF = TraceKey("voice.dtmf")
 
-M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
+M, T, P = Exposure.METRIC, Exposure.TRACE, Exposure.PERSONAL
 
 ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TENANT_ID, M, "The tenant; `_unknown` for unmapped numbers, `_other` past the tenant budget."),
     Attribute(REJECTION_REASON, M, "Why the call was turned away.", _values(RejectionReason)),
     Attribute(END_REASON, M, "Why the call is over.", _values(EndReason)),
-    Attribute(OUTCOME, M, "What was decided about the call.", _values(Outcome)),
+    Attribute(OUTCOME, M, "What was decided about the call.", _values(SetupOutcome)),
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),

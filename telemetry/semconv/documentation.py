@@ -80,7 +80,7 @@ def _attributes(attributes: Iterable[Attribute]) -> Iterable[str]:
     yield "|---|---|---|---|"
     for attribute in attributes:
         values = ", ".join(f"`{value}`" for value in attribute.values)
-        yield _row(f"`{attribute.key}`", attribute.destination, attribute.meaning, values)
+        yield _row(f"`{attribute.key}`", attribute.exposure, attribute.meaning, values)
 
 
 def _row(*cells: str) -> str:

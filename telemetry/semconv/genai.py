@@ -6,7 +6,7 @@ Source: OpenTelemetry GenAI semantic conventions, metrics and spans (status: Dev
 from functools import lru_cache
 from typing import Final
 
-from telemetry.semconv.attributes import Attribute, Destination, Label, MetricAttributes, MetricKey, TraceKey
+from telemetry.semconv.attributes import Attribute, Exposure, Label, MetricAttributes, MetricKey, TraceKey
 
 OPERATION_NAME = MetricKey("gen_ai.operation.name")
 PROVIDER_NAME = MetricKey("gen_ai.provider.name")
@@ -37,7 +37,7 @@ TOOL_BOUNDARIES = tuple(round(0.01 * 2**power, 2) for power in range(14))
 """0.01 … 81.92 s, as the convention for ``gen_ai.execute_tool.duration`` lists them."""
 _KEPT = 256
 # Sets of labels that are kept: a service has a few models and a few dozen tools.
-M, T, P = Destination.METRIC, Destination.TRACE, Destination.PERSONAL
+M, T, P = Exposure.METRIC, Exposure.TRACE, Exposure.PERSONAL
 GENAI_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(OPERATION_NAME, M, "The operation.", ("chat", "execute_tool")),
     Attribute(PROVIDER_NAME, M, "Who runs the model."),
@@ -135,5 +135,5 @@ CONVENTION_ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(EXCEPTION_ESCAPED, T, "Whether the exception left the span."),
 )
 """What contrib instrumentations record here; :mod:`telemetry.semconv.attributes` has this project's own."""
-WITHHELD: Final = frozenset(str(a.key) for a in CONVENTION_ATTRIBUTES if a.destination is Destination.PERSONAL)
+WITHHELD: Final = frozenset(str(a.key) for a in CONVENTION_ATTRIBUTES if a.exposure is Exposure.PERSONAL)
 """Keys that never leave the process, on spans, events and log lines alike."""

@@ -50,7 +50,7 @@ from telemetry.clock import Instant
 from telemetry.privacy import Privacy
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import CallId, Outcome, TraceKey
+from telemetry.semconv.attributes import CallId, SetupOutcome, TraceKey
 from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 
 MAX_CHARACTERS: Final = 4_096
@@ -213,7 +213,7 @@ class CallTraces:
         call.root.say(attr.FALLBACK_USED, True)
 
     def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
-        call.root.describe({attr.OUTCOME: str(Outcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
+        call.root.describe({attr.OUTCOME: str(SetupOutcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
 
     def _started(self, event: CallStarted, call: CallSpans) -> None:
         if call.session is None:
@@ -328,7 +328,7 @@ def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
     if isinstance(event, CallAbandoned):
         return {attr.END_REASON: str(event.reason)}
     described: Described = {
-        attr.OUTCOME: str(Outcome.REJECTED),
+        attr.OUTCOME: str(SetupOutcome.REJECTED),
         attr.REJECTION_REASON: str(event.reason),
         attr.CALL_SETUP_DURATION: event.setup_seconds,
     }

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from telemetry.semconv.attributes import ATTRIBUTES, Destination
+from telemetry.semconv.attributes import ATTRIBUTES, Exposure
 from telemetry.semconv.catalogue import INSTRUMENTS
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from tests.collector.names import prometheus_names
@@ -61,7 +61,7 @@ def labels_of(metric: str) -> frozenset[str]:
 def values_of(label: str) -> frozenset[str]:
     """The values of a label's closed vocabulary; empty if any value may come."""
     for attribute in (*ATTRIBUTES, *GENAI_ATTRIBUTES):
-        if label_of(attribute.key) == label and attribute.destination is Destination.METRIC:
+        if label_of(attribute.key) == label and attribute.exposure is Exposure.METRIC:
             return frozenset(attribute.values)
     return frozenset()
 

@@ -7,7 +7,7 @@ import pytest
 
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
-from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Destination
+from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Exposure
 from telemetry.semconv.catalogue import INSTRUMENTS, Instrument, Kind
 from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
 
@@ -154,9 +154,9 @@ def test_every_attribute_is_classified_once() -> None:
 def test_only_attributes_for_metrics_stand_on_metrics() -> None:
     """No instrument declares an id, free text or personal data: its series would be without number."""
     used = set(chain.from_iterable(instrument.attributes for instrument in INSTRUMENTS))
-    misplaced = {key for key in used if CLASSIFIED[key].destination is not Destination.METRIC}
+    misplaced = {key for key in used if CLASSIFIED[key].exposure is not Exposure.METRIC}
     assert not misplaced, f"not fit for metrics: {misplaced}"
-    assert all(CLASSIFIED[key].destination is not Destination.METRIC for key in IDS_AND_FREE_TEXT)
+    assert all(CLASSIFIED[key].exposure is not Exposure.METRIC for key in IDS_AND_FREE_TEXT)
 
 
 @pytest.mark.parametrize("key", sorted(VOCABULARIES))

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, NumberDataPoint
 
-from telemetry.semconv.attributes import Destination
+from telemetry.semconv.attributes import Exposure
 from tests.peers.service import TOKEN, Service
 from tests.telemetry.otlp_receiver import Receiver
 
@@ -75,13 +75,13 @@ def filtered_attributes(receiver: Receiver) -> list[set[str]]:
     return [{item.key for item in exemplar.filtered_attributes} for exemplar in exemplars]
 
 
-def attribute_keys(receiver: Receiver) -> dict[Destination, set[str]]:
+def attribute_keys(receiver: Receiver) -> dict[Exposure, set[str]]:
     """The keys of all that was sent: on measurements, and on spans, their events and log lines."""
     of_spans = {item.key for span in receiver.spans for item in span.attributes}
     of_events = {item.key for span in receiver.spans for event in span.events for item in event.attributes}
     of_logs = {item.key for record in receiver.log_records for item in record.attributes}
     of_points = {item.key for point in _points(receiver) for item in point.attributes}
-    return {Destination.METRIC: of_points, Destination.TRACE: of_spans | of_events | of_logs}
+    return {Exposure.METRIC: of_points, Exposure.TRACE: of_spans | of_events | of_logs}
 
 
 def _points(receiver: Receiver) -> list[NumberDataPoint | HistogramDataPoint]:

@@ -10,7 +10,7 @@ import pytest
 
 from service.api.webhooks import PATH
 from telemetry.logs.process_logging import DURATION_MS
-from telemetry.semconv.attributes import ATTRIBUTES, Destination
+from telemetry.semconv.attributes import ATTRIBUTES, Exposure
 from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway
@@ -125,10 +125,10 @@ def _nothing_but_content_came_out(out: outlets.Outlets, *, content: bool) -> Non
         assert outlets.found({where: cleaned}, secrets.hidden()) == {}
 
 
-def _everything_is_classified(keys: Mapping[Destination, set[str]]) -> None:
+def _everything_is_classified(keys: Mapping[Exposure, set[str]]) -> None:
     """Every key that left has its class, and those on measurements are fit for them."""
-    declared = {item.key: item.destination for item in (*ATTRIBUTES, *GENAI_ATTRIBUTES, *CONVENTION_ATTRIBUTES)}
-    misplaced = {key for key in keys[Destination.METRIC] if declared.get(key) is not Destination.METRIC}
+    declared = {item.key: item.exposure for item in (*ATTRIBUTES, *GENAI_ATTRIBUTES, *CONVENTION_ATTRIBUTES)}
+    misplaced = {key for key in keys[Exposure.METRIC] if declared.get(key) is not Exposure.METRIC}
     assert misplaced == set(), f"declare them as fit for metrics, or keep them off: {misplaced}"
-    unclassified = keys[Destination.TRACE] - declared.keys() - {DURATION_MS}
+    unclassified = keys[Exposure.TRACE] - declared.keys() - {DURATION_MS}
     assert unclassified == set(), f"declare them in telemetry/semconv/attributes.py or beside it: {unclassified}"

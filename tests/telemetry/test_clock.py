@@ -36,3 +36,9 @@ def test_a_fake_clock_moves_only_when_told() -> None:
     assert clock.now() == later
     assert later.since(first) == 1.5
     assert later.unix_nanos - first.unix_nanos == 1_500_000_000
+
+
+def test_wall_clock_milliseconds_are_whole_and_rounded_down() -> None:
+    """A moment's Unix milliseconds leave the rest of its nanoseconds out."""
+    assert Instant(0.0, 1_999_999).unix_ms == 1
+    assert Instant(0.0, 2_000_000).unix_ms == 2

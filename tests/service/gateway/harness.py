@@ -32,7 +32,7 @@ from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.traffic import Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.metrics.live_table import Numbers
-from telemetry.recent.record import CallRecord
+from telemetry.recent.record import CallDetails
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
@@ -132,7 +132,7 @@ class GatewayHarness:
         answer: dict[str, Any] = (await self.client.get(path)).raise_for_status().json()
         return answer
 
-    def record(self, call_id: str) -> CallRecord:
+    def record(self, call_id: str) -> CallDetails:
         """What is remembered of a call."""
         record = self.container.telemetry.recent.call(call_id)
         assert record is not None

@@ -18,19 +18,19 @@ from service.simulator.script import (
     Pause,
     SidebandCloses,
 )
-from telemetry.recent.record import CallOutcome, CallRecord, SpanRow
+from telemetry.recent.record import CallDetails, CallOutcome, SpanRow
 from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 SECRET = "+4930123456 said hunter2"
 
 
-def spans(record: CallRecord, name: str) -> list[SpanRow]:
+def spans(record: CallDetails, name: str) -> list[SpanRow]:
     assert record.trace is not None
     return [span for span in record.trace.spans if span.name == name]
 
 
-def nothing_is_open(harness: GatewayHarness, record: CallRecord) -> None:
+def nothing_is_open(harness: GatewayHarness, record: CallDetails) -> None:
     """Neither in the record nor among the spans of the process."""
     assert record.trace is not None
     assert all(span.end_unix_nanos is not None for span in record.trace.spans)

@@ -65,7 +65,7 @@ class ReconciliationHarness:
 
     @property
     def now_ms(self) -> int:
-        return self.clock.now().unix_nanos // 1_000_000
+        return self.clock.now().unix_ms
 
     def exports_to(self, backend: FakeBackend) -> None:
         """Compare with this backend too."""

@@ -9,7 +9,7 @@ from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock
 from tests.service.records.harness import BUDGET, CALLER, DIALLED, RecordsHarness
 
-START_MS = FakeClock().now().unix_nanos // 1_000_000
+START_MS = FakeClock().now().unix_ms
 
 
 async def test_a_completed_call_leaves_one_row_with_all_its_phases(harness: RecordsHarness) -> None:

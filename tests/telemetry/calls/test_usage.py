@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.calls.tracker import PEAK_WINDOW_SECONDS, Tally
+from telemetry.calls.tracker import PEAK_WINDOW_SECONDS, SlotCounter
 from telemetry.clock import Instant
 
 
@@ -13,7 +13,7 @@ def at(seconds: float) -> Instant:
 
 def test_a_peak_is_remembered_for_five_minutes() -> None:
     """The most slots held at once is told until five minutes have passed since it was so."""
-    tally = Tally()
+    tally = SlotCounter()
     for _ in range(3):
         tally.count(at(10), pending=1, active=0, decided=True)
     for _ in range(2):
@@ -26,7 +26,7 @@ def test_a_peak_is_remembered_for_five_minutes() -> None:
 
 def test_slots_held_all_along_are_a_peak_too() -> None:
     """Slots taken long ago and held since count in the peak, also just after they were given back."""
-    tally = Tally()
+    tally = SlotCounter()
     tally.count(at(0), pending=0, active=5, decided=True)
     assert tally.usage(at(10_000)).peak_in_use == 5
     tally.count(at(10_001), pending=0, active=-4, decided=True)
@@ -36,7 +36,7 @@ def test_slots_held_all_along_are_a_peak_too() -> None:
 
 def test_a_call_that_finds_no_room_is_no_peak() -> None:
     """A slot reserved only until the call is turned away does not count in the peak."""
-    tally = Tally()
+    tally = SlotCounter()
     tally.count(at(0), pending=1, active=0, decided=False)
     tally.count(at(1), pending=-1, active=0, decided=False)
     assert tally.usage(at(2)).peak_in_use == 0
@@ -45,7 +45,7 @@ def test_a_call_that_finds_no_room_is_no_peak() -> None:
 @given(st.lists(st.tuples(st.floats(0, 60), st.integers(-3, 3)), max_size=200))
 def test_the_peak_covers_the_window_and_little_more(changes: list[tuple[float, int]]) -> None:
     """The peak is at least the most of the last five minutes, and at most that of one step more; memory is bounded."""
-    tally, now, held = Tally(), 0.0, 0
+    tally, now, held = SlotCounter(), 0.0, 0
     history: list[tuple[float, int]] = [(0.0, 0)]
     for passed, change in changes:
         now += passed

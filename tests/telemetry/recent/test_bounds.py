@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from telemetry.recent.call_state import Kept, RecentLimits
+from telemetry.recent.call_state import RecentLimits, RowBounds
 from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
@@ -179,7 +179,7 @@ def test_bounds_that_keep_nothing_are_refused(name: str) -> None:
 
 def test_each_kind_has_its_bound() -> None:
     """The number of rows kept can be set for each kind."""
-    with TelemetryKit(recent_limits=RecentLimits(turns=Kept(1, 1), spans=Kept(2, 2))) as kit:
+    with TelemetryKit(recent_limits=RecentLimits(turns=RowBounds(1, 1), spans=RowBounds(2, 2))) as kit:
         calls.ordinary(kit)
         found = kit.recent.call("rtc_1")
         assert found is not None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.recent.call_state import Excerpt
+from telemetry.recent.call_state import HeadTailBuffer
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Number:
     weight: int = 1
 
 
-def filled(head: int, tail: int, count: int) -> Excerpt[Number]:
-    excerpt: Excerpt[Number] = Excerpt(head, tail)
+def filled(head: int, tail: int, count: int) -> HeadTailBuffer[Number]:
+    excerpt: HeadTailBuffer[Number] = HeadTailBuffer(head, tail)
     for value in range(count):
         excerpt.add(Number(value))
     return excerpt
@@ -35,7 +35,7 @@ def test_the_first_and_the_last_stay_and_the_rest_is_counted(head: int, tail: in
 @given(st.lists(st.integers(1, 1000), max_size=30))
 def test_growth_adds_up_to_what_is_kept(weights: list[int]) -> None:
     """The sum of all answers is the weight of the rows that are there."""
-    excerpt: Excerpt[Number] = Excerpt(3, 4)
+    excerpt: HeadTailBuffer[Number] = HeadTailBuffer(3, 4)
     grown = sum(excerpt.add(Number(value, weight)) for value, weight in enumerate(weights))
     assert grown == sum(row.weight for row in excerpt)
 
@@ -58,4 +58,4 @@ def test_refused_rows_are_a_gap_that_reaches_to_now() -> None:
 def test_an_excerpt_of_nothing_is_refused(head: int, tail: int) -> None:
     """An excerpt that could keep neither beginning nor end is a mistake of whoever asked for it."""
     with pytest.raises(ValueError, match="at least one first and one last row"):
-        Excerpt(head, tail)
+        HeadTailBuffer(head, tail)

@@ -6,8 +6,8 @@ import pytest
 
 from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
-from telemetry.recent.record import CallOutcome, CallRecord, DurationBasis, Trouble
-from telemetry.semconv.attributes import CapacityScope, EndReason, Outcome, RejectionReason
+from telemetry.recent.record import CallDetails, CallOutcome, DurationBasis, Trouble
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, SetupOutcome
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 
@@ -16,7 +16,7 @@ def about(seconds: float) -> Any:  # noqa: ANN401 -- pytest's own is not the typ
     return pytest.approx(seconds)
 
 
-def record(kit: TelemetryKit, call_id: str = "rtc_1") -> CallRecord:
+def record(kit: TelemetryKit, call_id: str = "rtc_1") -> CallDetails:
     found = kit.recent.call(call_id)
     assert found is not None
     return found
@@ -27,7 +27,7 @@ def test_a_rejected_call_says_which_limit_at_what_value(kit: TelemetryKit) -> No
     calls.rejected(kit)
     found = record(kit)
     assert found.decision is not None
-    assert (found.decision.outcome, found.decision.reason) == (Outcome.REJECTED, RejectionReason.CAPACITY)
+    assert (found.decision.outcome, found.decision.reason) == (SetupOutcome.REJECTED, RejectionReason.CAPACITY)
     assert found.decision.limit == LimitHit(CapacityScope.TENANT, 10, 10)
     assert found.decision.setup_seconds == about(0.012)
     assert (found.summary.state, found.summary.outcome) == (CallState.REJECTED, CallOutcome.REJECTED)

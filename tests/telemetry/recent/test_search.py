@@ -9,7 +9,7 @@ from telemetry.clock import SystemClock
 from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallOutcome
-from telemetry.recent.search import OVER, RUNNING, CallQuery, InvalidCursorError, read_cursor, write_cursor
+from telemetry.recent.search import OVER, RUNNING, CallQuery, InvalidCallCursorError, read_cursor, write_cursor
 from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.support import calls
@@ -104,9 +104,9 @@ def test_a_full_last_page_has_no_next(busy: TelemetryKit) -> None:
 def test_a_cursor_that_was_never_given_out_is_refused(busy: TelemetryKit, cursor: str) -> None:
     """Whatever else is sent as a cursor is an error that names it, never another answer."""
     if cursor:
-        with pytest.raises(InvalidCursorError):
+        with pytest.raises(InvalidCallCursorError):
             busy.recent.search(CallQuery(), cursor=cursor)
-    with pytest.raises(InvalidCursorError):
+    with pytest.raises(InvalidCallCursorError):
         read_cursor("kit", cursor)
 
 
@@ -122,7 +122,7 @@ def test_a_cursor_of_another_process_is_refused() -> None:
     cursor = one.search(CallQuery(), limit=1).next_cursor
     assert cursor is not None
     assert len(one.search(CallQuery(), cursor=cursor).calls) == 1
-    with pytest.raises(InvalidCursorError):
+    with pytest.raises(InvalidCallCursorError):
         other.search(CallQuery(), cursor=cursor)
 
 

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Status, StatusCode
 
 from telemetry.calls.events import CallRef, Phase
-from telemetry.recent.record import CallRecord, PhaseRow, SpanRow, SpeechRow, ToolRow, Trace, TurnRow
+from telemetry.recent.record import CallDetails, PhaseRow, SpanRow, SpeechRow, ToolRow, Trace, TurnRow
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
@@ -132,7 +132,7 @@ def test_a_call_whose_trace_is_not_sampled_says_so() -> None:
     assert _without_trace(unsampled) == _without_trace(sampled)
 
 
-def _without_trace(record: CallRecord) -> tuple[object, ...]:
+def _without_trace(record: CallDetails) -> tuple[object, ...]:
     return (
         record.steps,
         record.phases,

@@ -2,14 +2,14 @@
 
 from telemetry.calls.events import CallRef, TokensUsed, TokenUsage
 from telemetry.clock import Instant
-from telemetry.recent.call_state import TokenTally
+from telemetry.recent.call_state import TokenCounter
 from telemetry.semconv.attributes import CallId, TenantId
 
 CALL = CallRef(CallId("rtc_1"), TenantId("acme"))
 
 
-def tally(*usages: TokenUsage, model: str = "gpt-realtime-2.1") -> TokenTally:
-    made = TokenTally()
+def tally(*usages: TokenUsage, model: str = "gpt-realtime-2.1") -> TokenCounter:
+    made = TokenCounter()
     for usage in usages:
         made.add(TokensUsed(Instant(0, 0), CALL, usage, model))
     return made
@@ -37,7 +37,7 @@ def test_a_kind_that_only_some_responses_reported_is_named() -> None:
 
 def test_models_are_few() -> None:
     """Models are listed once each, and no more than a handful of them."""
-    made = TokenTally()
+    made = TokenCounter()
     for number in range(100):
         made.add(TokensUsed(Instant(0, 0), CALL, TokenUsage(), f"model-{number // 2}"))
     assert made.total().models == ("model-0", "model-1", "model-2", "model-3")
