@@ -9,6 +9,7 @@ from rich.text import Text
 
 from service.timeline.svg import tick_label, ticks
 from service.timeline.timeline import Mark, Paint, Panel, Sign, Track, Waterfall
+from telemetry.terminal import printable
 
 LABELS: Final = 16
 """Characters for the tracks' names."""
@@ -41,8 +42,8 @@ def render_terminal(drawing: Waterfall, width: int) -> RenderableType:
     """The drawing in ``width`` characters; what came from outside is text, never markup or control codes."""
     axis = max(NARROWEST, width - LABELS - 3)
     parts: list[RenderableType] = [
-        Text(_shown(drawing.title), style="bold"),
-        Text(_shown(drawing.explanation)),
+        Text(printable(drawing.title), style="bold"),
+        Text(printable(drawing.explanation)),
         Padding(_facts(drawing), (1, 0)),
     ]
     parts.extend(_panel(panel, axis) for panel in drawing.panels)
@@ -54,7 +55,7 @@ def _facts(drawing: Waterfall) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for name, value in drawing.facts:
-        table.add_row(Text(_shown(name)), Text(_shown(value)))
+        table.add_row(Text(printable(name)), Text(printable(value)))
     return table
 
 
@@ -63,15 +64,15 @@ def _words(drawing: Waterfall) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for moment in drawing.moments:
         at = tick_label(moment.at, end).rjust(LABELS)
-        lines.append(Text.assemble((at, "dim"), "  ", _shown(moment.text)))
-    lines.extend(Padding(Text(_shown(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in drawing.notes)
+        lines.append(Text.assemble((at, "dim"), "  ", printable(moment.text)))
+    lines.extend(Padding(Text(printable(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in drawing.notes)
     return lines
 
 
 def _panel(panel: Panel, axis: int) -> RenderableType:
     lines = [Text.assemble((panel.title.ljust(LABELS), "bold"), "  ", (_ruler(panel, axis), "dim"))]
     for track in panel.tracks:
-        line = Text(_shown(track.label)[:LABELS].rjust(LABELS) + "  ", style="dim")
+        line = Text(printable(track.label)[:LABELS].rjust(LABELS) + "  ", style="dim")
         for character, style in _cells(track, panel, axis):
             line.append(character, style)
         lines.append(line)
@@ -109,7 +110,7 @@ def _cells(track: Track, panel: Panel, axis: int) -> Cells:
 
 def _name(cells: Cells, mark: Mark, at: int) -> None:
     """Write a mark's text beside it, if nothing else is there."""
-    said = _shown(mark.text)
+    said = printable(mark.text)
     if mark.sign is Sign.INTERRUPTION:
         return
     for first, guard in ((at + 1, at + 1 + len(said)), (at - len(said), at - len(said) - 1)):
@@ -122,8 +123,3 @@ def _name(cells: Cells, mark: Mark, at: int) -> None:
 
 def _cell(seconds: float, panel: Panel, axis: int) -> int:
     return min(axis - 1, max(0, int(seconds / panel.end * axis)))
-
-
-def _shown(text: str) -> str:
-    """The text without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "�" for character in text)

@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
 from telemetry.privacy import scrub_attributes, scrub_text
 from telemetry.semconv import attributes as attr
+from telemetry.terminal import printable
 
 EVENT_NAME: Final = "event.name"
 """The log attribute that says what happened, such as ``call.started``."""
@@ -72,7 +73,8 @@ class JsonFormatter(logging.Formatter):
         line |= _trace_ids()
         if record.exc_info:
             line["exception"] = describe_exception(record.exc_info[0], record.exc_info[2])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        # A log is read in a terminal, too: what it quotes must steer nothing there.
+        return printable(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _trace_ids() -> dict[str, str]:
