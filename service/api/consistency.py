@@ -15,7 +15,7 @@ from telemetry.calls.lifecycle import CallState
 from telemetry.calls.tracker import CallTracker, Usage
 from telemetry.clock import Instant
 from telemetry.metrics.reader import LiveMetricsReader
-from telemetry.semconv.attributes import OTHER, TenantId
+from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId
 
 CONFIRMATIONS = 8
 """Further readings, of an up-to-date live view, that must show the same difference."""
@@ -24,10 +24,7 @@ PAUSES_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Waits before further readings. Uneven, so as not to keep step with anything; long enough in all for an export that
 holds the live view up to be over."""
 
-_REJECTIONS = tuple(
-    f"rejected_calls_{reason}"
-    for reason in ("capacity", "tenant_not_configured", "instructions_missing", "carrier_error")
-)
+_REJECTIONS = tuple(f"rejected_calls_{reason}" for reason in RejectionReason)
 
 
 @dataclass(frozen=True, slots=True)

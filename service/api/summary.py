@@ -54,6 +54,7 @@ class RejectionShares(_Closed):
 
     capacity: Share
     tenant_not_configured: Share
+    tenant_lookup_failed: Share
     instructions_missing: Share
     carrier_error: Share
 

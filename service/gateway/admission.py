@@ -87,25 +87,31 @@ class Admission:
         self._recording = recording
         self._telling = asyncio.Semaphore(TELLING_AT_ONCE)
 
-    async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | None]:
-        """Find out whose call it is, and count it as received, whatever the answer."""
-        tenant: CallTenant | None = None
+    async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | RejectionReason]:
+        """Find out whose call it is, and count it as received; returns the tenant, or why the call has none."""
+        placed: CallTenant | RejectionReason
         announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
         self._tracker.passed(announced, Phase.WEBHOOK, incoming.received)
         try:
             with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
                 tenant = (await self._tenants.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
+            placed = tenant or RejectionReason.TENANT_NOT_CONFIGURED
         except TenantLookupError:
-            # Marked on the phase; without a tenant the call cannot be placed, as if the number were nobody's.
-            tenant = None
+            placed = RejectionReason.TENANT_LOOKUP_FAILED
         except asyncio.CancelledError:
             self._count(incoming, None).finish(EndReason.SHUTDOWN)
             raise
-        return self._count(incoming, tenant), tenant
+        return self._count(incoming, placed if isinstance(placed, CallTenant) else None), placed
 
-    async def decide(self, call: Call, tenant: CallTenant | None) -> Slot | None:
-        """Accept the call or turn it away; answers the slot of an accepted call, for whoever ends it to give back."""
-        if tenant is None or not tenant.enabled:
+    async def decide(self, call: Call, placed: CallTenant | RejectionReason) -> Slot | None:
+        """Accept the call or turn it away; returns the slot of an accepted call, for whoever ends it to give back."""
+        if isinstance(placed, RejectionReason):
+            await self._turn_away(call, placed)
+            return None
+        return await self._decide(call, placed)
+
+    async def _decide(self, call: Call, tenant: CallTenant) -> Slot | None:
+        if not tenant.enabled:
             await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED)
             return None
         with call.phase(Phase.CAPACITY):

@@ -14,7 +14,7 @@ from service.gateway.session_manager import Attached, SessionManager
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
-from telemetry.semconv.attributes import OTHER, CallId, EndReason
+from telemetry.semconv.attributes import OTHER, CallId, EndReason, RejectionReason
 
 _logger = logging.getLogger(__name__)
 
@@ -149,13 +149,13 @@ class CallManager:
         self._recording.settle(call_id)
 
     async def _drive(self, incoming: IncomingCall) -> None:
-        call, tenant = await self._admission.receive(incoming)
-        await self._guarded(call, self._take_through(call, tenant))
+        call, placed = await self._admission.receive(incoming)
+        await self._guarded(call, self._take_through(call, placed))
 
-    async def _take_through(self, call: Call, tenant: CallTenant | None) -> None:
-        slot = await self._admission.decide(call, tenant)
-        if slot is not None and tenant is not None:
-            await self._holding(slot, self._session_manager.attend(call, tenant))
+    async def _take_through(self, call: Call, placed: CallTenant | RejectionReason) -> None:
+        slot = await self._admission.decide(call, placed)
+        if slot is not None and isinstance(placed, CallTenant):
+            await self._holding(slot, self._session_manager.attend(call, placed))
 
     async def _holding(self, slot: Slot, path: Coroutine[Any, Any, None]) -> None:
         try:

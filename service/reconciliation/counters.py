@@ -16,6 +16,7 @@ Amounts = dict[str, dict[Field, float]]
 _REJECTED = {
     Field.REJECTED_CAPACITY: RejectionReason.CAPACITY,
     Field.REJECTED_TENANT: RejectionReason.TENANT_NOT_CONFIGURED,
+    Field.REJECTED_LOOKUP: RejectionReason.TENANT_LOOKUP_FAILED,
     Field.REJECTED_INSTRUCTIONS: RejectionReason.INSTRUCTIONS_MISSING,
     Field.REJECTED_CARRIER: RejectionReason.CARRIER_ERROR,
 }

@@ -18,6 +18,7 @@ class Field(StrEnum):
     ACCEPTED = "accepted"
     REJECTED_CAPACITY = "rejected_capacity"
     REJECTED_TENANT = "rejected_tenant_not_configured"
+    REJECTED_LOOKUP = "rejected_tenant_lookup_failed"
     REJECTED_INSTRUCTIONS = "rejected_instructions_missing"
     REJECTED_CARRIER = "rejected_carrier_error"
     STARTED = "started"

@@ -29,6 +29,7 @@ EXTRA_FIELDS = (
     "undelivered",
     "left_open",
     "rejected_calls_carrier_error",
+    "rejected_calls_tenant_lookup_failed",
     "rejected_calls_shutdown",
     "rejected_calls_other",
     "accepts_lost",

@@ -10,6 +10,7 @@ from telemetry.semconv.attributes import OTHER, CapacityScope, EndReason, Reject
 _REJECTED: Final = {
     RejectionReason.CAPACITY: "there was no free slot",
     RejectionReason.TENANT_NOT_CONFIGURED: "the dialled number reaches no tenant, or a disabled one",
+    RejectionReason.TENANT_LOOKUP_FAILED: "the tenant of the dialled number could not be looked up",
     RejectionReason.INSTRUCTIONS_MISSING: "there were no instructions for the agent",
     RejectionReason.CARRIER_ERROR: "the carrier did not take the acceptance",
 }
@@ -21,6 +22,8 @@ _ENDED: Final = {
     EndReason.ERROR: "it broke off",
     EndReason.STALE: "no sign of life came for too long",
     EndReason.SHUTDOWN: "the service was stopped",
+    EndReason.MAX_DURATION: "it had run for as long as a call may",
+    EndReason.SILENCE: "nobody had spoken for as long as a call may be silent",
 }
 
 

@@ -28,6 +28,8 @@ class CallOutcome(StrEnum):
     REFERRED = "referred"
     STALE = "stale"
     SHUTDOWN = "shutdown"
+    MAX_DURATION = "max_duration"
+    SILENCE = "silence"
 
 
 class DurationBasis(StrEnum):

@@ -32,6 +32,8 @@ _OUTCOMES: Final = {
     EndReason.ERROR: CallOutcome.FAILED,
     EndReason.STALE: CallOutcome.STALE,
     EndReason.SHUTDOWN: CallOutcome.SHUTDOWN,
+    EndReason.MAX_DURATION: CallOutcome.MAX_DURATION,
+    EndReason.SILENCE: CallOutcome.SILENCE,
 }
 
 _Stretch = TurnRow | SpeechRow | ToolRow

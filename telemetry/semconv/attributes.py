@@ -64,6 +64,8 @@ class RejectionReason(StrEnum):
 
     CAPACITY = "capacity"
     TENANT_NOT_CONFIGURED = "tenant_not_configured"
+    TENANT_LOOKUP_FAILED = "tenant_lookup_failed"
+    """The tenant could not be looked up, so it is not known whether there is one."""
     INSTRUCTIONS_MISSING = "instructions_missing"
     CARRIER_ERROR = "carrier_error"
 
@@ -82,6 +84,10 @@ class EndReason(StrEnum):
     """Its end never came; the sweeper ended it at its last sign of life."""
     SHUTDOWN = "shutdown"
     """The process stopped while it ran."""
+    MAX_DURATION = "max_duration"
+    """It had run for as long as a call may."""
+    SILENCE = "silence"
+    """Nobody had spoken for as long as a call may be silent."""
 
 
 class SetupOutcome(StrEnum):

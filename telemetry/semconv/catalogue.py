@@ -108,7 +108,10 @@ REJECTED = Instrument(
                 RejectionReason.INSTRUCTIONS_MISSING,
             )
         ),
-        Live("rejected_calls_carrier_error", attr.REJECTION_REASON, RejectionReason.CARRIER_ERROR, public=False),
+        *(
+            Live(f"rejected_calls_{reason}", attr.REJECTION_REASON, reason, public=False)
+            for reason in (RejectionReason.CARRIER_ERROR, RejectionReason.TENANT_LOOKUP_FAILED)
+        ),
     ),
     series_per_tenant=len(RejectionReason),
 )

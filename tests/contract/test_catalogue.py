@@ -67,8 +67,23 @@ LIVE = {
 }
 
 VOCABULARIES = {
-    "voice.call.rejection.reason": {"capacity", "tenant_not_configured", "instructions_missing", "carrier_error"},
-    "voice.call.end.reason": {"completed", "hangup", "referred", "error", "stale", "shutdown"},
+    "voice.call.rejection.reason": {
+        "capacity",
+        "tenant_not_configured",
+        "tenant_lookup_failed",
+        "instructions_missing",
+        "carrier_error",
+    },
+    "voice.call.end.reason": {
+        "completed",
+        "hangup",
+        "referred",
+        "error",
+        "stale",
+        "shutdown",
+        "max_duration",
+        "silence",
+    },
     "voice.call.outcome": {"accepted", "rejected"},
     "voice.capacity.scope": {"tenant", "global"},
 }

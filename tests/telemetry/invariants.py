@@ -5,6 +5,7 @@ from collections.abc import Mapping
 REJECTIONS = (
     "rejected_calls_capacity",
     "rejected_calls_tenant_not_configured",
+    "rejected_calls_tenant_lookup_failed",
     "rejected_calls_instructions_missing",
     "rejected_calls_carrier_error",
 )

@@ -64,6 +64,7 @@ def test_the_figures_of_a_scripted_hour_are_those_computed_by_hand(admin: httpx2
     assert lately["rejection_shares"] == {
         "capacity": 1 / 2,
         "tenant_not_configured": 0,
+        "tenant_lookup_failed": 0,
         "instructions_missing": 0,
         "carrier_error": 0,
     }

@@ -15,7 +15,7 @@ from service.simulator.script import (
     CallerSpeaks,
     CallScript,
 )
-from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, RejectionReason
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, fresh_id, running_harness
 
 IMPATIENT = CarrierTimeouts(accept=0.5, control=0.5)
@@ -105,9 +105,15 @@ async def test_the_database_fails_at_the_tenant(tmp_path: Path) -> None:
     async with running_harness(tmp_path) as harness:
         await harness.break_table("tenants")
         call_id = fresh_id()
-        await harness.call(PLAIN, call_id=call_id)
+        report = await harness.call(PLAIN, call_id=call_id)
         summary = harness.record(call_id).summary
-        assert (summary.tenant_id, summary.rejection_reason) == ("_unknown", RejectionReason.TENANT_NOT_CONFIGURED)
+        assert (summary.tenant_id, summary.rejection_reason) == ("_unknown", RejectionReason.TENANT_LOOKUP_FAILED)
+        assert report.rejection_status == 504
+        numbers = await harness.numbers(UNKNOWN_TENANT)
+        assert numbers["rejected_calls_tenant_lookup_failed"] == 1
+        assert numbers["rejected_calls_tenant_not_configured"] == 0
+        summaries = await harness.get("/api/v1/metrics/summary")
+        assert summaries["windows"]["since_start"]["rejection_shares"]["tenant_lookup_failed"] == 1
         await _nothing_is_held(harness)
 
 
