@@ -9,7 +9,6 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from service.api.consistency import Findings, Inconsistency, Reconciler
 from service.http import tags
 from service.http.problems import ProblemError, declared, declared_invalid, writable
 from service.http.responses import (
@@ -23,6 +22,7 @@ from service.http.responses import (
 )
 from service.http.security import AdminCheck
 from service.http.timestamps import moment
+from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
 from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState

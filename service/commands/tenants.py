@@ -21,7 +21,7 @@ from service.storage.migrations import upgrade
 from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError
 from service.tenants.importing import read_file
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
-from service.tenants.spec import checked_spec
+from service.tenants.spec import as_change, as_entry, checked_spec
 from service.tenants.sql import SqlTenantRepository
 from service.tenants.tenant import AuditEntry, ImportResult, Tenant
 
@@ -29,33 +29,6 @@ MAX_NUMBERS = 3
 """Numbers a table's row shows; JSON has them all."""
 MAX_SHOWN = 100
 """Characters of a changed field that a table's row shows."""
-
-
-def as_entry(tenant: Tenant) -> dict[str, object]:
-    """The tenant in the shape an import takes."""
-    return {
-        "tenant_id": tenant.tenant_id,
-        "name": tenant.name,
-        "numbers": list(tenant.numbers),
-        "max_concurrent_calls": tenant.max_concurrent_calls,
-        "instructions": tenant.instructions,
-        "enabled": tenant.enabled,
-        "transfer_targets": dict(tenant.transfer_targets),
-        "features": dict(tenant.features),
-    }
-
-
-def as_change(entry: AuditEntry) -> dict[str, object]:
-    """One change of a tenant."""
-    return {
-        "entry_id": entry.entry_id,
-        "at": entry.at.isoformat().replace("+00:00", "Z"),
-        "actor": entry.actor,
-        "action": entry.action,
-        "tenant_id": entry.tenant_id,
-        "before": dict(entry.before),
-        "after": dict(entry.after),
-    }
 
 
 def as_history(entries: Iterable[AuditEntry]) -> Table:

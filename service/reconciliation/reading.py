@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from service.api.consistency import Reconciler
 from service.reconciliation.call_findings import FoundCall, Known, not_running, unknown_open
+from service.reconciliation.consistency import Reconciler
 from service.reconciliation.counters import Amounts, between, live_amounts, registry_rows
 from service.reconciliation.exported import BackendColumn
 from service.reconciliation.figures import (

@@ -14,9 +14,8 @@ from service.records.spill import MAX_BYTES, Spill
 from service.records.store import RecordStore
 from service.records.writer import Kept, Pace, RecordWriter
 from service.storage.database import DATABASE_ERRORS, Database
-from telemetry.calls.sinks import Sink
+from telemetry.calls.sinks import Contexts, Sink
 from telemetry.clock import Clock, SystemClock
-from telemetry.metrics.sink import Contexts
 from telemetry.privacy import Privacy
 from telemetry.semconv.attributes import CallId
 

@@ -27,8 +27,8 @@ from telemetry.calls.events import (
     TokensUsed,
 )
 from telemetry.calls.lifecycle import CallState
+from telemetry.calls.sinks import Contexts, NoContexts
 from telemetry.clock import Instant
-from telemetry.metrics.sink import Contexts, NoContexts
 from telemetry.privacy import Privacy, mask_number
 from telemetry.recent.record import CallOutcome, DurationBasis
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason

@@ -18,6 +18,7 @@ from pydantic import (
 from service.e164 import E164
 from service.tenants import fields
 from service.tenants.errors import InvalidFieldError
+from service.tenants.tenant import AuditEntry, Tenant
 from telemetry.semconv.attributes import TenantId
 
 Location = tuple[int | str, ...]
@@ -104,3 +105,30 @@ def _path(location: Location) -> str:
     """A field as people write it; what is not a field of a tenant is the entry itself."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return written.removeprefix(".") or "entry"
+
+
+def as_entry(tenant: Tenant) -> dict[str, object]:
+    """Return the tenant in the shape an import takes."""
+    return {
+        "tenant_id": tenant.tenant_id,
+        "name": tenant.name,
+        "numbers": list(tenant.numbers),
+        "max_concurrent_calls": tenant.max_concurrent_calls,
+        "instructions": tenant.instructions,
+        "enabled": tenant.enabled,
+        "transfer_targets": dict(tenant.transfer_targets),
+        "features": dict(tenant.features),
+    }
+
+
+def as_change(entry: AuditEntry) -> dict[str, object]:
+    """Return one change of a tenant, as JSON shows it."""
+    return {
+        "entry_id": entry.entry_id,
+        "at": entry.at.isoformat().replace("+00:00", "Z"),
+        "actor": entry.actor,
+        "action": entry.action,
+        "tenant_id": entry.tenant_id,
+        "before": dict(entry.before),
+        "after": dict(entry.after),
+    }

@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
+from opentelemetry.context import Context
+
 from telemetry.calls.events import CallRef, Event
 
 _logger = logging.getLogger(__name__)
@@ -17,6 +19,24 @@ class Sink(Protocol):
     def emit(self, event: Event) -> None:
         """Take one event."""
         ...
+
+
+class Contexts(Protocol):
+    """The span contexts of calls, so that exemplars and log lines lead to their traces."""
+
+    def context(self, call: CallRef) -> Context | None:
+        """Return the call's context, ``None`` if it has no trace."""
+        ...
+
+
+class NoContexts:
+    """Calls without traces."""
+
+    __slots__ = ()
+
+    def context(self, call: CallRef) -> Context | None:  # noqa: ARG002 -- the protocol's signature
+        """Return None."""
+        return None
 
 
 Handler = Callable[[Any], object]

@@ -3,9 +3,7 @@
 from threading import Lock
 
 from telemetry.semconv.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT, Label, MetricAttributes, TenantId
-
-MAX_ERROR_TYPES = 64
-"""Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
+from telemetry.semconv.catalogue import MAX_ERROR_TYPES
 
 
 class _Budget:

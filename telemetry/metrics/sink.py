@@ -14,7 +14,6 @@ from telemetry.calls.events import (
     CallEvent,
     CallHeartbeat,
     CallReceived,
-    CallRef,
     CallReferred,
     CallRejected,
     CallStarted,
@@ -29,7 +28,7 @@ from telemetry.calls.events import (
     TurnInterrupted,
     WebhookReceived,
 )
-from telemetry.calls.sinks import Handler
+from telemetry.calls.sinks import Contexts, Handler, NoContexts
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import ErrorLabels, TenantLabels
 from telemetry.semconv import attributes as attr
@@ -62,24 +61,6 @@ _BY_OUTCOME: Final = _by(attr.OUTCOME, SetupOutcome)
 _BY_END: Final = _by(attr.END_REASON, EndReason)
 _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 # What further measurements of an event carry, made once.
-
-
-class Contexts(Protocol):
-    """Where a call's span context comes from, so that exemplars lead to its trace."""
-
-    def context(self, call: CallRef) -> Context | None:
-        """The call's context; ``None`` if it has no trace."""
-        ...
-
-
-class NoContexts:
-    """Calls without traces."""
-
-    __slots__ = ()
-
-    def context(self, call: CallRef) -> Context | None:  # noqa: ARG002 -- the protocol's signature
-        """No context."""
-        return None
 
 
 class Record(Protocol):

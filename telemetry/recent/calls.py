@@ -12,8 +12,8 @@ from opentelemetry.trace import SpanContext
 
 from telemetry.calls.events import CallAnnounced, CallEvent, CallReceived, CallRef, Event, LifecycleViolated
 from telemetry.calls.lifecycle import CallState
+from telemetry.calls.sinks import Contexts, NoContexts
 from telemetry.clock import Clock, SystemClock
-from telemetry.metrics.sink import Contexts, NoContexts
 from telemetry.privacy import Privacy
 from telemetry.recent.call_state import AnyRow, RecentLimits, RetainedCall, Rows
 from telemetry.recent.record import CallDetails, CallSummary, LogRow

@@ -7,7 +7,6 @@ alert rules are checked against it. Units are UCUM and never part of a name.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from telemetry.metrics.cardinality import MAX_ERROR_TYPES
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
 from telemetry.semconv.attributes import EndReason, MetricKey, RejectionReason
@@ -20,6 +19,10 @@ WAIT_BOUNDARIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5,
 
 CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """Seconds a call lasts, 1 s to 4 h."""
+
+
+MAX_ERROR_TYPES = 64
+"""Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
 
 
 class Kind(StrEnum):

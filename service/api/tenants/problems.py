@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
-from service.commands.tenants import as_entry
 from service.e164 import E164
 from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
 from service.http.responses import Answers, answer, database_needed, header, json_answer
@@ -23,6 +22,7 @@ from service.tenants.errors import (
     TenantNotFoundError,
 )
 from service.tenants.repository import NEW
+from service.tenants.spec import as_entry
 from service.tenants.tenant import Tenant
 
 PATH = "/api/v1/tenants"

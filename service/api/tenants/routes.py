@@ -55,13 +55,12 @@ from service.api.tenants.schemas import (
     stated,
     stated_tenant,
 )
-from service.commands.tenants import as_change
 from service.http import tags
 from service.http.problems import declared_invalid
 from service.http.responses import admin_router
 from service.http.security import AdminCheck
 from service.tenants.repository import TenantRepository
-from service.tenants.spec import checked_spec
+from service.tenants.spec import as_change, checked_spec
 from service.tenants.tenant import Features, Sought, Tenant
 
 AUDIT = "/api/v1/audit"

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.metrics.cardinality import MAX_ERROR_TYPES, ErrorLabels, TenantLabels
+from telemetry.metrics.cardinality import ErrorLabels, TenantLabels
 from telemetry.semconv.attributes import TenantId
+from telemetry.semconv.catalogue import MAX_ERROR_TYPES
 from tests.telemetry.threads import together
 
 

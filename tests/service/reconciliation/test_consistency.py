@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from service.api.consistency import Findings, Inconsistency, Reconciler
+from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
 from telemetry.calls.lifecycle import CallState
 from telemetry.calls.tracker import CallTracker
 from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason
