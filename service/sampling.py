@@ -1,4 +1,4 @@
-"""Once a minute, what has been counted becomes part of the history that derived figures are computed from."""
+"""Sampling: once a minute, the counts become part of the history that derived figures are computed from."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Sampled(Protocol):
-    """What takes the samples; :class:`telemetry.metrics.sink.history.History` does."""
+    """A taker of samples; :class:`telemetry.metrics.history.History` is one."""
 
     def sample(self, now: Instant) -> None:
         """Note what has changed since the last sample; may take a while."""
@@ -23,7 +23,7 @@ class Sampled(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SamplingHealth:
-    """How sampling goes."""
+    """Counts of samples taken and failed."""
 
     samples: int
     failures: int
@@ -73,7 +73,7 @@ class Sampler:
             self._last = now
 
     def health(self) -> SamplingHealth:
-        """How it goes."""
+        """Return the counts of samples taken and failed."""
         since = self._clock.now().since(self._last) if self._samples else None
         return SamplingHealth(self._samples, self._failures, since)
 

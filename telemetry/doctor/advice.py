@@ -75,12 +75,12 @@ _DROPPED: Mapping[tuple[Protocol, bool], str] = {
         "OTEL_EXPORTER_OTLP_CLIENT_KEY. Or it speaks the other protocol: set OTEL_EXPORTER_OTLP_PROTOCOL={other}.",
     ),
 }
-"""What a connection without and with TLS is mostly broken off for."""
+"""Usual reasons of a connection broken off, without and with TLS."""
 _OTHER: Mapping[Protocol, Protocol] = {Protocol.HTTP: Protocol.GRPC, Protocol.GRPC: Protocol.HTTP}
 
 
 def advice(failure: Failure, destination: Destination) -> str:
-    """Why nothing arrived and what to look at, in one or two sentences, with the server's own words at the end."""
+    """Return why nothing arrived and what to look at, in one or two sentences, with the server's own words at the end."""
     told = _ADVICE[failure.fault]
     told = told.replace("{place}", _PLACE[destination.protocol]).replace(
         "{dropped}", _DROPPED[destination.protocol, destination.secure]

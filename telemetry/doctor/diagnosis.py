@@ -44,7 +44,7 @@ _NANOSECONDS = 1_000_000
 
 
 def a_point(resource: Resource, temporality: AggregationTemporality) -> MetricsData:
-    """One counter that says one."""
+    """Return one counter that says one."""
     now = time_ns()
     data = Sum([NumberDataPoint({}, now - _NANOSECONDS, now, 1)], temporality, is_monotonic=True)
     metric = Metric(POINT, "Test points sent by callscope doctor.", "{check}", data)
@@ -52,7 +52,7 @@ def a_point(resource: Resource, temporality: AggregationTemporality) -> MetricsD
 
 
 def a_span(resource: Resource) -> list[ReadableSpan]:
-    """One span, a trace of its own."""
+    """Return one span, a trace of its own."""
     ids, now = RandomIdGenerator(), time_ns()
     context = SpanContext(
         ids.generate_trace_id(), ids.generate_span_id(), is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)
@@ -70,7 +70,7 @@ def a_span(resource: Resource) -> list[ReadableSpan]:
 
 
 def a_log_record(resource: Resource) -> list[ReadableLogRecord]:
-    """One record at the level of information."""
+    """Return one record at the level of information."""
     now = time_ns()
     record = LogRecord(
         timestamp=now, observed_timestamp=now, severity_number=SeverityNumber.INFO, severity_text="INFO", body=LOG
@@ -83,7 +83,7 @@ MOST_PATIENCE = 5.0
 
 
 class Verdict(StrEnum):
-    """What became of a signal's test item."""
+    """Outcome of a signal's test item."""
 
     ARRIVED = "arrived"
     """The server acknowledged it."""
@@ -97,7 +97,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one signal."""
+    """Diagnosis of one signal's export."""
 
     signal: Signal
     verdict: Verdict
@@ -107,7 +107,7 @@ class Finding:
 
     @property
     def good(self) -> bool:
-        """Whether all is as the variables want it."""
+        """True if all is as the variables want it."""
         return self.verdict in (Verdict.ARRIVED, Verdict.OFF)
 
 

@@ -1,8 +1,9 @@
 """Spans and log records on their way out: gathered in a bounded queue, sent in batches by a thread of their own.
 
-The SDK's batch processors tell nobody what they drop, flush for as long as the network takes and give a batch up after
-a few seconds of retries. Here a full queue is counted, and what could not be sent for a passing reason waits for the
-next round as long as there is room.
+The SDK's batch processors count what they drop only in internal metrics that are off by default, drop the oldest item of a
+full queue, flush for as long as the network takes and give a batch up after a few seconds of retries. Here a refused
+item shows in the health of the export, and what could not be sent for a passing reason waits for the next round as long
+as there is room.
 """
 
 from collections import deque
@@ -36,7 +37,7 @@ class WaitingItems(Generic[Item]):
         self._closed = False
 
     def add(self, item: Item) -> int:
-        """Append one item; the number now waiting, or 0 if it was refused because the queue is full or closed."""
+        """Append one item; return the number now waiting, or 0 if it was refused because the queue is full or closed."""
         with self._lock:
             if self._closed or len(self._waiting) + self._taken >= self._capacity:
                 return 0
@@ -44,19 +45,19 @@ class WaitingItems(Generic[Item]):
             return len(self._waiting)
 
     def take(self, most: int) -> list[Item]:
-        """The oldest items, up to ``most``. They remain accounted for until settled or put back."""
+        """Take out and return the oldest items, up to ``most``. They remain accounted for until settled or put back."""
         with self._lock:
             items = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
             self._taken += len(items)
             return items
 
     def settle(self, items: Sequence[Item]) -> None:
-        """Items taken have arrived, or are given up."""
+        """Forget items taken, which have arrived or are given up."""
         with self._lock:
             self._taken -= len(items)
 
     def put_back(self, items: Sequence[Item]) -> None:
-        """Items taken are to be tried again, before all others."""
+        """Return items taken to the front of the queue, to be tried again."""
         with self._lock:
             self._waiting.extendleft(reversed(items))
             self._taken -= len(items)
@@ -68,18 +69,18 @@ class WaitingItems(Generic[Item]):
 
     @property
     def closed(self) -> bool:
-        """Whether everything added is refused."""
+        """True if everything added is refused."""
         with self._lock:
             return self._closed
 
     def __len__(self) -> int:
-        """Items waiting, without those taken."""
+        """Return the number of items waiting, without those taken."""
         with self._lock:
             return len(self._waiting)
 
     @property
     def unsettled(self) -> int:
-        """Items waiting and items taken."""
+        """Number of items waiting and items taken."""
         with self._lock:
             return len(self._waiting) + self._taken
 
@@ -103,7 +104,7 @@ class Batches(Generic[Item]):
             self.thread.wake()
 
     def _refused(self) -> None:
-        """Where the end has begun, that is the reason, and no queue is too small."""
+        """Count an item refused: as lost if the end has begun, else as crowded out of a full queue."""
         if self._queue.closed:
             self._record.lost(1)
         else:
@@ -114,11 +115,11 @@ class Batches(Generic[Item]):
         self._queue.close()
 
     def unsent(self) -> int:
-        """Items neither acknowledged nor given up."""
+        """Return the number of items neither acknowledged nor given up."""
         return self._queue.unsettled
 
     def _turn(self) -> bool:
-        """Send what waits now. What comes meanwhile is left for the next turn, for its batch to fill."""
+        """Send what waits now. What comes meanwhile is left for the next round, for its batch to fill."""
         left = len(self._queue)
         if not left:
             self._record.idle()
@@ -172,7 +173,7 @@ class LogIntake(LogRecordProcessor):
             self._batches.add(_settled(log_record))
 
     def shutdown(self) -> None:
-        """Nothing to do: the pipelines end the batches."""
+        """Do nothing: the pipelines end the batches."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Export what there is; true only if it arrived."""
@@ -180,7 +181,7 @@ class LogIntake(LogRecordProcessor):
 
 
 def _settled(written: ReadWriteLogRecord) -> ReadableLogRecord:
-    """The record as it stands, without the context it was emitted in, which may hold on to large objects."""
+    """Return the record as it stands, without the context it was emitted in, which may hold on to large objects."""
     record = copy(written.log_record)
     record.context = Context()
     return ReadableLogRecord(

@@ -120,7 +120,7 @@ class Deltas:
     """
 
     collects: ClassVar[Temporalities] = {}
-    """What the reader is to collect other than as totals."""
+    """Instruments that the reader is to collect other than as totals."""
 
     def __init__(self) -> None:
         self._streams: dict[Hashable, _Stream] = {}
@@ -226,7 +226,7 @@ def _name(scope: ScopeMetrics, metric: Metric) -> Hashable:
 
 
 def _series(attributes: Attributes) -> Hashable:
-    """What makes two points the same series; types included, for Python holds 1, 1.0 and True for equal."""
+    """Return the identity of a series; types included, for Python holds 1, 1.0 and True for equal."""
     try:
         return frozenset((key, type(value), value) for key, value in (attributes or {}).items())
     except TypeError:

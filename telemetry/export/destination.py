@@ -1,4 +1,4 @@
-"""Where one signal goes: endpoint, protocol, headers, TLS files. Interprets the ``OTEL_EXPORTER_OTLP_*`` variables.
+"""One signal's destination: endpoint, protocol, headers, TLS files. Interprets the ``OTEL_EXPORTER_OTLP_*`` variables.
 
 Each variable exists in a general form and in one for a signal (``OTEL_EXPORTER_OTLP_TRACES_ENDPOINT``), which goes
 first. Rules: https://opentelemetry.io/docs/specs/otel/protocol/exporter/
@@ -20,7 +20,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 def read_headers(variable: Variable | None) -> dict[str, str]:
-    """``key=value`` pairs, comma-separated, URL-encoded; keys in lower case, as both protocols accept them."""
+    """Return comma-separated, URL-encoded ``key=value`` pairs; keys in lower case, as both protocols accept them."""
     if variable is None:
         return {}
     pairs = (part for part in variable.text.split(",") if part.strip())
@@ -52,7 +52,7 @@ class TlsFiles:
 
 
 def read_tls_files(environment: Environment, signal: Signal) -> TlsFiles:
-    """The files named for this signal; one that cannot be used is an error by its variable's name."""
+    """Return the files named for this signal; one that cannot be used is an error by its variable's name."""
     authority = environment.find(*otlp(signal, "CERTIFICATE"))
     certificate = environment.find(*otlp(signal, "CLIENT_CERTIFICATE"))
     key = environment.find(*otlp(signal, "CLIENT_KEY"))
@@ -99,7 +99,7 @@ on end, so the size tells which of the two was written.
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where one signal is sent, and how."""
+    """Address of one signal's server, and how to reach it."""
 
     signal: Signal
     protocol: Protocol
@@ -111,9 +111,10 @@ class Destination:
     compression: Compression = Compression.GZIP
     tls: TlsFiles = field(default_factory=TlsFiles)
     secure: bool = False
-    """Whether the connection is encrypted."""
+    """True if the connection is encrypted."""
     credentials: EntryPoint | None = None
-    """Where an installed package makes the HTTP session or the channel credentials, for what no header can carry."""
+    """Entry point of an installed package that makes the HTTP session or the channel credentials, for what no header can
+    carry."""
 
     @property
     def address(self) -> str:
@@ -129,12 +130,12 @@ class Destination:
 
 
 def is_named(environment: Environment, signal: Signal) -> bool:
-    """Whether an endpoint is configured for this signal."""
+    """Return true if an endpoint is configured for this signal."""
     return environment.find(*otlp(signal, "ENDPOINT")) is not None
 
 
 def read_destination(environment: Environment, signal: Signal) -> Destination:
-    """Where the variables send this signal; with none set, to the specification's default on this machine."""
+    """Return the destination that the variables name; with none set, the specification's default on this machine."""
     protocol = _protocol(environment.find(*otlp(signal, "PROTOCOL")))
     url, secure = _READ_ENDPOINT[protocol](environment, signal)
     return Destination(
@@ -195,7 +196,7 @@ _READ_ENDPOINT = {Protocol.HTTP: _http_endpoint, Protocol.GRPC: _grpc_endpoint}
 
 
 def _url(variable: Variable) -> SplitResult:
-    """The parsed endpoint. Its text is not repeated in an error, for it may hold a password."""
+    """Return the parsed endpoint. Its text is not repeated in an error, for it may hold a password."""
     try:
         parts = urlsplit(variable.text)
         _ = parts.port
@@ -209,7 +210,7 @@ def _url(variable: Variable) -> SplitResult:
 
 
 def _credentials(environment: Environment, signal: Signal, protocol: Protocol) -> EntryPoint | None:
-    """The credential provider that is named, by the SDK's own variables for Python."""
+    """Return the credential provider that is named, by the SDK's own variables for Python."""
     prefix = f"OTEL_PYTHON_EXPORTER_OTLP_{'GRPC' if protocol is Protocol.GRPC else 'HTTP'}"
     variable = environment.find(f"{prefix}_{signal.upper()}_CREDENTIAL_PROVIDER", f"{prefix}_CREDENTIAL_PROVIDER")
     if variable is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from telemetry.export.signals import Signal
 
 OTLP_PREFIX = "OTEL_EXPORTER_OTLP_"
-"""What the names of the exporters' variables begin with."""
+"""Prefix of the names of the exporters' variables."""
 
 
 class InvalidVariableError(ValueError):
@@ -23,7 +23,7 @@ class InvalidVariableError(ValueError):
         self.variable = variable
         """The name of the variable to correct."""
         self.problem = problem
-        """What is wrong with its value, in words."""
+        """Fault of its value, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,11 @@ class Variable:
     text: str
 
     def wrong(self, problem: str) -> InvalidVariableError:
-        """The error to raise about this variable."""
+        """Return the error to raise about this variable."""
         return InvalidVariableError(self.name, problem)
 
     def number(self, *, above: float = 0.0) -> float:
-        """The value as a number greater than ``above``."""
+        """Return the value as a number greater than ``above``."""
         try:
             value = float(self.text)
         except ValueError:
@@ -48,7 +48,7 @@ class Variable:
         return value
 
     def whole(self, *, at_least: int = 1) -> int:
-        """The value as a whole number of ``at_least`` or more."""
+        """Return the value as a whole number of ``at_least`` or more."""
         try:
             value = int(self.text)
         except ValueError:
@@ -58,23 +58,23 @@ class Variable:
         return value
 
     def flag(self) -> bool:
-        """True for ``true`` in any case; everything else is false, as the specification wants it."""
+        """Return true for ``true`` in any case; everything else is false, as the specification wants it."""
         return self.text.lower() == "true"
 
     def choice(self, choices: Collection[str]) -> str:
-        """The value in lower case, one of ``choices``."""
+        """Return the value in lower case, one of ``choices``."""
         value = self.text.lower()
         if value not in choices:
             raise self.wrong(f"{self.text!r} is not one of {', '.join(sorted(choices))}")
         return value
 
     def choices(self, choices: Collection[str]) -> tuple[str, ...]:
-        """A comma-separated list of values out of ``choices``."""
+        """Return a comma-separated list of values out of ``choices``."""
         parts = (part.strip() for part in self.text.split(","))
         return tuple(Variable(self.name, part).choice(choices) for part in parts if part)
 
     def file(self) -> Path:
-        """The path of a file that can be read now."""
+        """Return the path of a file that can be read now."""
         path = Path(self.text)
         try:
             with path.open("rb"):
@@ -90,17 +90,17 @@ class Environment:
     variables: Mapping[str, str]
 
     def find(self, *names: str) -> Variable | None:
-        """The first of ``names`` that is set, so that a signal's own variable goes before the general one."""
+        """Return the first of ``names`` that is set, so that a signal's own variable goes before the general one."""
         for name in names:
             if text := self.variables.get(name, "").strip():
                 return Variable(name, text)
         return None
 
     def get(self, name: str, default: str) -> Variable:
-        """The variable, or its default in the same form."""
+        """Return the variable, or its default in the same form."""
         return self.find(name) or Variable(name, default)
 
 
 def otlp(signal: Signal, suffix: str) -> tuple[str, str]:
-    """The names of an exporter's variable for one signal and for all, in the order they count."""
+    """Return the names of an exporter's variable for one signal and for all, in the order they count."""
     return f"{OTLP_PREFIX}{signal.upper()}_{suffix}", f"{OTLP_PREFIX}{suffix}"

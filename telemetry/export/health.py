@@ -1,4 +1,4 @@
-"""How exporting goes, as plain values to show, to measure and to decide by."""
+"""Health of the exports, as plain values to show, to measure and to decide by."""
 
 import logging
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from telemetry.export.signals import Protocol, Signal
 
 @dataclass(frozen=True, slots=True)
 class SignalHealth:
-    """How the export of one signal goes, at one moment."""
+    """Health of one signal's export, at one moment."""
 
     signal: Signal
     enabled: bool
-    """Whether the signal is exported at all; if not, the rest says nothing."""
+    """True if the signal is exported at all; if not, the rest says nothing."""
     protocol: Protocol | None
     endpoint: str | None
-    """Where to, without credentials and query; none for the console."""
+    """Endpoint without credentials and query; ``None`` for the console."""
     last_success_seconds: float | None
     """Seconds since the server last acknowledged an export; none if it never did."""
     age_seconds: float
@@ -27,23 +27,23 @@ class SignalHealth:
     consecutive_failures: int
     """Rounds that failed since the last that did not."""
     last_error: str | None
-    """Why the latest failed round failed; it stays after a recovery."""
+    """Reason of the latest failed round; it stays after a recovery."""
     dropped: int
     """Items lost on this side: the queue was full, the server refused the batch for good, or the process ended."""
     rejected: int
     """Items that the server acknowledged a batch without (partial success)."""
     thread_alive: bool
-    """Whether the thread that exports is running."""
+    """True if the thread that exports is running."""
 
     @property
     def failing(self) -> bool:
-        """Whether the latest round failed, or none can come."""
+        """True if the latest round failed, or none can come."""
         return self.enabled and (self.consecutive_failures > 0 or not self.thread_alive)
 
 
 @dataclass(frozen=True, slots=True)
 class ExportHealth:
-    """How the export of all three signals goes."""
+    """Health of the export of all three signals."""
 
     metrics: SignalHealth
     traces: SignalHealth
@@ -56,7 +56,7 @@ class ExportHealth:
 
     @property
     def failing(self) -> bool:
-        """Whether any signal that should be exported is not."""
+        """True if any signal that should be exported is not."""
         return any(signal.failing for signal in self.signals)
 
 
@@ -86,11 +86,11 @@ class HealthRecord:
 
     @property
     def signal(self) -> Signal:
-        """Whose record this is."""
+        """The signal that the record is about."""
         return self._route.signal
 
     def exported(self, outcome: Outcome) -> None:
-        """One round of exporting is over."""
+        """Take note of the outcome of one round of exporting."""
         if self._ended:
             return
         if outcome.failure:
@@ -100,18 +100,18 @@ class HealthRecord:
         self._answered(outcome)
 
     def broken(self, error: Exception) -> None:
-        """One round of exporting ended in an exception that nobody expected."""
+        """Take note of a round of exporting that ended in an unexpected exception."""
         _logger.debug("Export of %s to %s broke off.", *self._where, exc_info=error)
         self.exported(Outcome(Failure(Fault.UNKNOWN, type(error).__name__)))
 
     def idle(self) -> None:
-        """One round found nothing to export."""
+        """Take note of a round that found nothing to export."""
         with self._lock:
             if not self._failures:
                 self._current_at = self._clock.now()
 
     def crowded_out(self, items: int) -> None:
-        """Items were dropped because too many wait already."""
+        """Count items dropped because too many wait already."""
         with self._lock:
             self._dropped += items
             begins, self._dropping = not self._dropping, True
@@ -119,12 +119,12 @@ class HealthRecord:
             _logger.warning("Dropping %s: more wait to be exported than the queue holds.", self._route.signal.items)
 
     def lost(self, items: int) -> None:
-        """Items were given up: the server refused them for good, or they came after the end had begun."""
+        """Count items given up: the server refused them for good, or they came after the end had begun."""
         with self._lock:
             self._dropped += items
 
     def end(self, items: int) -> None:
-        """Exporting is over, with items given up. What a thread left behind reports later is no news any more."""
+        """End the record, with items given up. What a thread left behind reports later is no news any more."""
         with self._lock:
             self._dropped += items
             self._ended = True
@@ -167,7 +167,7 @@ class HealthRecord:
         return self._route.signal, self._route.address or "the console"
 
     def snapshot(self, *, thread_alive: bool) -> SignalHealth:
-        """The health as of now."""
+        """Return the health as of now."""
         with self._lock:
             now = self._clock.now()
             return SignalHealth(

@@ -1,4 +1,4 @@
-"""What became of one attempt to export, in words that a person can act upon and that hold no secret."""
+"""The outcome of one attempt to export, in words that a person can act upon and that hold no secret."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from telemetry.export.signals import Signal
 
 Batch_contra = TypeVar("Batch_contra", contravariant=True)
-"""What a signal's exporter takes: spans, log records or collected metrics."""
+"""Type of a signal's batches: spans, log records or collected metrics."""
 
 
 class Fault(StrEnum):
-    """Why an export failed. The value is the short form of health reports."""
+    """Causes of a failed export. The value is the short form of health reports."""
 
     REFUSED = "connection refused"
     UNKNOWN_HOST = "host name not found"
@@ -44,7 +44,7 @@ class Fault(StrEnum):
 
     @property
     def passing(self) -> bool:
-        """Whether the same batch may well be taken later: the server is busy, or has not even seen it."""
+        """True if the same batch may well be taken later: the server is busy, or has not even seen it."""
         return self in _PASSING
 
 
@@ -70,7 +70,7 @@ class Failure:
 
     fault: Fault
     detail: str = ""
-    """What the other side or the system said, shortened, without URL, header or body."""
+    """Words of the other side or the system, shortened, without URL, header or body."""
 
     def __str__(self) -> str:
         return f"{self.fault} ({self.detail})" if self.detail else str(self.fault)
@@ -78,27 +78,27 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one batch."""
+    """Outcome of one batch."""
 
     failure: Failure | None = None
-    """Why the batch was not taken; none: the server acknowledged it."""
+    """Reason that the batch was not taken; ``None``: the server acknowledged it."""
     rejected: int = 0
     """Items that the server acknowledged but refused (OTLP's partial success). They must not be sent again."""
     note: str = ""
-    """What the server said about the rejected items, or a warning with a full success."""
+    """The server's words about the rejected items, or a warning with a full success."""
 
     @property
     def delivered(self) -> bool:
-        """Whether the server acknowledged the batch."""
+        """True if the server acknowledged the batch."""
         return self.failure is None
 
     @property
     def worth_keeping(self) -> bool:
-        """Whether the batch should wait for a better moment."""
+        """True if the batch should wait for a better moment."""
         return self.failure is not None and self.failure.fault.passing
 
     def __add__(self, later: "Outcome") -> "Outcome":
-        """The outcome of two batches of one round, this one and a later."""
+        """Return the outcome of two batches of one round, this one and a later."""
         return Outcome(later.failure or self.failure, self.rejected + later.rejected, later.note or self.note)
 
 
@@ -115,7 +115,7 @@ class Sender(Protocol[Batch_contra]):
 
 
 def shortened(text: str, limit: int = 160) -> str:
-    """One line of printable text, cut to ``limit`` characters."""
+    """Return one line of printable text, cut to ``limit`` characters."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
@@ -124,7 +124,7 @@ Answer = ExportMetricsServiceResponse | ExportTraceServiceResponse | ExportLogsS
 
 
 def read_answer(signal: Signal, body: bytes) -> Outcome:
-    """What an acknowledgement's body says.
+    """Return what an acknowledgement's body says.
 
     A body that is not an OTLP answer changes nothing: some backends acknowledge with an empty body or a text of their
     own, and the status has already said that the data was taken.
@@ -136,7 +136,7 @@ def read_answer(signal: Signal, body: bytes) -> Outcome:
 
 
 def outcome_of(answer: Answer) -> Outcome:
-    """The rejected items and the server's words about them."""
+    """Return the rejected items and the server's words about them."""
     match answer:
         case ExportMetricsServiceResponse():
             rejected = answer.partial_success.rejected_data_points
@@ -155,7 +155,7 @@ _PARSE: Mapping[Signal, Callable[[bytes], Answer]] = {
 
 
 class Exporter(Protocol[Batch_contra]):
-    """What all of the SDK's exporters have in common."""
+    """Methods that all of the SDK's exporters have in common."""
 
     def export(self, batch: Batch_contra, /) -> Enum:
         """Send a batch, with retries; the result is called ``SUCCESS`` or ``FAILURE``."""
@@ -171,7 +171,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.last: Outcome | None = None
-        """What became of the latest request; none if there was none."""
+        """Outcome of the latest request; ``None`` if there was none."""
         self._give_up: Callable[[], None] | None = None
         self._given_up = False
 
@@ -180,7 +180,7 @@ class Watch:
         self._give_up = end
 
     def saw(self, outcome: Outcome) -> None:
-        """A request is over."""
+        """Take note of a request's outcome."""
         if self._given_up:
             return
         self.last = outcome
@@ -207,7 +207,7 @@ class WatchedSender(Generic[Batch_contra]):
         return self._told(Outcome() if succeeded else self._unsent())
 
     def _told(self, otherwise: Outcome) -> Outcome:
-        """What the watch saw, unless it saw nothing or the exporter found fault with what the watch let pass."""
+        """Return what the watch saw, unless it saw nothing or the exporter found fault with what the watch let pass."""
         seen = self._watch.last
         return seen if seen and (seen.failure or otherwise.delivered) else otherwise
 

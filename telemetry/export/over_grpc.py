@@ -75,7 +75,7 @@ _LAST_TRIED = re.compile(r"ipv[46]:(\S+): ")
 
 
 def failure_of_call(error: BaseException) -> Failure:
-    """Why a call failed."""
+    """Return why a call failed."""
     if not isinstance(error, grpc.Call):
         return Failure(Fault.UNSENDABLE, type(error).__name__)
     code, details = error.code(), error.details() or ""
@@ -117,12 +117,12 @@ class _WatchingInterceptor(grpc.UnaryUnaryClientInterceptor):
 
 
 def _watched(stub: Callable[[grpc.Channel], Stub], watch: Watch) -> Callable[[grpc.Channel], Stub]:
-    """The stub's maker, over a channel whose calls are watched."""
+    """Return a maker of the stub over a channel whose calls are watched."""
     return lambda channel: stub(grpc.intercept_channel(channel, _WatchingInterceptor(watch)))
 
 
 class _Arguments(TypedDict):
-    """What the mixin is made with."""
+    """Arguments of the mixin's constructor."""
 
     stub: Any  # the mixin's annotation confuses the class with its instance
     result: Any  # the same
@@ -190,18 +190,18 @@ class _LogExporter(OTLPLogExporter):
 
 
 def metrics_over_grpc(destination: Destination) -> WatchedSender[MetricsData]:
-    """A sender of collected metrics."""
+    """Return a sender of collected metrics."""
     watch = Watch()
     return WatchedSender(_MetricExporter(watch, destination), watch)
 
 
 def spans_over_grpc(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
-    """A sender of spans."""
+    """Return a sender of spans."""
     watch = Watch()
     return WatchedSender(_SpanExporter(watch, destination), watch)
 
 
 def logs_over_grpc(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
-    """A sender of log records."""
+    """Return a sender of log records."""
     watch = Watch()
     return WatchedSender(_LogExporter(watch, destination), watch)

@@ -44,11 +44,11 @@ _STATUS: Mapping[int, Fault] = {
 }
 """Statuses with a meaning of their own; the busy ones are those that OTLP says to retry."""
 _PLAIN_TEXT_HINTS = (b"HTTPS server", b"HTTPS port", b"TLS")
-"""What servers that expect TLS say, in plain text, to a request without it."""
+"""Words of servers that expect TLS, in plain text, about a request without it."""
 
 
 def failure_of_status(response: requests.Response) -> Failure | None:
-    """Why an answer is not an acknowledgement; none if it is one."""
+    """Return why an answer is not an acknowledgement; ``None`` if it is one."""
     status = response.status_code
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _failure_of_web_page(response)
@@ -66,19 +66,19 @@ def _fault_of_status(response: requests.Response) -> Fault:
 
 
 def _failure_of_web_page(response: requests.Response) -> Failure | None:
-    """A page for people is no acknowledgement, whatever its status: some proxy or web server answered."""
+    """Return a failure for a page for people, which is no acknowledgement, whatever its status: some proxy or web server answered."""
     if not response.headers.get("content-type", "").startswith("text/html"):
         return None
     return Failure(Fault.NOT_OTLP, f"HTTP {response.status_code} with a web page")
 
 
 def _without_secrets(location: str) -> str:
-    """A redirect's target without query, where login pages carry what they were asked."""
+    """Return a redirect's target without query, where login pages carry what they were asked."""
     return shortened(location.partition("?")[0].rpartition("@")[2] or "nowhere")
 
 
 def _message(response: requests.Response) -> str:
-    """The server's own words, if it put them as OTLP says: a ``google.rpc.Status``."""
+    """Return the server's own words, if it put them as OTLP says: a ``google.rpc.Status``."""
     if not response.headers.get("content-type", "").startswith("application/x-protobuf"):
         return ""
     try:
@@ -89,7 +89,7 @@ def _message(response: requests.Response) -> str:
 
 
 def failure_of_error(error: BaseException) -> Failure:
-    """Why a request got no answer, from the innermost cause that says something."""
+    """Return why a request got no answer, from the innermost cause that says something."""
     for cause in _causes(error):
         for kind, judge in _ERRORS:
             if isinstance(cause, kind):
@@ -98,7 +98,7 @@ def failure_of_error(error: BaseException) -> Failure:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and all it was caused by, innermost first. requests and urllib3 nest them in several ways."""
+    """Return the error and all it was caused by, innermost first. requests and urllib3 nest them in several ways."""
     seen: list[BaseException] = []
     waiting = [error]
     while waiting:
@@ -135,7 +135,7 @@ _TLS_REASONS: Mapping[str, Fault] = {
 
 
 def _of_bad_answer(error: BaseException) -> Failure:
-    """Bytes that are not HTTP: a TLS alert shows as such, and HTTP/2 frames mean a gRPC port."""
+    """Return the failure of an answer that is not HTTP: a TLS alert shows as such, and HTTP/2 frames mean a gRPC port."""
     line = str(error)
     if "\x15\x03" in line:
         return Failure(Fault.NEEDS_TLS, "the answer is a TLS alert")
@@ -214,7 +214,7 @@ class _WatchedAdapter(BaseAdapter):
 
 
 class _Arguments(TypedDict):
-    """What all three exporters are made with."""
+    """Arguments of all three exporters' constructors."""
 
     endpoint: str
     headers: dict[str, str]
@@ -245,7 +245,7 @@ def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
 
 
 def _session(destination: Destination) -> Session:
-    """A fresh session, or one that a credential provider has prepared: with its own authentication, say."""
+    """Return a fresh session, or one that a credential provider has prepared: with its own authentication, say."""
     session = destination.credentials.load()() if destination.credentials else Session()
     if not isinstance(session, Session):
         raise TypeError(f"the credential provider made a {type(session).__name__}, not a requests.Session")
@@ -253,18 +253,18 @@ def _session(destination: Destination) -> Session:
 
 
 def metrics_over_http(destination: Destination) -> WatchedSender[MetricsData]:
-    """A sender of collected metrics."""
+    """Return a sender of collected metrics."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPMetricExporter(**arguments), watch)
 
 
 def spans_over_http(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
-    """A sender of spans."""
+    """Return a sender of spans."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPSpanExporter(**arguments), watch)
 
 
 def logs_over_http(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
-    """A sender of log records."""
+    """Return a sender of log records."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPLogExporter(**arguments), watch)

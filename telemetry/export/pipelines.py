@@ -36,11 +36,11 @@ from telemetry.export.thread import ExportThread
 
 
 class Source(Protocol):
-    """Gathers one signal's items and hands them to a sender in the turns of its thread."""
+    """Gathers one signal's items and hands them to a sender in the rounds of its thread."""
 
     @property
     def thread(self) -> ExportThread:
-        """The thread whose turns export."""
+        """The thread that exports."""
         ...
 
     def close(self) -> None:
@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def unsent(self) -> int:
-        """Items taken in and neither acknowledged nor given up."""
+        """Return the number of items taken in and neither acknowledged nor given up."""
         ...
 
 
@@ -86,13 +86,13 @@ class Pipeline:
         self.sender.close()
 
     def give_up(self) -> str:
-        """Count what has not been sent as lost; what that is, in words, or nothing."""
+        """Count what has not been sent as lost; return that in words, or an empty string."""
         lost = self.source.unsent()
         self.record.end(lost)
         return f"{lost} {self.record.signal.items}" if lost else ""
 
     def health(self) -> SignalHealth:
-        """How exporting goes."""
+        """Return the health of this signal's export."""
         return self.record.snapshot(thread_alive=self.source.thread.alive)
 
 
@@ -107,13 +107,13 @@ _ENDED = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """What instruments, tracers and loggers come from. Nothing of it is set globally."""
+    """The providers of instruments, tracers and loggers. None of them is set globally."""
 
     meter_provider: MeterProvider
     tracer_provider: TracerProvider
     logger_provider: LoggerProvider
     resource: Resource
-    """Who is speaking; the same for all three."""
+    """Attributes of this process, the same for all three."""
 
 
 class Pipelines:
@@ -135,7 +135,7 @@ class Pipelines:
             pipeline.start()
 
     def health(self) -> ExportHealth:
-        """How exporting goes, per signal; cheap and never blocking."""
+        """Return the health of each signal's export; cheap and never blocking."""
         return ExportHealth(
             **{
                 signal: self._pipelines[signal].health()

@@ -1,4 +1,4 @@
-"""The whole of what the ``OTEL_*`` variables ask for, read once, checked, frozen."""
+"""The ``OTEL_*`` variables as one frozen plan, read and checked once."""
 
 import math
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ _COUNT = 128
 
 
 def read_span_limits(environment: Environment) -> SpanLimits:
-    """The limits on spans, their events and their links."""
+    """Return the limits on spans, their events and their links."""
     return SpanLimits(
         max_attributes=_count(environment, "OTEL_ATTRIBUTE_COUNT_LIMIT"),
         max_span_attributes=_count(environment, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "OTEL_ATTRIBUTE_COUNT_LIMIT"),
@@ -57,7 +57,7 @@ def read_span_limits(environment: Environment) -> SpanLimits:
 
 
 def read_log_limits(environment: Environment) -> LogRecordLimits:
-    """The limits on log records."""
+    """Return the limits on log records."""
     return LogRecordLimits(
         max_attributes=_count(environment, "OTEL_ATTRIBUTE_COUNT_LIMIT"),
         max_attribute_length=_length(environment, "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT"),
@@ -76,7 +76,7 @@ def _count(environment: Environment, *names: str) -> int:
 
 
 def _length(environment: Environment, *names: str) -> int:
-    """A value's longest length in characters; without a limit, the SDK's word for none."""
+    """Return a value's longest length in characters; without a limit, the SDK's constant for none."""
     variable = environment.find(*names)
     return variable.whole(at_least=0) if variable else SpanLimits.UNSET
 
@@ -94,7 +94,7 @@ _BY_SHARE: Mapping[str, type[TraceIdRatioBased | ParentBasedTraceIdRatio]] = {
 
 
 def read_sampler(environment: Environment) -> Sampler:
-    """The sampler named: one of the specification's, or one that a package offers under the standard entry point."""
+    """Return the sampler named: one of the specification's, or one that a package offers under the standard entry point."""
     name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
     known = name.text.lower()
@@ -106,7 +106,7 @@ def read_sampler(environment: Environment) -> Sampler:
 
 
 def _share(argument: Variable | None) -> float:
-    """The share of traces to keep, all of them unless said otherwise."""
+    """Return the share of traces to keep, 0 to 1; all of them by default."""
     if argument is None:
         return 1.0
     value = argument.number(above=-math.ulp(0.0))
@@ -124,7 +124,7 @@ def _installed(name: Variable, argument: Variable | None) -> Sampler:
 
 
 class Temporality(StrEnum):
-    """What a backend wants counters and histograms to say: the total so far, or what is new."""
+    """Meaning of a point: the total so far, or what is new."""
 
     CUMULATIVE = "cumulative"
     DELTA = "delta"
@@ -135,7 +135,7 @@ class Temporality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one signal leaves: over OTLP, to the console, both or not at all."""
+    """One signal's way out: over OTLP, to the console, both or none."""
 
     signal: Signal
     destination: Destination | None = None
@@ -143,7 +143,7 @@ class Route:
 
     @property
     def enabled(self) -> bool:
-        """Whether anything is exported."""
+        """True if anything is exported."""
         return self.console or self.destination is not None
 
     @property
@@ -161,7 +161,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How spans or log records are gathered before they are sent."""
+    """Sizes and delay of the batches of spans or log records."""
 
     capacity: int
     """Most items waiting; further ones are dropped and counted."""
@@ -173,7 +173,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class MetricsPlan:
-    """How metrics are collected and exported."""
+    """Collection and export of metrics."""
 
     interval: float
     """Seconds between two collections."""
@@ -181,13 +181,13 @@ class MetricsPlan:
     """Seconds that the observable instruments' callbacks may take together."""
     temporality: Temporality
     histograms: Aggregation
-    """How a histogram is aggregated that no view says otherwise of."""
+    """Aggregation of a histogram that no view says otherwise of."""
     exemplars: ExemplarFilter
 
 
 @dataclass(frozen=True, slots=True)
 class TracesPlan:
-    """How spans are sampled, limited and gathered."""
+    """Sampling, limits and batches of spans."""
 
     sampler: sampling.Sampler
     limits: SpanLimits
@@ -196,7 +196,7 @@ class TracesPlan:
 
 @dataclass(frozen=True, slots=True)
 class LogsPlan:
-    """How log records are limited and gathered."""
+    """Limits and batches of log records."""
 
     limits: LogRecordLimits
     batching: Batching
@@ -204,7 +204,7 @@ class LogsPlan:
 
 @dataclass(frozen=True, slots=True)
 class ExportPlan:
-    """Everything the variables say about exporting."""
+    """Everything that the variables say about exporting."""
 
     disabled: bool
     """``OTEL_SDK_DISABLED``: nothing leaves the process and no span is made."""
@@ -232,7 +232,7 @@ def read_plan(variables: Mapping[str, str]) -> ExportPlan:
 
 
 def read_route(environment: Environment, signal: Signal) -> Route:
-    """Where ``OTEL_<SIGNAL>_EXPORTER`` and the endpoints send a signal.
+    """Return the route that ``OTEL_<SIGNAL>_EXPORTER`` and the endpoints ask for.
 
     The specification's default is ``otlp`` to this machine. Here that default holds only once an endpoint is
     configured or ``otlp`` is asked for by name, so that a process nobody configured does not knock on a closed port.
@@ -287,7 +287,7 @@ DEFAULT_SERVICE_NAME = "callscope"
 
 
 def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], instance: UUID) -> Resource:
-    """The SDK's detectors, then the application's attributes, then ``OTEL_RESOURCE_ATTRIBUTES`` and the service's name.
+    """Return the SDK's detected attributes, then the application's, then ``OTEL_RESOURCE_ATTRIBUTES`` and the service's name.
 
     What the operator says in the variables goes before what the application says of itself. ``instance`` tells this
     process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
@@ -301,7 +301,7 @@ def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], i
 
 
 def _pairs(variable: Variable | None) -> dict[str, str]:
-    """``key=value`` pairs, comma-separated, values URL-encoded."""
+    """Return comma-separated ``key=value`` pairs, their values URL-decoded."""
     if variable is None:
         return {}
     return dict(_pair(variable, part) for part in variable.text.split(",") if part.strip())

@@ -114,10 +114,10 @@ class Ledger(Protocol):
     """Decides what of a collection is due, given what has been acknowledged before."""
 
     collects: ClassVar[Mapping[type, AggregationTemporality]]
-    """What is to be collected other than as totals."""
+    """Instruments to be collected other than as totals."""
 
     def due(self, collected: MetricsData) -> MetricsData:
-        """What to send of everything collected."""
+        """Return what to send of everything collected."""
         ...
 
     def acknowledge(self, sent: MetricsData) -> None:

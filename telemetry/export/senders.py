@@ -49,17 +49,17 @@ class ScrubbedSpan(ReadableSpan):
 
     @property
     def dropped_attributes(self) -> int:
-        """What the SDK left out of the span for want of room."""
+        """Number of attributes that the SDK left out of the span, for its limit."""
         return self._original.dropped_attributes
 
     @property
     def dropped_events(self) -> int:
-        """The same for its events."""
+        """Number of events left out."""
         return self._original.dropped_events
 
     @property
     def dropped_links(self) -> int:
-        """The same for its links."""
+        """Number of links left out."""
         return self._original.dropped_links
 
 
@@ -80,7 +80,7 @@ class Scrubbing(Generic[Item]):
 
 
 def scrubbed_record(record: ReadableLogRecord) -> ReadableLogRecord:
-    """A log record as it may leave."""
+    """Return a log record as it may leave."""
     written = copy(record.log_record)
     written.body = cast("AnyValue", scrub_value(written.body))
     written.attributes = cast("dict[str, AnyValue]", scrub_attributes(written.attributes))
@@ -117,32 +117,32 @@ class _Each(Generic[Batch_contra]):
 
 
 def metrics_to(destination: Destination) -> WatchedSender[MetricsData]:
-    """What sends metrics to this destination."""
+    """Return a sender of metrics to this destination."""
     return metrics_over_grpc(destination) if _by_grpc(destination) else metrics_over_http(destination)
 
 
 def spans_to(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
-    """What sends spans to this destination."""
+    """Return a sender of spans to this destination."""
     return spans_over_grpc(destination) if _by_grpc(destination) else spans_over_http(destination)
 
 
 def logs_to(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
-    """What sends log records to this destination."""
+    """Return a sender of log records to this destination."""
     return logs_over_grpc(destination) if _by_grpc(destination) else logs_over_http(destination)
 
 
 def metrics_sender(route: Route) -> Sender[MetricsData]:
-    """What sends metrics along this route."""
+    """Return a sender of metrics along this route."""
     return _sender(route, metrics_to, lambda: ConsoleMetricExporter(sys.stdout))
 
 
 def spans_sender(route: Route) -> Sender[list[ReadableSpan]]:
-    """What sends spans along this route, cleaned of personal data."""
+    """Return a sender of spans along this route, cleaned of personal data."""
     return Scrubbing(_sender(route, spans_to, lambda: ConsoleSpanExporter(out=sys.stdout)), ScrubbedSpan)
 
 
 def logs_sender(route: Route) -> Sender[list[ReadableLogRecord]]:
-    """What sends log records along this route, cleaned of personal data."""
+    """Return a sender of log records along this route, cleaned of personal data."""
     return Scrubbing(_sender(route, logs_to, lambda: ConsoleLogRecordExporter(sys.stdout)), scrubbed_record)
 
 

@@ -12,7 +12,7 @@ class Signal(StrEnum):
 
     @property
     def items(self) -> str:
-        """What one unit of it is called, in the plural."""
+        """Name of its units, in the plural."""
         return _ITEMS[self]
 
 
@@ -20,7 +20,7 @@ _ITEMS = {Signal.METRICS: "data points", Signal.TRACES: "spans", Signal.LOGS: "l
 
 
 class Protocol(StrEnum):
-    """How a signal leaves the process; the value is the one the standard variables use."""
+    """A way out of the process; the value is the one the standard variables use."""
 
     HTTP = "http/protobuf"
     GRPC = "grpc"
@@ -29,7 +29,7 @@ class Protocol(StrEnum):
 
 
 class Compression(StrEnum):
-    """How the body of a request is compressed."""
+    """Compression of a request's body."""
 
     NONE = "none"
     GZIP = "gzip"

@@ -9,17 +9,17 @@ from typing import Protocol
 from opentelemetry.metrics import CallbackOptions, Observation
 
 PATIENCE_SECONDS = 0.05
-"""How long recording waits for a live collection. One takes well under a millisecond; past this, something is stuck in
+"""Seconds that recording waits for a live collection. One takes well under a millisecond; past this, something is stuck in
 it, and a call does not wait: the measurements are made and one live answer may show half an event. What is recorded
 after that, while the same collection is still stuck, does not wait at all."""
 
 
 class CollectionBarrier(Protocol):
-    """What the live reader collects behind."""
+    """Keeps a collection from seeing half an event."""
 
     @property
     def settled(self) -> bool:
-        """Whether the last live collection saw everything that has been recorded."""
+        """True if the last live collection saw everything that has been recorded."""
         ...
 
     @property
@@ -33,7 +33,7 @@ class CollectionBarrier(Protocol):
         ...
 
     def collecting(self) -> AbstractContextManager[None]:
-        """What the live reader wraps its collection in."""
+        """Return the context that the live reader collects in."""
         ...
 
     def open(self) -> None:
@@ -48,17 +48,17 @@ class NoBarrier:
 
     @property
     def settled(self) -> bool:
-        """Nobody knows."""
+        """Always false, for nothing tells."""
         return False
 
     @property
     def unseen(self) -> float:
-        """Nobody knows: it may be any number."""
+        """Infinity, for it may be any number."""
         return inf
 
     @property
     def others(self) -> int:
-        """Nobody counts."""
+        """Always 0: nobody counts."""
         return 0
 
     def collecting(self) -> AbstractContextManager[None]:
@@ -70,7 +70,7 @@ class NoBarrier:
 
 
 class _ThisThread(local):
-    """What a thread knows of the collection it is in."""
+    """State of the collection that a thread is in."""
 
     collecting = False
     holds = False
@@ -102,7 +102,7 @@ class RecordingBarrier:
 
     @property
     def settled(self) -> bool:
-        """Whether the last live collection saw everything that has been recorded."""
+        """True if the last live collection saw everything that has been recorded."""
         return self._collected == (self._recorded, self._torn)
 
     @property
@@ -122,7 +122,7 @@ class RecordingBarrier:
 
     @property
     def collecting_live(self) -> bool:
-        """Whether this thread's collection is the live reader's, for gauges that it has no use for."""
+        """True if this thread's collection is the live reader's, which has no use for our gauges."""
         return self._this_thread.collecting
 
     def enter(self) -> bool:
@@ -143,7 +143,7 @@ class RecordingBarrier:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """What the live reader wraps its collection in. A collection that fails has seen nothing."""
+        """Return the context that the live reader collects in. A collection that fails has seen nothing."""
         self._this_thread.collecting = True
         try:
             yield

@@ -51,15 +51,15 @@ class TenantLabels(_Budget):
 
     @property
     def max_tenants(self) -> int:
-        """The budget."""
+        """Tenants that count apart."""
         return self._max_tenants
 
     def label(self, tenant_id: TenantId) -> Label:
-        """The tenant's label, or ``_other`` once the budget is spent."""
+        """Return the tenant's label, or ``_other`` once the budget is spent."""
         return self._label(tenant_id)
 
     def attributes(self, tenant_id: TenantId) -> MetricAttributes:
-        """What every measurement of the tenant carries, made once for each label."""
+        """Return the attributes of the tenant's measurements, made once for each label."""
         known = self._attributes.get(tenant_id)
         if known is not None:
             return known
@@ -76,5 +76,5 @@ class ErrorLabels(_Budget):
         super().__init__(most, (OTHER,))
 
     def label(self, error_type: str) -> Label:
-        """The kind's label, or ``_other`` once the budget is spent."""
+        """Return the kind's label, or ``_other`` once the budget is spent."""
         return self._label(error_type)

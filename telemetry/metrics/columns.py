@@ -20,7 +20,7 @@ _WIDTHS: Final = ((0xFF, "B"), (0xFFFF, "H"), (0xFFFF_FFFF, "I"), (0xFFFF_FFFF_F
 
 
 def column(values: Sequence[int]) -> Column:
-    """The values in as few bytes as hold them; raises ``OverflowError`` for a negative one."""
+    """Return the values in as few bytes as hold them; raises ``OverflowError`` for a negative one."""
     most = max(values, default=0)
     if not most and not min(values, default=0):
         return NOTHING
@@ -28,28 +28,28 @@ def column(values: Sequence[int]) -> Column:
 
 
 def at(column: Column, position: int) -> int:
-    """One tenant's number."""
+    """Return one tenant's number."""
     return column[position] if position < len(column) else 0
 
 
 def stretch(column: Column, first: int, count: int) -> Iterator[int]:
-    """The numbers of so many tenants, from a position on."""
+    """Yield the numbers of so many tenants, from a position on."""
     return islice(chain(column[first : first + count], repeat(0)), count)
 
 
 def plus(one: Column, other: Column) -> Column:
-    """The sums."""
+    """Return the sums, tenant by tenant."""
     short, long = sorted((one, other), key=len)
     return column(list(map(add, long, _padded(short)))) if short else long
 
 
 def minus(later: Column, earlier: Column) -> Column:
-    """What has been added to ``earlier`` to make it ``later``."""
+    """Return what has been added to ``earlier`` to make it ``later``."""
     return column(list(map(sub, later, _padded(earlier)))) if earlier else later
 
 
 def highest(one: Column, other: Column) -> Column:
-    """The larger of each two."""
+    """Return the larger number of each tenant."""
     short, long = sorted((one, other), key=len)
     return column(list(map(max, long, _padded(short)))) if short else long
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeVar
 
 WORK_SECONDS: Final = 0.0005
-"""How long a thread works before it steps back."""
+"""Seconds a thread works before it yields."""
 
 PAUSE_SECONDS: Final = 0.001
-"""How long it steps back: long enough for a live read to be made and answered. Any wait hands the interpreter to
+"""Seconds it yields for: long enough for a live read to be made and answered. Any wait hands the interpreter to
 whoever wants it; without one, others get it only every five milliseconds, and a live read needs it several times."""
 
 _T = TypeVar("_T")
@@ -20,7 +20,7 @@ def in_turns(
     sleep: Callable[[float], None] = time.sleep,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[_T]:
-    """The parts, stepping back once in a while. A part should be less work than that."""
+    """Yield the parts, and pause after each :data:`WORK_SECONDS`. A part should be less work than that."""
     rested = monotonic()
     for part in parts:
         if monotonic() - rested >= WORK_SECONDS:

@@ -1,4 +1,4 @@
-"""What operators otherwise compute by hand from counters, each figure defined once.
+"""Figures that operators otherwise compute by hand from counters, each defined once.
 
 Every figure is ``None`` where it cannot be computed: a rate of nothing is not zero.
 """
@@ -15,42 +15,42 @@ from telemetry.semconv.attributes import RejectionReason, TenantId
 
 
 class Counted(Protocol):
-    """What has been counted since the start; :class:`telemetry.metrics.sink.live_table.LiveMetricsStore` knows it."""
+    """Counts since the start; :class:`telemetry.metrics.live_table.LiveMetricsStore` has them."""
 
     def tenants(self) -> list[str]:
-        """Every tenant seen, in an order that never changes; later ones come behind."""
+        """Return every tenant seen, in an order that never changes; later ones come behind."""
         ...
 
     def position(self, tenant_id: str | None = None) -> int | None:
-        """Where a tenant's row stands; 0 is that of all together. ``None`` for a tenant never seen."""
+        """Return the position of a tenant's row; 0 is that of all together. ``None`` for a tenant never seen."""
         ...
 
     def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
-        """So many rows from a position on, fewer at the end, all of one moment."""
+        """Return so many rows from a position on, fewer at the end, all of one moment."""
         ...
 
 
 class CapacitySource(Protocol):
-    """Who knows how many calls hold a slot; :class:`telemetry.calls.tracker.CallTracker` does."""
+    """Source of the number of slots held; :class:`telemetry.calls.tracker.CallTracker` is one."""
 
     def usage(self, tenant_id: TenantId | None = None) -> Usage:
-        """Of one tenant, or of all together."""
+        """Return the slots of one tenant, or of all together."""
         ...
 
     def tenant_usage(self) -> Mapping[TenantId, Usage]:
-        """Of each tenant that has held one in the last five minutes."""
+        """Return the slots of each tenant that has held one in the last five minutes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What happened in a stretch of time."""
+    """Amounts of a stretch of time."""
 
     seconds: float
-    """How long the stretch really is: the window, give or take half a step and a sample, or less if the process is
+    """Length of the stretch: the window, give or take half a step and a sample, or less if the process is
     younger."""
     numbers: Sequence[int]
-    """What was added, by slot of the selection that was asked for; none if that is not known."""
+    """Amounts added, in the order of the selection; empty if they are not known."""
     peak_in_use: int | None
     """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known or not
     asked for."""
@@ -59,7 +59,7 @@ class Window:
 
     @property
     def known(self) -> bool:
-        """Whether the numbers are."""
+        """True if the numbers are known."""
         return bool(self.numbers)
 
 
@@ -80,7 +80,7 @@ class Figure:
     """The numbers it is computed from."""
 
     def of(self, window: Window) -> Value:
-        """Its value in a window that has every number, or none."""
+        """Return its value in a window that has every number, or none."""
         slots = self.chosen.slots()
         return self.compute([window.numbers[slot] for slot in slots], window) if window.known or not slots else None
 
@@ -189,5 +189,5 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
 
 
 def summary(window: Window) -> dict[str, Value]:
-    """Every figure of a window that has every number, or none."""
+    """Return every figure of a window that has every number, or none."""
     return {name: figure.of(window) for name, figure in FIGURES.items()}

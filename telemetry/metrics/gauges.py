@@ -1,4 +1,4 @@
-"""What is observed when somebody collects, rather than recorded when something happens."""
+"""Observable instruments: read when somebody collects, rather than recorded when something happens."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
@@ -17,14 +17,14 @@ Observe = Callable[[], Iterable[Observation]]
 
 
 class Limits(Protocol):
-    """How many calls are allowed at once."""
+    """Source of the numbers of calls allowed at once."""
 
     def total(self) -> int:
-        """All tenants together."""
+        """Return the limit of all tenants together."""
         ...
 
     def of(self, tenant_id: TenantId) -> int:
-        """One tenant."""
+        """Return one tenant's limit."""
         ...
 
 
@@ -71,7 +71,7 @@ class _Reading(NamedTuple):
 
 
 def _by_label(usages: Mapping[TenantId, Usage], limits: Limits, labels: TenantLabels) -> Iterator[_Reading]:
-    """One reading a label: tenants past the budget share one, and there their slots and limits add up."""
+    """Yield one reading a label: tenants past the budget share one, and there their slots and limits add up."""
     sums: dict[Label, tuple[int, int]] = {}
     for tenant_id, usage in usages.items():
         label = labels.label(tenant_id)

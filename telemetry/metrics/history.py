@@ -1,4 +1,4 @@
-"""What was counted in the last minutes, hour and day, of every tenant, in bounded memory.
+"""Counts of the last minutes, hour and day, of every tenant, in bounded memory.
 
 A sampler calls :meth:`History.sample` about once a minute. Each sample becomes a step that holds what was added since
 the last. Steps that leave a window become parts of coarser ones, which the next window has more use for; past a day
@@ -35,7 +35,7 @@ _NO_USAGE: Final = Usage(0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class HistorySize:
-    """How much is kept."""
+    """Memory that the history takes."""
 
     steps: int
     bytes: int
@@ -65,7 +65,7 @@ class History:
             self._past = self._past.and_then(now, self._table(), self._peaks())
 
     def of(self, now: Instant, tenant_id: str | None = None) -> Mapping[WindowName, Window]:
-        """What happened in each window up to this moment, to one tenant or to all.
+        """Return what was counted in each window up to this moment, of one tenant or of all.
 
         Zeros for a tenant never seen; but once there are tenants past the bound, which count together, it may be one of
         those, and nothing is known of it.
@@ -87,7 +87,7 @@ class History:
         }
 
     def every(self, name: WindowName, now: Instant, selection: Selection) -> Iterator[tuple[str, Window]]:
-        """What happened in one window to every tenant seen, in chosen numbers."""
+        """Yield every tenant seen with what was counted of it in one window, in chosen numbers."""
         past = self._past
         seconds, before = past.seconds(name, now), _chosen(past.before(name), selection)
         # Peaks are dear: of a day, there are some forty columns of them.
@@ -98,14 +98,14 @@ class History:
             yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id))
 
     def size(self) -> HistorySize:
-        """How much is kept."""
+        """Return the number of steps kept and the bytes their numbers take."""
         past = self._past
         peaks = [past.peaks, *(step.peaks for level in past.levels for step in level.steps)]
         kept = [column for table in (*past.tables(), peaks) for column in table if column is not None]
         return HistorySize(len(peaks) - 1, sum(len(column) * column.itemsize for column in kept))
 
     def _table(self) -> Table:
-        """Everything counted until now."""
+        """Return everything counted until now, a column a number."""
         # Column by column from the start: ten thousand rows at once would have the garbage collector look at everything
         # there is, and the whole process wait for it.
         pending: list[list[int]] = [[] for _ in range(SLOTS)]
@@ -116,7 +116,7 @@ class History:
         return tuple(columns.column(numbers) for numbers in in_turns(pending))
 
     def _peaks(self) -> Column:
-        """The highest of the last five minutes."""
+        """Return the most slots that each tenant held at once in the last five minutes."""
         peaks = [0] * (len(self._store.tenants()) + 1)
         peaks[0] = self._capacity.usage().peak_in_use
         for tenant_id, usage in self._capacity.tenant_usage().items():
@@ -132,7 +132,7 @@ class History:
         return EVERYTHING.in_whole_numbers(row)
 
     def _stretches(self, selection: Selection, before: Sequence[Column]) -> Iterator[tuple[int, str, Sequence[int]]]:
-        """Position, name and what was added, of one tenant after another."""
+        """Yield each tenant's position, name and what was added since the window began."""
         tenants = self._store.tenants()
         for first in in_turns(range(1, len(tenants) + 1, _STRETCH)):
             rows = self._store.rows(selection, first, _STRETCH)
@@ -152,7 +152,7 @@ def _chosen(table: Table, selection: Selection) -> list[Column]:
 
 
 def _across(before: Sequence[Column], first: int) -> Iterable[Sequence[int]]:
-    """The numbers of one tenant after another, from a position on."""
+    """Yield the numbers of one tenant after another, from a position on."""
     stretches = [columns.stretch(column, first, _STRETCH) for column in before]
     return zip(*stretches, strict=True) if stretches else repeat(())
 
@@ -164,7 +164,7 @@ def _since(before: Table, numbers: Sequence[int], position: int | None) -> Seque
 
 
 def _highest(peaks: "Iterable[Column | None]") -> "Column | None":
-    """The highest of each tenant; ``None`` if one of them is not known."""
+    """Return the highest of each tenant; ``None`` if one of the columns is not known."""
     known: Column | None = NOTHING
     for column in in_turns(peaks):
         known = highest(known, column)
@@ -172,7 +172,7 @@ def _highest(peaks: "Iterable[Column | None]") -> "Column | None":
 
 
 def _peak(peaks: "Iterable[Column | None]", position: int | None, tenant_id: str | None, usage: Usage) -> int | None:
-    """The highest, that of the last five minutes among them."""
+    """Return the highest, that of the last five minutes among them; ``None`` if it is not known."""
     if tenant_id in _SEVERAL:
         return None
     highest_yet = usage.peak_in_use

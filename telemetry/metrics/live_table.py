@@ -41,11 +41,11 @@ class Distribution:
 
     @property
     def count(self) -> int:
-        """How many values."""
+        """Number of values."""
         return sum(self.counts)
 
     def copy(self) -> "Distribution":
-        """The same values, independent of later ones."""
+        """Return the same values, independent of later ones."""
         return Distribution(self.bounds, list(self.counts), self.total, dict(self.examples))
 
     def fold(self, point: HistogramDataPoint) -> None:
@@ -61,7 +61,7 @@ class Distribution:
                 )
 
     def quantile(self, share: float) -> float | None:
-        """The value below which ``share`` (0 … 1) of all lie, interpolated inside its bucket; ``None`` without values.
+        """Return the value below which ``share`` (0 … 1) of all lie, interpolated inside its bucket; ``None`` without values.
 
         Above the last bound nothing is known but that bound, as in PromQL's ``histogram_quantile``.
         """
@@ -69,7 +69,7 @@ class Distribution:
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
-    """See :meth:`Distribution.quantile`."""
+    """Return what :meth:`Distribution.quantile` does, for bounds and counts apart."""
     total = sum(counts)
     if not total:
         return None
@@ -101,14 +101,14 @@ class Selection:
     counters: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
     peaks: bool = False
-    """Whether the slots held at once are wanted too."""
+    """True if the peaks of slots held at once are wanted too."""
 
     def slots(self) -> tuple[int, ...]:
-        """Where they stand in a whole row."""
+        """Return their indices in a whole row."""
         return (*(_SLOT[name] for name in self.counters), *_buckets(self.distributions))
 
     def in_whole_numbers(self, row: Sequence[float]) -> list[int]:
-        """A row of them as recorded, with call time in milliseconds."""
+        """Return a row of them as recorded, with call time in milliseconds."""
         numbers = list(map(int, row))
         if TIME in self.counters:
             slot = self.counters.index(TIME)
@@ -140,7 +140,7 @@ def _buckets(distributions: Iterable[str]) -> Iterable[int]:
 
 
 SLOTS: Final = len(COUNTERS) + sum(len(bounds) + 1 for bounds in BOUNDS.values())
-"""How many numbers a whole row has."""
+"""Numbers in a whole row."""
 Numbers = dict[str, int | float]
 """Fields of the live view by name."""
 _LIVE: dict[str, Live] = {live.field: live for instrument in catalogue.INSTRUMENTS for live in instrument.live}
@@ -184,7 +184,7 @@ _READ = tuple((name, live, _INDEX[name]) for name, live in _LIVE.items())
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """How full the table is."""
+    """Sizes of the table."""
 
     tenants: int
     folded_into_other: int
@@ -194,7 +194,7 @@ class StoreSize:
 
 
 class LiveMetricsStore:
-    """What has been recorded since the process started, per tenant and in total. Safe for threads.
+    """Counts since the process started, per tenant and in total. Safe for threads.
 
     Holds at most ``max_tenants`` tenants; what belongs to later ones counts under ``_other``: totals stay exact.
     """
@@ -211,7 +211,7 @@ class LiveMetricsStore:
         self._overflowed = 0
 
     def live(self, tenant_id: str | None = None) -> Numbers | None:
-        """The twelve fields, of all tenants together or of one; ``None`` for a tenant never seen.
+        """Return the twelve fields, of all tenants together or of one; ``None`` for a tenant never seen.
 
         Counts are integers, ``minutes_processed`` a float.
         """
@@ -219,41 +219,41 @@ class LiveMetricsStore:
         return None if numbers is None else {name: numbers[name] for name in catalogue.LIVE_FIELDS}
 
     def numbers(self, tenant_id: str | None = None) -> Numbers | None:
-        """Every field of the live view, the twelve and those that only debugging and reconciliation show."""
+        """Return every field of the live view, the twelve and those that only debugging and reconciliation show."""
         with self._lock:
             row = self._total if tenant_id is None else self._rows.get(tenant_id)
             return None if row is None else row.numbers()
 
     def distributions(self, tenant_id: str | None = None) -> dict[str, Distribution] | None:
-        """Copies of the distributions by instrument name; ``None`` for a tenant never seen."""
+        """Return copies of the distributions by instrument name; ``None`` for a tenant never seen."""
         with self._lock:
             row = self._total if tenant_id is None else self._rows.get(tenant_id)
             return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
 
     def tenants(self) -> list[str]:
-        """Every tenant seen, `_unknown` and `_other` among them if they have counted anything; later ones come last."""
+        """Return every tenant seen, `_unknown` and `_other` among them if they have counted anything; later ones come last."""
         with self._lock:
             return list(self._rows)
 
     def position(self, tenant_id: str | None = None) -> int | None:
-        """Where a tenant's row stands among :meth:`rows`; 0 is that of all together. ``None`` for one never seen."""
+        """Return the position of a tenant's row among :meth:`rows`; 0 is that of all together. ``None`` for one never seen."""
         with self._lock:
             row = self._total if tenant_id is None else self._rows.get(tenant_id)
             return None if row is None else row.position
 
     def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
-        """A part of so many rows from a position on, fewer at the end, all of one moment; amounts as recorded."""
+        """Return a part of so many rows from a position on, fewer at the end, all of one moment; amounts as recorded."""
         indices = [_INDEX[name] for name in selection.counters]
         with self._lock:
             return [row.selected(indices, selection.distributions) for row in self._in_order[first : first + count]]
 
     def by_tenant(self) -> dict[str, Numbers]:
-        """Every tenant's numbers, of one moment."""
+        """Return every tenant's numbers, of one moment."""
         with self._lock:
             return {tenant_id: row.numbers() for tenant_id, row in self._rows.items()}
 
     def size(self) -> StoreSize:
-        """How full the table is, and what did not fit."""
+        """Return how full the table is, and what did not fit."""
         with self._lock:
             return StoreSize(len(self._rows), self._folded_into_other, self._overflowed)
 

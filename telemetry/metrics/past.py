@@ -1,4 +1,4 @@
-"""What is remembered of the last day, as one value that never changes: a new sample makes a new one."""
+"""Counts of the last day as one value that never changes: a new sample makes a new one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from telemetry.metrics.cooperative import in_turns
 from telemetry.metrics.live_table import SLOTS
 
 SAMPLE_SECONDS: Final = 60.0
-"""How often to sample: a window's edge is exact to half of its own step, and the shortest window's step is this."""
+"""Seconds between two samples: a window's edge is exact to half of its own step, and the shortest window's step is this."""
 Table = tuple[Column, ...]
 """A column for each slot, see :mod:`telemetry.metrics.live_table`."""
 NO_TABLE: Final[Table] = (NOTHING,) * SLOTS
@@ -22,7 +22,7 @@ NO_TABLE: Final[Table] = (NOTHING,) * SLOTS
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was added in a stretch of time."""
+    """Amounts added in a stretch of time."""
 
     start: float
     end: float
@@ -32,7 +32,7 @@ class Step:
     remembered for five minutes, and nobody asked for longer."""
 
     def and_then(self, later: "Step") -> "Step":
-        """Both as one step."""
+        """Return both as one step."""
         return Step(self.start, later.end, plus(self.added, later.added), highest(self.peaks, later.peaks))
 
 
@@ -44,17 +44,17 @@ class Level:
     until_seconds: float
     steps: tuple[Step, ...] = ()
     before: Table = NO_TABLE
-    """What had been counted when the oldest step, or the level that follows if there is none, began."""
+    """Amounts counted before the oldest step, or before the level that follows if there is none."""
 
     def take(self, step: Step) -> "Level":
-        """Append a step, as part of the last one if both together are no longer than a step here."""
+        """Return the level with a step appended, as part of the last one if both together are no longer than a step here."""
         # Samples are a little late, never early: half a sample more is the same step.
         if self.steps and step.end - self.steps[-1].start <= self.step_seconds + SAMPLE_SECONDS / 2:
             return replace(self, steps=(*self.steps[:-1], self.steps[-1].and_then(step)))
         return replace(self, steps=(*self.steps, step))
 
     def part(self, now: float) -> "tuple[Level, tuple[Step, ...]]":
-        """The level without the steps that lie mostly beyond its reach, and those."""
+        """Return the level without the steps that lie mostly beyond its reach, and those."""
         gone = [step for step in self.steps if now - (step.start + step.end) / 2 > self.until_seconds]
         before = self.before
         for step in gone:
@@ -63,22 +63,22 @@ class Level:
 
 
 def peaks_known(since_last_sample: float) -> bool:
-    """Whether the peaks remembered now reach back to the last sample."""
+    """Return true if the peaks remembered now reach back to the last sample."""
     return since_last_sample <= PEAK_WINDOW_SECONDS
 
 
 def plus(one: Table, other: Table) -> Table:
-    """The sums, slot by slot."""
+    """Return the sums, column by column."""
     return tuple(columns.plus(*pair) for pair in in_turns(zip(one, other, strict=True)))
 
 
 def highest(one: "Column | None", other: "Column | None") -> "Column | None":
-    """The higher peaks; unknown if one of them is."""
+    """Return the higher peaks; ``None`` if one of them is not known."""
     return None if one is None or other is None else columns.highest(one, other)
 
 
 class WindowName(StrEnum):
-    """How far back to look."""
+    """A stretch of time that ends now."""
 
     SINCE_START = "since_start"
     FIVE_MINUTES = "5m"
@@ -101,36 +101,36 @@ class Past:
     started: float
     sampled: float
     counted: Table
-    """What had been counted at the last sample."""
+    """Amounts counted at the last sample."""
     peaks: "Column | None"
     """The most slots held at once since the start; ``None`` if that is not known."""
     levels: tuple[Level, ...]
 
     @classmethod
     def begin(cls, now: Instant) -> Self:
-        """No past yet."""
+        """Return a past without samples."""
         return cls(now.monotonic, now.monotonic, NO_TABLE, NOTHING, tuple(_LEVELS.values()))
 
     def and_then(self, now: Instant, counted: Table, peaks: Column) -> "Past":
-        """The past once this has been counted too; ``peaks`` are those of the last five minutes."""
+        """Return the past once this has been counted too; ``peaks`` are those of the last five minutes."""
         added = tuple(columns.minus(*pair) for pair in in_turns(zip(counted, self.counted, strict=True)))
         known = peaks if peaks_known(now.monotonic - self.sampled) else None
         step = Step(self.sampled, now.monotonic, added, known)
         return Past(self.started, now.monotonic, counted, highest(self.peaks, known), _passed_on(self.levels, step))
 
     def seconds(self, name: WindowName, now: Instant) -> float:
-        """How long a window is."""
+        """Return a window's length."""
         if name is WindowName.SINCE_START:
             return max(0.0, now.monotonic - self.started)
         start = min((level.steps[0].start for level in self._levels(name) if level.steps), default=self.sampled)
         return max(0.0, now.monotonic - start)
 
     def before(self, name: WindowName) -> Table:
-        """What had been counted when a window began."""
+        """Return the amounts counted before a window began."""
         return NO_TABLE if name is WindowName.SINCE_START else self._levels(name)[-1].before
 
     def peaks_in(self, name: WindowName) -> "Sequence[Column | None]":
-        """Peaks whose highest, with that of the last five minutes, is the window's."""
+        """Return the columns of peaks whose highest, with that of the last five minutes, is the window's."""
         if name is WindowName.SINCE_START:
             return (self.peaks,)
         if name is WindowName.FIVE_MINUTES:
@@ -138,7 +138,7 @@ class Past:
         return [step.peaks for level in self._levels(name) for step in level.steps]
 
     def tables(self) -> list[Table]:
-        """All that takes room, apart from peaks."""
+        """Return every table kept, apart from peaks."""
         steps = [step.added for level in self.levels for step in level.steps]
         return [self.counted, *(level.before for level in self.levels), *steps]
 

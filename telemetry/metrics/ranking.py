@@ -20,7 +20,7 @@ class Ranked(NamedTuple):
 
 
 Place = tuple[bool, float, str]
-"""Where a tenant stands; comparable with another's, also one from an earlier ranking."""
+"""A tenant's position in the order; comparable with another's, also one from an earlier ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,12 @@ class Ranking:
     descending: bool
 
     def first(self, count: int, history: History, now: Instant, after: Ranked | None = None) -> list[Ranked]:
-        """So many tenants of those seen, in order, equal ones by their ids; behind ``after`` if that is given."""
+        """Return so many tenants of those seen, in order, equal ones by their ids; behind ``after`` if that is given."""
         places = self._places(history, now, None if after is None else self.place(after))
         return [ranked for _, ranked in nsmallest(count, places)]
 
     def place(self, ranked: Ranked) -> Place:
-        """Where a tenant stands."""
+        """Return a tenant's position in the order."""
         value = ranked.value or 0.0
         return (ranked.value is None, -value if self.descending else value, ranked.tenant_id)
 

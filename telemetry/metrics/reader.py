@@ -25,7 +25,7 @@ from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.semconv.catalogue import cardinality_limit
 
 READ_BUDGET_SECONDS = 0.5
-"""How long a read waits for its fold before it answers from the last one. A fold takes well under a millisecond, so
+"""Seconds a read waits for its fold before it answers from the last one. A fold takes well under a millisecond, so
 this is for a process that is short of processor time: the right answer is worth the wait."""
 
 STALL_SECONDS = 0.1
@@ -94,7 +94,7 @@ class LiveMetricsReader(MetricReader):
 
     @property
     def store(self) -> LiveMetricsStore:
-        """Where the folds go."""
+        """The table that the folds go to."""
         return self._store
 
     @property
@@ -136,7 +136,7 @@ class LiveMetricsReader(MetricReader):
         return 0.0 if folded else self.age()
 
     async def refreshed(self, budget_seconds: float | None = None) -> float:
-        """The same for an event loop, which goes on while a fold is made that is more than a matter of moments."""
+        """Do the same for an event loop, which goes on while a fold is made that is more than a matter of moments."""
         at_once = self._at_once()
         if at_once is not None:
             return at_once
@@ -152,7 +152,7 @@ class LiveMetricsReader(MetricReader):
         return 0.0 if folded else self.age()
 
     def age(self) -> float:
-        """Seconds since the store last showed everything; 0 while nothing has been recorded since."""
+        """Return the seconds since the store last showed everything; 0 while nothing has been recorded since."""
         return 0.0 if self._barrier.settled else self._clock.now().since(self._folded_at)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -179,13 +179,13 @@ class LiveMetricsReader(MetricReader):
         self._store.fold(metrics_data)
 
     def _budget(self, chosen: float | None) -> float:
-        """How long to wait: less when another reader has begun to collect and may still hold the SDK's lock."""
+        """Return the seconds to wait: fewer when another reader has begun to collect and may still hold the SDK's lock."""
         if chosen is not None:
             return chosen
         return EXPORT_BUDGET_SECONDS if self._barrier.others != self._others_then else READ_BUDGET_SECONDS
 
     def _request(self, budget_seconds: float) -> Future[bool] | None:
-        """A fold to wait for; ``None`` if waiting is pointless: nobody folds any more, or the fold is stuck."""
+        """Return a fold to wait for; ``None`` if waiting is pointless: nobody folds any more, or the fold is stuck."""
         self.start()
         since = self._folding_since
         stuck = since is not None and self._clock.now().since(since) > budget_seconds
@@ -196,7 +196,7 @@ class LiveMetricsReader(MetricReader):
         return request
 
     def _at_once(self) -> float | None:
-        """The age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
+        """Return the age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
         if self._barrier.settled:
             return 0.0
         if self._stopped or self._last_took > BRIEF_SECONDS or self._barrier.unseen > FEW_EVENTS:
@@ -222,7 +222,7 @@ class LiveMetricsReader(MetricReader):
                     _resolve(request, folded=folded)
 
     def _gather(self) -> list[Future[bool] | None]:
-        """All requests made so far, or none if none comes in an interval: the fold that follows serves them all."""
+        """Return all requests made so far, or none if none comes in an interval: the fold that follows serves them all."""
         requests: list[Future[bool] | None] = []
         try:
             requests.append(self._requests.get(timeout=FOLD_INTERVAL_SECONDS))

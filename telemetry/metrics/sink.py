@@ -64,7 +64,7 @@ _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 
 
 class Record(Protocol):
-    """How an instrument takes a measurement: unlike the API's own signature, it takes only what may be a label."""
+    """An instrument's recording method; unlike the API's own signature, it takes only what may be a label."""
 
     def __call__(self, amount: float, attributes: MetricAttributes, context: Context | None = None) -> None:
         """Make a measurement."""
@@ -106,7 +106,7 @@ class MetricsSink:
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
-        """What records the events that an instrument counts."""
+        """Handlers by event type, one for each event that an instrument counts."""
         return self._handlers
 
     # How a measurement is made ----------------------------------------------------------------------------------------
