@@ -87,7 +87,7 @@ Side = tuple[MeterProvider, Callable[[], bool]]
 def ours(live: LiveMetricsReader, endpoint: str) -> Side:
     """The library's pipelines."""
     environ = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": str(NEVER)}
-    pipelines = build_pipelines(environ, metric_readers=[live], series=SERIES, turn=live.turn)
+    pipelines = build_pipelines(environ, metric_readers=[live], series=SERIES, collection_lock=live.collection_lock)
     return pipelines.meter_provider, lambda: pipelines.flush(60)
 
 

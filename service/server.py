@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,11 +13,20 @@ from fastapi import FastAPI
 LET_GO_SECONDS: Final = 1
 """How long requests under way may take once the server stops; the rest of the five seconds is for calls and exports."""
 
+SWITCH_SECONDS: Final = 0.0005
+"""Longest that a thread computes while others want to: the event loop then hardly waits for an export's encoding beside
+it. A switch costs some hundredths of that."""
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
     """Stops in good order on SIGINT and SIGTERM, and then returns, so that whoever started it can clean up too."""
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal or ``should_exit``; the interpreter's switch interval stays short from here on."""
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        await super().serve(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -99,6 +99,7 @@ def start_telemetry(
     recent_limits: RecentLimits | None = None,
     instance: UUID | None = None,
     max_tenants: int = DEFAULT_MAX_TENANTS,
+    pause_gc: bool = False,
     strict: bool = False,
 ) -> Telemetry:
     """Build providers, live reader, sinks and tracker, and start exporting as the ``OTEL_*`` variables say.
@@ -116,6 +117,7 @@ def start_telemetry(
         recent_limits: how much is remembered of calls.
         instance: tells this process from others; random unless given.
         max_tenants: tenants that count apart.
+        pause_gc: put the process's automatic garbage collection off while metrics are exported.
         strict: let a sink's failure surface, for tests.
 
     Raises:
@@ -135,7 +137,8 @@ def start_telemetry(
         series=cardinality_limit(max_tenants),
         clock=clock,
         instance=instance,
-        turn=live.turn,
+        collection_lock=live.collection_lock,
+        pause_gc=pause_gc,
     )
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)

@@ -30,7 +30,7 @@ from service.http.security import AdminCheck
 from service.http.timestamps import stamp
 from service.tenants.directory import TenantDirectory
 from telemetry.clock import Clock
-from telemetry.metrics.cooperative import in_turns
+from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary
 from telemetry.metrics.history import History
 from telemetry.metrics.past import WindowName
@@ -401,7 +401,7 @@ def _page(history: History, clock: Clock, asked: _Asked) -> dict[str, Any]:
             "value": one.value,
             "summary": shown(history.of(now, one.tenant_id)[ranking.window]),
         }
-        for one in in_turns(page)
+        for one in yielding(page)
     ]
     return {
         "as_of": stamp(now),

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.settings import ENV_FILE
-from telemetry.doctor import Finding, Verdict, diagnose
+from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.export import InvalidVariableError
 
 _MARKS = {
@@ -43,7 +43,7 @@ def _environment() -> dict[str, str]:
     return written | dict(os.environ)
 
 
-def _show(findings: Iterable[Finding]) -> None:
+def _show(findings: Iterable[ExportFinding]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
         console.print(f"{_MARKS[finding.verdict]} {escape(finding.sentence)}")

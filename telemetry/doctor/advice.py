@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from telemetry.export.destination import Destination
+from telemetry.export.destination import OtlpDestination
 from telemetry.export.outcome import Failure, Fault
 from telemetry.export.signals import Protocol
 
@@ -79,13 +79,13 @@ _DROPPED: Mapping[tuple[Protocol, bool], str] = {
 _OTHER: Mapping[Protocol, Protocol] = {Protocol.HTTP: Protocol.GRPC, Protocol.GRPC: Protocol.HTTP}
 
 
-def advice(failure: Failure, destination: Destination) -> str:
-    """Return why nothing arrived and what to look at, in one or two sentences, with the server's own words at the end."""
-    told = _ADVICE[failure.fault]
-    told = told.replace("{place}", _PLACE[destination.protocol]).replace(
+def advice(failure: Failure, destination: OtlpDestination) -> str:
+    """Return why nothing arrived and what to look at, in one or two sentences that end with the server's words."""
+    message = _ADVICE[failure.fault]
+    message = message.replace("{place}", _PLACE[destination.protocol]).replace(
         "{dropped}", _DROPPED[destination.protocol, destination.secure]
     )
-    told = told.format(
+    message = message.format(
         host=destination.authority,
         hostname=urlsplit(destination.url).hostname,
         timeout=destination.timeout,
@@ -94,4 +94,4 @@ def advice(failure: Failure, destination: Destination) -> str:
         signal=destination.signal,
         SIGNAL=destination.signal.upper(),
     )
-    return f"{told} [{failure.detail}]" if failure.detail else told
+    return f"{message} [{failure.detail}]" if failure.detail else message

@@ -25,12 +25,12 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from telemetry.doctor.advice import advice
-from telemetry.export.destination import Destination
-from telemetry.export.outcome import Outcome
+from telemetry.export.destination import OtlpDestination
+from telemetry.export.outcome import ExportOutcome
 from telemetry.export.plan import ExportPlan, Temporality, read_plan, read_resource
 from telemetry.export.senders import logs_to, metrics_to, spans_to
 from telemetry.export.signals import Signal
-from telemetry.export.thread import EXPORTERS
+from telemetry.export.thread import EXPORTER_LOGS
 
 SCOPE = InstrumentationScope("callscope.doctor")
 """The instrumentation scope by which a backend's user finds the test items."""
@@ -78,12 +78,12 @@ def a_log_record(resource: Resource) -> list[ReadableLogRecord]:
     return [ReadableLogRecord(record, resource, SCOPE)]
 
 
-MOST_PATIENCE = 5.0
+MAX_WAIT_SECONDS = 5.0
 """Seconds that a test item may take, if the export timeout is not shorter: somebody is watching."""
 
 
 class Verdict(StrEnum):
-    """Outcome of a signal's test item."""
+    """ExportOutcome of a signal's test item."""
 
     ARRIVED = "arrived"
     """The server acknowledged it."""
@@ -96,7 +96,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ExportFinding:
     """Diagnosis of one signal's export."""
 
     signal: Signal
@@ -111,7 +111,7 @@ class Finding:
         return self.verdict in (Verdict.ARRIVED, Verdict.OFF)
 
 
-def diagnose(environ: Mapping[str, str], resource_attributes: Mapping[str, str] | None = None) -> list[Finding]:
+def diagnose(environ: Mapping[str, str], resource_attributes: Mapping[str, str] | None = None) -> list[ExportFinding]:
     """Send one test point, span and log record as the variables say, without retries, all at once.
 
     Raises:
@@ -119,43 +119,43 @@ def diagnose(environ: Mapping[str, str], resource_attributes: Mapping[str, str] 
     """
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, uuid4())
-    with ThreadPoolExecutor(len(Signal)) as pool, EXPORTERS.held():
+    with ThreadPoolExecutor(len(Signal)) as pool, EXPORTER_LOGS.held():
         return list(pool.map(lambda signal: _examine(signal, plan, resource), Signal))
 
 
-def _examine(signal: Signal, plan: ExportPlan, resource: Resource) -> Finding:
+def _examine(signal: Signal, plan: ExportPlan, resource: Resource) -> ExportFinding:
     route = plan.routes[signal]
     if route.destination is None:
-        return Finding(signal, Verdict.OFF, _why_off(plan, signal))
-    patient = replace(route.destination, timeout=min(route.destination.timeout, MOST_PATIENCE))
+        return ExportFinding(signal, Verdict.OFF, _why_off(plan, signal))
+    patient = replace(route.destination, timeout=min(route.destination.timeout, MAX_WAIT_SECONDS))
     begin = monotonic()
     outcome = _SEND[signal](patient, plan, resource)
-    verdict, told = _judge(outcome, patient, monotonic() - begin)
-    return Finding(signal, verdict, f"{signal.capitalize()} {told}", route.address)
+    verdict, message = _judge(outcome, patient, monotonic() - begin)
+    return ExportFinding(signal, verdict, f"{signal.capitalize()} {message}", route.address)
 
 
-def _send_metrics(destination: Destination, plan: ExportPlan, resource: Resource) -> Outcome:
+def _send_metrics(destination: OtlpDestination, plan: ExportPlan, resource: Resource) -> ExportOutcome:
     delta = plan.metrics.temporality is not Temporality.CUMULATIVE
     temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
     return metrics_to(destination).send_once(a_point(resource, temporality))
 
 
-def _send_span(destination: Destination, _: ExportPlan, resource: Resource) -> Outcome:
+def _send_span(destination: OtlpDestination, _: ExportPlan, resource: Resource) -> ExportOutcome:
     return spans_to(destination).send_once(a_span(resource))
 
 
-def _send_log_record(destination: Destination, _: ExportPlan, resource: Resource) -> Outcome:
+def _send_log_record(destination: OtlpDestination, _: ExportPlan, resource: Resource) -> ExportOutcome:
     return logs_to(destination).send_once(a_log_record(resource))
 
 
-_SEND: Mapping[Signal, Callable[[Destination, ExportPlan, Resource], Outcome]] = {
+_SEND: Mapping[Signal, Callable[[OtlpDestination, ExportPlan, Resource], ExportOutcome]] = {
     Signal.METRICS: _send_metrics,
     Signal.TRACES: _send_span,
     Signal.LOGS: _send_log_record,
 }
 
 
-def _judge(outcome: Outcome, destination: Destination, seconds: float) -> tuple[Verdict, str]:
+def _judge(outcome: ExportOutcome, destination: OtlpDestination, seconds: float) -> tuple[Verdict, str]:
     if outcome.failure:
         return Verdict.FAILED, f"did not arrive: {advice(outcome.failure, destination)}"
     if outcome.rejected:

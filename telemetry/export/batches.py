@@ -1,9 +1,8 @@
 """Spans and log records on their way out: gathered in a bounded queue, sent in batches by a thread of their own.
 
-The SDK's batch processors count what they drop only in internal metrics that are off by default, drop the oldest item of a
-full queue, flush for as long as the network takes and give a batch up after a few seconds of retries. Here a refused
-item shows in the health of the export, and what could not be sent for a passing reason waits for the next round as long
-as there is room.
+The SDK's batch processors count what they drop only in internal metrics that are off by default, flush for as long as
+the network takes and give a batch up after a few seconds of retries. Here a refused item shows in the health of the
+export, and what could not be sent for a passing reason waits for the next round as long as there is room.
 """
 
 from collections import deque
@@ -19,7 +18,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from telemetry.export.health import HealthRecord
-from telemetry.export.outcome import Outcome, Sender
+from telemetry.export.outcome import ExportOutcome, Sender
 from telemetry.export.plan import Batching
 from telemetry.export.thread import ExportThread
 
@@ -37,7 +36,7 @@ class WaitingItems(Generic[Item]):
         self._closed = False
 
     def add(self, item: Item) -> int:
-        """Append one item; return the number now waiting, or 0 if it was refused because the queue is full or closed."""
+        """Append one item; return the number now waiting, or 0 if the queue is full or closed and refused it."""
         with self._lock:
             if self._closed or len(self._waiting) + self._taken >= self._capacity:
                 return 0
@@ -85,7 +84,7 @@ class WaitingItems(Generic[Item]):
             return len(self._waiting) + self._taken
 
 
-class Batches(Generic[Item]):
+class BatchedItems(Generic[Item]):
     """The queue of one signal, and the rounds in which it is emptied."""
 
     def __init__(self, name: str, sender: Sender[list[Item]], record: HealthRecord, batching: Batching) -> None:
@@ -93,7 +92,9 @@ class Batches(Generic[Item]):
         self._record = record
         self._batch = batching.batch
         self._queue = WaitingItems[Item](batching.capacity)
-        self.thread = ExportThread(name, self._turn, record.broken, interval=batching.delay, first=batching.delay)
+        self.thread = ExportThread(
+            name, self._export_round, record.broken, interval=batching.delay, first=batching.delay
+        )
 
     def add(self, item: Item) -> None:
         """Take in one item, or count it as dropped; never waits for anything."""
@@ -118,13 +119,13 @@ class Batches(Generic[Item]):
         """Return the number of items neither acknowledged nor given up."""
         return self._queue.unsettled
 
-    def _turn(self) -> bool:
+    def _export_round(self) -> bool:
         """Send what waits now. What comes meanwhile is left for the next round, for its batch to fill."""
         left = len(self._queue)
         if not left:
             self._record.idle()
             return True
-        total = Outcome()
+        total = ExportOutcome()
         while left > 0 and not total.worth_keeping:
             batch = self._queue.take(min(left, self._batch))
             left -= len(batch)
@@ -132,7 +133,7 @@ class Batches(Generic[Item]):
         self._record.exported(total)
         return total.delivered
 
-    def _send(self, batch: list[Item]) -> Outcome:
+    def _send(self, batch: list[Item]) -> ExportOutcome:
         outcome = self._sender.send(batch)
         if outcome.worth_keeping:
             self._queue.put_back(batch)
@@ -145,7 +146,7 @@ class Batches(Generic[Item]):
 class SpanIntake(SpanProcessor):
     """Takes the sampled spans that end."""
 
-    def __init__(self, batches: Batches[ReadableSpan]) -> None:
+    def __init__(self, batches: BatchedItems[ReadableSpan]) -> None:
         self._batches = batches
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -164,7 +165,7 @@ class LogIntake(LogRecordProcessor):
     Otherwise a debug line of the HTTP client about sending logs would be sent as a log, and so on for ever.
     """
 
-    def __init__(self, batches: Batches[ReadableLogRecord]) -> None:
+    def __init__(self, batches: BatchedItems[ReadableLogRecord]) -> None:
         self._batches = batches
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:

@@ -98,7 +98,7 @@ on end, so the size tells which of the two was written.
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class OtlpDestination:
     """Address of one signal's server, and how to reach it."""
 
     signal: Signal
@@ -113,8 +113,7 @@ class Destination:
     secure: bool = False
     """True if the connection is encrypted."""
     credentials: EntryPoint | None = None
-    """Entry point of an installed package that makes the HTTP session or the channel credentials, for what no header can
-    carry."""
+    """Entry point of a package that makes the HTTP session or the channel credentials, for what no header can carry."""
 
     @property
     def address(self) -> str:
@@ -134,11 +133,11 @@ def is_named(environment: Environment, signal: Signal) -> bool:
     return environment.find(*otlp(signal, "ENDPOINT")) is not None
 
 
-def read_destination(environment: Environment, signal: Signal) -> Destination:
+def read_destination(environment: Environment, signal: Signal) -> OtlpDestination:
     """Return the destination that the variables name; with none set, the specification's default on this machine."""
     protocol = _protocol(environment.find(*otlp(signal, "PROTOCOL")))
     url, secure = _READ_ENDPOINT[protocol](environment, signal)
-    return Destination(
+    return OtlpDestination(
         signal=signal,
         protocol=protocol,
         url=url,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from telemetry.clock import Clock, Instant
-from telemetry.export.outcome import Failure, Fault, Outcome
+from telemetry.export.outcome import ExportOutcome, Failure, Fault
 from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol, Signal
 
@@ -89,7 +89,7 @@ class HealthRecord:
         """The signal that the record is about."""
         return self._route.signal
 
-    def exported(self, outcome: Outcome) -> None:
+    def exported(self, outcome: ExportOutcome) -> None:
         """Take note of the outcome of one round of exporting."""
         if self._ended:
             return
@@ -102,7 +102,7 @@ class HealthRecord:
     def broken(self, error: Exception) -> None:
         """Take note of a round of exporting that ended in an unexpected exception."""
         _logger.debug("Export of %s to %s broke off.", *self._where, exc_info=error)
-        self.exported(Outcome(Failure(Fault.UNKNOWN, type(error).__name__)))
+        self.exported(ExportOutcome(Failure(Fault.UNKNOWN, type(error).__name__)))
 
     def idle(self) -> None:
         """Take note of a round that found nothing to export."""
@@ -147,10 +147,10 @@ class HealthRecord:
             self._dropping = self._dropping and not failures and self._dropped > self._dropped_before
             self._dropped_before = self._dropped
         if failures:
-            told = f"{failures} failed attempt{'s' * (failures > 1)} in {outage:.0f} s"
-            _logger.warning("Export of %s to %s works again, after %s.", *self._where, told)
+            summary = f"{failures} failed attempt{'s' * (failures > 1)} in {outage:.0f} s"
+            _logger.warning("Export of %s to %s works again, after %s.", *self._where, summary)
 
-    def _answered(self, outcome: Outcome) -> None:
+    def _answered(self, outcome: ExportOutcome) -> None:
         """Note partial success; a failed round says nothing about it."""
         with self._lock:
             self._rejected += outcome.rejected

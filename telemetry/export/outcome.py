@@ -77,8 +77,8 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Outcome of one batch."""
+class ExportOutcome:
+    """ExportOutcome of one batch."""
 
     failure: Failure | None = None
     """Reason that the batch was not taken; ``None``: the server acknowledged it."""
@@ -97,15 +97,15 @@ class Outcome:
         """True if the batch should wait for a better moment."""
         return self.failure is not None and self.failure.fault.passing
 
-    def __add__(self, later: "Outcome") -> "Outcome":
+    def __add__(self, later: "ExportOutcome") -> "ExportOutcome":
         """Return the outcome of two batches of one round, this one and a later."""
-        return Outcome(later.failure or self.failure, self.rejected + later.rejected, later.note or self.note)
+        return ExportOutcome(later.failure or self.failure, self.rejected + later.rejected, later.note or self.note)
 
 
 class Sender(Protocol[Batch_contra]):
     """Sends batches of one signal, one at a time."""
 
-    def send(self, batch: Batch_contra) -> Outcome:
+    def send(self, batch: Batch_contra) -> ExportOutcome:
         """Send and, within the export timeout, retry; never raises for what the network or server does."""
         ...
 
@@ -123,7 +123,7 @@ def shortened(text: str, limit: int = 160) -> str:
 Answer = ExportMetricsServiceResponse | ExportTraceServiceResponse | ExportLogsServiceResponse
 
 
-def read_answer(signal: Signal, body: bytes) -> Outcome:
+def read_answer(signal: Signal, body: bytes) -> ExportOutcome:
     """Return what an acknowledgement's body says.
 
     A body that is not an OTLP answer changes nothing: some backends acknowledge with an empty body or a text of their
@@ -132,10 +132,10 @@ def read_answer(signal: Signal, body: bytes) -> Outcome:
     try:
         return outcome_of(_PARSE[signal](body))
     except DecodeError:
-        return Outcome()
+        return ExportOutcome()
 
 
-def outcome_of(answer: Answer) -> Outcome:
+def outcome_of(answer: Answer) -> ExportOutcome:
     """Return the rejected items and the server's words about them."""
     match answer:
         case ExportMetricsServiceResponse():
@@ -144,7 +144,7 @@ def outcome_of(answer: Answer) -> Outcome:
             rejected = answer.partial_success.rejected_spans
         case _:
             rejected = answer.partial_success.rejected_log_records
-    return Outcome(rejected=max(0, rejected), note=shortened(answer.partial_success.error_message))
+    return ExportOutcome(rejected=max(0, rejected), note=shortened(answer.partial_success.error_message))
 
 
 _PARSE: Mapping[Signal, Callable[[bytes], Answer]] = {
@@ -166,12 +166,12 @@ class Exporter(Protocol[Batch_contra]):
         ...
 
 
-class Watch:
+class RequestWatch:
     """Sees every request an exporter makes."""
 
     def __init__(self) -> None:
-        self.last: Outcome | None = None
-        """Outcome of the latest request; ``None`` if there was none."""
+        self.last: ExportOutcome | None = None
+        """ExportOutcome of the latest request; ``None`` if there was none."""
         self._give_up: Callable[[], None] | None = None
         self._given_up = False
 
@@ -179,7 +179,7 @@ class Watch:
         """Call ``end`` after the first request that fails, and look at none that comes after it."""
         self._give_up = end
 
-    def saw(self, outcome: Outcome) -> None:
+    def saw(self, outcome: ExportOutcome) -> None:
         """Take note of a request's outcome."""
         if self._given_up:
             return
@@ -192,27 +192,27 @@ class Watch:
 class WatchedSender(Generic[Batch_contra]):
     """One of the SDK's exporters, with the outcome told in full."""
 
-    def __init__(self, exporter: Exporter[Batch_contra], watch: Watch) -> None:
+    def __init__(self, exporter: Exporter[Batch_contra], watch: RequestWatch) -> None:
         self._exporter = exporter
         self._watch = watch
         self._closed = False
 
-    def send(self, batch: Batch_contra) -> Outcome:
+    def send(self, batch: Batch_contra) -> ExportOutcome:
         """Send one batch; the exporter retries within its timeout."""
         self._watch.last = None
         try:
             succeeded = self._exporter.export(batch).name == "SUCCESS"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, the batch did not arrive
-            return self._told(self._unsent(type(error).__name__))
-        return self._told(Outcome() if succeeded else self._unsent())
+            return self._judged(self._unsent(type(error).__name__))
+        return self._judged(ExportOutcome() if succeeded else self._unsent())
 
-    def _told(self, otherwise: Outcome) -> Outcome:
+    def _judged(self, otherwise: ExportOutcome) -> ExportOutcome:
         """Return what the watch saw, unless it saw nothing or the exporter found fault with what the watch let pass."""
         seen = self._watch.last
         return seen if seen and (seen.failure or otherwise.delivered) else otherwise
 
-    def _unsent(self, detail: str = "") -> Outcome:
-        return Outcome(Failure(Fault.CLOSED if self._closed else Fault.UNSENDABLE, detail))
+    def _unsent(self, detail: str = "") -> ExportOutcome:
+        return ExportOutcome(Failure(Fault.CLOSED if self._closed else Fault.UNSENDABLE, detail))
 
     def close(self) -> None:
         """Break off a retry in progress; what is sent from here on fails."""
@@ -220,7 +220,7 @@ class WatchedSender(Generic[Batch_contra]):
             self._closed = True
             self._exporter.shutdown()
 
-    def send_once(self, batch: Batch_contra) -> Outcome:
+    def send_once(self, batch: Batch_contra) -> ExportOutcome:
         """Send one batch without retries, then close."""
         self._watch.give_up_with(self.close)
         outcome = self.send(batch)

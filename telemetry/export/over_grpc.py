@@ -27,8 +27,8 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from telemetry.export.destination import Destination, TlsFiles
-from telemetry.export.outcome import Failure, Fault, Outcome, Watch, WatchedSender, outcome_of, shortened
+from telemetry.export.destination import OtlpDestination, TlsFiles
+from telemetry.export.outcome import ExportOutcome, Failure, Fault, RequestWatch, WatchedSender, outcome_of, shortened
 from telemetry.export.signals import Compression
 
 _CODES: Mapping[grpc.StatusCode, Fault] = {
@@ -105,23 +105,23 @@ Stub = TypeVar("Stub")
 class _WatchingInterceptor(grpc.UnaryUnaryClientInterceptor):
     """Lets calls through and tells the watch what became of them."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: RequestWatch) -> None:
         self._watch = watch
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc's own
         """Make the call, and judge its end."""
         call = continuation(details, request)
         error = call.exception()
-        self._watch.saw(outcome_of(call.result()) if error is None else Outcome(failure_of_call(error)))
+        self._watch.saw(outcome_of(call.result()) if error is None else ExportOutcome(failure_of_call(error)))
         return call
 
 
-def _watched(stub: Callable[[grpc.Channel], Stub], watch: Watch) -> Callable[[grpc.Channel], Stub]:
+def _watched(stub: Callable[[grpc.Channel], Stub], watch: RequestWatch) -> Callable[[grpc.Channel], Stub]:
     """Return a maker of the stub over a channel whose calls are watched."""
     return lambda channel: stub(grpc.intercept_channel(channel, _WatchingInterceptor(watch)))
 
 
-class _Arguments(TypedDict):
+class _GrpcArguments(TypedDict):
     """Arguments of the mixin's constructor."""
 
     stub: Any  # the mixin's annotation confuses the class with its instance
@@ -134,8 +134,10 @@ class _Arguments(TypedDict):
     compression: grpc.Compression
 
 
-def _arguments(destination: Destination, stub: Callable[[grpc.Channel], object], result: type[Enum]) -> _Arguments:
-    return _Arguments(
+def _arguments(
+    destination: OtlpDestination, stub: Callable[[grpc.Channel], object], result: type[Enum]
+) -> _GrpcArguments:
+    return _GrpcArguments(
         stub=stub,
         result=result,
         endpoint=f"{'https' if destination.secure else 'http'}://{destination.authority}",
@@ -147,7 +149,7 @@ def _arguments(destination: Destination, stub: Callable[[grpc.Channel], object],
     )
 
 
-def _credentials(destination: Destination) -> grpc.ChannelCredentials:
+def _credentials(destination: OtlpDestination) -> grpc.ChannelCredentials:
     if destination.credentials is None:
         return _from_files(destination.tls)
     credentials = destination.credentials.load()()
@@ -169,7 +171,7 @@ def _content(path: Path | None) -> bytes | None:
 
 
 class _MetricExporter(OTLPMetricExporter):
-    def __init__(self, watch: Watch, destination: Destination) -> None:
+    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
         MetricExporter.__init__(self)
         self._max_export_batch_size = None
         OTLPExporterMixin.__init__(
@@ -178,30 +180,30 @@ class _MetricExporter(OTLPMetricExporter):
 
 
 class _SpanExporter(OTLPSpanExporter):
-    def __init__(self, watch: Watch, destination: Destination) -> None:
+    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
         OTLPExporterMixin.__init__(self, **_arguments(destination, _watched(TraceServiceStub, watch), SpanExportResult))
 
 
 class _LogExporter(OTLPLogExporter):
-    def __init__(self, watch: Watch, destination: Destination) -> None:
+    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
         OTLPExporterMixin.__init__(
             self, **_arguments(destination, _watched(LogsServiceStub, watch), LogRecordExportResult)
         )
 
 
-def metrics_over_grpc(destination: Destination) -> WatchedSender[MetricsData]:
+def metrics_over_grpc(destination: OtlpDestination) -> WatchedSender[MetricsData]:
     """Return a sender of collected metrics."""
-    watch = Watch()
+    watch = RequestWatch()
     return WatchedSender(_MetricExporter(watch, destination), watch)
 
 
-def spans_over_grpc(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
+def spans_over_grpc(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
     """Return a sender of spans."""
-    watch = Watch()
+    watch = RequestWatch()
     return WatchedSender(_SpanExporter(watch, destination), watch)
 
 
-def logs_over_grpc(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_over_grpc(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
     """Return a sender of log records."""
-    watch = Watch()
+    watch = RequestWatch()
     return WatchedSender(_LogExporter(watch, destination), watch)

@@ -26,8 +26,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from requests import PreparedRequest, RequestException, Response, Session
 from requests.adapters import BaseAdapter
 
-from telemetry.export.destination import Destination
-from telemetry.export.outcome import Failure, Fault, Outcome, Watch, WatchedSender, read_answer, shortened
+from telemetry.export.destination import OtlpDestination
+from telemetry.export.outcome import ExportOutcome, Failure, Fault, RequestWatch, WatchedSender, read_answer, shortened
 from telemetry.export.signals import Compression
 
 _STATUS: Mapping[int, Fault] = {
@@ -66,7 +66,7 @@ def _fault_of_status(response: requests.Response) -> Fault:
 
 
 def _failure_of_web_page(response: requests.Response) -> Failure | None:
-    """Return a failure for a page for people, which is no acknowledgement, whatever its status: some proxy or web server answered."""
+    """Return a failure for a web page, which is no acknowledgement, whatever its status: some proxy answered."""
     if not response.headers.get("content-type", "").startswith("text/html"):
         return None
     return Failure(Fault.NOT_OTLP, f"HTTP {response.status_code} with a web page")
@@ -135,7 +135,7 @@ _TLS_REASONS: Mapping[str, Fault] = {
 
 
 def _of_bad_answer(error: BaseException) -> Failure:
-    """Return the failure of an answer that is not HTTP: a TLS alert shows as such, and HTTP/2 frames mean a gRPC port."""
+    """Return the failure of an answer that is not HTTP: a TLS alert, or HTTP/2 frames of a gRPC port."""
     line = str(error)
     if "\x15\x03" in line:
         return Failure(Fault.NEEDS_TLS, "the answer is a TLS alert")
@@ -181,7 +181,7 @@ class _Redirected(RequestException):
 class _WatchedAdapter(BaseAdapter):
     """Passes requests on to another adapter and tells the watch what became of them."""
 
-    def __init__(self, inner: BaseAdapter, destination: Destination, watch: Watch) -> None:
+    def __init__(self, inner: BaseAdapter, destination: OtlpDestination, watch: RequestWatch) -> None:
         super().__init__()
         self._inner = inner
         self._destination = destination
@@ -195,7 +195,7 @@ class _WatchedAdapter(BaseAdapter):
         try:
             response = self._inner.send(request, *args, **options)
         except Exception as error:
-            self._watch.saw(Outcome(failure_of_error(error)))
+            self._watch.saw(ExportOutcome(failure_of_error(error)))
             raise
         outcome = self._judge(response)
         self._watch.saw(outcome)
@@ -208,12 +208,12 @@ class _WatchedAdapter(BaseAdapter):
         """Release the connections."""
         self._inner.close()
 
-    def _judge(self, response: Response) -> Outcome:
+    def _judge(self, response: Response) -> ExportOutcome:
         failure = failure_of_status(response)
-        return Outcome(failure) if failure else read_answer(self._destination.signal, response.content)
+        return ExportOutcome(failure) if failure else read_answer(self._destination.signal, response.content)
 
 
-class _Arguments(TypedDict):
+class _HttpArguments(TypedDict):
     """Arguments of all three exporters' constructors."""
 
     endpoint: str
@@ -226,12 +226,12 @@ class _Arguments(TypedDict):
     session: Session
 
 
-def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
-    session, watch = _session(destination), Watch()
+def _prepare(destination: OtlpDestination) -> tuple[_HttpArguments, RequestWatch]:
+    session, watch = _session(destination), RequestWatch()
     adapter = _WatchedAdapter(session.get_adapter(destination.url), destination, watch)
     session.mount("https://" if destination.secure else "http://", adapter)
     tls = destination.tls
-    arguments = _Arguments(
+    arguments = _HttpArguments(
         endpoint=destination.url,
         headers=dict(destination.headers),
         timeout=destination.timeout,
@@ -244,7 +244,7 @@ def _prepare(destination: Destination) -> tuple[_Arguments, Watch]:
     return arguments, watch
 
 
-def _session(destination: Destination) -> Session:
+def _session(destination: OtlpDestination) -> Session:
     """Return a fresh session, or one that a credential provider has prepared: with its own authentication, say."""
     session = destination.credentials.load()() if destination.credentials else Session()
     if not isinstance(session, Session):
@@ -252,19 +252,19 @@ def _session(destination: Destination) -> Session:
     return session
 
 
-def metrics_over_http(destination: Destination) -> WatchedSender[MetricsData]:
+def metrics_over_http(destination: OtlpDestination) -> WatchedSender[MetricsData]:
     """Return a sender of collected metrics."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPMetricExporter(**arguments), watch)
 
 
-def spans_over_http(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
+def spans_over_http(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
     """Return a sender of spans."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPSpanExporter(**arguments), watch)
 
 
-def logs_over_http(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_over_http(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
     """Return a sender of log records."""
     arguments, watch = _prepare(destination)
     return WatchedSender(OTLPLogExporter(**arguments), watch)

@@ -2,14 +2,13 @@
 
 import atexit
 import logging
-import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock, Thread
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider
@@ -25,11 +24,11 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from telemetry.clock import Clock, SystemClock
-from telemetry.export.batches import Batches, LogIntake, SpanIntake
+from telemetry.export.batches import BatchedItems, LogIntake, SpanIntake
 from telemetry.export.delta import Deltas, LowMemoryDeltas
 from telemetry.export.health import ExportHealth, HealthRecord, SignalHealth
 from telemetry.export.plan import ExportPlan, Temporality, read_plan, read_resource
-from telemetry.export.reader import Cumulative, ExportingReader, Ledger
+from telemetry.export.reader import Cumulative, DeltaLedger, ExportingReader
 from telemetry.export.senders import logs_sender, metrics_sender, spans_sender
 from telemetry.export.signals import Signal
 from telemetry.export.thread import ExportThread
@@ -99,7 +98,7 @@ class Pipeline:
 _logger = logging.getLogger("telemetry.export")
 DEFAULT_BUDGET = 5.0
 """Seconds that ending everything may take."""
-_IN_PEACE = 0.8
+_UNTIL_BREAK_OFF = 0.8
 """Share of the budget in which the last exports may run and retry; after it, they are broken off."""
 _ENDED = 0.95
 """Share of the budget by which the exports have ended or are abandoned; the rest is for the providers."""
@@ -148,8 +147,8 @@ class Pipelines:
     def flush(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export now whatever there is, all signals at once; true only if all of it arrived in time."""
         deadline = monotonic() + budget_seconds
-        asked = [(pipeline, pipeline.source.thread.ask()) for pipeline in self._pipelines.values()]
-        arrived = [pipeline.source.thread.wait(number, deadline - monotonic()) for pipeline, number in asked]
+        requested = [(pipeline, pipeline.source.thread.ask()) for pipeline in self._pipelines.values()]
+        arrived = [pipeline.source.thread.wait(number, deadline - monotonic()) for pipeline, number in requested]
         return all(arrived)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
@@ -166,25 +165,25 @@ class Pipelines:
     def _end(self, budget_seconds: float) -> bool:
         atexit.unregister(self.shutdown)
         start = monotonic()
-        arrived = self._end_lanes(start, budget_seconds)
+        arrived = self._end_pipelines(start, budget_seconds)
         self._end_providers(start + budget_seconds - monotonic())
         return arrived
 
-    def _end_lanes(self, start: float, seconds: float) -> bool:
+    def _end_pipelines(self, start: float, seconds: float) -> bool:
         for pipeline in self._pipelines.values():
             pipeline.stop()
         late = [
             pipeline
             for pipeline in self._pipelines.values()
-            if not pipeline.join(start + seconds * _IN_PEACE - monotonic())
+            if not pipeline.join(start + seconds * _UNTIL_BREAK_OFF - monotonic())
         ]
         for pipeline in self._pipelines.values():
             pipeline.break_off()
         for pipeline in late:
             pipeline.join(start + seconds * _ENDED - monotonic())
-        return self._tell_lost([told for pipeline in self._pipelines.values() if (told := pipeline.give_up())])
+        return self._report([lost for pipeline in self._pipelines.values() if (lost := pipeline.give_up())])
 
-    def _tell_lost(self, lost: list[str]) -> bool:
+    def _report(self, lost: list[str]) -> bool:
         if lost:
             _logger.warning("Ended without exporting %s.", ", ".join(lost))
         return not lost
@@ -225,7 +224,8 @@ def build_pipelines(
     clock: Clock | None = None,
     phase: Callable[[], float] = random.random,
     instance: UUID | None = None,
-    turn: AbstractContextManager[object] | None = None,
+    collection_lock: AbstractContextManager[object] | None = None,
+    pause_gc: bool = False,
 ) -> Pipelines:
     """Build the three providers and start exporting as the ``OTEL_*`` variables in ``environ`` say.
 
@@ -246,14 +246,15 @@ def build_pipelines(
         clock: for the ages in health reports.
         phase: where in its interval, between 0 and 1, the process exports metrics, so that workers take turns.
         instance: tells this process from others; random unless given.
-        turn: entered while metrics are collected for export, for a reader that must know when they are.
+        collection_lock: entered while metrics are collected for export, for a reader that must know when they are.
+        pause_gc: put automatic garbage collection off while metrics are exported; a change to the whole process.
 
     """
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, instance or uuid4())
     records = {signal: HealthRecord(plan.routes[signal], clock or SystemClock()) for signal in Signal}
     pipelines = _PipelineBuilder(plan, records)
-    exporting = pipelines.readers(series, phase(), turn or nullcontext())
+    exporting = pipelines.readers(series, phase(), collection_lock or nullcontext(), pause_gc=pause_gc)
     meters = _meter_provider(plan, resource, views, (*metric_readers, *exporting))
     tracers = _tracer_provider(plan, resource, meters, (*span_processors, *pipelines.span_processors()))
     loggers = _logger_provider(plan, resource, meters, (*log_processors, *pipelines.log_processors()))
@@ -268,13 +269,24 @@ class _PipelineBuilder:
         self._records = records
         self.made: dict[Signal, Pipeline] = {}
 
-    def readers(self, series: int, phase: float, turn: AbstractContextManager[object]) -> Iterator[MetricReader]:
+    def readers(
+        self, series: int, phase: float, collection_lock: AbstractContextManager[object], *, pause_gc: bool
+    ) -> Iterator[MetricReader]:
         """The exporting reader, if metrics are exported."""
         if (route := self._plan.routes[Signal.METRICS]).enabled:
             sender, record = metrics_sender(route), self._records[Signal.METRICS]
             plan = self._plan.metrics
             ledger = _LEDGERS[plan.temporality]()
-            reader = ExportingReader(sender, record, plan, ledger=ledger, series=series, phase=phase, turn=turn)
+            reader = ExportingReader(
+                sender,
+                record,
+                plan,
+                ledger=ledger,
+                series=series,
+                phase=phase,
+                collection_lock=collection_lock,
+                pause_gc=pause_gc,
+            )
             self.made[Signal.METRICS] = Pipeline(reader, sender, record)
             yield reader
 
@@ -282,7 +294,7 @@ class _PipelineBuilder:
         """The exporting processor, if traces are exported."""
         if (route := self._plan.routes[Signal.TRACES]).enabled:
             sender, record = spans_sender(route), self._records[Signal.TRACES]
-            batches = Batches("export traces", sender, record, self._plan.traces.batching)
+            batches = BatchedItems("export traces", sender, record, self._plan.traces.batching)
             self.made[Signal.TRACES] = Pipeline(batches, sender, record)
             yield SpanIntake(batches)
 
@@ -290,12 +302,12 @@ class _PipelineBuilder:
         """The exporting processor, if logs are exported."""
         if (route := self._plan.routes[Signal.LOGS]).enabled:
             sender, record = logs_sender(route), self._records[Signal.LOGS]
-            batches = Batches("export logs", sender, record, self._plan.logs.batching)
+            batches = BatchedItems("export logs", sender, record, self._plan.logs.batching)
             self.made[Signal.LOGS] = Pipeline(batches, sender, record)
             yield LogIntake(batches)
 
 
-_LEDGERS: Mapping[Temporality, Callable[[], Ledger]] = {
+_LEDGERS: Mapping[Temporality, Callable[[], DeltaLedger]] = {
     Temporality.CUMULATIVE: Cumulative,
     Temporality.DELTA: Deltas,
     Temporality.LOWMEMORY: LowMemoryDeltas,
@@ -305,25 +317,24 @@ _LEDGERS: Mapping[Temporality, Callable[[], Ledger]] = {
 def _meter_provider(
     plan: ExportPlan, resource: Resource, views: Sequence[View], readers: Sequence[MetricReader]
 ) -> MeterProvider:
-    with _enabled_sdk():
-        return SdkMeterProvider(
-            metric_readers=readers,
-            resource=resource,
-            exemplar_filter=plan.metrics.exemplars,
-            views=views,
-            shutdown_on_exit=False,
-        )
+    return _CountingMeterProvider(
+        metric_readers=readers,
+        resource=resource,
+        exemplar_filter=plan.metrics.exemplars,
+        views=views,
+        shutdown_on_exit=False,
+    )
 
 
-@contextmanager
-def _enabled_sdk() -> Iterator[None]:
-    """Hide ``OTEL_SDK_DISABLED`` from a provider being made, which looks for it in the process's environment."""
-    hidden = os.environ.pop("OTEL_SDK_DISABLED", None)
-    try:
-        yield
-    finally:
-        if hidden is not None:
-            os.environ["OTEL_SDK_DISABLED"] = hidden
+class _CountingMeterProvider(SdkMeterProvider):
+    """Counts whatever ``OTEL_SDK_DISABLED`` says in the process's environment, for the service answers from it.
+
+    The SDK reads the variable in the constructor and keeps the answer in an attribute of its own; there is no argument.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 -- passed on
+        super().__init__(**options)
+        self._disabled = False
 
 
 def _tracer_provider(

@@ -32,7 +32,7 @@ from opentelemetry.sdk.trace.sampling import (
     TraceIdRatioBased,
 )
 
-from telemetry.export.destination import Destination, is_named, read_destination
+from telemetry.export.destination import OtlpDestination, is_named, read_destination
 from telemetry.export.environment import Environment, Variable
 from telemetry.export.signals import Protocol, Signal
 
@@ -94,7 +94,7 @@ _BY_SHARE: Mapping[str, type[TraceIdRatioBased | ParentBasedTraceIdRatio]] = {
 
 
 def read_sampler(environment: Environment) -> Sampler:
-    """Return the sampler named: one of the specification's, or one that a package offers under the standard entry point."""
+    """Return the sampler named: one of the specification's, or of a package's under the standard entry point."""
     name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
     known = name.text.lower()
@@ -138,7 +138,7 @@ class Route:
     """One signal's way out: over OTLP, to the console, both or none."""
 
     signal: Signal
-    destination: Destination | None = None
+    destination: OtlpDestination | None = None
     console: bool = False
 
     @property
@@ -287,17 +287,17 @@ DEFAULT_SERVICE_NAME = "callscope"
 
 
 def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], instance: UUID) -> Resource:
-    """Return the SDK's detected attributes, then the application's, then ``OTEL_RESOURCE_ATTRIBUTES`` and the service's name.
+    """Return the process's attributes: the SDK's, then the application's, then the variables'.
 
     What the operator says in the variables goes before what the application says of itself. ``instance`` tells this
     process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
     """
     environment = Environment(variables)
-    told = dict(attributes) | _pairs(environment.find("OTEL_RESOURCE_ATTRIBUTES"))
+    chosen = dict(attributes) | _pairs(environment.find("OTEL_RESOURCE_ATTRIBUTES"))
     if named := environment.find("OTEL_SERVICE_NAME"):
-        told[SERVICE_NAME] = named.text
+        chosen[SERVICE_NAME] = named.text
     own = Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME, SERVICE_INSTANCE_ID: str(instance)})
-    return Resource.create().merge(own).merge(Resource(dict(told)))
+    return Resource.create().merge(own).merge(Resource(dict(chosen)))
 
 
 def _pairs(variable: Variable | None) -> dict[str, str]:

@@ -31,10 +31,11 @@ from opentelemetry.sdk.metrics.export import (
     ScopeMetrics,
 )
 
+from telemetry.export.gc_pause import gc_pause, no_gc_pause
 from telemetry.export.health import HealthRecord
-from telemetry.export.outcome import Outcome, Sender
+from telemetry.export.outcome import ExportOutcome, Sender
 from telemetry.export.plan import MetricsPlan
-from telemetry.export.thread import ExportThread, lull
+from telemetry.export.thread import ExportThread
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ CHUNK = 2_000
 """Most data points in one request: about half a megabyte of histograms, encoded in some tens of milliseconds."""
 
 
-class Ledger(Protocol):
+class DeltaLedger(Protocol):
     """Decides what of a collection is due, given what has been acknowledged before."""
 
     collects: ClassVar[Mapping[type, AggregationTemporality]]
@@ -154,10 +155,11 @@ class ExportingReader(MetricReader):
         record: HealthRecord,
         plan: MetricsPlan,
         *,
-        ledger: Ledger,
+        ledger: DeltaLedger,
         series: int,
         phase: float,
-        turn: AbstractContextManager[object],
+        collection_lock: AbstractContextManager[object],
+        pause_gc: bool = False,
     ) -> None:
         super().__init__(
             preferred_temporality=dict(ledger.collects),
@@ -168,21 +170,24 @@ class ExportingReader(MetricReader):
         self._record = record
         self._timeout = plan.timeout
         self._ledger = ledger
-        self._turn_to_collect = turn
+        self._collection_lock = collection_lock
+        self._pause = gc_pause if pause_gc else no_gc_pause
         self._collected = local()
         self._unsent = 0
         first = plan.interval * phase
-        self.thread = ExportThread("export metrics", self._turn, record.broken, interval=plan.interval, first=first)
+        self.thread = ExportThread(
+            "export metrics", self._export_round, record.broken, interval=plan.interval, first=first
+        )
 
     def close(self) -> None:
-        """Nothing to refuse: the last turn collects what there is by then."""
+        """Do nothing: the last round collects what there is by then."""
 
     def unsent(self) -> int:
-        """Data points of the latest turn that have not arrived: repeated by the next turn, lost after the last one."""
+        """Return the latest round's data points that have not arrived; the next round repeats them."""
         return self._unsent
 
-    def _turn(self) -> bool:
-        with lull() as end_if_long:
+    def _export_round(self) -> bool:
+        with self._pause() as end_if_long:
             total = self._export(end_if_long)
         if total is None:
             self._record.idle()
@@ -190,7 +195,7 @@ class ExportingReader(MetricReader):
         self._record.exported(total)
         return total.delivered
 
-    def _export(self, pause: Callable[[], None]) -> Outcome | None:
+    def _export(self, pause: Callable[[], None]) -> ExportOutcome | None:
         """Collect and send in chunks; those acknowledged before one fails count as arrived. None: nothing to send."""
         due = self._ledger.due(self._collect_all())
         self._unsent = point_count(due)
@@ -209,7 +214,7 @@ class ExportingReader(MetricReader):
         return total
 
     def _collect_all(self) -> MetricsData:
-        with self._turn_to_collect:
+        with self._collection_lock:
             self.collect(timeout_millis=self._timeout * 1000)
         data, self._collected.data = getattr(self._collected, "data", None), None
         return data or MetricsData([])

@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 from opentelemetry.trace import Status
 from opentelemetry.util.types import AnyValue, Attributes
 
-from telemetry.export.destination import Destination
-from telemetry.export.outcome import Batch_contra, Exporter, Outcome, Sender, Watch, WatchedSender
+from telemetry.export.destination import OtlpDestination
+from telemetry.export.outcome import Batch_contra, Exporter, ExportOutcome, RequestWatch, Sender, WatchedSender
 from telemetry.export.over_grpc import logs_over_grpc, metrics_over_grpc, spans_over_grpc
 from telemetry.export.over_http import logs_over_http, metrics_over_http, spans_over_http
 from telemetry.export.plan import Route
@@ -70,7 +70,7 @@ class Scrubbing(Generic[Item]):
         self._sender = sender
         self._clean = clean
 
-    def send(self, batch: list[Item]) -> Outcome:
+    def send(self, batch: list[Item]) -> ExportOutcome:
         """Send the cleaned batch."""
         return self._sender.send([self._clean(item) for item in batch])
 
@@ -105,7 +105,7 @@ class _Each(Generic[Batch_contra]):
     def __init__(self, senders: Sequence[Sender[Batch_contra]]) -> None:
         self._senders = senders
 
-    def send(self, batch: Batch_contra) -> Outcome:
+    def send(self, batch: Batch_contra) -> ExportOutcome:
         """Send to all."""
         first, *_ = [sender.send(batch) for sender in self._senders]
         return first
@@ -116,17 +116,17 @@ class _Each(Generic[Batch_contra]):
             sender.close()
 
 
-def metrics_to(destination: Destination) -> WatchedSender[MetricsData]:
+def metrics_to(destination: OtlpDestination) -> WatchedSender[MetricsData]:
     """Return a sender of metrics to this destination."""
     return metrics_over_grpc(destination) if _by_grpc(destination) else metrics_over_http(destination)
 
 
-def spans_to(destination: Destination) -> WatchedSender[list[ReadableSpan]]:
+def spans_to(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
     """Return a sender of spans to this destination."""
     return spans_over_grpc(destination) if _by_grpc(destination) else spans_over_http(destination)
 
 
-def logs_to(destination: Destination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_to(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
     """Return a sender of log records to this destination."""
     return logs_over_grpc(destination) if _by_grpc(destination) else logs_over_http(destination)
 
@@ -146,14 +146,14 @@ def logs_sender(route: Route) -> Sender[list[ReadableLogRecord]]:
     return Scrubbing(_sender(route, logs_to, lambda: ConsoleLogRecordExporter(sys.stdout)), scrubbed_record)
 
 
-def _by_grpc(destination: Destination) -> bool:
+def _by_grpc(destination: OtlpDestination) -> bool:
     return destination.protocol is Protocol.GRPC
 
 
 def _sender(
-    route: Route, to: Callable[[Destination], Sender[Sent]], console: Callable[[], Exporter[Sent]]
+    route: Route, to: Callable[[OtlpDestination], Sender[Sent]], console: Callable[[], Exporter[Sent]]
 ) -> Sender[Sent]:
     senders: list[Sender[Sent]] = [to(route.destination)] if route.destination else []
     if route.console:
-        senders.append(WatchedSender(console(), Watch()))
+        senders.append(WatchedSender(console(), RequestWatch()))
     return senders[0] if len(senders) == 1 else _Each(senders)

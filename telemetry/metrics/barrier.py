@@ -8,9 +8,9 @@ from typing import Protocol
 
 from opentelemetry.metrics import CallbackOptions, Observation
 
-PATIENCE_SECONDS = 0.05
-"""Seconds that recording waits for a live collection. One takes well under a millisecond; past this, something is stuck in
-it, and a call does not wait: the measurements are made and one live answer may show half an event. What is recorded
+RECORDING_TIMEOUT_SECONDS = 0.05
+"""Seconds that recording waits for a live collection. One takes under a millisecond; past this, something is stuck
+in it, and a call does not wait: the measurements are made and one live answer may show half an event. What is recorded
 after that, while the same collection is still stuck, does not wait at all."""
 
 
@@ -86,8 +86,8 @@ class RecordingBarrier:
     have been read.
     """
 
-    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
-        self._patience = patience_seconds
+    def __init__(self, timeout_seconds: float = RECORDING_TIMEOUT_SECONDS) -> None:
+        self._timeout_seconds = timeout_seconds
         self._lock = Lock()
         self._torn_lock = Lock()
         self._this_thread = _ThisThread()
@@ -176,7 +176,7 @@ class RecordingBarrier:
         closed_by = self._closed_by
         if closed_by and closed_by == self._stuck:
             return False
-        held = self._lock.acquire(timeout=self._patience)
+        held = self._lock.acquire(timeout=self._timeout_seconds)
         if not held:
             self._stuck = closed_by
         return held

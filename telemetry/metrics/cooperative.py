@@ -14,7 +14,7 @@ whoever wants it; without one, others get it only every five milliseconds, and a
 _T = TypeVar("_T")
 
 
-def in_turns(
+def yielding(
     parts: Iterable[_T],
     *,
     sleep: Callable[[float], None] = time.sleep,

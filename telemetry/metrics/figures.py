@@ -14,7 +14,7 @@ from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import RejectionReason, TenantId
 
 
-class Counted(Protocol):
+class LiveCounts(Protocol):
     """Counts since the start; :class:`telemetry.metrics.live_table.LiveMetricsStore` has them."""
 
     def tenants(self) -> list[str]:
@@ -69,7 +69,7 @@ Compute = Callable[[Sequence[int], Window], Value]
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class DerivedFigure:
     """One derived figure."""
 
     meaning: str
@@ -81,7 +81,7 @@ class Figure:
 
     def of(self, window: Window) -> Value:
         """Return its value in a window that has every number, or none."""
-        slots = self.chosen.slots()
+        slots = self.chosen.columns()
         return self.compute([window.numbers[slot] for slot in slots], window) if window.known or not slots else None
 
 
@@ -101,15 +101,15 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
     return part / whole if whole and part is not None else None
 
 
-def _count(meaning: str, counter: str) -> Figure:
-    return Figure(meaning, "{call}", lambda numbers, _: numbers[0], Selection((counter,)))
+def _count(meaning: str, counter: str) -> DerivedFigure:
+    return DerivedFigure(meaning, "{call}", lambda numbers, _: numbers[0], Selection((counter,)))
 
 
-def _rejections(reason: RejectionReason) -> Figure:
+def _rejections(reason: RejectionReason) -> DerivedFigure:
     chosen = Selection(("accepted_calls", *_REJECTED))
     place = 1 + _REJECTED.index(f"rejected_calls_{reason}")
     meaning = f"Calls rejected with the reason `{reason}`, of all that were accepted or rejected."
-    return Figure(meaning, "1", lambda numbers, _: _ratio(numbers[place], sum(numbers)), chosen)
+    return DerivedFigure(meaning, "1", lambda numbers, _: _ratio(numbers[place], sum(numbers)), chosen)
 
 
 def _answered(numbers: Sequence[int], _window: Window) -> Value:
@@ -120,34 +120,34 @@ def _mean_active(numbers: Sequence[int], window: Window) -> float | None:
     return _ratio(numbers[0] / MS_PER_SECOND, window.seconds)
 
 
-def _percentile(instrument: str, label: str) -> Figure:
+def _percentile(instrument: str, label: str) -> DerivedFigure:
     share, bounds = PERCENTILES[label], BOUNDS[instrument]
     meaning = f"The value that {share:.0%} of the measurements of `{instrument}` do not exceed."
-    return Figure(meaning, "s", lambda counts, _: quantile(share, bounds, counts), Selection((), (instrument,)))
+    return DerivedFigure(meaning, "s", lambda counts, _: quantile(share, bounds, counts), Selection((), (instrument,)))
 
 
 _CALL_TIME: Final = Selection((TIME,))
 _PEAKS: Final = Selection(peaks=True)
-FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
+FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
     {
         "received": _count("Calls announced by the carrier.", "received_calls"),
         "started": _count("Calls whose media session began.", "started_calls"),
         "ended": _count("Started calls that are over.", "ended_calls"),
         "failed": _count("Ended calls that ended with an error.", "failed_calls"),
-        "minutes": Figure("Time calls ran.", "min", lambda numbers, _: numbers[0] / _MS_PER_MINUTE, _CALL_TIME),
-        "error_rate": Figure(
+        "minutes": DerivedFigure("Time calls ran.", "min", lambda numbers, _: numbers[0] / _MS_PER_MINUTE, _CALL_TIME),
+        "error_rate": DerivedFigure(
             "Failed calls, of the ended.",
             "1",
             lambda numbers, _: _ratio(numbers[0], numbers[1]),
             Selection(("failed_calls", "ended_calls")),
         ),
-        "answer_rate": Figure(
+        "answer_rate": DerivedFigure(
             "Started calls, of all that started, were rejected or were abandoned.",
             "1",
             _answered,
             Selection(("started_calls", "abandoned_calls", *_REJECTED)),
         ),
-        "rejection_rate": Figure(
+        "rejection_rate": DerivedFigure(
             "Rejected calls, of all that were accepted or rejected.",
             "1",
             lambda numbers, _: _ratio(sum(numbers[1:]), sum(numbers)),
@@ -161,23 +161,23 @@ FIGURES: Final[Mapping[str, Figure]] = MappingProxyType(
         for label in PERCENTILES
     }
     | {
-        "capacity.limit": Figure("Calls allowed at once, now.", "{call}", lambda _, window: window.limit),
-        "capacity.peak_in_use": Figure(
+        "capacity.limit": DerivedFigure("Calls allowed at once, now.", "{call}", lambda _, window: window.limit),
+        "capacity.peak_in_use": DerivedFigure(
             "The most slots held at once, by running and pending calls.",
             "{call}",
             lambda _, window: window.peak_in_use,
             _PEAKS,
         ),
-        "capacity.mean_active": Figure(
+        "capacity.mean_active": DerivedFigure(
             "Calls that ran, on average: call time by time.", "{call}", _mean_active, _CALL_TIME
         ),
-        "capacity.peak_utilization": Figure(
+        "capacity.peak_utilization": DerivedFigure(
             "`capacity.peak_in_use`, of the limit.",
             "1",
             lambda _, window: _ratio(window.peak_in_use, window.limit),
             _PEAKS,
         ),
-        "capacity.mean_utilization": Figure(
+        "capacity.mean_utilization": DerivedFigure(
             "`capacity.mean_active`, of the limit.",
             "1",
             lambda numbers, window: _ratio(_mean_active(numbers, window), window.limit),

@@ -17,10 +17,10 @@ from telemetry.calls.tracker import Usage
 from telemetry.clock import Instant
 from telemetry.metrics import columns
 from telemetry.metrics.columns import NOTHING, Column
-from telemetry.metrics.cooperative import in_turns
-from telemetry.metrics.figures import CapacitySource, Counted, Window
+from telemetry.metrics.cooperative import yielding
+from telemetry.metrics.figures import CapacitySource, LiveCounts, Window
 from telemetry.metrics.gauges import Limits
-from telemetry.metrics.live_table import EVERYTHING, SLOTS, Selection
+from telemetry.metrics.live_table import EVERYTHING, ROW_WIDTH, Selection
 from telemetry.metrics.past import Past, Table, WindowName, highest
 from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
 
@@ -52,7 +52,7 @@ class History:
         now: the moment of the start.
     """
 
-    def __init__(self, store: Counted, capacity: CapacitySource, limits: Limits, now: Instant) -> None:
+    def __init__(self, store: LiveCounts, capacity: CapacitySource, limits: Limits, now: Instant) -> None:
         self._store = store
         self._capacity = capacity
         self._limits = limits
@@ -108,12 +108,12 @@ class History:
         """Return everything counted until now, a column a number."""
         # Column by column from the start: ten thousand rows at once would have the garbage collector look at everything
         # there is, and the whole process wait for it.
-        pending: list[list[int]] = [[] for _ in range(SLOTS)]
-        for first in in_turns(range(0, len(self._store.tenants()) + 1, _STRETCH)):
+        pending: list[list[int]] = [[] for _ in range(ROW_WIDTH)]
+        for first in yielding(range(0, len(self._store.tenants()) + 1, _STRETCH)):
             rows = map(EVERYTHING.in_whole_numbers, self._store.rows(EVERYTHING, first, _STRETCH))
             for numbers, stretch in zip(pending, zip(*rows, strict=True), strict=True):
                 numbers.extend(stretch)
-        return tuple(columns.column(numbers) for numbers in in_turns(pending))
+        return tuple(columns.column(numbers) for numbers in yielding(pending))
 
     def _peaks(self) -> Column:
         """Return the most slots that each tenant held at once in the last five minutes."""
@@ -127,14 +127,14 @@ class History:
 
     def _numbers(self, position: int | None) -> list[int]:
         if position is None:
-            return [0] * SLOTS
+            return [0] * ROW_WIDTH
         (row,) = self._store.rows(EVERYTHING, position, 1)
         return EVERYTHING.in_whole_numbers(row)
 
     def _stretches(self, selection: Selection, before: Sequence[Column]) -> Iterator[tuple[int, str, Sequence[int]]]:
         """Yield each tenant's position, name and what was added since the window began."""
         tenants = self._store.tenants()
-        for first in in_turns(range(1, len(tenants) + 1, _STRETCH)):
+        for first in yielding(range(1, len(tenants) + 1, _STRETCH)):
             rows = self._store.rows(selection, first, _STRETCH)
             # Position 0 is that of all tenants together. Of tenants seen only now the names are not there yet.
             names = tenants[first - 1 : first - 1 + len(rows)]
@@ -148,7 +148,7 @@ class History:
 
 
 def _chosen(table: Table, selection: Selection) -> list[Column]:
-    return [table[slot] for slot in selection.slots()]
+    return [table[slot] for slot in selection.columns()]
 
 
 def _across(before: Sequence[Column], first: int) -> Iterable[Sequence[int]]:
@@ -166,7 +166,7 @@ def _since(before: Table, numbers: Sequence[int], position: int | None) -> Seque
 def _highest(peaks: "Iterable[Column | None]") -> "Column | None":
     """Return the highest of each tenant; ``None`` if one of the columns is not known."""
     known: Column | None = NOTHING
-    for column in in_turns(peaks):
+    for column in yielding(peaks):
         known = highest(known, column)
     return known
 

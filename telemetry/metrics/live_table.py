@@ -61,7 +61,7 @@ class Distribution:
                 )
 
     def quantile(self, share: float) -> float | None:
-        """Return the value below which ``share`` (0 … 1) of all lie, interpolated inside its bucket; ``None`` without values.
+        """Return the value below which ``share`` of all lie, interpolated in its bucket; ``None`` without values.
 
         Above the last bound nothing is known but that bound, as in PromQL's ``histogram_quantile``.
         """
@@ -103,9 +103,9 @@ class Selection:
     peaks: bool = False
     """True if the peaks of slots held at once are wanted too."""
 
-    def slots(self) -> tuple[int, ...]:
+    def columns(self) -> tuple[int, ...]:
         """Return their indices in a whole row."""
-        return (*(_SLOT[name] for name in self.counters), *_buckets(self.distributions))
+        return (*(_COLUMN[name] for name in self.counters), *_buckets(self.distributions))
 
     def in_whole_numbers(self, row: Sequence[float]) -> list[int]:
         """Return a row of them as recorded, with call time in milliseconds."""
@@ -129,7 +129,7 @@ def _first_buckets() -> dict[str, int]:
     return first
 
 
-_SLOT: Final = {name: slot for slot, name in enumerate(COUNTERS)}
+_COLUMN: Final = {name: slot for slot, name in enumerate(COUNTERS)}
 _FIRST_BUCKET: Final = _first_buckets()
 
 
@@ -139,7 +139,7 @@ def _buckets(distributions: Iterable[str]) -> Iterable[int]:
         yield from range(first, first + len(BOUNDS[name]) + 1)
 
 
-SLOTS: Final = len(COUNTERS) + sum(len(bounds) + 1 for bounds in BOUNDS.values())
+ROW_WIDTH: Final = len(COUNTERS) + sum(len(bounds) + 1 for bounds in BOUNDS.values())
 """Numbers in a whole row."""
 Numbers = dict[str, int | float]
 """Fields of the live view by name."""
@@ -231,18 +231,18 @@ class LiveMetricsStore:
             return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
 
     def tenants(self) -> list[str]:
-        """Return every tenant seen, `_unknown` and `_other` among them if they have counted anything; later ones come last."""
+        """Return every tenant seen, in order, `_unknown` and `_other` among them if they have counted anything."""
         with self._lock:
             return list(self._rows)
 
     def position(self, tenant_id: str | None = None) -> int | None:
-        """Return the position of a tenant's row among :meth:`rows`; 0 is that of all together. ``None`` for one never seen."""
+        """Return the position of a tenant's row among :meth:`rows`; 0 is that of all; ``None`` for one never seen."""
         with self._lock:
             row = self._total if tenant_id is None else self._rows.get(tenant_id)
             return None if row is None else row.position
 
     def rows(self, selection: Selection, first: int, count: int) -> list[list[float]]:
-        """Return a part of so many rows from a position on, fewer at the end, all of one moment; amounts as recorded."""
+        """Return a part of so many rows from a position on, all of one moment; amounts as recorded."""
         indices = [_INDEX[name] for name in selection.counters]
         with self._lock:
             return [row.selected(indices, selection.distributions) for row in self._in_order[first : first + count]]

@@ -10,18 +10,18 @@ from telemetry.calls.tracker import PEAK_WINDOW_SECONDS
 from telemetry.clock import Instant
 from telemetry.metrics import columns
 from telemetry.metrics.columns import NOTHING, Column
-from telemetry.metrics.cooperative import in_turns
-from telemetry.metrics.live_table import SLOTS
+from telemetry.metrics.cooperative import yielding
+from telemetry.metrics.live_table import ROW_WIDTH
 
 SAMPLE_SECONDS: Final = 60.0
-"""Seconds between two samples: a window's edge is exact to half of its own step, and the shortest window's step is this."""
+"""Seconds between two samples, the step of the shortest window; a window's edge is exact to half of its step."""
 Table = tuple[Column, ...]
 """A column for each slot, see :mod:`telemetry.metrics.live_table`."""
-NO_TABLE: Final[Table] = (NOTHING,) * SLOTS
+NO_TABLE: Final[Table] = (NOTHING,) * ROW_WIDTH
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class HistoryStep:
     """Amounts added in a stretch of time."""
 
     start: float
@@ -31,9 +31,9 @@ class Step:
     """The most slots held at once, the step's start exact to five minutes. ``None`` if that is not known: peaks are
     remembered for five minutes, and nobody asked for longer."""
 
-    def and_then(self, later: "Step") -> "Step":
+    def and_then(self, later: "HistoryStep") -> "HistoryStep":
         """Return both as one step."""
-        return Step(self.start, later.end, plus(self.added, later.added), highest(self.peaks, later.peaks))
+        return HistoryStep(self.start, later.end, plus(self.added, later.added), highest(self.peaks, later.peaks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +42,18 @@ class Level:
 
     step_seconds: float
     until_seconds: float
-    steps: tuple[Step, ...] = ()
+    steps: tuple[HistoryStep, ...] = ()
     before: Table = NO_TABLE
     """Amounts counted before the oldest step, or before the level that follows if there is none."""
 
-    def take(self, step: Step) -> "Level":
-        """Return the level with a step appended, as part of the last one if both together are no longer than a step here."""
+    def take(self, step: HistoryStep) -> "Level":
+        """Return the level with a step appended, merged into the last one if both are no longer than a step here."""
         # Samples are a little late, never early: half a sample more is the same step.
         if self.steps and step.end - self.steps[-1].start <= self.step_seconds + SAMPLE_SECONDS / 2:
             return replace(self, steps=(*self.steps[:-1], self.steps[-1].and_then(step)))
         return replace(self, steps=(*self.steps, step))
 
-    def part(self, now: float) -> "tuple[Level, tuple[Step, ...]]":
+    def part(self, now: float) -> "tuple[Level, tuple[HistoryStep, ...]]":
         """Return the level without the steps that lie mostly beyond its reach, and those."""
         gone = [step for step in self.steps if now - (step.start + step.end) / 2 > self.until_seconds]
         before = self.before
@@ -69,7 +69,7 @@ def peaks_known(since_last_sample: float) -> bool:
 
 def plus(one: Table, other: Table) -> Table:
     """Return the sums, column by column."""
-    return tuple(columns.plus(*pair) for pair in in_turns(zip(one, other, strict=True)))
+    return tuple(columns.plus(*pair) for pair in yielding(zip(one, other, strict=True)))
 
 
 def highest(one: "Column | None", other: "Column | None") -> "Column | None":
@@ -113,9 +113,9 @@ class Past:
 
     def and_then(self, now: Instant, counted: Table, peaks: Column) -> "Past":
         """Return the past once this has been counted too; ``peaks`` are those of the last five minutes."""
-        added = tuple(columns.minus(*pair) for pair in in_turns(zip(counted, self.counted, strict=True)))
+        added = tuple(columns.minus(*pair) for pair in yielding(zip(counted, self.counted, strict=True)))
         known = peaks if peaks_known(now.monotonic - self.sampled) else None
-        step = Step(self.sampled, now.monotonic, added, known)
+        step = HistoryStep(self.sampled, now.monotonic, added, known)
         return Past(self.started, now.monotonic, counted, highest(self.peaks, known), _passed_on(self.levels, step))
 
     def seconds(self, name: WindowName, now: Instant) -> float:
@@ -146,10 +146,10 @@ class Past:
         return self.levels[: list(_LEVELS).index(name) + 1]
 
 
-def _passed_on(levels: Sequence[Level], step: Step) -> tuple[Level, ...]:
+def _passed_on(levels: Sequence[Level], step: HistoryStep) -> tuple[Level, ...]:
     """Give each level its new steps; what leaves it goes to the next, and past the last is forgotten."""
     passed: list[Level] = []
-    steps: tuple[Step, ...] = (step,)
+    steps: tuple[HistoryStep, ...] = (step,)
     for level in levels:
         kept, steps = reduce(Level.take, steps, level).part(step.end)
         passed.append(kept)

@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import NamedTuple
 
 from telemetry.clock import Instant
-from telemetry.metrics.figures import Figure, Value
+from telemetry.metrics.figures import DerivedFigure, Value
 from telemetry.metrics.history import History
 from telemetry.metrics.past import WindowName
 
@@ -27,12 +27,12 @@ Place = tuple[bool, float, str]
 class Ranking:
     """By what to rank, and which end comes first."""
 
-    figure: Figure
+    figure: DerivedFigure
     window: WindowName
     descending: bool
 
     def first(self, count: int, history: History, now: Instant, after: Ranked | None = None) -> list[Ranked]:
-        """Return so many tenants of those seen, in order, equal ones by their ids; behind ``after`` if that is given."""
+        """Return so many tenants of those seen, in order, equal ones by their ids; behind ``after`` if it is given."""
         places = self._places(history, now, None if after is None else self.place(after))
         return [ranked for _, ranked in nsmallest(count, places)]
 

@@ -76,7 +76,7 @@ class LiveMetricsReader(MetricReader):
         self._store = store
         self._barrier = barrier or NoBarrier()
         self._clock = clock or SystemClock()
-        self.turn = Lock()
+        self.collection_lock = Lock()
         """Held by whoever collects. Other readers that hold it too when they do are never waited for by an event loop;
         those that do not are noticed when they have begun."""
         self._requests: SimpleQueue[Future[bool] | None] = SimpleQueue()
@@ -179,7 +179,7 @@ class LiveMetricsReader(MetricReader):
         self._store.fold(metrics_data)
 
     def _budget(self, chosen: float | None) -> float:
-        """Return the seconds to wait: fewer when another reader has begun to collect and may still hold the SDK's lock."""
+        """Return the seconds to wait: fewer when another reader may be collecting and hold the SDK's lock."""
         if chosen is not None:
             return chosen
         return EXPORT_BUDGET_SECONDS if self._barrier.others != self._others_then else READ_BUDGET_SECONDS
@@ -196,12 +196,12 @@ class LiveMetricsReader(MetricReader):
         return request
 
     def _at_once(self) -> float | None:
-        """Return the age of an answer that needs no waiting, after a fold in this thread if that is sure to be brief."""
+        """Return the age of an answer that needs no wait, after a fold in this thread if that is sure to be brief."""
         if self._barrier.settled:
             return 0.0
         if self._stopped or self._last_took > BRIEF_SECONDS or self._barrier.unseen > FEW_EVENTS:
             return None
-        if not self.turn.acquire(blocking=False):
+        if not self.collection_lock.acquire(blocking=False):
             return None
         try:
             if self._barrier.others != self._others_then:
@@ -209,7 +209,7 @@ class LiveMetricsReader(MetricReader):
                 return None
             return 0.0 if self._fold() else self.age()
         finally:
-            self.turn.release()
+            self.collection_lock.release()
 
     def _run(self) -> None:
         stopping = False
@@ -217,12 +217,12 @@ class LiveMetricsReader(MetricReader):
             requests = self._gather()
             stopping = None in requests
             if requests or not self._barrier.settled:
-                folded = self._fold_in_turn()
+                folded = self._fold_locked()
                 for request in requests:
                     _resolve(request, folded=folded)
 
     def _gather(self) -> list[Future[bool] | None]:
-        """Return all requests made so far, or none if none comes in an interval: the fold that follows serves them all."""
+        """Return all requests made so far, none if none comes in an interval: the next fold serves all."""
         requests: list[Future[bool] | None] = []
         try:
             requests.append(self._requests.get(timeout=FOLD_INTERVAL_SECONDS))
@@ -231,10 +231,10 @@ class LiveMetricsReader(MetricReader):
         except Empty:
             return requests
 
-    def _fold_in_turn(self) -> bool:
+    def _fold_locked(self) -> bool:
         self._folding_since = self._clock.now()
         try:
-            with self.turn:
+            with self.collection_lock:
                 return self._fold()
         finally:
             self._folding_since = None

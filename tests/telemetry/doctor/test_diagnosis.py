@@ -10,10 +10,10 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from telemetry.doctor import Finding, Verdict, diagnose
+from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.doctor.advice import advice
 from telemetry.export import InvalidVariableError, Signal
-from telemetry.export.destination import Destination
+from telemetry.export.destination import OtlpDestination
 from telemetry.export.outcome import Failure, Fault
 from telemetry.export.signals import Protocol
 from tests.telemetry.conftest import Certificates
@@ -34,7 +34,7 @@ PROTOBUF = {"Content-Type": "application/x-protobuf"}
 OTHER = {"grpc": "http/protobuf", "http/protobuf": "grpc"}
 
 
-def examine(environ: Mapping[str, str]) -> dict[Signal, Finding]:
+def examine(environ: Mapping[str, str]) -> dict[Signal, ExportFinding]:
     return {finding.signal: finding for finding in diagnose(environ)}
 
 
@@ -246,7 +246,7 @@ def test_no_secret_is_told(protocol: str) -> None:
 @pytest.mark.parametrize("secure", [True, False])
 def test_every_fault_has_advice_of_its_own(protocol: Protocol, secure: bool) -> None:
     """No fault is without a sentence, no two share one, and every blank in it is filled."""
-    destination = Destination(Signal.LOGS, protocol, "https://otlp.example:4318/v1/logs", secure=secure)
+    destination = OtlpDestination(Signal.LOGS, protocol, "https://otlp.example:4318/v1/logs", secure=secure)
     sentences = [advice(Failure(fault, "detail"), destination) for fault in Fault]
     assert len(set(sentences)) == len(Fault)
     assert not any("{" in sentence for sentence in sentences)

@@ -2,16 +2,16 @@
 
 import pytest
 
-from telemetry.export.destination import Destination
+from telemetry.export.destination import OtlpDestination
 from telemetry.export.health import HealthRecord
-from telemetry.export.outcome import Failure, Fault, Outcome
+from telemetry.export.outcome import ExportOutcome, Failure, Fault
 from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol, Signal
 from telemetry.testing import FakeClock
 
-REFUSED = Outcome(Failure(Fault.REFUSED))
-BUSY = Outcome(Failure(Fault.BUSY, "HTTP 503"))
-CLOSED = Outcome(Failure(Fault.CLOSED))
+REFUSED = ExportOutcome(Failure(Fault.REFUSED))
+BUSY = ExportOutcome(Failure(Fault.BUSY, "HTTP 503"))
+CLOSED = ExportOutcome(Failure(Fault.CLOSED))
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def record(clock: FakeClock) -> HealthRecord:
-    destination = Destination(Signal.TRACES, Protocol.HTTP, "http://user:hunter2@collector:4318/v1/traces")
+    destination = OtlpDestination(Signal.TRACES, Protocol.HTTP, "http://user:hunter2@collector:4318/v1/traces")
     return HealthRecord(Route(Signal.TRACES, destination), clock)
 
 
@@ -31,7 +31,7 @@ def test_failures_are_counted_until_a_success(record: HealthRecord, clock: FakeC
         record.exported(outcome)
     assert record.snapshot(thread_alive=True).consecutive_failures == 2
     clock.advance(7)
-    record.exported(Outcome())
+    record.exported(ExportOutcome())
     clock.advance(2)
     health = record.snapshot(thread_alive=True)
     assert (health.consecutive_failures, health.failing, health.last_success_seconds) == (0, False, 2)
@@ -69,8 +69,8 @@ def test_an_outage_is_logged_at_both_ends(
     for _ in range(3):
         record.exported(REFUSED)
         clock.advance(10)
-    record.exported(Outcome())
-    record.exported(Outcome())
+    record.exported(ExportOutcome())
+    record.exported(ExportOutcome())
     where = "Export of traces to http://collector:4318/v1/traces"
     assert [entry.message for entry in caplog.records] == [
         f"{where} fails: connection refused. Calls are not affected.",
@@ -83,7 +83,7 @@ def test_drops_are_logged_once_until_an_outage_is_over(record: HealthRecord, cap
     for _ in range(1_000):
         record.crowded_out(1)
     record.exported(REFUSED)
-    record.exported(Outcome())
+    record.exported(ExportOutcome())
     record.crowded_out(1)
     told = [entry.message for entry in caplog.records if entry.message.startswith("Dropping")]
     assert told == ["Dropping spans: more wait to be exported than the queue holds."] * 2
@@ -95,7 +95,7 @@ def test_drops_are_news_again_after_a_round_without(record: HealthRecord, caplog
     for drops in (3, 3, 3, 0, 3):
         for _ in range(drops):
             record.crowded_out(1)
-        record.exported(Outcome())
+        record.exported(ExportOutcome())
     assert len(caplog.records) == 2
 
 
@@ -103,7 +103,13 @@ def test_rejections_are_logged_once_until_an_answer_without(
     record: HealthRecord, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Partial success after partial success is one line; the count goes on; a failure in between changes nothing."""
-    for outcome in (Outcome(rejected=2), REFUSED, Outcome(rejected=3), Outcome(), Outcome(rejected=1, note="too old")):
+    for outcome in (
+        ExportOutcome(rejected=2),
+        REFUSED,
+        ExportOutcome(rejected=3),
+        ExportOutcome(),
+        ExportOutcome(rejected=1, note="too old"),
+    ):
         record.exported(outcome)
     told = [entry.message.rpartition(": ")[2] for entry in caplog.records if "rejects" in entry.message]
     assert told == ["2 spans", "too old"]

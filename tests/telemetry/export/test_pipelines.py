@@ -1,7 +1,10 @@
 """What is built: providers that work for those handed in, and nothing global, whatever is exported."""
 
+import gc
 import json
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from threading import Lock, active_count
 
 import pytest
@@ -14,7 +17,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from telemetry.export import Pipelines
-from telemetry.export.batches import Batches, LogIntake
+from telemetry.export.batches import BatchedItems, LogIntake
 from tests.telemetry.export.running import end_spans, running, say_something, to
 from tests.telemetry.otlp_receiver import Receiver
 
@@ -150,7 +153,7 @@ def test_collecting_takes_its_turn(receiver: Receiver, protocol: str) -> None:
         held.append(turn.locked())
         return [Observation(1)]
 
-    with running(to(receiver.endpoint, protocol), turn=turn) as pipelines:
+    with running(to(receiver.endpoint, protocol), collection_lock=turn) as pipelines:
         pipelines.meter_provider.get_meter("test").create_observable_gauge("test.turn", [observed])
         assert pipelines.flush()
         assert held
@@ -162,7 +165,7 @@ def test_a_log_record_is_kept_without_its_context() -> None:
     """What waits in the queue does not hold on to the objects of the call it came from."""
     kept: list[object] = []
 
-    class Keep(Batches[object]):
+    class Keep(BatchedItems[object]):
         def __init__(self) -> None: ...
 
         def add(self, item: object) -> None:
@@ -174,3 +177,25 @@ def test_a_log_record_is_kept_without_its_context() -> None:
         context.detach(token)
     assert len(kept) == 1
     assert dict(kept[0].log_record.context) == {}  # type: ignore[attr-defined]  # a readable log record
+
+
+def test_exporting_leaves_the_process_as_it_is(
+    receiver: Receiver, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the switch interval nor garbage collection nor the environment is the library's to change."""
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    before, seen = _process_state(), list[object]()
+
+    def observe(_: CallbackOptions) -> Iterator[Observation]:
+        seen.append(_process_state())
+        yield Observation(1)
+
+    with running(to(receiver.endpoint, protocol)) as pipelines:
+        pipelines.meter_provider.get_meter("test").create_observable_gauge("test.gauge", [observe])
+        assert pipelines.flush()
+    assert seen
+    assert all(one == before for one in [*seen, _process_state()])
+
+
+def _process_state() -> object:
+    return sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count() > 0, dict(os.environ)

@@ -110,7 +110,7 @@ def test_patience_is_lost_once_a_collection() -> None:
     barrier = RecordingBarrier(PATIENCE)
     with Collection(barrier):
         assert not record(barrier)
-        barrier._patience = 10 * LONG
+        barrier._timeout_seconds = 10 * LONG
         impatient = Thread(target=lambda: [record(barrier) for _ in range(100)])
         impatient.start()
         impatient.join(LONG)
@@ -124,7 +124,7 @@ def test_recorders_wait_for_each_other_after_a_stuck_collection() -> None:
     barrier = RecordingBarrier(PATIENCE)
     with Collection(barrier):
         assert not record(barrier)
-    barrier._patience = LONG
+    barrier._timeout_seconds = LONG
     together(*[lambda: [record(barrier) for _ in range(500)]] * 4)
     assert barrier.torn == 1
     collect(barrier)

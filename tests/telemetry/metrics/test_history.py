@@ -60,7 +60,7 @@ class FakeCounts:
         self.seconds[tenant_id] = self.seconds.get(tenant_id, 0.0) + seconds
 
     def _row(self, selection: Selection, calls: int, seconds: float) -> list[float]:
-        row: list[float] = [0] * len(selection.slots())
+        row: list[float] = [0] * len(selection.columns())
         for name, amount in (("received_calls", calls), (TIME, seconds)):
             if name in selection.counters:
                 row[selection.counters.index(name)] = amount

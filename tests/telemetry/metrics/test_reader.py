@@ -190,7 +190,7 @@ async def test_an_event_loop_waits_for_nobody_who_takes_turns(pipeline: Pipeline
     """While one who shares the turn collects, even before the SDK's lock is won, a read does not fold by itself."""
     pipeline.received(1)
     assert await pipeline.reader.refreshed(LONG) == 0
-    with pipeline.reader.turn:
+    with pipeline.reader.collection_lock:
         pipeline.received(2)
         pipeline.clock.advance(0.25)
         assert await pipeline.reader.refreshed(0.01) == 0.25
