@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test peers check bench lock clean
+.PHONY: help run test test-all peers check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -13,8 +13,11 @@ help: ## show this list
 run: $(READY) ## set up and run the demo: service, tenants and simulated traffic
 	$(BIN)/callscope demo
 
-test: $(READY) ## set up and run the test suite
-	$(BIN)/pytest --cov --cov-report=term
+test: $(READY) ## set up and run the suite of every change, on all cores: minutes
+	$(BIN)/pytest -n auto --dist loadgroup -m "not endurance and not peers"
+
+test-all: $(READY) ## the same with real programs, endurance and coverage
+	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term
 
 check: $(READY) ## lint, format, types, import direction, generated documentation
 	$(BIN)/ruff check .

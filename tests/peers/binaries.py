@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def folder() -> Path:
-    """Where `make peers` puts what it builds: `.peers`, unless `CALLSCOPE_PEERS` names another folder."""
-    return Path(os.environ.get("CALLSCOPE_PEERS") or ROOT / ".peers")
+    """Return the folder that `make peers` builds into: the user's cache, unless `CALLSCOPE_PEERS` names another."""
+    return Path(os.environ.get("CALLSCOPE_PEERS") or Path.home() / ".cache/callscope/peers")
 
 
 def find(name: str) -> Path | None:

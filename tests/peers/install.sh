@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Brings the real programs the tests run against into .peers/bin (or $CALLSCOPE_PEERS/bin): `make peers` calls it.
+# Brings the real programs the tests run against into ~/.cache/callscope/peers (or $CALLSCOPE_PEERS): `make peers` calls
+# it. That folder serves every clone on the machine.
 # Needs Go 1.26.8 or newer; Redis and PostgreSQL come from the system's packages (apt) where they are missing.
 # May be repeated: what is there in the wanted version is left alone. From nothing it takes about 20 minutes on two cores.
 set -euo pipefail
@@ -11,7 +12,7 @@ readonly COMPOSE=v5.6.0
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 readonly root
-readonly peers=${CALLSCOPE_PEERS:-$root/.peers}
+readonly peers=${CALLSCOPE_PEERS:-~/.cache/callscope/peers}
 readonly manifest=$root/collector-config/builder.yaml
 
 export CGO_ENABLED=0 GOBIN=$peers/bin

@@ -28,11 +28,15 @@ def _programs(owner: pytest.Item | pytest.Collector, folders: pytest.TempPathFac
         yield programs
 
 
+@pytest.hookimpl(tryfirst=True)  # before markers choose, and before a parallel run reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real program, so that `-m "not peers"` leaves it out."""
+    """Mark what needs a real program, and keep the tests that share some in one process of a parallel run."""
     for item in items:
-        if {"peers", "module_peers"} & set(getattr(item, "fixturenames", ())):
+        needed = {"peers", "module_peers"} & set(getattr(item, "fixturenames", ()))
+        if needed:
             item.add_marker(pytest.mark.peers)
+        if "module_peers" in needed:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.hookimpl(wrapper=True)
