@@ -29,7 +29,7 @@ from service.http.tags import OPENAPI_TAGS
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.pages import CallPages
 from service.settings import Settings, load_settings
-from service.tenants.directory import ConfiguredTenants
+from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader

@@ -15,7 +15,7 @@ from service.http.problems import ProblemError, declared, declared_invalid, writ
 from service.http.responses import METRICS_HEADERS, Answers, admin_router, answer, json_answer, metrics_headers
 from service.http.security import AdminCheck
 from service.http.timestamps import moment
-from service.tenants.directory import TenantDirectory
+from service.tenants.repository import TenantDirectory
 from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded
 from telemetry.clock import Instant
 from telemetry.metrics.live_table import Distribution, Example

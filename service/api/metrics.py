@@ -23,7 +23,7 @@ from service.http.responses import (
 from service.http.security import AdminCheck
 from service.http.timestamps import moment
 from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
-from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
+from service.tenants.repository import DirectoryUnavailableError, TenantDirectory
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState
 from telemetry.calls.tracker import CallTracker, Usage

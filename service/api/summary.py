@@ -28,7 +28,7 @@ from service.http.responses import (
 )
 from service.http.security import AdminCheck
 from service.http.timestamps import stamp
-from service.tenants.directory import TenantDirectory
+from service.tenants.repository import TenantDirectory
 from telemetry.clock import Clock
 from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary

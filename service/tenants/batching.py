@@ -1,19 +1,19 @@
-"""Many questions at once become few queries, however many ask."""
+"""Coalesced queries and bounded memory: what a cache needs so that many callers cost few queries."""
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Batches(Generic[K, V]):
-    """One query at a time: the keys that are asked for while it runs make up the next, at most ``size`` of them.
+class QueryBatcher(Generic[K, V]):
+    """Runs one query at a time: the keys asked for while it runs make up the next, at most ``size`` of them.
 
-    Who asks for a key that is waiting or under way shares its answer, or its error. A caller who gives up takes nothing
-    from the others. The query must end by itself: bound it with a timeout.
+    A caller who asks for a key that is queued or under way shares its answer, or its error. A caller who is cancelled
+    takes nothing from the others. The query must end by itself: bound it with a time-out.
     """
 
     __slots__ = ("_answers", "_load", "_queue", "_size", "_worker")
@@ -26,7 +26,7 @@ class Batches(Generic[K, V]):
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
-        """The key's value, ``None`` when the query does not know it."""
+        """Return the key's value, ``None`` when the query does not know it; raises what the query raised."""
         answer = self._answers.get(key)
         if answer is None:
             answer = self._answers[key] = asyncio.get_running_loop().create_future()
@@ -35,7 +35,7 @@ class Batches(Generic[K, V]):
         return await asyncio.shield(answer)
 
     async def close(self) -> None:
-        """Cancel what is waiting and under way."""
+        """Cancel what is queued and under way."""
         worker, self._worker = self._worker, None
         self._queue.clear()
         for answer in self._answers.values():
@@ -46,7 +46,7 @@ class Batches(Generic[K, V]):
             await asyncio.gather(worker, return_exceptions=True)
 
     def __len__(self) -> int:
-        """Keys waiting or under way."""
+        """Return the number of keys queued or under way."""
         return len(self._answers)
 
     async def _work(self) -> None:
@@ -57,7 +57,7 @@ class Batches(Generic[K, V]):
     async def _serve(self, keys: Sequence[K]) -> None:
         try:
             found = await self._load(keys)
-        except Exception as error:  # noqa: BLE001 (every caller hears it)
+        except Exception as error:  # noqa: BLE001 (raised in every caller)
             for key in keys:
                 _fail(self._answers.pop(key), error)
         else:
@@ -67,11 +67,11 @@ class Batches(Generic[K, V]):
 
 def _fail(answer: asyncio.Future[V | None], error: Exception) -> None:
     answer.set_exception(error)
-    answer.exception()  # marks it as seen, also when every caller has gone
+    answer.exception()  # marks it as retrieved, also when every caller has gone
 
 
-class Lru(Generic[K, V]):
-    """At most ``size`` entries; adding one more drops the one not read or written for longest, and counts it."""
+class LruMap(Generic[K, V]):
+    """At most ``size`` entries; one more drops the least recently used, and counts it."""
 
     __slots__ = ("_entries", "_evictions", "_size")
 
@@ -88,7 +88,7 @@ class Lru(Generic[K, V]):
         return self._evictions
 
     def get(self, key: K) -> V | None:
-        """The entry, which now counts as used; ``None`` when there is none."""
+        """Return the entry, which now counts as used; ``None`` when there is none."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
@@ -103,39 +103,8 @@ class Lru(Generic[K, V]):
             self._evictions += 1
 
     def discard(self, key: K) -> None:
-        """Forget an entry, if it is there."""
+        """Drop an entry, if it is there; not counted as an eviction."""
         self._entries.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._entries)
-
-
-class SingleFlight(Generic[V]):
-    """Callers who come while the work is under way share its result, or its error.
-
-    A caller who gives up leaves the work to the others. The work must end by itself: bound it with a timeout.
-    """
-
-    __slots__ = ("_flight", "_work")
-
-    def __init__(self, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
-        self._work = work
-        self._flight: asyncio.Task[V] | None = None
-
-    async def run(self) -> V:
-        """The result of the work that is under way, or of work that begins now."""
-        if self._flight is None:
-            self._flight = asyncio.create_task(self._work())
-            self._flight.add_done_callback(self._land)
-        return await asyncio.shield(self._flight)
-
-    async def close(self) -> None:
-        """Cancel what is under way, and wait until it is."""
-        if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.gather(self._flight, return_exceptions=True)
-
-    def _land(self, flight: asyncio.Task[V]) -> None:
-        self._flight = None
-        if not flight.cancelled():
-            flight.exception()  # marks it as seen, also when every caller has gone

@@ -1,13 +1,20 @@
-"""How many calls are allowed at once, in total and per tenant; both can change while the service runs."""
+"""Calls allowed at once, in total and per tenant, kept in step with the database while the service runs."""
 
-from collections import OrderedDict
+import asyncio
+import logging
 from collections.abc import Mapping
-from threading import Lock
+from contextlib import suppress
+from typing import Protocol
 
+from service.storage.database import DATABASE_ERRORS
+from service.tenants.cache import ConfirmedRevision
+from service.tenants.errors import TenantLookupError
 from telemetry.semconv.attributes import TenantId
 
-MAX_OWN_LIMITS = 100_000
-"""Tenants whose own limit is kept; past this the one set longest ago falls back to the general limit."""
+REFRESH_SECONDS = 2.0
+"""Seconds between two looks for changes; a look costs a query only as often as the cache asks for the revision."""
+
+_logger = logging.getLogger(__name__)
 
 
 class CallLimits:
@@ -19,22 +26,15 @@ class CallLimits:
         ValueError: if a limit is negative.
     """
 
-    __slots__ = ("_forgotten", "_lock", "_max_own", "_own", "_per_tenant", "_total")
+    __slots__ = ("_own", "_per_tenant", "_total")
 
-    def __init__(self, total: int, per_tenant: int | None = None, *, max_own: int = MAX_OWN_LIMITS) -> None:
-        self._lock = Lock()
-        self._own: OrderedDict[TenantId, int] = OrderedDict()
-        self._max_own = max_own
-        self._forgotten = 0
-        self.set_general(total, per_tenant)
-
-    @property
-    def forgotten(self) -> int:
-        """Own limits that gave way to the bound on how many are kept."""
-        return self._forgotten
+    def __init__(self, total: int, per_tenant: int | None = None) -> None:
+        self._total = _checked("total", total)
+        self._per_tenant = None if per_tenant is None else _checked("per_tenant", per_tenant)
+        self._own: Mapping[TenantId, int] = {}
 
     def total(self) -> int:
-        """Calls at once of all tenants together."""
+        """Return the calls at once of all tenants together."""
         return self._total
 
     def of(self, tenant_id: TenantId) -> int:
@@ -47,30 +47,79 @@ class CallLimits:
             return own
         return self._total if self._per_tenant is None else self._per_tenant
 
-    def set_general(self, total: int, per_tenant: int | None = None) -> None:
-        """Change the limits that come from the settings; tenants' own ones stay."""
-        self._total = _checked("total", total)
-        self._per_tenant = None if per_tenant is None else _checked("per_tenant", per_tenant)
-
-    def set_own(self, tenant_id: TenantId, limit: int | None) -> None:
-        """Give a tenant a limit of its own, or with ``None`` take it back."""
-        with self._lock:
-            self._own.pop(tenant_id, None)
-            if limit is not None:
-                self._own[tenant_id] = _checked(tenant_id, limit)
-            self._forget()
-
     def replace_own(self, limits: Mapping[TenantId, int]) -> None:
         """Make these the own limits of these tenants, and leave no other tenant one."""
-        own = OrderedDict((tenant_id, _checked(tenant_id, limit)) for tenant_id, limit in limits.items())
-        with self._lock:
-            self._own = own
-            self._forget()
+        # One assignment of a mapping that never changes afterwards: readers in other threads need no lock.
+        self._own = {tenant_id: _checked(tenant_id, limit) for tenant_id, limit in limits.items()}
 
-    def _forget(self) -> None:
-        while len(self._own) > self._max_own:
-            self._own.popitem(last=False)
-            self._forgotten += 1
+
+class Revisions(Protocol):
+    """The state of the tenants that calls are looked up in; :class:`service.tenants.cache.TenantCache` is one."""
+
+    async def revision(self) -> ConfirmedRevision:
+        """Return the current state; raises :class:`TenantLookupError` when that cannot be said now."""
+        ...
+
+    def invalidate(self) -> None:
+        """Note that a tenant was changed just now."""
+        ...
+
+
+class OwnLimits(Protocol):
+    """The tenants' own limits as the database has them."""
+
+    async def own_limits(self) -> Mapping[TenantId, int]:
+        """Return the calls at once of the tenants that have a limit of their own."""
+        ...
+
+
+class LimitsFollower:
+    """Reads the tenants' own limits again whenever a tenant changed, in whichever process.
+
+    A call is decided by the limit its own look-up brings; these are for what is shown, also while no call comes in.
+    """
+
+    __slots__ = ("_limits", "_revision", "_revisions", "_task", "_tenants")
+
+    def __init__(self, tenants: OwnLimits, revisions: Revisions, limits: CallLimits) -> None:
+        self._tenants = tenants
+        self._revisions = revisions
+        self._limits = limits
+        self._revision: int | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, every_seconds: float = REFRESH_SECONDS) -> None:
+        """Refresh once, and from then on periodically."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._repeat(every_seconds), name="callscope-limits")
+
+    async def changed(self) -> None:
+        """Let a change that this process made hold at once."""
+        self._revisions.invalidate()
+        await self.refresh()
+
+    async def refresh(self) -> None:
+        """Take the limits over if a tenant changed. While the database is away, those in force stay."""
+        with suppress(TenantLookupError, *DATABASE_ERRORS):
+            revision = (await self._revisions.revision()).revision
+            if revision != self._revision:
+                self._limits.replace_own(await self._tenants.own_limits())
+                self._revision = revision
+
+    async def close(self) -> None:
+        """Stop refreshing."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _repeat(self, every_seconds: float) -> None:
+        while True:
+            await asyncio.sleep(every_seconds)
+            try:
+                await self.refresh()
+            except Exception as error:  # noqa: BLE001 -- one failed refresh must not be the last
+                _logger.error("tenants' limits could not be refreshed: %s", type(error).__name__)  # noqa: TRY400
 
 
 def _checked(name: str, limit: int) -> int:

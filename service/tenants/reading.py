@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.e164 import E164
-from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
+from service.tenants.models import AuditRow, InstructionsRow, NumberRow, TenantRow
 from service.tenants.tenant import (
     AuditAction,
     AuditEntry,
@@ -26,30 +26,18 @@ from telemetry.semconv.attributes import TenantId
 
 BATCH = 500
 """Keys in one ``IN (…)``; SQLite and PostgreSQL bind at most about 32,000 parameters a statement."""
+_NUMBER_LIKE = re.compile(r"[+0-9 ().-]+")
+_NOT_DIGITS = re.compile(r"\D")
 _T = TypeVar("_T")
 
 
-async def revision(session: AsyncSession) -> int:
-    """How many transactions have changed tenants so far."""
-    return (await session.execute(select(ChangesRow.revision))).scalar_one()
-
-
-async def for_calls(session: AsyncSession, numbers: Iterable[str]) -> dict[str, CallTenant]:
-    """The tenants the numbers reach, without reading anything but the two tables that say so."""
-    found: dict[str, CallTenant] = {}
-    for batch in batches(numbers):
-        query = select(NumberRow.number, TenantRow).join(TenantRow).where(NumberRow.number.in_(batch))
-        found.update((number, _call_tenant(row)) for number, row in await session.execute(query))
-    return found
-
-
 async def tenant(session: AsyncSession, tenant_id: str) -> Tenant | None:
-    """The tenant with this id, whole."""
+    """Return the tenant with this id, whole; ``None`` if there is none."""
     return (await tenants(session, [tenant_id])).get(TenantId(tenant_id))
 
 
 async def tenants(session: AsyncSession, tenant_ids: Iterable[str]) -> dict[TenantId, Tenant]:
-    """The tenants that exist among these ids, in the order of the ids."""
+    """Return the tenants that exist among these ids, in the order of the ids."""
     found: dict[TenantId, Tenant] = {}
     for batch in batches(sorted(set(tenant_ids))):
         query = select(TenantRow).where(TenantRow.tenant_id.in_(batch)).order_by(TenantRow.tenant_id)
@@ -59,14 +47,14 @@ async def tenants(session: AsyncSession, tenant_ids: Iterable[str]) -> dict[Tena
 
 
 async def page(session: AsyncSession, after: str, limit: int) -> list[Tenant]:
-    """The first ``limit`` tenants whose ids come after ``after``."""
+    """Return the first ``limit`` tenants whose ids come after ``after``."""
     query = select(TenantRow).where(TenantRow.tenant_id > after).order_by(TenantRow.tenant_id).limit(limit)
     rows = (await session.execute(query)).scalars().all()
     return [whole for batch in batches(rows) for whole in await _whole(session, batch)]
 
 
 async def own_limits(session: AsyncSession) -> dict[TenantId, int]:
-    """The limits of the tenants that have one of their own."""
+    """Return the limits of the tenants that have one of their own."""
     query = select(TenantRow.tenant_id, TenantRow.max_concurrent_calls).where(
         TenantRow.max_concurrent_calls.is_not(None)
     )
@@ -74,7 +62,7 @@ async def own_limits(session: AsyncSession) -> dict[TenantId, int]:
 
 
 async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, str]:
-    """Which of the numbers belong to a tenant, and to which."""
+    """Return number → tenant id for those of the numbers that have a tenant."""
     found: dict[E164, str] = {}
     for batch in batches(sorted(numbers)):
         query = select(NumberRow.number, NumberRow.tenant_id).where(NumberRow.number.in_(batch))
@@ -83,7 +71,7 @@ async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, s
 
 
 async def current_instructions(session: AsyncSession, tenant_ids: Iterable[str]) -> dict[str, str]:
-    """The texts of the newest versions, where there are any that were not withdrawn."""
+    """Return the texts of the newest versions, where there are any that were not withdrawn."""
     found: dict[str, str] = {}
     for batch in batches(tenant_ids):
         newest = await _newest_instructions(session, batch)
@@ -94,7 +82,7 @@ async def current_instructions(session: AsyncSession, tenant_ids: Iterable[str])
 async def instructions_history(
     session: AsyncSession, tenant_id: str, before: int | None, limit: int
 ) -> list[InstructionsEntry]:
-    """The newest ``limit`` versions before version ``before``, the newest first, without their texts."""
+    """Return the newest ``limit`` versions before version ``before``, the newest first, without their texts."""
     row = InstructionsRow
     query = select(row.version, func.length(row.text), row.created_at, row.created_by).where(row.tenant_id == tenant_id)
     if before is not None:
@@ -104,13 +92,13 @@ async def instructions_history(
 
 
 async def instructions_at(session: AsyncSession, tenant_id: str, version: int) -> InstructionsVersion | None:
-    """One version, with its text."""
+    """Return one version with its text, ``None`` if there never was one."""
     row = await session.get(InstructionsRow, (tenant_id, version))
     return None if row is None else InstructionsVersion(row.version, row.text, row.created_at, row.created_by)
 
 
 async def audit(session: AsyncSession, tenant_id: str | None, before: int | None, limit: int) -> list[AuditEntry]:
-    """The latest ``limit`` entries before entry ``before``, of one tenant or of all."""
+    """Return the latest ``limit`` entries before entry ``before``, of one tenant or of all."""
     query = select(AuditRow).order_by(AuditRow.entry_id.desc()).limit(limit)
     if tenant_id is not None:
         query = query.where(AuditRow.tenant_id == tenant_id)
@@ -120,7 +108,7 @@ async def audit(session: AsyncSession, tenant_id: str | None, before: int | None
 
 
 def batches(items: Iterable[_T]) -> Iterator[list[_T]]:
-    """The items in lists of at most :data:`BATCH`."""
+    """Yield the items in lists of at most :data:`BATCH`."""
     source = iter(items)
     while batch := list(islice(source, BATCH)):
         yield batch
@@ -153,7 +141,8 @@ async def _newest_instructions(session: AsyncSession, tenant_ids: Sequence[str])
     return {owner: (version, text) for owner, version, text in await session.execute(query)}
 
 
-def _call_tenant(row: TenantRow) -> CallTenant:
+def call_tenant(row: TenantRow) -> CallTenant:
+    """Return what admission needs of a tenant's row."""
     return CallTenant(
         tenant_id=TenantId(row.tenant_id),
         name=row.name,
@@ -193,12 +182,8 @@ def _entry(row: AuditRow) -> AuditEntry:
     )
 
 
-_NUMBER_LIKE = re.compile(r"[+0-9 ().-]+")
-_NOT_DIGITS = re.compile(r"\D")
-
-
 async def summaries(session: AsyncSession, sought: Sought, after: str, limit: int) -> list[TenantSummary]:
-    """The first ``limit`` of the tenants sought whose ids come after ``after``."""
+    """Return the first ``limit`` of the tenants sought whose ids come after ``after``."""
     numbers = _counted(NumberRow.number)
     versions = _counted(InstructionsRow.version, func.max)
     query = select(TenantRow, numbers, versions).where(TenantRow.tenant_id > after, *_conditions(sought))
@@ -207,7 +192,7 @@ async def summaries(session: AsyncSession, sought: Sought, after: str, limit: in
 
 
 def _counted(column: InstrumentedAttribute[Any], how: Callable[..., Any] = func.count) -> ScalarSelect[Any]:
-    """A number for each tenant of the query around, 0 where there is nothing to count."""
+    """Return a number for each tenant of the outer query, 0 where there is nothing to count."""
     rows = select(func.coalesce(how(column), 0)).where(column.class_.tenant_id == TenantRow.tenant_id)
     return rows.correlate(TenantRow).scalar_subquery()
 

@@ -1,9 +1,9 @@
-"""What can be asked about tenants and done to them, wherever they are kept."""
+"""The operations on tenants, wherever they are kept."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from service.e164 import E164
+from service.storage.database import DATABASE_ERRORS
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import (
     AuditPage,
@@ -26,23 +26,23 @@ MAX_PAGE = 1_000
 
 
 class CallTenants(Protocol):
-    """What deciding about calls asks, for many calls at once; each answer is one small query."""
+    """The questions of admission, for many calls at once; each is one small query."""
 
     async def revision(self) -> int:
-        """A number that grows with every change of any tenant."""
+        """Return a number that grows with every change of any tenant."""
         ...
 
     async def for_calls(self, numbers: Collection[str]) -> Mapping[str, CallTenant]:
-        """The tenants the dialled numbers reach, enabled or not; a number that is nobody's is left out."""
+        """Return the tenants the dialled numbers reach, enabled or not; a number without a tenant is left out."""
         ...
 
     async def current_instructions(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
-        """The tenants' instructions; a tenant that has none is left out."""
+        """Return the tenants' instructions; a tenant that has none is left out."""
         ...
 
 
 class TenantRepository(CallTenants, Protocol):
-    """All of it, for administration.
+    """Everything administration needs.
 
     Every change takes the ``actor`` it is made by. With an ``expected_version`` it is refused with
     :class:`StaleVersionError` unless the tenant is at just that version. A change that changes nothing leaves version,
@@ -50,37 +50,33 @@ class TenantRepository(CallTenants, Protocol):
     """
 
     async def by_id(self, tenant_id: str) -> Tenant | None:
-        """The tenant with this id."""
-        ...
-
-    async def by_number(self, number: E164) -> Tenant | None:
-        """The tenant this number belongs to."""
+        """Return the tenant with this id, ``None`` if there is none."""
         ...
 
     async def page(self, *, after: str = "", limit: int = 100) -> TenantPage:
-        """Tenants in the order of their ids, from the first one after ``after``."""
+        """Return tenants in the order of their ids, from the first one after ``after``."""
         ...
 
     async def find(self, sought: Sought, *, after: str = "", limit: int = 100) -> SummaryPage:
-        """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
+        """Return the tenants sought, in the order of their ids, from the first one after ``after``."""
         ...
 
     async def own_limits(self) -> Mapping[TenantId, int]:
-        """Calls at once of the tenants that have a limit of their own."""
+        """Return the calls at once of the tenants that have a limit of their own."""
         ...
 
     async def instructions_history(
         self, tenant_id: str, *, before: int | None = None, limit: int = 100
     ) -> InstructionsPage:
-        """The instructions' versions, the newest first, from the first one before version ``before``."""
+        """Return the instructions' versions, newest first, from the first one before version ``before``."""
         ...
 
     async def instructions_at(self, tenant_id: str, version: int) -> InstructionsVersion | None:
-        """One version of the instructions, with its text."""
+        """Return one version of the instructions with its text, ``None`` if there never was one."""
         ...
 
     async def audit(self, tenant_id: str | None = None, *, before: int | None = None, limit: int = 100) -> AuditPage:
-        """Changes of one tenant or of all, the latest first, from the first entry before ``before``."""
+        """Return changes of one tenant or of all, latest first, from the first entry before ``before``."""
         ...
 
     async def import_all(self, specs: Sequence[TenantSpec], *, actor: str) -> ImportResult:
@@ -98,19 +94,13 @@ class TenantRepository(CallTenants, Protocol):
     async def set_enabled(
         self, tenant_id: str, enabled: bool, *, actor: str, expected_version: int | None = None
     ) -> Tenant:
-        """Let new calls in, or none; calls that run go on."""
-        ...
-
-    async def set_limit(
-        self, tenant_id: str, limit: int | None, *, actor: str, expected_version: int | None = None
-    ) -> Tenant:
-        """Calls at once, also below what runs now: running calls go on."""
+        """Let new calls in, or none; running calls go on."""
         ...
 
     async def set_instructions(
         self, tenant_id: str, text: str | None, *, actor: str, expected_version: int | None = None
     ) -> Tenant:
-        """A new version of the instructions; ``None`` withdraws them."""
+        """Store a new version of the instructions; ``None`` withdraws them."""
         ...
 
     async def add_number(
@@ -128,3 +118,35 @@ class TenantRepository(CallTenants, Protocol):
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""
         ...
+
+
+class TenantDirectory(Protocol):
+    """The tenants that are configured."""
+
+    async def knows(self, tenant_id: str) -> bool:
+        """Return True if there is such a tenant, enabled or not; ``tenant_id`` is any text without control characters.
+
+        Raises:
+            DirectoryUnavailableError: if that cannot be found out now.
+        """
+        ...
+
+
+class DirectoryUnavailableError(Exception):
+    """The configured tenants cannot be looked up now."""
+
+
+class ConfiguredTenants:
+    """The :class:`TenantDirectory` of a repository."""
+
+    __slots__ = ("_tenants",)
+
+    def __init__(self, tenants: TenantRepository) -> None:
+        self._tenants = tenants
+
+    async def knows(self, tenant_id: str) -> bool:
+        """Return True if there is such a tenant; raises :class:`DirectoryUnavailableError`."""
+        try:
+            return await self._tenants.by_id(tenant_id) is not None
+        except DATABASE_ERRORS as error:
+            raise DirectoryUnavailableError from error

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.e164 import E164
@@ -20,6 +21,7 @@ from service.tenants.errors import (
     TenantNotFoundError,
 )
 from service.tenants.importing import duplicates, taken
+from service.tenants.models import ChangesRow, NumberRow, TenantRow
 from service.tenants.repository import MAX_PAGE, NEW
 from service.tenants.spec import TenantSpec, checked_spec
 from service.tenants.tenant import (
@@ -52,33 +54,32 @@ class SqlTenantRepository:
         self._clock = clock or SystemClock()
 
     async def revision(self) -> int:
-        """A number that grows with every change of any tenant."""
+        """Return a number that grows with every change of any tenant."""
         async with self._database.reading() as session:
-            return await reading.revision(session)
+            return (await session.execute(select(ChangesRow.revision))).scalar_one()
 
     async def for_calls(self, numbers: Collection[str]) -> Mapping[str, CallTenant]:
-        """The tenants the dialled numbers reach, enabled or not; a number that is nobody's is left out."""
+        """Return the tenants the dialled numbers reach, enabled or not; a number without a tenant is left out."""
+        found: dict[str, CallTenant] = {}
         async with self._database.reading() as session:
-            return await reading.for_calls(session, numbers)
+            for batch in reading.batches(numbers):
+                # No more than the two tables that say so: a call waits for this.
+                query = select(NumberRow.number, TenantRow).join(TenantRow).where(NumberRow.number.in_(batch))
+                found.update((number, reading.call_tenant(row)) for number, row in await session.execute(query))
+        return found
 
     async def current_instructions(self, tenant_ids: Collection[str]) -> Mapping[str, str]:
-        """The tenants' instructions; a tenant that has none is left out."""
+        """Return the tenants' instructions; a tenant that has none is left out."""
         async with self._database.reading() as session:
             return await reading.current_instructions(session, tenant_ids)
 
     async def by_id(self, tenant_id: str) -> Tenant | None:
-        """The tenant with this id."""
+        """Return the tenant with this id, ``None`` if there is none."""
         async with self._database.reading() as session:
             return await reading.tenant(session, tenant_id)
 
-    async def by_number(self, number: E164) -> Tenant | None:
-        """The tenant this number belongs to."""
-        async with self._database.reading() as session:
-            owner = (await reading.owners(session, [number])).get(number)
-            return None if owner is None else await reading.tenant(session, owner)
-
     async def page(self, *, after: str = "", limit: int = 100) -> TenantPage:
-        """Tenants in the order of their ids, from the first one after ``after``."""
+        """Return tenants in the order of their ids, from the first one after ``after``."""
         _check_limit(limit)
         async with self._database.reading() as session:
             found = await reading.page(session, after, limit + 1)
@@ -86,7 +87,7 @@ class SqlTenantRepository:
         return TenantPage(shown, shown[-1].tenant_id if len(found) > limit else None)
 
     async def find(self, sought: Sought, *, after: str = "", limit: int = 100) -> SummaryPage:
-        """The tenants that are looked for, in the order of their ids, from the first one after ``after``."""
+        """Return the tenants sought, in the order of their ids, from the first one after ``after``."""
         _check_limit(limit)
         async with self._database.reading() as session:
             found = await reading.summaries(session, sought, after, limit + 1)
@@ -94,14 +95,14 @@ class SqlTenantRepository:
         return SummaryPage(shown, shown[-1].tenant_id if len(found) > limit else None)
 
     async def own_limits(self) -> Mapping[TenantId, int]:
-        """Calls at once of the tenants that have a limit of their own."""
+        """Return the calls at once of the tenants that have a limit of their own."""
         async with self._database.reading() as session:
             return await reading.own_limits(session)
 
     async def instructions_history(
         self, tenant_id: str, *, before: int | None = None, limit: int = 100
     ) -> InstructionsPage:
-        """The instructions' versions, the newest first, from the first one before version ``before``."""
+        """Return the instructions' versions, newest first, from the first one before version ``before``."""
         _check_limit(limit)
         async with self._database.reading() as session:
             found = await reading.instructions_history(session, tenant_id, before, limit + 1)
@@ -109,12 +110,12 @@ class SqlTenantRepository:
         return InstructionsPage(shown, shown[-1].version if len(found) > limit else None)
 
     async def instructions_at(self, tenant_id: str, version: int) -> InstructionsVersion | None:
-        """One version of the instructions, with its text."""
+        """Return one version of the instructions with its text, ``None`` if there never was one."""
         async with self._database.reading() as session:
             return await reading.instructions_at(session, tenant_id, version)
 
     async def audit(self, tenant_id: str | None = None, *, before: int | None = None, limit: int = 100) -> AuditPage:
-        """Changes of one tenant or of all, the latest first, from the first entry before ``before``."""
+        """Return changes of one tenant or of all, latest first, from the first entry before ``before``."""
         _check_limit(limit)
         async with self._database.reading() as session:
             found = await reading.audit(session, tenant_id, before, limit + 1)
@@ -131,7 +132,7 @@ class SqlTenantRepository:
             raise ImportRefusedError(taken(specs, error.owners)) from None
 
     async def put(self, spec: TenantSpec, *, actor: str, expected_version: int | None = None) -> Tenant:
-        """Create or change one; with ``expected_version`` ``NEW`` only create (:class:`TenantExistsError`)."""
+        """Create or change one; with ``expected_version`` :data:`NEW` only create (:class:`TenantExistsError`)."""
         async with self._database.writing() as session:
             stamp = await self._stamp(session, actor)
             before = await reading.tenant(session, spec.tenant_id)
@@ -147,19 +148,13 @@ class SqlTenantRepository:
     async def set_enabled(
         self, tenant_id: str, enabled: bool, *, actor: str, expected_version: int | None = None
     ) -> Tenant:
-        """Let new calls in, or none; calls that run go on."""
+        """Let new calls in, or none; running calls go on."""
         return await self._state(tenant_id, {"enabled": enabled}, actor, expected_version)
-
-    async def set_limit(
-        self, tenant_id: str, limit: int | None, *, actor: str, expected_version: int | None = None
-    ) -> Tenant:
-        """Calls at once, also below what runs now: running calls go on."""
-        return await self._state(tenant_id, {"max_concurrent_calls": limit}, actor, expected_version)
 
     async def set_instructions(
         self, tenant_id: str, text: str | None, *, actor: str, expected_version: int | None = None
     ) -> Tenant:
-        """A new version of the instructions; ``None`` withdraws them."""
+        """Store a new version of the instructions; ``None`` withdraws them."""
         return await self._state(tenant_id, {"instructions": text}, actor, expected_version)
 
     async def add_number(
@@ -190,7 +185,7 @@ class SqlTenantRepository:
     async def _change(
         self, tenant_id: str, stated_for: Callable[[Tenant], _Stated], actor: str, expected_version: int | None
     ) -> Tenant:
-        """What ``stated_for`` says of the tenant as it is, becomes what it is."""
+        """Store what ``stated_for`` makes of the tenant as it is."""
         async with self._database.writing() as session:
             stamp = await self._stamp(session, actor)
             before = await _existing(session, tenant_id, expected_version)

@@ -14,8 +14,8 @@ from service.http.problems import use_problem_details
 from service.http.readiness import Readiness
 from service.http.security import AdminAttempts, AdminTokens, require_admin
 from service.http.tags import OPENAPI_TAGS
-from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.limits import CallLimits
+from service.tenants.repository import DirectoryUnavailableError
 from service.timeline.serializer import TraceUrls
 from telemetry.metrics.history import History
 from telemetry.testing import TelemetryKit

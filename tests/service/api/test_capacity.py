@@ -36,7 +36,7 @@ def test_an_idle_process_has_all_its_slots(admin: httpx2.Client) -> None:
 def test_slots_are_counted_per_tenant_and_in_total(admin: httpx2.Client, gateway: Gateway) -> None:
     """In use, left, peak and refused add up for a tenant with a limit of its own and for all together."""
     tracker = gateway.kit.tracker
-    gateway.limits.set_own(TenantId("acme"), 3)
+    gateway.limits.replace_own({TenantId("acme"): 3})
     running = tracker.received("rtc_1", "acme")
     running.accepted()
     running.started()
@@ -62,7 +62,7 @@ def test_a_lowered_limit_leaves_no_slots_rather_than_a_negative_number(admin: ht
     """When a limit falls below what runs, available is 0 and in_use tells the truth."""
     for number in range(3):
         gateway.kit.tracker.received(f"rtc_{number}", "acme")
-    gateway.limits.set_own(TenantId("acme"), 1)
+    gateway.limits.replace_own({TenantId("acme"): 1})
     acme = admin.get(DEBUG).json()["tenants"]["acme"]
     assert (acme["limit"], acme["in_use"], acme["available"]) == (1, 3, 0)
 
@@ -106,7 +106,7 @@ def test_every_open_call_is_in_the_list_of_its_state(admin: httpx2.Client, gatew
 
 def test_a_tenant_that_was_only_ever_rejected_is_listed(admin: httpx2.Client, gateway: Gateway) -> None:
     """Whoever is never given a slot is the one to look for: it is there with its limit, and stays."""
-    gateway.limits.set_own(TenantId("acme"), 0)
+    gateway.limits.replace_own({TenantId("acme"): 0})
     gateway.kit.tracker.received("rtc_1", "acme").rejected(RejectionReason.CAPACITY)
     gateway.kit.tracker.received("rtc_2", "globex").rejected(RejectionReason.CARRIER_ERROR)
     gateway.kit.tracker.received("rtc_3", OTHER).rejected(RejectionReason.CAPACITY)

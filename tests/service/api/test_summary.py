@@ -28,7 +28,7 @@ def minutes_pass(gateway: Gateway, minutes: int) -> None:
 def a_scripted_hour(gateway: Gateway) -> None:
     """Of acme's: an hour ago ten calls of a minute at once, one of them failed; just now a call with two turns."""
     kit = gateway.kit
-    gateway.limits.set_own(TenantId("acme"), 20)
+    gateway.limits.replace_own({TenantId("acme"): 20})
     crowd = [kit.tracker.received(f"rtc_{number}", "acme") for number in range(10)]
     for call in crowd:
         call.accepted()

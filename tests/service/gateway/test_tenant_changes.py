@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
+from service.tenants.spec import checked_spec
 from telemetry.calls.events import LimitHit
 from telemetry.recent.record import CallSummary
 from telemetry.semconv.attributes import CallId, CapacityScope, RejectionReason, TenantId
@@ -112,7 +113,7 @@ async def test_a_limit_of_nothing_and_none_at_all(tmp_path: Path) -> None:
 async def test_a_changed_limit_is_shown_without_a_call(tmp_path: Path) -> None:
     """Also a limit that another process wrote is in force, and shown, although no call came in meanwhile."""
     async with running_harness(tmp_path, tenants=1, tenant_limit=10) as harness, running(harness, 1):
-        await harness.container.tenants.set_limit(TENANT, 4, actor="somebody else")
+        await harness.container.tenants.change(checked_spec(TENANT, {"max_concurrent_calls": 4}), actor="somebody else")
         await harness.until(lambda: harness.container.limits.of(TenantId(TENANT)) == 4, "the limit to be followed")
         assert await slots(harness) == {"limit": 4, "in_use": 1, "available": 3, "active": 1}
 

@@ -129,19 +129,19 @@ async def test_a_doubted_state_is_asked_for_at_once(cache: TenantCache, tenants:
     """Whoever changed a tenant says so, and the next call sees it without waiting; nothing else is read again."""
     await cache.tenant_for(NUMBER)
     tenants.change(enabled=False)
-    cache.doubt()
+    cache.invalidate()
     assert (await cache.tenant_for(NUMBER)).tenant == replace(ACME, enabled=False)
-    assert (await cache.epoch()).revision == tenants.version
+    assert (await cache.revision()).revision == tenants.version
     assert tenants.asked["revision"] == 2
 
 
 async def test_an_answer_from_before_the_doubt_does_not_do(cache: TenantCache, tenants: FakeTenants) -> None:
     """A question that was under way when the doubt came up is asked again: it may be answered from before."""
     tenants.answering.clear()
-    early = asyncio.create_task(cache.epoch())
+    early = asyncio.create_task(cache.revision())
     await tenants.arrival("revision")
-    cache.doubt()
-    late = asyncio.create_task(cache.epoch())
+    cache.invalidate()
+    late = asyncio.create_task(cache.revision())
     await asyncio.sleep(0)
     tenants.answering.set()
     await asyncio.gather(early, late)

@@ -23,7 +23,7 @@ from service.tenants.errors import (
 from service.tenants.models import InstructionsRow, NumberRow
 from service.tenants.reading import BATCH
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
-from service.tenants.spec import TenantSpec
+from service.tenants.spec import TenantSpec, checked_spec
 from service.tenants.sql import SqlTenantRepository
 from service.tenants.tenant import (
     AuditAction,
@@ -60,6 +60,14 @@ def moment(clock: FakeClock) -> datetime:
     return datetime.fromtimestamp(clock.now().unix_nanos / 1e9, UTC)
 
 
+async def set_limit(
+    tenants: TenantRepository, tenant_id: str, limit: int | None, *, actor: str, expected_version: int | None = None
+) -> Tenant:
+    """Change the tenant's calls at once alone."""
+    stated = checked_spec(tenant_id, {"max_concurrent_calls": limit})
+    return await tenants.change(stated, actor=actor, expected_version=expected_version)
+
+
 async def test_the_sql_repository_is_a_tenant_repository(tenants: SqlTenantRepository) -> None:
     """The SQL implementation offers all that administration asks for; the type checker proves the signatures."""
     repository: TenantRepository = tenants
@@ -90,7 +98,7 @@ async def test_a_tenant_comes_back_as_it_was_stated(tenants: SqlTenantRepository
         updated_at=moment(clock),
     )
     assert await tenants.by_id("acme") == stored
-    assert await tenants.by_number(FIRST) == await tenants.by_number(THIRD) == stored
+    assert {call.tenant_id for call in (await tenants.for_calls([FIRST, THIRD])).values()} == {"acme"}
 
 
 async def test_defaults_fill_what_a_new_tenant_leaves_out(tenants: SqlTenantRepository) -> None:
@@ -104,7 +112,6 @@ async def test_defaults_fill_what_a_new_tenant_leaves_out(tenants: SqlTenantRepo
 async def test_what_nobody_has_is_not_found(tenants: SqlTenantRepository) -> None:
     """Ids and numbers that nobody has are answered with nothing, not with an error."""
     assert await tenants.by_id("nobody") is None
-    assert await tenants.by_number(FIRST) is None
     assert await tenants.for_calls([FIRST]) == {}
     assert await tenants.current_instructions(["nobody"]) == {}
 
@@ -174,7 +181,7 @@ async def test_changes_move_version_and_time(tenants: SqlTenantRepository, clock
     """Each change gives a version never seen before and its time, and leaves the time of creation."""
     created = await tenants.put(acme(), actor=OPS)
     clock.advance(60)
-    changed = await tenants.set_limit("acme", 3, actor=OPS)
+    changed = await set_limit(tenants, "acme", 3, actor=OPS)
     assert changed.version > created.version
     assert (changed.created_at, changed.updated_at) == (created.created_at, moment(clock))
     assert await tenants.by_id("acme") == changed
@@ -207,9 +214,9 @@ async def test_the_revision_grows_with_every_change(tenants: SqlTenantRepository
 async def test_the_expected_version_must_be_the_present_one(tenants: SqlTenantRepository) -> None:
     """A change based on an old version is refused with both versions named, and one on the present version is made."""
     old = await tenants.put(acme(), actor=OPS)
-    new = await tenants.set_limit("acme", 3, actor=OPS, expected_version=old.version)
+    new = await set_limit(tenants, "acme", 3, actor=OPS, expected_version=old.version)
     with pytest.raises(StaleVersionError, match="version: 'acme' is at version 2, not 1") as stale:
-        await tenants.set_limit("acme", 4, actor=OPS, expected_version=old.version)
+        await set_limit(tenants, "acme", 4, actor=OPS, expected_version=old.version)
     assert (stale.value.expected, stale.value.actual) == (old.version, new.version)
     assert await tenants.by_id("acme") == new
 
@@ -221,7 +228,7 @@ async def test_every_kind_of_change_checks_the_version(tenants: SqlTenantReposit
     attempts = [
         tenants.put(acme(name="X"), actor=OPS, expected_version=wrong),
         tenants.set_enabled("acme", False, actor=OPS, expected_version=wrong),
-        tenants.set_limit("acme", 1, actor=OPS, expected_version=wrong),
+        set_limit(tenants, "acme", 1, actor=OPS, expected_version=wrong),
         tenants.set_instructions("acme", "X", actor=OPS, expected_version=wrong),
         tenants.add_number("acme", SECOND, actor=OPS, expected_version=wrong),
         tenants.remove_number("acme", FIRST, actor=OPS, expected_version=wrong),
@@ -256,7 +263,7 @@ async def test_a_recreated_tenant_has_no_version_of_its_predecessor(tenants: Sql
 async def test_of_concurrent_changes_on_one_version_one_wins(tenants: SqlTenantRepository) -> None:
     """Of many writers that read the same version exactly one changes the tenant; the others hear that theirs is old."""
     before = await tenants.put(acme(), actor=OPS)
-    attempts = (tenants.set_limit("acme", n, actor=OPS, expected_version=before.version) for n in range(20, 28))
+    attempts = (set_limit(tenants, "acme", n, actor=OPS, expected_version=before.version) for n in range(20, 28))
     results = await asyncio.gather(*attempts, return_exceptions=True)
     winners = [result for result in results if isinstance(result, Tenant)]
     losers = [result for result in results if isinstance(result, StaleVersionError)]
@@ -268,7 +275,7 @@ async def test_concurrent_changes_of_several_tenants_all_count(tenants: SqlTenan
     """Writers that do not expect a version take turns: none fails, none is lost."""
     names = [f"t{n}" for n in range(8)]
     await asyncio.gather(*(tenants.put(spec(name), actor=OPS) for name in names))
-    await asyncio.gather(*(tenants.set_limit(name, 1, actor=OPS) for name in names))
+    await asyncio.gather(*(set_limit(tenants, name, 1, actor=OPS) for name in names))
     assert await tenants.revision() == 16
     assert {tenant.max_concurrent_calls for tenant in (await tenants.page()).tenants} == {1}
 
@@ -285,10 +292,10 @@ async def test_one_number_goes_to_one_of_two_who_want_it_at_once(tenants: SqlTen
 async def test_limits_can_be_set_to_any_value_or_none(tenants: SqlTenantRepository) -> None:
     """A limit may be lowered to nothing and lifted altogether; a negative one names its field."""
     await tenants.put(acme(), actor=OPS)
-    assert (await tenants.set_limit("acme", 0, actor=OPS)).max_concurrent_calls == 0
-    assert (await tenants.set_limit("acme", None, actor=OPS)).max_concurrent_calls is None
+    assert (await set_limit(tenants, "acme", 0, actor=OPS)).max_concurrent_calls == 0
+    assert (await set_limit(tenants, "acme", None, actor=OPS)).max_concurrent_calls is None
     with pytest.raises(InvalidFieldError, match=r"max_concurrent_calls: .*greater than or equal to 0"):
-        await tenants.set_limit("acme", -1, actor=OPS)
+        await set_limit(tenants, "acme", -1, actor=OPS)
 
 
 async def test_disabling_and_enabling(tenants: SqlTenantRepository) -> None:
@@ -399,7 +406,7 @@ async def test_changing_nobody_says_so(tenants: SqlTenantRepository) -> None:
     """Every change of a tenant that does not exist names the id."""
     attempts = [
         tenants.set_enabled("nobody", False, actor=OPS),
-        tenants.set_limit("nobody", 1, actor=OPS),
+        set_limit(tenants, "nobody", 1, actor=OPS),
         tenants.set_instructions("nobody", "x", actor=OPS),
         tenants.add_number("nobody", FIRST, actor=OPS),
         tenants.remove_number("nobody", FIRST, actor=OPS),
@@ -578,7 +585,7 @@ async def test_the_audit_shows_who_changed_what(tenants: SqlTenantRepository, cl
     """Each change is kept with its author, its time and the changed fields before and after, the latest first."""
     await tenants.put(acme(), actor="ada")
     clock.advance(60)
-    await tenants.set_limit("acme", 3, actor="bob")
+    await set_limit(tenants, "acme", 3, actor="bob")
     await tenants.put(spec("beta"), actor="ada")
     latest, first = (await tenants.audit("acme")).entries
     assert (latest.actor, latest.action, latest.at) == ("bob", AuditAction.CHANGED, moment(clock))
@@ -610,7 +617,7 @@ async def test_the_audit_is_read_in_pages(tenants: SqlTenantRepository) -> None:
     """Paging through the audit goes over every change once, from the latest to the first."""
     await tenants.put(acme(), actor=OPS)
     for limit in range(1, 6):
-        await tenants.set_limit("acme", limit, actor=OPS)
+        await set_limit(tenants, "acme", limit, actor=OPS)
     seen: list[int] = []
     page = await tenants.audit("acme", limit=2)
     seen += [entry.entry_id for entry in page.entries]

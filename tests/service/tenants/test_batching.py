@@ -1,11 +1,11 @@
-"""Shared work, joined questions and bounded memory: the parts a cache is made of."""
+"""Coalesced queries and bounded memory: the parts a cache is made of."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
 
 import pytest
 
-from service.tenants.batching import Batches, Lru, SingleFlight
+from service.tenants.batching import LruMap, QueryBatcher
 
 
 class Dictionary:
@@ -33,7 +33,7 @@ async def everything_else() -> None:
 async def test_questions_of_one_moment_make_one_batch() -> None:
     """Questions asked together are loaded together, repeats once, and each gets its own answer."""
     dictionary = Dictionary()
-    questions = Batches(dictionary.load, 10)
+    questions = QueryBatcher(dictionary.load, 10)
     answers = await asyncio.gather(*(questions.get(key) for key in ("a", "b", "a", "unknown")))
     assert answers == ["A", "B", "A", None]
     assert dictionary.batches == [["a", "b", "unknown"]]
@@ -43,7 +43,7 @@ async def test_questions_that_come_meanwhile_make_the_next_batch() -> None:
     """While one batch is under way later questions gather for the next, in order and at most a batch's size."""
     dictionary = Dictionary()
     dictionary.open.clear()
-    questions = Batches(dictionary.load, 2)
+    questions = QueryBatcher(dictionary.load, 2)
     waiting = [asyncio.create_task(questions.get("a"))]
     while not dictionary.batches:  # noqa: ASYNC110 (until the first batch is under way)
         await asyncio.sleep(0)
@@ -60,7 +60,7 @@ async def test_a_failed_batch_fails_its_questions_only() -> None:
     """Everybody in a failed batch hears its error; questions after it are asked anew."""
     dictionary = Dictionary()
     dictionary.error = LookupError("no")
-    questions = Batches(dictionary.load, 10)
+    questions = QueryBatcher(dictionary.load, 10)
     results = await asyncio.gather(*(questions.get(key) for key in "ab"), return_exceptions=True)
     assert results == [dictionary.error] * 2
     dictionary.error = None
@@ -71,7 +71,7 @@ async def test_deserted_questions_leave_nothing_behind() -> None:
     """Questions whose callers have gone are answered or fail without a trace, and without a complaint."""
     dictionary = Dictionary()
     dictionary.open.clear()
-    questions = Batches(dictionary.load, 10)
+    questions = QueryBatcher(dictionary.load, 10)
     deserted = [asyncio.create_task(questions.get(key)) for key in "ab"]
     await asyncio.sleep(0)
     for caller in deserted:
@@ -87,7 +87,7 @@ async def test_closing_cancels_every_question() -> None:
     """Closing ends questions under way and waiting; it may be repeated, and later questions are answered again."""
     dictionary = Dictionary()
     dictionary.open.clear()
-    questions = Batches(dictionary.load, 1)
+    questions = QueryBatcher(dictionary.load, 1)
     waiting = [asyncio.create_task(questions.get(key)) for key in "ab"]
     await asyncio.sleep(0)
     await questions.close()
@@ -98,56 +98,9 @@ async def test_closing_cancels_every_question() -> None:
     assert await questions.get("a") == "A"
 
 
-async def test_work_under_way_is_shared() -> None:
-    """Of several who need the same work one begins it, all share its end, good or bad, and the next begins anew."""
-    runs = 0
-
-    async def fail() -> None:
-        nonlocal runs
-        runs += 1
-        raise LookupError("no")
-
-    flight = SingleFlight(fail)
-    results = await asyncio.gather(*(flight.run() for _ in range(5)), return_exceptions=True)
-    assert [type(result) for result in results] == [LookupError] * 5
-    with pytest.raises(LookupError):
-        await flight.run()
-    assert runs == 2
-
-
-async def test_deserted_work_leaves_no_complaint() -> None:
-    """Work that fails after its callers have gone fails silently."""
-    stuck = asyncio.Event()
-
-    async def fail() -> None:
-        await stuck.wait()
-        raise LookupError
-
-    flight = SingleFlight(fail)
-    caller = asyncio.create_task(flight.run())
-    await asyncio.sleep(0)
-    caller.cancel()
-    await asyncio.gather(caller, return_exceptions=True)
-    stuck.set()
-    await everything_else()
-
-
-async def test_closing_cancels_the_work() -> None:
-    """Closing ends work under way for everybody who waits for it; it may be repeated, and without work does nothing."""
-    flight = SingleFlight(asyncio.Event().wait)
-    await flight.close()
-    waiting = [asyncio.create_task(flight.run()) for _ in range(2)]
-    await asyncio.sleep(0)
-    await flight.close()
-    await flight.close()
-    results = await asyncio.gather(*waiting, return_exceptions=True)
-    assert [type(result) for result in results] == [asyncio.CancelledError] * 2
-    assert asyncio.all_tasks() == {asyncio.current_task()}
-
-
 def test_the_least_recently_used_entry_goes() -> None:
     """Reading and writing both count as use; what was used longest ago makes room, and is counted."""
-    memory: Lru[str, int] = Lru(2)
+    memory: LruMap[str, int] = LruMap(2)
     memory.put("a", 1)
     memory.put("b", 2)
     assert memory.get("a") == 1
@@ -160,7 +113,7 @@ def test_the_least_recently_used_entry_goes() -> None:
 
 def test_forgetting_is_no_eviction() -> None:
     """An entry that is discarded is not counted, and discarding what is not there is nothing."""
-    memory: Lru[str, int] = Lru(2)
+    memory: LruMap[str, int] = LruMap(2)
     memory.put("a", 1)
     memory.discard("a")
     memory.discard("b")
@@ -171,4 +124,4 @@ def test_forgetting_is_no_eviction() -> None:
 def test_a_memory_needs_room(size: int) -> None:
     """A size that could hold nothing is refused."""
     with pytest.raises(ValueError, match="size must be at least 1"):
-        Lru(size)
+        LruMap(size)
