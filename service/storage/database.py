@@ -18,15 +18,15 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError)
-"""What a transaction raises when the database, or the way to it, fails (``TimeoutError`` is an ``OSError``)."""
+"""Errors a transaction raises when the database, or the way to it, fails (``TimeoutError`` is an ``OSError``)."""
 BUSY_SECONDS = 5.0
-"""How long a connection waits for another writer (SQLite), or a caller for a free connection (any)."""
+"""Seconds a connection waits for another writer (SQLite), or a caller for a free connection (any)."""
 CONNECT_SECONDS = 5.0
-"""How long opening a connection to a server may take."""
+"""Seconds opening a connection to a server may take."""
 STATEMENT_SECONDS = 30.0
-"""How long one statement may take on a server; callers with less patience set a timeout of their own."""
+"""Seconds one statement may take on a server; callers that need less set a time-out of their own."""
 RECYCLE_SECONDS = 1800
-"""Age at which a server connection is replaced, so that a load balancer's idle limit is never met."""
+"""Age in seconds at which a server connection is replaced, so that a load balancer's idle limit is never met."""
 _DRIVERS: Mapping[str, str] = MappingProxyType(
     {
         "sqlite": "sqlite+aiosqlite",
@@ -81,7 +81,7 @@ class Database:
 
     @classmethod
     def from_url(cls, url: str, *, pool_size: int = 10) -> Self:
-        """The database ``url`` names, with at most ``pool_size`` connections.
+        """Return the database ``url`` names, with at most ``pool_size`` connections.
 
         Raises :class:`DatabaseUrlError` when the URL is unreadable, its scheme unknown or its folder missing.
         """
@@ -96,11 +96,11 @@ class Database:
         return self._engine
 
     def reading(self) -> AsyncSession:
-        """A session (an async context manager) for a transaction that only reads."""
+        """Return a session (an async context manager) for a transaction that only reads."""
         return self._reading()
 
     def writing(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session in a transaction that commits at the end of the block and rolls back on an error.
+        """Return a session in a transaction that commits at the end of the block and rolls back on an error.
 
         On SQLite it takes the write lock at once: a read that later wants to write fails when another wrote meanwhile.
         """
@@ -123,7 +123,7 @@ class Database:
 
 
 def failure_reason(error: BaseException) -> str:
-    """What one of :data:`DATABASE_ERRORS` says went wrong, without what a server's message may repeat of the URL."""
+    """Return the cause of one of :data:`DATABASE_ERRORS`, without what a server's message may repeat of the URL."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     if isinstance(cause, sqlite3.Error | OSError):
         return str(cause) or type(cause).__name__
@@ -131,7 +131,7 @@ def failure_reason(error: BaseException) -> str:
 
 
 def _resolve(text: str) -> URL:
-    """The URL with the driver Callscope uses; every complaint leaves the text itself out."""
+    """Return the URL with the driver Callscope uses; every complaint leaves the text itself out."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -202,7 +202,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (the base class's signature)
-        """The same moment in UTC; ``ValueError`` for a time that does not say its offset."""
+        """Return the same moment in UTC; raise ``ValueError`` for a time without an offset."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -210,7 +210,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (the same)
-        """The stored moment, aware, in UTC."""
+        """Return the stored moment, aware, in UTC."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -53,7 +53,7 @@ class DatabaseSpans:
             event.listen(self._engine, name, listener)
 
     def close(self) -> None:
-        """Make no more."""
+        """Stop making spans."""
         for name, listener in self._listeners.items():
             event.remove(self._engine, name, listener)
 
@@ -99,13 +99,13 @@ class DatabaseSpans:
 
 
 def _taken(connection: Connection) -> Span | None:
-    """The span of the statement that has just ended on this connection, if it has one."""
+    """Return the span of the statement that has just ended on this connection, if it has one."""
     spans: list[Span | None] = connection.info.get(_OPEN, [])
     return spans.pop() if spans else None
 
 
 def _server(url: URL) -> dict[str, AttributeValue]:
-    """What every span says of the server; of an embedded database neither its file's path nor its folder's name."""
+    """Return the attributes of the server; for an embedded database neither its file's path nor its folder's name."""
     system = url.get_backend_name()
     described: dict[str, AttributeValue] = {DB_SYSTEM: _SYSTEMS.get(system, system)}
     if url.host:

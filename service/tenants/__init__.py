@@ -1,1 +1,1 @@
-"""Who may be called: tenants, their numbers, limits and instructions, and every change made to them."""
+"""Tenants with their numbers, limits and instructions, and every change made to them."""

@@ -1,4 +1,4 @@
-"""What a change makes of a tenant, before any of it is stored."""
+"""Changes of tenants: the new state computed from the old one and a statement, then stored, audited and announced."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ _Content = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What every tenant touched by one transaction is marked with."""
+    """Version, time and author that one transaction gives every tenant it changes."""
 
     version: int
     at: datetime
@@ -39,7 +39,7 @@ class Edit:
 
     @property
     def action(self) -> AuditAction:
-        """Which kind of change this is."""
+        """Kind of change, by which sides there are."""
         if self.before is None:
             return AuditAction.CREATED
         return AuditAction.DELETED if self.after is None else AuditAction.CHANGED
@@ -61,19 +61,19 @@ class Edit:
         return self.after if self.after is not None and self.after.instructions_version > known else None
 
     def audited(self) -> tuple[dict[str, object], dict[str, object]]:
-        """What changes, as it was and as it will be; see :class:`~service.tenants.tenant.AuditEntry`."""
+        """Return the changed fields, as they were and as they will be; see :class:`~service.tenants.tenant.AuditEntry`."""
         before, after = _comparable(self.before), _comparable(self.after)
         changed = [field for field in before | after if before.get(field) != after.get(field)]
         return _presented(before, after, changed), _presented(after, before, changed)
 
 
 def merged(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Tenant:
-    """The tenant the statement describes, made anew or from what is there."""
+    """Return the tenant the statement describes, new or made from ``before``."""
     return _created(spec, stamp) if before is None else changed(before, spec.stated(), stamp)
 
 
 def changed(before: Tenant, stated: Mapping[str, Any], stamp: Stamp) -> Tenant:
-    """The tenant with what is stated; the same object when it is so already."""
+    """Return the tenant with the stated fields; the same object if they have these values already."""
     content = replace(before, **stated)
     if _same(content, before):
         return before
@@ -87,12 +87,12 @@ def changed(before: Tenant, stated: Mapping[str, Any], stamp: Stamp) -> Tenant:
 
 
 def is_so(tenant: Tenant, spec: TenantSpec) -> bool:
-    """Whether the tenant is already as stated."""
+    """Return True if the tenant is already as stated."""
     return _same(replace(tenant, **spec.stated()), tenant)
 
 
 def _same(one: Tenant, other: Tenant) -> bool:
-    """Equality that tells ``true`` from ``1``, which Python does not."""
+    """Compare two tenants and tell ``true`` from ``1``, which Python does not."""
     return one == other and _exactly(one.features) == _exactly(other.features)
 
 
@@ -101,7 +101,7 @@ def _exactly(features: Features) -> dict[str, str]:
 
 
 def _created(spec: TenantSpec, stamp: Stamp) -> Tenant:
-    """A tenant that was not there before, with the defaults for what the statement leaves out."""
+    """Return a new tenant, with the defaults for what the statement leaves out."""
     content = spec.defaults()
     return Tenant(
         tenant_id=spec.tenant_id,
@@ -132,12 +132,12 @@ def _comparable(tenant: Tenant | None) -> dict[str, object]:
 
 
 def _presented(content: _Content, other: _Content, fields: list[str]) -> dict[str, object]:
-    """The fields as the audit keeps them, beside how they are on the other side of the change."""
+    """Return the fields as the audit keeps them, given the other side of the change."""
     return {field: _shown(field, content[field], other.get(field)) for field in fields if field in content}
 
 
 def _shown(field: str, value: Any, other: Any) -> object:  # noqa: ANN401 (fields have many types)
-    """One field, where it is long only its difference, so that the audit grows with what changes."""
+    """Return one field, of long ones only the difference, so that the audit grows with what changes."""
     match field:
         case "numbers":
             return sorted(set(value) - set(other or ()))
@@ -154,7 +154,7 @@ _Rows = list[dict[str, Any]]
 
 
 async def next_version(session: AsyncSession) -> int:
-    """The version this transaction's changes get. Until it ends no other transaction changes tenants."""
+    """Return the version of this transaction's changes, and lock out other changes of tenants until it ends."""
     query = select(ChangesRow.revision).with_for_update()
     return (await session.execute(query)).scalar_one() + 1
 
@@ -187,7 +187,7 @@ async def _check_numbers(session: AsyncSession, edits: Sequence[Edit]) -> None:
 
 
 async def _drop(session: AsyncSession, edits: Iterable[Edit]) -> None:
-    """Numbers first, so that one can move between tenants within a transaction; the rest goes with its tenant."""
+    """Delete numbers first, so that one can move between tenants in a transaction; the rest cascades."""
     for numbers in batches(number for edit in edits for number in edit.lost):
         await session.execute(delete(NumberRow).where(NumberRow.number.in_(numbers)))
     for gone in batches(edit.tenant_id for edit in edits if edit.after is None):

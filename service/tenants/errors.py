@@ -1,4 +1,4 @@
-"""What can go wrong with tenants. Each error names the field and its problem, and nothing of a caller."""
+"""Errors about tenants. Each names the field and its problem, and nothing of a caller."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class ImportProblem:
     """One thing wrong with one entry of an import."""
 
     row: int
-    """Which entry, counted from 1; 0 is the file as a whole."""
+    """Position of the entry, counted from 1; 0 is the file as a whole."""
     field: str
     reason: str
 
@@ -81,14 +81,14 @@ class ImportRefusedError(TenantError):
 
 
 class TenantLookupError(TenantError):
-    """Whether there is such a tenant cannot be said now: the database is down, or too slow."""
+    """The tenant cannot be looked up now: the database is down, or too slow."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("tenant", problem)
 
 
 class InstructionsUnavailableError(TenantError):
-    """What the tenant's instructions are cannot be said now: the database is down, or too slow."""
+    """The tenant's instructions cannot be looked up now: the database is down, or too slow."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("instructions", problem)

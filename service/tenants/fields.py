@@ -1,4 +1,4 @@
-"""What each field of a tenant may hold. Every check answers the value in its stored form or says what is wrong."""
+"""Checks of a tenant's fields. Each returns the value in its stored form or raises a sentence that says what is wrong."""
 
 import math
 import re
@@ -52,12 +52,12 @@ _NUMBER_HELP: Mapping[NumberProblem, str] = {
 
 
 def wrong(problem: str) -> PydanticCustomError:
-    """The error that reaches the user as just this sentence."""
+    """Return the error that reaches the user as just this sentence."""
     return PydanticCustomError("tenant_field", "{problem}", {"problem": problem})
 
 
 def tenant_id(text: str) -> TenantId:
-    """A slug; ids with a leading underscore are kept for the totals that belong to no tenant."""
+    """Check a slug; ids with a leading underscore are reserved for totals that belong to no tenant."""
     if text.startswith("_"):
         raise wrong("ids that begin with _ are reserved")
     if not _TENANT_ID.fullmatch(text):
@@ -66,14 +66,14 @@ def tenant_id(text: str) -> TenantId:
 
 
 def name(text: str) -> str:
-    """A name for people, on one line."""
+    """Check a name for people, on one line."""
     if not text.strip() or any(unicodedata.category(character) == "Cc" for character in text):
         raise wrong("must be one line of text that is not blank")
     return text
 
 
 def number(value: object) -> E164:
-    """A telephone number in international form, with any usual separators."""
+    """Return the E.164 form of a telephone number written in international form with any usual separators."""
     if not isinstance(value, str):
         raise wrong("must be text: put the number in quotes")
     found = to_e164(value)
@@ -85,14 +85,14 @@ def number(value: object) -> E164:
 
 
 def not_too_many(numbers: object) -> object:
-    """The list as it is, before any time is spent on what is in it."""
+    """Check the length of a list before any time is spent on its entries."""
     if isinstance(numbers, list | tuple) and len(numbers) > MAX_NUMBERS:
         raise wrong(f"has {len(numbers)} entries; at most {MAX_NUMBERS} are allowed")
     return numbers
 
 
 def instructions(text: str | None) -> str | None:
-    """Text for the agent, or none at all: blank text would silently be an agent without a task."""
+    """Check text for the agent; blank text is refused, as it would be an agent without a task."""
     if text is None:
         return None
     if not text.strip():
@@ -103,7 +103,7 @@ def instructions(text: str | None) -> str | None:
 
 
 def transfer_targets(targets: Mapping[str, str]) -> Mapping[str, str]:
-    """Named URIs a carrier can transfer to."""
+    """Check named URIs a carrier can transfer to."""
     _check_entries(targets)
     for label, uri in targets.items():
         if (problem := _uri_problem(uri)) is not None:
@@ -112,7 +112,7 @@ def transfer_targets(targets: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def features(values: Mapping[str, object]) -> Mapping[str, object]:
-    """Named switches: a truth value, a number, a short text or null each."""
+    """Check named switches: a truth value, a number, a short text or null each."""
     _check_entries(values)
     for label, value in values.items():
         if label in SWITCHES and not isinstance(value, bool):
@@ -151,7 +151,7 @@ def _tel_problem(rest: str) -> str | None:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether every database can hold the text: no NUL, and no half of a surrogate pair."""
+    """Return True if every database can hold the text: no NUL, and no half of a surrogate pair."""
     return _UNSTORABLE.search(text) is None
 
 

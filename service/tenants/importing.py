@@ -18,17 +18,17 @@ _Claim = tuple[str, str]
 
 
 def duplicates(specs: Sequence[TenantSpec]) -> list[ImportProblem]:
-    """Tenants stated twice, and numbers stated for two tenants."""
+    """Return the problems of tenants stated twice and of numbers stated for two tenants."""
     return _repeated([("tenant_id", spec.tenant_id), *_numbers(spec.numbers)] for spec in specs)
 
 
 def duplicates_as_written(entries: Sequence[object]) -> list[ImportProblem]:
-    """The same for entries not yet checked, so that a wrong entry does not hide that it is also a repeated one."""
+    """Return the same for unchecked entries, so that a wrong entry does not hide that it is also a repeated one."""
     return _repeated(list(_written_claims(entry)) for entry in entries)
 
 
 def taken(specs: Sequence[TenantSpec], owners: Mapping[E164, str]) -> list[ImportProblem]:
-    """Numbers that belong to tenants which keep them."""
+    """Return the problems of numbers that belong to tenants which keep them."""
     return [
         ImportProblem(row, "numbers", f"{number} belongs to {owners[number]!r}")
         for row, spec in enumerate(specs, start=1)
@@ -70,7 +70,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = MappingProxyType(
 
 
 def read_file(path: Path) -> tuple[TenantSpec, ...]:
-    """The tenants a JSON or YAML file states; :class:`ImportRefusedError` lists every problem of every entry."""
+    """Return the tenants a JSON or YAML file states; :class:`ImportRefusedError` lists every problem of every entry."""
     entries = _parse(path.suffix.lower(), _text(path))
     if not isinstance(entries, list):
         raise _refused("must be a list of tenants")
@@ -78,7 +78,7 @@ def read_file(path: Path) -> tuple[TenantSpec, ...]:
 
 
 def read_entries(entries: list[object]) -> tuple[TenantSpec, ...]:
-    """The tenants these entries state, each a mapping of fields; the same error for the same problems."""
+    """Return the tenants these entries state, each a mapping of fields; raises :class:`ImportRefusedError`."""
     specs: list[TenantSpec] = []
     problems = duplicates_as_written(entries)
     for row, entry in enumerate(entries, start=1):
@@ -113,7 +113,7 @@ def _parse(suffix: str, text: str) -> object:
 
 
 def _first_line(error: Exception) -> str:
-    """Where and what, without the parser's picture of the place, which would show the file's content."""
+    """Return line and problem, without the parser's excerpt, which would show the file's content."""
     mark = getattr(error, "problem_mark", None)
     place = "" if mark is None else f" in line {mark.line + 1}"
     first_line, _, _ = str(error).partition("\n")

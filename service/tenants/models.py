@@ -61,7 +61,7 @@ class InstructionsRow(Base):
 
 
 class AuditRow(Base):
-    """Who changed what, and when; outlives the tenant, hence no foreign key."""
+    """A change with author and time; outlives the tenant, hence no foreign key."""
 
     __tablename__ = "tenant_audit"
 

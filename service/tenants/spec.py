@@ -1,4 +1,4 @@
-"""What an operator states about a tenant: checked, normalised, and silent on what it does not mention."""
+"""An operator's statement about a tenant: checked, normalised, and silent on the fields it does not mention."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -56,21 +56,21 @@ class TenantSpec(BaseModel):
     features: Annotated[dict[StrictStr, Any], AfterValidator(fields.features)] = Field(default_factory=dict)
 
     def stated(self) -> dict[str, Any]:
-        """The fields that were mentioned, but for the id, with their values."""
+        """Return the mentioned fields, but for the id, with their values."""
         return {name: getattr(self, name) for name in self.model_fields_set if name != "tenant_id"}
 
     def whole(self) -> "TenantSpec":
-        """The statement that also mentions, as defaults, what this one leaves out."""
+        """Return a statement that also mentions the defaults of what this one leaves out."""
         return self.model_copy(update=self.defaults())
 
     def defaults(self) -> dict[str, Any]:
-        """Every field but the id, for a tenant that is new."""
+        """Return every field but the id, for a new tenant."""
         content = {name: getattr(self, name) for name in type(self).model_fields if name != "tenant_id"}
         return content | {"name": self.name or self.tenant_id}
 
 
 def checked_spec(tenant_id: str, stated: Mapping[str, Any]) -> TenantSpec:
-    """The statement, or :class:`InvalidFieldError` for the first thing wrong with it."""
+    """Return the statement, or raise :class:`InvalidFieldError` for the first thing wrong with it."""
     try:
         return TenantSpec.model_validate({"tenant_id": tenant_id, **stated})
     except ValidationError as error:
@@ -79,12 +79,12 @@ def checked_spec(tenant_id: str, stated: Mapping[str, Any]) -> TenantSpec:
 
 
 def problems_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Field and reason of everything wrong, such as ``("numbers[0]", "must be text: …")``."""
+    """Return field and reason of everything wrong, such as ``("numbers[0]", "must be text: …")``."""
     return [(_path(location), reason) for location, reason in located_problems(error)]
 
 
 def located_problems(error: ValidationError) -> list[tuple[Location, str]]:
-    """The same with the way to the field, such as ``("numbers", 0)``."""
+    """Return the same with the path to the field, such as ``("numbers", 0)``."""
     return [
         (problem["loc"], _REASONS.get(problem["type"]) or problem["msg"])
         for problem in error.errors(include_url=False, include_context=False, include_input=False)
@@ -102,7 +102,7 @@ _REASONS: Mapping[str, str] = {
 
 
 def _path(location: Location) -> str:
-    """A field as people write it; what is not a field of a tenant is the entry itself."""
+    """Return a field as people write it; ``entry`` for the entry itself."""
     written = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return written.removeprefix(".") or "entry"
 

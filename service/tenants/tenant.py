@@ -1,4 +1,4 @@
-"""A tenant as plain data: what a call needs to know of it, and all there is to know."""
+"""Tenants as plain data: the part admission needs, the whole, summaries, versions and audit entries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Features = Mapping[str, bool | int | float | str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTenant:
-    """What deciding about a call takes. The instructions are asked for apart, since a fault there has its own rule."""
+    """The part of a tenant admission needs. Instructions are looked up apart, since a fault there has its own rule."""
 
     tenant_id: TenantId
     name: str
@@ -22,7 +22,7 @@ class CallTenant:
     max_concurrent_calls: int | None
     """Calls at once; ``None``: the general limit for tenants holds; 0: no new call."""
     transfer_targets: Mapping[str, str]
-    """Where the agent may hand a caller to: name → ``tel:``, ``sip:`` or ``sips:`` URI."""
+    """Destinations the agent may transfer a caller to: name → ``tel:``, ``sip:`` or ``sips:`` URI."""
     features: Features
 
 
@@ -33,7 +33,7 @@ class Tenant(CallTenant):
     numbers: tuple[E164, ...]
     """The dialled numbers that reach it, sorted."""
     instructions: str | None
-    """What the agent is told; ``None``: nothing, the fallback rule applies."""
+    """Text for the agent; ``None``: nothing, the fallback rule applies."""
     instructions_version: int
     """Grows by one with each change of the instructions; 0: there never were any."""
     version: int
@@ -48,12 +48,12 @@ class TenantPage:
 
     tenants: tuple[Tenant, ...]
     next_after: TenantId | None
-    """Where the next page begins after; ``None``: this was the last."""
+    """Id to give as ``after`` for the next page; ``None``: this was the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Which tenants are looked for."""
+    """Conditions of a search for tenants."""
 
     text: str = ""
     """Part of the id or of the name, in any case, or digits of a number; empty: any."""
@@ -70,7 +70,7 @@ class TenantSummary:
     enabled: bool
     max_concurrent_calls: int | None
     numbers: int
-    """How many there are."""
+    """Number of dialled numbers."""
     instructions_version: int
     """0: there never were any."""
     features: Features
@@ -85,7 +85,7 @@ class SummaryPage:
 
     tenants: tuple[TenantSummary, ...]
     next_after: TenantId | None
-    """Where the next page begins after; ``None``: this was the last."""
+    """Id to give as ``after`` for the next page; ``None``: this was the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class InstructionsEntry:
 
     version: int
     characters: int | None
-    """How long they are; ``None``: the instructions were withdrawn."""
+    """Length of the text; ``None``: the instructions were withdrawn."""
     created_at: datetime
     created_by: str
 
@@ -105,7 +105,7 @@ class InstructionsPage:
 
     versions: tuple[InstructionsEntry, ...]
     next_before: int | None
-    """Where the next page begins before; ``None``: this was the last."""
+    """Number to give as ``before`` for the next page; ``None``: this was the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class InstructionsVersion:
 
 
 class AuditAction(StrEnum):
-    """What happened to a tenant."""
+    """Kinds of change of a tenant."""
 
     CREATED = "created"
     CHANGED = "changed"
@@ -150,12 +150,12 @@ class AuditPage:
 
     entries: tuple[AuditEntry, ...]
     next_before: int | None
-    """Where the next page begins before; ``None``: this was the last."""
+    """Number to give as ``before`` for the next page; ``None``: this was the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImportResult:
-    """What an import did, by tenant id."""
+    """Ids of an import's tenants, by what became of them."""
 
     created: tuple[TenantId, ...]
     changed: tuple[TenantId, ...]

@@ -1,1 +1,1 @@
-"""Tenants over HTTP: routes, what they take and answer, and on which condition they change."""
+"""Tenants over HTTP: routes, schemas, and conditions of changes."""

@@ -15,7 +15,7 @@ from service.tenants.tenant import Tenant
 T = TypeVar("T")
 
 Changed = Callable[[], Awaitable[None]]
-"""Lets a change hold in this process at once; the others notice by themselves within seconds."""
+"""Callback that lets a change hold in this process at once; other processes notice within seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class TenantChanges:
         self._changed = changed
 
     async def found(self, tenant_id: str) -> Tenant:
-        """The tenant; a 404 problem if there is none."""
+        """Return the tenant; raise a 404 problem if there is none."""
         with tenant_problems():
             tenant = await self.tenants.by_id(tenant_id)
         if tenant is None:
@@ -94,7 +94,7 @@ class TenantChanges:
 
 
 async def _again_if_overtaken(change: Callable[[], Awaitable[T]]) -> T:
-    """Once more, if somebody else was faster, perhaps with this very request: what there is now decides."""
+    """Try once more if another writer was faster, perhaps with this very request."""
     try:
         return await change()
     except (StaleVersionError, TenantExistsError):
@@ -102,7 +102,7 @@ async def _again_if_overtaken(change: Callable[[], Awaitable[T]]) -> T:
 
 
 def _demanded(tenant: Tenant | None, conditions: Conditions) -> int:
-    """The version a change is made of, if the conditions allow it; the problem that says what they lack, if not."""
+    """Return the version a change is based on; raise the problem that says what the conditions lack."""
     version = NEW if tenant is None else tenant.version
     if not conditions.allow(None if tenant is None else tag_of(version)):
         raise demands_another_version(version)

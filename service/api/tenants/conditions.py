@@ -1,4 +1,4 @@
-"""What a request demands of the version of what it is about: entity tags and conditions of RFC 9110 §13."""
+"""Entity tags and conditional requests (RFC 9110 §8.8.3 and §13)."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ _ONE = re.compile(_TAG)
 
 
 def tag_of(version: int) -> str:
-    """The entity tag of a tenant at this version, and of everything below it."""
+    """Return the entity tag of a tenant at this version, and of everything below it."""
     return f'"{version}"'
 
 
 def list_tag(revision: int) -> str:
-    """The entity tag of a list of tenants, or of changes, as of this revision of all of them."""
+    """Return the entity tag of a list of tenants, or of changes, as of this revision of all of them."""
     return f'"r{revision}"'
 
 
@@ -37,7 +37,7 @@ class EntityTags:
 
     @classmethod
     def parse(cls, lines: Sequence[str]) -> Self:
-        """The value of a header that may be sent in several lines; :class:`ValueError` if it is none."""
+        """Parse a header that may be sent in several lines; raise :class:`ValueError` if it is none."""
         text = ",".join(lines)
         if text.strip() == "*":
             return cls(anything=True)
@@ -46,30 +46,30 @@ class EntityTags:
         return cls(anything=False, tags=frozenset(_ONE.findall(text)))
 
     def name_strongly(self, tag: str) -> bool:
-        """Whether this very version is among them (RFC 9110 §8.8.3.2): a weak tag names none."""
+        """Return True if this very version is among them (RFC 9110 §8.8.3.2): a weak tag names none."""
         return self.anything or tag in self.tags
 
     def name_weakly(self, tag: str) -> bool:
-        """Whether it is among them, weak or not."""
+        """Return True if the version is among them, weak or not."""
         return self.name_strongly(tag) or f"W/{tag}" in self.tags
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a request demands; ``None``: nothing of this kind."""
+    """The conditions of a request; ``None``: none of this kind."""
 
     if_match: EntityTags | None
     if_none_match: EntityTags | None
 
     def allow(self, tag: str | None) -> bool:
-        """Whether a change may be made of what is at ``tag``, ``None`` if there is nothing."""
+        """Return True if what is at ``tag`` (``None``: nothing is there) may be changed."""
         if tag is None:
             return self.if_match is None
         matched = self.if_match is None or self.if_match.name_strongly(tag)
         return matched and not (self.if_none_match is not None and self.if_none_match.name_weakly(tag))
 
     def known(self, tag: str) -> bool:
-        """Whether whoever reads has what is at ``tag`` already."""
+        """Return True if the reader has what is at ``tag`` already."""
         return self.if_none_match is not None and self.if_none_match.name_weakly(tag)
 
 
@@ -100,17 +100,17 @@ _Known = Annotated[
 
 
 def conditions(if_match: _IfMatch = None, if_none_match: _IfNoneMatch = None) -> Conditions:
-    """The conditions of a request that changes something. A FastAPI dependency."""
+    """Return the conditions of a request that changes something. A FastAPI dependency."""
     return Conditions(_parsed(IF_MATCH, if_match), _parsed(IF_NONE_MATCH, if_none_match))
 
 
 def known(if_none_match: _Known = None) -> Conditions:
-    """The conditions of a request that reads. A FastAPI dependency."""
+    """Return the conditions of a request that reads. A FastAPI dependency."""
     return Conditions(None, _parsed(IF_NONE_MATCH, if_none_match))
 
 
 def wrong_header(name: str, problem: str) -> ProblemError:
-    """The 422 problem that names a header."""
+    """Return the 422 problem that names a header."""
     return invalid_request([{"loc": ("header", name), "msg": problem}])
 
 

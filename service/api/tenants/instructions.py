@@ -1,4 +1,4 @@
-"""A tenant's instructions over HTTP: every version with who and when, and the way back to an old one."""
+"""A tenant's instructions over HTTP: every version with its author and time, and the restoring of an old one."""
 
 from http import HTTPStatus
 
@@ -34,7 +34,7 @@ from service.api.tenants.schemas import (
     INSTRUCTIONS,
     INSTRUCTIONS_LIST,
     InstructionsList,
-    InstructionsRow,
+    InstructionsVersionRow,
     InstructionsText,
     InstructionsWhole,
     declared_body,
@@ -67,7 +67,7 @@ _STATED = declared_body(InstructionsText, {"text": INSTRUCTIONS["text"]}, "What 
 
 
 def tenants_instructions_router(changes: TenantChanges) -> APIRouter:
-    """The routes under ``/api/v1/tenants/{tenant_id}/instructions``."""
+    """Return the routes under ``/api/v1/tenants/{tenant_id}/instructions``."""
     router = APIRouter()
     router.include_router(_reading(changes))
     router.include_router(_writing(changes))
@@ -85,7 +85,7 @@ def _reading(changes: TenantChanges) -> APIRouter:
         tenant = await changes.found(tenant_id)
         with tenant_problems():
             page = await changes.tenants.instructions_history(tenant_id, before=cursor, limit=limit)
-        rows = tuple(InstructionsRow.model_validate(entry, from_attributes=True) for entry in page.versions)
+        rows = tuple(InstructionsVersionRow.model_validate(entry, from_attributes=True) for entry in page.versions)
         content = InstructionsList(versions=rows, next_cursor=cursor_of(page.next_before))
         return versioned(content.model_dump(mode="json"), tag_of(tenant.version), knowing)
 

@@ -13,7 +13,7 @@ from service.tenants import fields
 from service.tenants.repository import MAX_PAGE
 
 ACTOR_HEADER = "X-Admin-Actor"
-"""Says who uses the token; several people share one."""
+"""Header with the name of the person behind the token; several people share one."""
 MAX_NAME = 100
 """Characters of that name."""
 _Name = Annotated[
@@ -30,7 +30,7 @@ _Token = Annotated[str, Header(alias=HEADER, include_in_schema=False)]
 
 
 def acting(token: _Token, name: _Name = None) -> str:
-    """The actor as the audit has it, such as ``http:ada@example.com#5d41402a``. A FastAPI dependency.
+    """Return the actor as the audit has it, such as ``http:ada@example.com#5d41402a``. A FastAPI dependency.
 
     The name is what the client says; the fingerprint after the ``#`` is that of the token, which it had to have.
     """
@@ -82,7 +82,7 @@ EntryCursor = Annotated[
 
 
 def cursor_of(number: int | None) -> str | None:
-    """A place in a list of numbered entries, as an answer names it."""
+    """Return the cursor of a place in a list of numbered entries."""
     return None if number is None else str(number)
 
 

@@ -1,4 +1,4 @@
-"""What the tenants' repository refuses, as problems that name the part of the request."""
+"""The repository's refusals as problem details that name the part of the request, and the answers of the routes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,18 +51,18 @@ def tenant_problems(numbers_at: str = "body.numbers") -> Iterator[None]:
 
 
 def no_such_tenant() -> ProblemError:
-    """The 404 problem."""
+    """Return the 404 problem."""
     return ProblemError(HTTPStatus.NOT_FOUND, NO_SUCH_TENANT)
 
 
 def demands_another_version(actual: int) -> ProblemError:
-    """The 412 problem; its ``ETag`` is the present one, if there is a tenant."""
+    """Return the 412 problem; its ``ETag`` is the present one, if there is a tenant."""
     headers = {} if actual == NEW else {"ETag": tag_of(actual)}
     return ProblemError(HTTPStatus.PRECONDITION_FAILED, _CHANGED_MEANWHILE, headers=headers)
 
 
 def demand_needed(actual: int) -> ProblemError:
-    """The 428 problem; its ``ETag`` is the present one."""
+    """Return the 428 problem; its ``ETag`` is the present one."""
     detail = f"The tenant exists: send the ETag of what the change is based on in {IF_MATCH}."
     errors = [FieldProblem(field=f"header.{IF_MATCH}", detail="is required to change what exists")]
     return ProblemError(HTTPStatus.PRECONDITION_REQUIRED, detail, errors=errors, headers={"ETag": tag_of(actual)})
@@ -84,7 +84,7 @@ FOUND: Answers = {
     404: declared(no_such_tenant(), NO_SUCH_TENANT, f"{PATH}/nobody"),
     422: declared_invalid(f"{PATH}/_x", "path.tenant_id", "ids that begin with _ are reserved"),
 }
-"""What a request about one tenant may be answered."""
+"""Answers to a request about one tenant."""
 CHANGED: Answers = FOUND | {
     412: declared(
         demands_another_version(NEW),
@@ -94,7 +94,7 @@ CHANGED: Answers = FOUND | {
     ),
     428: declared(demand_needed(17), "What exists is changed only with `If-Match`.", _EXAMPLE),
 }
-"""What a request that changes one tenant may be answered."""
+"""Answers to a request that changes one tenant."""
 WITH_BODY: Answers = CHANGED | {
     413: declared(
         ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 4 MiB."),
@@ -116,9 +116,9 @@ NUMBER_TAKEN: Answers = {
         _EXAMPLE,
     ),
 }
-"""What a request that gives a tenant numbers may be answered besides."""
+"""Further answers to a request that gives a tenant numbers."""
 _REVALIDATED = {"Cache-Control": "private, no-cache"}
-"""Whoever keeps the answer asks before using it again: 304 is the cheap answer to that."""
+"""A cache revalidates the answer before each use: 304 is the cheap reply to that."""
 _ETAG = header("The version, to demand with `If-Match` or `If-None-Match`.", '"17"')
 _LAST_MODIFIED = header("When the tenant was changed last.", "Sun, 22 Nov 2026 14:02:11 GMT")
 _LOCATION = header("Where the tenant is.", f"{PATH}/acme")

@@ -64,7 +64,7 @@ from service.tenants.spec import as_change, checked_spec
 from service.tenants.tenant import Features, Sought, Tenant
 
 AUDIT = "/api/v1/audit"
-"""Where the changes of all tenants are."""
+"""Path of the changes of all tenants."""
 MAX_CHANGES = 100
 """Entries on a page: one may name every number of a tenant."""
 _Limit = Annotated[int, Query(ge=1, le=MAX_CHANGES, description="Most entries on a page.")]
@@ -77,7 +77,7 @@ _OF_ONE = {**shown(ChangeList, "Some changes.", CHANGES), **NOT_MODIFIED, **FOUN
 
 
 def tenants_audit_router(tenants: TenantRepository) -> APIRouter:
-    """The routes ``/api/v1/audit`` and ``/api/v1/tenants/{tenant_id}/audit``."""
+    """Return the routes ``/api/v1/audit`` and ``/api/v1/tenants/{tenant_id}/audit``."""
     router = APIRouter()
 
     async def page(tenant_id: str | None, cursor: int | None, limit: int, knowing: Conditions) -> Response:
@@ -115,7 +115,7 @@ _FEATURE_STATED = declared_body(FeatureValue, {"value": True}, "What to set the 
 
 
 def tenants_features_router(changes: TenantChanges) -> APIRouter:
-    """The routes under ``/api/v1/tenants/{tenant_id}/features``."""
+    """Return the routes under ``/api/v1/tenants/{tenant_id}/features``."""
     router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/features")
 
     async def replace(before: Tenant, features: Features, actor: str) -> Tenant:
@@ -171,7 +171,7 @@ _TAKEN_AWAY = {**shown(NumberList, "The numbers that are left.", {"numbers": []}
 
 
 def tenants_numbers_router(changes: TenantChanges) -> APIRouter:
-    """The routes under ``/api/v1/tenants/{tenant_id}/numbers``."""
+    """Return the routes under ``/api/v1/tenants/{tenant_id}/numbers``."""
     router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/numbers")
 
     @router.get("", summary="A tenant's numbers", operation_id="tenantNumbers", responses=_NUMBERS_LISTED)
@@ -237,7 +237,7 @@ _STATED_IN_PART = declared_body(TenantStatement, {"max_concurrent_calls": 20}, "
 
 
 def tenants_router(*, tenants: TenantRepository, changed: Changed, admin: AdminCheck) -> APIRouter:
-    """The routes under ``/api/v1/tenants`` and the audit; ``admin`` decides who may use them."""
+    """Return the routes under ``/api/v1/tenants`` and the audit; ``admin`` decides who may use them."""
     router = admin_router(tags.TENANTS, admin)
     changes = TenantChanges(tenants, changed)
     router.include_router(_listing(tenants))

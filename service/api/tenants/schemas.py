@@ -1,4 +1,4 @@
-"""What requests about tenants state and what answers show, for the OpenAPI document; with examples."""
+"""Schemas of requests and answers about tenants, their examples, and the reading of bodies."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from service.tenants.spec import TenantSpec, located_problems
 from service.tenants.tenant import AuditAction
 
 Feature = bool | int | float | str | None
-"""What a feature can be set to."""
+"""Values of a feature."""
 
 
 class _Closed(BaseModel):
@@ -92,25 +92,25 @@ class NumberList(_Closed):
 
 
 class FeatureList(_Closed):
-    """What a tenant's features are set to."""
+    """A tenant's features with their values."""
 
     features: dict[str, Feature]
 
 
 class FeatureValue(_Closed):
-    """What to set a feature to."""
+    """A feature's new value."""
 
     value: Feature
 
 
 class InstructionsText(_Closed):
-    """What the agent is to be told."""
+    """New instructions for the agent."""
 
     text: str | None = Field(description="`null` withdraws the instructions.", max_length=fields.MAX_INSTRUCTIONS)
 
 
-class InstructionsRow(_Closed):
-    """That the instructions were set once."""
+class InstructionsVersionRow(_Closed):
+    """A version of the instructions, without its text."""
 
     version: int
     characters: int | None = Field(description="How long they are; `null`: they were withdrawn.")
@@ -121,7 +121,7 @@ class InstructionsRow(_Closed):
 class InstructionsList(_Closed):
     """Some versions of the instructions, the newest first; the first of all is in force."""
 
-    versions: tuple[InstructionsRow, ...]
+    versions: tuple[InstructionsVersionRow, ...]
     next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
 
 
@@ -211,7 +211,7 @@ T = TypeVar("T")
 
 
 async def json_body(request: Request) -> bytes:
-    """The body, which says that it is JSON. A FastAPI dependency, so that the admin token comes first.
+    """Return the body of a request that says it is JSON. A FastAPI dependency, so that the admin token comes first.
 
     Raises a 415 problem for another type, and a 413 one past the limit, whatever length was announced.
     """
@@ -229,7 +229,7 @@ async def json_body(request: Request) -> bytes:
 
 
 async def stated_tenant(tenant_id: str, body: bytes) -> TenantSpec:
-    """What the body states of the tenant in the path; a 422 problem names everything that is wrong with it."""
+    """Return the body's statement about the tenant in the path; a 422 problem names everything wrong with it."""
 
     def check(content: Mapping[str, Any]) -> TenantSpec:
         if content.get("tenant_id", tenant_id) != tenant_id:
@@ -240,18 +240,18 @@ async def stated_tenant(tenant_id: str, body: bytes) -> TenantSpec:
 
 
 async def stated(model: TypeAdapter[T], body: bytes) -> T:
-    """What the body states, in the shape of ``model``; the same problem."""
+    """Return the body in the shape of ``model``; raises the same problem."""
     return await _checked(body, model.validate_python)
 
 
 def declared_body(model: type[BaseModel], example: object, description: str) -> dict[str, Any]:
-    """What a route adds to the OpenAPI document for a body of the shape ``model``; none of its fields is required."""
+    """Return a route's addition to the OpenAPI document for a body of the shape ``model``; no field is required."""
     content = {JSON: {"schema": model.model_json_schema(), "example": example}}
     return {"requestBody": {"required": True, "description": description, "content": content}}
 
 
 async def _checked(body: bytes, check: Callable[[Mapping[str, Any]], T]) -> T:
-    """Checking thousands of numbers takes a second, in which calls must go on: hence the thread."""
+    """Check in a thread: thousands of numbers take a second, in which calls must go on."""
     return await asyncio.to_thread(_read, body, check)
 
 
@@ -279,7 +279,7 @@ def _fields(body: bytes) -> Mapping[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A mapping; that a name is there twice is said rather than decided."""
+    """Return a mapping; a name that is there twice is an error."""
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
