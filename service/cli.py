@@ -1,6 +1,5 @@
 """The ``callscope`` command."""
 
-import asyncio
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from service.commands.simulate import simulate
 from service.commands.tenants import app as tenants
 from service.commands.usage import usage
 from service.container import build_container
-from service.server import address_of, listen, server_for
+from service.server import address_of, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
 from service.storage.database import DatabaseUrlError
 from telemetry.export import InvalidVariableError
@@ -45,7 +44,7 @@ def serve(
     """
     try:
         chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        asyncio.run(_serve(load_settings(**chosen)))
+        run(_serve(load_settings(**chosen)))
     except _WRONG as error:
         _refuse(str(error))
     except OSError as error:
@@ -61,7 +60,7 @@ def demo(
     """Run the service with three tenants and simulated calls, and print where to look."""
     options = DemoOptions(calls_per_second, seed, time_scale)
     try:
-        asyncio.run(run_demo(options, tell=typer.echo))
+        run(run_demo(options, tell=typer.echo))
     except _WRONG as error:
         _refuse(str(error))
     except OSError as error:
@@ -77,7 +76,7 @@ async def _serve(settings: Settings) -> None:
     with listen(settings.host, settings.port) as listening:
         # Not on standard output: what is there is one JSON object a line.
         typer.echo(f"Callscope serves {address_of(listening)}", err=True)
-        await server_for(app_of(build_container(settings))).serve([listening])
+        await server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls).serve([listening])
 
 
 def _refuse(reason: str) -> None:

@@ -1,14 +1,19 @@
 """The HTTP server around the application: uvicorn, with the limits a service that drains within seconds needs."""
 
+import asyncio
 import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from typing import Final
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any, Final, TypeVar, cast
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from service.http.connections import BACKLOG, ConnectionLimits, Connections, connection_cap
 
 LET_GO_SECONDS: Final = 1
 """How long requests under way may take once the server stops; the rest of the five seconds is for calls and exports."""
@@ -17,7 +22,26 @@ SWITCH_SECONDS: Final = 0.0005
 """Longest that a thread computes while others want to: the event loop then hardly waits for an export's encoding beside
 it. A switch costs some hundredths of that."""
 
+DEFAULT_CALLS: Final = 100
+"""Calls at once that descriptors are kept for, unless the server is told otherwise."""
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run ``main`` to its end on the fastest event loop there is: uvloop's where it is installed."""
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if find_spec("uvloop") is None:  # it does not exist for Windows and PyPy
+        return None
+    import uvloop  # noqa: PLC0415 -- see above
+
+    return uvloop.new_event_loop
 
 
 class Server(uvicorn.Server):
@@ -31,6 +55,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take signals while serving; unlike uvicorn, do not raise them once more at the end."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         before = {number: signal.signal(number, self.handle_exit) for number in SIGNALS}
         try:
             yield
@@ -39,14 +66,35 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def server_for(app: FastAPI) -> Server:
-    """A server for the application; give its ``serve`` a listening socket."""
+def server_for(
+    app: ASGIApp,
+    *,
+    calls: int = DEFAULT_CALLS,
+    trusted_proxies: Sequence[str] = (),
+    limits: ConnectionLimits | None = None,
+) -> Server:
+    """Return a server for the application; give its ``serve`` a listening socket.
+
+    Args:
+        app: What it serves.
+        calls: Calls at once that need descriptors beside the connections.
+        trusted_proxies: Addresses and networks whose ``X-Forwarded-For`` says who the client is.
+        limits: What connections may take, instead of what the process's descriptors allow.
+    """
+    shared = Connections(limits or ConnectionLimits(connection_cap(calls)))
     return Server(
         uvicorn.Config(
             app,
+            # Uvicorn calls it like the class it expects.
+            http=cast("type[asyncio.Protocol]", shared.protocol),
+            ws="none",
+            lifespan="on",
+            backlog=BACKLOG,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
             timeout_graceful_shutdown=LET_GO_SECONDS,
         )
     )
@@ -58,7 +106,7 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         OSError: if the address cannot be used.
     """
-    return socket.create_server((host, port), backlog=2048, family=_family(host))
+    return socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
 
 
 def address_of(listening: socket.socket) -> str:

@@ -1,14 +1,13 @@
-"""Serves an ASGI app as in production: uvicorn, a real socket, a port the system chooses."""
+"""Serves an ASGI app as in production: the service's own server, a real socket, a port the system chooses."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
-import uvicorn
 from starlette.types import ASGIApp
 
+from service.server import listen, server_for
 from tests.peers.waiting import until
 
 PATIENCE_SECONDS = 30.0
@@ -16,12 +15,11 @@ PATIENCE_SECONDS = 30.0
 
 
 class AppServer:
-    """One app behind a uvicorn server that runs in a thread of this process; :func:`serving` starts and stops it."""
+    """One app behind a server that runs in a thread of this process; :func:`serving` starts and stops it."""
 
-    def __init__(self, app: ASGIApp, **options: Any) -> None:  # noqa: ANN401 -- uvicorn's own options
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_config=None, lifespan="on", access_log=False, **options)
-        self._server = uvicorn.Server(config)
+    def __init__(self, app: ASGIApp, **options: Any) -> None:  # noqa: ANN401 -- what server_for takes
+        self._socket = listen("127.0.0.1", 0)
+        self._server = server_for(app, **options)
         self._thread = Thread(target=self._server.run, args=([self._socket],), name="test-server", daemon=True)
 
     @property
@@ -51,7 +49,7 @@ class AppServer:
 
 
 @contextmanager
-def serving(app: ASGIApp, **options: Any) -> Iterator[str]:  # noqa: ANN401 -- uvicorn's own options
+def serving(app: ASGIApp, **options: Any) -> Iterator[str]:  # noqa: ANN401 -- what server_for takes
     """Serve ``app`` while the block runs; gives its base URL."""
     server = AppServer(app, **options)
     server.start()
