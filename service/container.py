@@ -33,7 +33,7 @@ from telemetry.clock import Clock, SystemClock
 from telemetry.logs.process_logging import process_logging
 from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
-from telemetry.recent.spans import RecentLogs
+from telemetry.recent.logs import RecentLogs
 from telemetry.setup import Telemetry, start_telemetry
 
 _logger = logging.getLogger(__name__)

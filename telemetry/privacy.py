@@ -11,42 +11,52 @@ from urllib.parse import urlsplit, urlunsplit
 
 from telemetry.semconv import attributes as attr
 from telemetry.semconv.attributes import MetricKey, TraceKey
-from telemetry.semconv.genai import EXCEPTION_STACKTRACE, URL_FULL, WITHHELD
+from telemetry.semconv.conventions import EXCEPTION_STACKTRACE, URL_FULL, WITHHELD
 
 MIN_KEY_BYTES = 16
-"""A shorter key could be tried out, and with it every phone number."""
-_SHOWN_DIGITS = 4
-_HASH_DIGITS = 16
+"""The shortest key for hashes; a shorter one could be found by trying all."""
+
+Scalar = str | int | float | bool
+"""The value of an attribute that is no sequence."""
+
+_SHOWN_DIGITS: Final = 4
+_HASH_DIGITS: Final = 16
+# 64 bits: among a million callers, the chance that any two share a hash is about one in forty million.
+_NUMBER: Final = re.compile(r"\+\d[\d().\- ]{5,20}\d|(?<=tel:)[\d.\-]{5,20}|(?<=sip:)[^@\s;>\"]+|(?<=sips:)[^@\s;>\"]+")
+# E.164 however it is spaced, and the user part of a telephone or SIP address.
+_FRAME: Final = re.compile(r'^\s*File "[^"\n]*(?:\.py|>)", line \d+, in [\w.<>]+$', re.MULTILINE)
+# A line of a traceback that names a place in the code; the lines between may quote data, and the last one does.
+_MAX_DEPTH: Final = 8
+# Levels of a nested attribute that are scrubbed; deeper ones are left out.
 
 
-# 64 bits: enough that two of a million callers share a hash about once in forty million deployments.
 def mask_number(number: str) -> str:
-    """All but the last four digits hidden; a number of so few digits entirely."""
+    """Return the number with all but its last four digits hidden; one of so few digits is hidden entirely."""
     digits = [character for character in number if character.isdigit()]
     return "…" + "".join(digits[-_SHOWN_DIGITS:]) if len(digits) > _SHOWN_DIGITS else "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What may be shown of the numbers on a call.
-
-    ``key`` keeps hashes from being reversed by trying every phone number; calls can be joined only where it is the
-    same. Without one a random key is made, so hashes join calls of one process only.
-    """
+    """The rules for showing the numbers of a call."""
 
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    """Key of the hashes, which keeps them from being reversed by trying every phone number.
+
+    Hashes of one caller are equal only under the same key; the default is random, for calls of this process alone.
+    """
 
     def __post_init__(self) -> None:
-        """Refuse a key that protects nothing."""
+        """Raise ``ValueError`` for a key shorter than :data:`MIN_KEY_BYTES`."""
         if len(self.key) < MIN_KEY_BYTES:
             raise ValueError(f"the key for hashes needs at least {MIN_KEY_BYTES} bytes, not {len(self.key)}")
 
     def hash_number(self, number: str) -> str:
-        """A keyed hash (HMAC-SHA-256, cut to 64 bits) in hexadecimal."""
+        """Return the number's keyed hash (HMAC-SHA-256, cut to 64 bits) as 16 hexadecimal digits."""
         return hmac.new(self.key, number.encode(), hashlib.sha256).hexdigest()[:_HASH_DIGITS]
 
     def describe(self, caller: str | None, dialled: str | None) -> dict[MetricKey | TraceKey, str | int | float | bool]:
-        """What a span may carry of a call's numbers."""
+        """Return the attributes a span may have of a call's numbers; those of an unknown number are absent."""
         shown: dict[MetricKey | TraceKey, str | int | float | bool] = {}
         if caller:
             shown |= {attr.CALLER: mask_number(caller), attr.CALLER_HASH: self.hash_number(caller)}
@@ -55,23 +65,13 @@ class Privacy:
         return shown
 
 
-Scalar = str | int | float | bool
-"""A value of an attribute that is no sequence."""
-_NUMBER: Final = re.compile(r"\+\d[\d().\- ]{5,20}\d|(?<=tel:)[\d.\-]{5,20}|(?<=sip:)[^@\s;>\"]+|(?<=sips:)[^@\s;>\"]+")
-# E.164 however it is spaced, and the user part of a telephone or SIP address.
-_FRAME: Final = re.compile(r'^\s*File "[^"\n]*(?:\.py|>)", line \d+, in [\w.<>]+$', re.MULTILINE)
-# One line of a traceback that names a place in the code; the lines between may quote data, and the last one does.
-_DEEPEST: Final = 8
-
-
-# Levels of a nested attribute that are looked into; nobody nests deeper, and what does is left out.
 def scrub_text(text: str) -> str:
-    """The text with every phone number and SIP user in it masked."""
+    """Return the text with every phone number and SIP user in it masked."""
     return _NUMBER.sub(lambda found: mask_number(found.group()), text) if "+" in text or ":" in text else text
 
 
 def scrub_url(url: str) -> str:
-    """The address without user, password, query and fragment."""
+    """Return the address without user, password, query and fragment; "" if it is none."""
     try:
         scheme, netloc, path, _, _ = urlsplit(url)
     except ValueError:
@@ -80,12 +80,12 @@ def scrub_url(url: str) -> str:
 
 
 def scrub_stacktrace(stacktrace: str) -> str:
-    """Where an exception came from, without what it said."""
+    """Return the places in the code from a stack trace, without messages and quoted source."""
     return "\n".join(line.strip() for line in _FRAME.findall(stacktrace))
 
 
-def scrub_value(value: object, levels: int = _DEEPEST) -> object:
-    """The value with all text in it cleaned, whatever it is made of; bytes, which nobody looks into, are left out."""
+def scrub_value(value: object, levels: int = _MAX_DEPTH) -> object:
+    """Return the value with all text in it scrubbed; bytes, and what is nested too deeply, become None."""
     if isinstance(value, str):
         return scrub_text(value)
     if value is None or isinstance(value, bool | int | float):
@@ -100,13 +100,13 @@ def scrub_value(value: object, levels: int = _DEEPEST) -> object:
 
 
 def scrub_attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:
-    """The attributes that may be seen, their values cleaned."""
-    cleaned = {key: _scrub(key, value) for key, value in (attributes or {}).items() if key not in WITHHELD}
-    return {key: value for key, value in cleaned.items() if value is not None}
+    """Return the attributes that may leave the process, their values scrubbed."""
+    scrubbed = {key: _scrub(key, value) for key, value in (attributes or {}).items() if key not in WITHHELD}
+    return {key: value for key, value in scrubbed.items() if value is not None}
 
 
 def flat_attributes(attributes: Mapping[str, object] | None) -> dict[str, Scalar]:
-    """The same with every value in one piece: sequences become comma-separated text."""
+    """Return the same as scalars: sequences become comma-separated text."""
     return {key: _flat(value) for key, value in scrub_attributes(attributes).items()}
 
 

@@ -1,6 +1,7 @@
-"""The composition root of the library: builds the whole from the standard variables and takes it down again."""
+"""The library's composition root: builds everything from the standard variables and takes it down again."""
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -23,8 +24,8 @@ from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.metrics.sink import MetricsSink
 from telemetry.privacy import Privacy
-from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
+from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
@@ -32,23 +33,23 @@ from telemetry.semconv.catalogue import METER_NAME, Instrument, cardinality_limi
 from telemetry.traces.sink import CallTraces
 
 DEFAULT_MAX_TENANTS = 20_000
-"""Tenants that count apart; further ones count together under ``_other``."""
+"""Tenants with numbers of their own; further ones count together under ``_other``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Telemetry:
-    """The running whole. Use it as a context manager, or call :meth:`shutdown` in a ``finally``."""
+    """The running telemetry. Use it as a context manager, or call :meth:`shutdown` in a ``finally``."""
 
     tracker: CallTracker
-    """What call code reports to."""
+    """The object that call code reports to."""
     live: LiveMetricsReader
-    """What the admin endpoints read from."""
+    """The live numbers, as the admin endpoints read them."""
     recent: RecentCalls
-    """What happened in each call that runs, and in the last ones that are over."""
+    """The history of each running call and of the last ones that are over."""
     spans: SpanRegister
-    """The spans that have begun and not ended."""
+    """The spans that are open."""
     pipelines: Pipelines
-    """Providers and exports."""
+    """The providers and their exports."""
     traces: CallTraces
     labels: TenantLabels
     barrier: RecordingBarrier
@@ -56,7 +57,7 @@ class Telemetry:
 
     @property
     def meter(self) -> Meter:
-        """For observables of the catalogue."""
+        """The meter of the catalogue's instruments."""
         return self.pipelines.meter_provider.get_meter(METER_NAME)
 
     @property
@@ -65,19 +66,19 @@ class Telemetry:
         return self.sinks.failures
 
     def observe_limits(self, limits: Limits) -> None:
-        """Export capacity and leak gauges, once the limits are known."""
+        """Register the gauges of capacity and of silent calls, once the limits are known."""
         observe_calls(self.meter, self.barrier, self.tracker, limits, self.labels)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
-        """Export what there is and stop, all within the budget; true if all arrived. A second call does nothing.
+        """Export what is left and stop within the budget; return True if all arrived. A second call does nothing.
 
-        Spans that are open still are ended first and say so: an open span would be lost.
+        Open spans are ended first, marked ``callscope.span.closed``, because an open span is never exported.
         """
         self.spans.close("shutdown")
         return self.pipelines.shutdown(budget_seconds)
 
     def __enter__(self) -> Self:
-        """The telemetry, running since it was built."""
+        """Return the telemetry, which runs already."""
         return self
 
     def __exit__(
@@ -104,24 +105,25 @@ def start_telemetry(
 ) -> Telemetry:
     """Build providers, live reader, sinks and tracker, and start exporting as the ``OTEL_*`` variables say.
 
-    Call it in the process that does the work, never at import: what a fork inherits would be counted twice.
+    Call it in the process that does the work, never at import: a child forked afterwards records nothing. It says so
+    in one log line and counts each event it reports in ``sink_failures``.
 
     Args:
-        environ: the standard variables; the process's environment if not given.
-        clock: where times come from.
-        privacy: what may be shown of numbers.
+        environ: the standard variables; the process's environment unless given.
+        clock: the source of time; the machine's clocks unless given.
+        privacy: the key for hashes of numbers; random unless given.
         sinks: further sinks for the same events; each behind a boundary of its own.
         span_processors: processors that see every span.
         log_processors: processors that see every exported log record.
-        resource_attributes: what the application says of itself, such as ``service.version``.
-        recent_limits: how much is remembered of calls.
-        instance: tells this process from others; random unless given.
-        max_tenants: tenants that count apart.
-        pause_gc: put the process's automatic garbage collection off while metrics are exported.
-        strict: let a sink's failure surface, for tests.
+        resource_attributes: further resource attributes, such as ``service.version``.
+        recent_limits: bounds of the history of calls.
+        instance: ``service.instance.id`` of this process; random unless given.
+        max_tenants: tenants with numbers of their own; further ones count together under ``_other``.
+        pause_gc: switch the process's automatic garbage collection off while metrics are exported.
+        strict: raise a sink's failure instead of counting it, for tests.
 
     Raises:
-        InvalidVariableError: a standard variable makes no sense; it says which.
+        InvalidVariableError: a standard variable has a value that cannot be used; the message names it.
     """
     clock, privacy = clock or SystemClock(), privacy or Privacy()
     barrier, labels = RecordingBarrier(), TenantLabels(max_tenants)
@@ -151,11 +153,12 @@ def start_telemetry(
     tracker = CallTracker(chain, clock=clock, scopes=traces)
     telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, barrier, chain)
     _observe_exports(telemetry)
+    _refuse_after_fork(chain, tracker)
     return telemetry
 
 
 def _observe_exports(telemetry: Telemetry) -> None:
-    """Register what the library says of itself."""
+    """Register the library's metrics of itself."""
 
     def per_signal(instrument: Instrument, value: Callable[[SignalHealth], float]) -> None:
         def what() -> Iterable[Observation]:
@@ -174,3 +177,17 @@ def _observe_exports(telemetry: Telemetry) -> None:
         catalogue.SINK_FAILURES,
         lambda: [Observation(telemetry.sink_failures)],
     )
+
+
+def _refuse_after_fork(sinks: FanOut, tracker: CallTracker) -> None:
+    """Have a forked child refuse reports instead of recording them where no exporter's thread runs."""
+    # Weakly: what is registered for a fork cannot be taken back, and must not keep stopped telemetry alive.
+    references = weakref.ref(sinks), weakref.ref(tracker)
+
+    def refuse() -> None:
+        for reference in references:
+            forked = reference()
+            if forked is not None:
+                forked.after_fork()
+
+    os.register_at_fork(after_in_child=refuse)

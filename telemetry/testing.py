@@ -45,29 +45,30 @@ from telemetry.metrics.live_table import Distribution, LiveMetricsStore, Numbers
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.metrics.sink import MetricsSink
 from telemetry.privacy import Privacy
-from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.spans import RecentLogs, SpanRecorder, SpanRegister
+from telemetry.recent.limits import RecentLimits
+from telemetry.recent.logs import RecentLogs
+from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import catalogue
 from telemetry.traces.sink import CallTraces
 
 PATIENCE_SECONDS = 10.0
-"""How long the kit waits for a fold, and recording for a fold's end: a machine this slow has other troubles."""
+"""The longest wait for a collection, in seconds; reached on a stalled machine only."""
 
 _EPOCH_SECONDS = 1_800_000_000
-# Where a fake clock starts: a fixed moment in January 2027, so that a test never depends on the day it runs.
+# Start of a fake clock, in January 2027: no test depends on the day it runs.
 
 Labels = tuple[tuple[str, object], ...]
 """A measurement's attributes as sorted pairs, to be a dictionary's key; :func:`labels` makes one."""
 
 Value = int | float | tuple[int, float]
-"""What was counted; of a histogram, its count and its sum."""
+"""The sum of a counter; of a histogram, its count and its sum."""
 
 _T = TypeVar("_T")
 
 
 def labels(attributes: Mapping[str, object]) -> Labels:
-    """The key under which :meth:`TelemetryKit.metrics` has a measurement: ``labels({"tenant.id": "acme"})``."""
+    """Return the key of a measurement in :meth:`TelemetryKit.metrics`: ``labels({"tenant.id": "acme"})``."""
     return tuple(sorted(attributes.items()))
 
 
@@ -78,11 +79,11 @@ class FakeClock:
         self._elapsed = 0.0
 
     def now(self) -> Instant:
-        """The present moment."""
+        """Return the present moment."""
         return Instant(self._elapsed, _EPOCH_SECONDS * 10**9 + round(self._elapsed * 1e9))
 
     def advance(self, seconds: float) -> Instant:
-        """Let time pass; answers the new present. A negative number is a clock going wrong."""
+        """Move the clock and return the new present; a negative number moves it back."""
         self._elapsed += seconds
         return self.now()
 
@@ -98,7 +99,7 @@ class SpanTree:
     seconds: float
     """From its start to its end."""
     failed: bool
-    """Whether its status is an error."""
+    """True if its status is an error."""
     events: tuple[str, ...]
     """Names of the events on it."""
     links: tuple[str, ...]
@@ -106,17 +107,17 @@ class SpanTree:
     children: tuple["SpanTree", ...]
 
     def walk(self) -> Iterator["SpanTree"]:
-        """The span itself and all below it, parents first."""
+        """Yield the span itself and all below it, parents first."""
         yield self
         for child in self.children:
             yield from child.walk()
 
     def all(self, name: str) -> list["SpanTree"]:
-        """Every span of this name, here or below."""
+        """Return every span of this name, here or below."""
         return [span for span in self.walk() if span.name == name]
 
     def one(self, name: str) -> "SpanTree":
-        """The only span of this name; raises ``LookupError`` if there is not exactly one."""
+        """Return the only span of this name; raise ``LookupError`` if there is not exactly one."""
         found = self.all(name)
         if len(found) != 1:
             raise LookupError(f"{len(found)} spans named {name!r} among {[span.name for span in self.walk()]}")
@@ -135,7 +136,7 @@ class EventLog:
 
 
 class _Lines(logging.Handler):
-    """Keeps each record as the JSON object it would be on stdout."""
+    """A handler that keeps each record as the JSON object it would be on stdout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -219,27 +220,27 @@ class TelemetryKit:
         return list(self._events.events)
 
     def metrics(self) -> dict[str, dict[Labels, Value]]:
-        """By instrument and attributes: what has been counted, or a histogram's count and sum."""
+        """Return the measurements by instrument and attributes."""
         return plain_metrics(self._cumulative.get_metrics_data())
 
     def live(self, tenant_id: str | None = None) -> Numbers:
-        """The twelve fields, of one tenant or of all; ``LookupError`` for a tenant never seen."""
+        """Return the twelve fields of one tenant or of all; raise ``LookupError`` for a tenant never seen."""
         return _seen(tenant_id, self._refreshed().live(tenant_id))
 
     def numbers(self, tenant_id: str | None = None) -> Numbers:
-        """Every field of the live view; ``LookupError`` for a tenant never seen."""
+        """Return every field of the live view; raise ``LookupError`` for a tenant never seen."""
         return _seen(tenant_id, self._refreshed().numbers(tenant_id))
 
     def distributions(self, tenant_id: str | None = None) -> dict[str, Distribution]:
-        """The live view's histograms; ``LookupError`` for a tenant never seen."""
+        """Return the live view's histograms; raise ``LookupError`` for a tenant never seen."""
         return _seen(tenant_id, self._refreshed().distributions(tenant_id))
 
     def spans(self) -> list[SpanTree]:
-        """The finished spans as trees, roots in the order they began; ``LookupError`` if one has no parent there."""
+        """Return the finished spans as trees, roots in the order they began; raise ``LookupError`` for an orphan."""
         return span_trees(self._finished.get_finished_spans())
 
     def logs(self) -> list[dict[str, object]]:
-        """Every log line, parsed."""
+        """Return every log line, parsed."""
         return list(self._lines.lines)
 
     def _refreshed(self) -> LiveMetricsStore:
@@ -259,13 +260,13 @@ class TelemetryKit:
 
 @contextmanager
 def capture() -> Iterator[TelemetryKit]:
-    """A kit with nothing special about it, closed at the end."""
+    """Yield a kit with the defaults and close it at the end."""
     with TelemetryKit() as kit:
         yield kit
 
 
 def plain_metrics(data: MetricsData | None) -> dict[str, dict[Labels, Value]]:
-    """A collection as plain values, by instrument and attributes."""
+    """Return a collection as plain values, by instrument and attributes."""
     collected: dict[str, dict[Labels, Value]] = {}
     for resource_metrics in data.resource_metrics if data else ():
         for scope_metrics in resource_metrics.scope_metrics:
@@ -275,7 +276,7 @@ def plain_metrics(data: MetricsData | None) -> dict[str, dict[Labels, Value]]:
 
 
 def span_trees(finished: Iterable[ReadableSpan]) -> list[SpanTree]:
-    """Finished spans as trees, roots in the order they began; ``LookupError`` if a parent is not among them."""
+    """Return finished spans as trees, roots in the order they began; raise ``LookupError`` if a parent is missing."""
     spans = sorted(finished, key=lambda span: span.start_time or 0)
     known = {_id(span) for span in spans}
     below: dict[int | None, list[ReadableSpan]] = {}

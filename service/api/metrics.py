@@ -26,7 +26,8 @@ from service.reconciliation.consistency import Findings, Inconsistency, Reconcil
 from service.tenants.repository import DirectoryUnavailableError, TenantDirectory
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState
-from telemetry.calls.tracker import CallTracker, Usage
+from telemetry.calls.slots import Usage
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.metrics.gauges import Limits
 from telemetry.metrics.live_table import LiveMetricsStore, Selection

@@ -12,7 +12,8 @@ from typing import Self
 
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState
-from telemetry.calls.tracker import CallTracker, Usage
+from telemetry.calls.slots import Usage
+from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from telemetry.semconv.attributes import ERROR_TYPE
-from telemetry.semconv.genai import (
+from telemetry.semconv.conventions import (
     DB_BATCH_SIZE,
     DB_NAMESPACE,
     DB_OPERATION,

@@ -22,11 +22,11 @@ class _Turn:
     number: int
     since: Instant | None
     cut: bool = False
-    """Its answer was interrupted, though nobody was heard to speak into it."""
+    """The turn's answer was interrupted."""
 
 
 class Conversation:
-    """One call's conversation. Each method takes a moment and answers the events that follow from it.
+    """One call's conversation. Each method takes the moment of a report and returns the events that follow from it.
 
     A turn begins when the caller speaks and lasts until the caller speaks again or the call ends; an answer still
     playing by then keeps its turn open until it stops, so that the interruption belongs to the turn it cut short. A
@@ -57,11 +57,11 @@ class Conversation:
 
     @property
     def turns(self) -> int:
-        """Turns begun so far."""
+        """Number of turns begun."""
         return self._current.number
 
     def caller_started(self, at: Instant) -> list[Event]:
-        """The caller begins to speak: a new turn, perhaps into the answer of the last."""
+        """Begin a turn; the caller may speak into the answer of the last."""
         if self._caller_since is not None:
             return []
         last, self._current = self._current, _Turn(self._current.number + 1, at)
@@ -74,7 +74,7 @@ class Conversation:
         return [*self._close(last, at), begun]
 
     def caller_stopped(self, at: Instant) -> list[Event]:
-        """The caller stops speaking and waits for an answer."""
+        """End the caller's speech and begin the wait for an answer."""
         if self._caller_since is None:
             return []
         started, self._caller_since = self._caller_since, None
@@ -82,7 +82,7 @@ class Conversation:
         return [SpeechEnded(at, self._call, Speaker.CALLER, started)]
 
     def agent_started(self, at: Instant) -> list[Event]:
-        """Audio of the agent begins to play."""
+        """Begin the agent's speech and end the wait for it."""
         if self._agent_since is not None:
             return []
         self._agent_since = at
@@ -96,7 +96,7 @@ class Conversation:
         return events
 
     def agent_stopped(self, at: Instant, *, interrupted: bool = False) -> list[Event]:
-        """Audio of the agent has played to its end, or was cut short by the caller."""
+        """End the agent's speech; ``interrupted`` if the caller cut it short."""
         if self._agent_since is None:
             return []
         started, self._agent_since = self._agent_since, None
@@ -112,7 +112,7 @@ class Conversation:
         return events
 
     def ended(self, at: Instant) -> list[Event]:
-        """The call is over: so are speech and turns."""
+        """End speech and turns with the call."""
         events: list[Event] = []
         for speaker, started in ((Speaker.CALLER, self._caller_since), (Speaker.AGENT, self._agent_since)):
             if started is not None:
@@ -125,7 +125,7 @@ class Conversation:
         return events
 
     def _close(self, turn: _Turn, at: Instant, otherwise: TurnEnd = TurnEnd.COMPLETED) -> list[Event]:
-        # Turn 0 is the greeting: nobody began it, so there is nothing to end.
+        # Turn 0 is the greeting, which no speech of the caller began.
         if turn.since is None:
             return []
         reason = TurnEnd.INTERRUPTED if turn.cut else otherwise

@@ -20,41 +20,41 @@ _T = TypeVar("_T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def event(cls: type[_T]) -> type[_T]:
-    """Make a slotted dataclass that type checkers hold to be frozen.
+    """Make a slotted dataclass that type checkers treat as frozen.
 
-    Freezing it at run time as well would make each event several times as dear, on the path of every call.
+    Freezing it at run time too makes an event several times as expensive, on the path of every call.
     """
     return dataclass(slots=True)(cls)
 
 
 class Phase(StrEnum):
-    """A stretch of a call's path with a beginning and an end."""
+    """The timed phases of a call."""
 
     WEBHOOK = "webhook"
-    """Delivered, until its work begins: the signature, the body, the wait for the call's turn."""
+    """From delivery until its processing begins: signature, body, queue."""
     TENANT_LOOKUP = "tenant_lookup"
     RECORD = "record"
-    """Waiting, within bounds, until a crash would leave the call behind on record."""
+    """The wait, within bounds, until the call is on durable record."""
     CAPACITY = "capacity"
     INSTRUCTIONS = "instructions"
     ACCEPT = "accept"
     REJECT = "reject"
     CONNECT = "connect"
-    """Accepted, until the media session's event stream is attached."""
+    """From the acceptance until the media session's event stream is attached."""
     TRANSFER = "transfer"
     HANGUP = "hangup"
-    """The agent ends the call."""
+    """The hang-up by the agent."""
 
 
 class Speaker(StrEnum):
-    """Who is heard."""
+    """The parties of a conversation."""
 
     CALLER = "caller"
     AGENT = "agent"
 
 
 class Content(StrEnum):
-    """What was said, pressed or handed to a tool; the values name the span events that hold it."""
+    """The kinds of content: speech, keys, arguments and results of tools. The values name span events."""
 
     CALLER_SAID = "caller.said"
     AGENT_SAID = "agent.said"
@@ -64,7 +64,7 @@ class Content(StrEnum):
 
 
 class TurnEnd(StrEnum):
-    """Why a turn is over."""
+    """The reasons for the end of a turn."""
 
     COMPLETED = "completed"
     INTERRUPTED = "interrupted"
@@ -73,7 +73,7 @@ class TurnEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallRef:
-    """Which call, of which tenant."""
+    """The identity of a call: its id and its tenant."""
 
     call_id: CallId
     tenant_id: TenantId
@@ -90,7 +90,7 @@ class LimitHit:
 
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
-    """The tokens of one response, as the provider bills them; ``None`` is unknown, not zero.
+    """The tokens of one response as the provider bills them; None is unknown, not zero.
 
     ``cached_input``, ``input_audio`` and ``input_text`` are parts of ``input``; likewise for output.
     """
@@ -106,14 +106,14 @@ class TokenUsage:
 
 @event
 class Event:
-    """Something that happened, at a moment."""
+    """Anything that happened, and when."""
 
     at: Instant
 
 
 @event
 class CallEvent(Event):
-    """Something that happened to one call."""
+    """Anything that happened to one call."""
 
     call: CallRef
 
@@ -127,38 +127,38 @@ class WebhookReceived(Event):
 
 @event
 class CallAnnounced(CallEvent):
-    """The carrier announces a call; whose it is, is not known yet, so it counts nowhere. Its trace begins here."""
+    """The carrier announced a call whose tenant is not known yet. It counts nowhere; its trace begins here."""
 
     traceparent: str | None = field(default=None, repr=False)
-    """A W3C trace context the webhook or a SIP header carried: linked, never trusted as parent."""
+    """W3C trace context from the webhook or a SIP header: linked, never trusted as parent."""
 
 
 @event
 class CallReceived(CallEvent):
-    """A call has come in for a tenant; it counts as pending. ``at`` is when it was announced."""
+    """A call came in for a tenant and counts as pending. ``at`` is when it was announced."""
 
     caller: str | None = field(default=None, repr=False)
     """E.164; personal."""
     dialled: str | None = field(default=None, repr=False)
     """E.164; personal."""
     traceparent: str | None = field(default=None, repr=False)
-    """As in :class:`CallAnnounced`, for calls that were not announced apart."""
+    """As in :class:`CallAnnounced`, for calls that were not announced first."""
     continues: str | None = field(default=None, repr=False)
-    """The W3C trace context of the same call in another process, which has let go of it: its trace goes on."""
+    """W3C trace context of the same call in the process that had it before: the parent of this trace."""
     content: bool = False
-    """The tenant allows content on spans: transcripts, keys pressed, arguments and results of tools."""
+    """True if the tenant allows content on spans: transcripts, keys pressed, arguments and results of tools."""
 
 
 @event
 class PhaseStarted(CallEvent):
-    """A phase of the call's path begins."""
+    """A phase began."""
 
     phase: Phase
 
 
 @event
 class PhaseEnded(CallEvent):
-    """A phase of the call's path is over."""
+    """A phase ended."""
 
     phase: Phase
     started: Instant
@@ -174,7 +174,7 @@ class InstructionsFailed(CallEvent):
 
 @event
 class FallbackUsed(CallEvent):
-    """The configured fallback instructions stand in for the tenant's own."""
+    """The configured fallback instructions are used instead of the tenant's own."""
 
 
 @event
@@ -189,21 +189,21 @@ class CallRejected(CallEvent):
 
 @event
 class CallAccepted(CallEvent):
-    """The carrier took the acceptance; the call still holds its pending slot."""
+    """The carrier took the acceptance; the call stays pending until it starts."""
 
     setup_seconds: float
     resumed: bool = False
-    """Another process set this call up and has let go of it: here, nobody waited for the set-up."""
+    """True if another process set the call up, so that its set-up time was recorded there."""
 
 
 @event
 class CallStarted(CallEvent):
-    """The media session runs."""
+    """The media session began to run."""
 
 
 @event
 class CallAbandoned(CallEvent):
-    """Terminal: accepted, never started."""
+    """Terminal: the accepted call never started."""
 
     reason: EndReason
     error_type: str | None = None
@@ -211,41 +211,41 @@ class CallAbandoned(CallEvent):
 
 @event
 class CallReferred(CallEvent):
-    """The call was handed off to another destination; its end follows."""
+    """The call was transferred to another destination; its end follows."""
 
     target: str | None = None
-    """The destination's configured name, not its number."""
+    """The destination's configured name, never its number."""
 
 
 @event
 class CallHeartbeat(CallEvent):
-    """The call runs: ``seconds`` of call time since the last heartbeat."""
+    """The call ran for ``seconds`` since the last heartbeat."""
 
     seconds: float
 
 
 @event
 class CallEnded(CallEvent):
-    """Terminal: a started call is over."""
+    """Terminal: the started call is over."""
 
     reason: EndReason
     duration_seconds: float
-    """Started to ended; to the last sign of life when ``reason`` is ``stale``."""
+    """Started to ended; to the last activity when ``reason`` is ``stale``."""
     unbilled_seconds: float
-    """The part of the duration no heartbeat has reported."""
+    """The part of the duration that no heartbeat reported."""
     error_type: str | None = None
 
 
 @event
 class FirstAudio(CallEvent):
-    """The caller hears the agent for the first time, ``seconds`` after the call was received."""
+    """The caller heard the agent for the first time, ``seconds`` after the call was received."""
 
     seconds: float
 
 
 @event
 class SpeechEnded(CallEvent):
-    """A stretch of speech is over."""
+    """The caller or the agent stopped speaking."""
 
     speaker: Speaker
     started: Instant
@@ -254,14 +254,14 @@ class SpeechEnded(CallEvent):
 
 @event
 class TurnStarted(CallEvent):
-    """The caller begins to speak: a new turn."""
+    """The caller began to speak: a new turn."""
 
     number: int
 
 
 @event
 class TurnAnswered(CallEvent):
-    """The first audio of the answer, ``seconds`` after the caller stopped speaking."""
+    """The answer's first audio came, ``seconds`` after the caller stopped speaking."""
 
     number: int
     seconds: float
@@ -276,7 +276,7 @@ class TurnInterrupted(CallEvent):
 
 @event
 class TurnEnded(CallEvent):
-    """The turn is over: the next begins, or the call ends."""
+    """A turn ended: the next one began, or the call ended."""
 
     number: int
     started: Instant
@@ -294,7 +294,7 @@ class TokensUsed(CallEvent):
 
 @event
 class ToolStarted(CallEvent):
-    """A tool the model asked for begins to run."""
+    """A tool the model asked for began to run."""
 
     tool: str
     """A registered tool's name, or ``_other``."""
@@ -303,7 +303,7 @@ class ToolStarted(CallEvent):
 
 @event
 class ToolEnded(CallEvent):
-    """A tool the model asked for has answered or failed."""
+    """A tool the model asked for returned or failed."""
 
     tool: str
     tool_call_id: str
@@ -313,12 +313,12 @@ class ToolEnded(CallEvent):
 
 @event
 class ContentHeard(CallEvent):
-    """Something was said, pressed or handed to a tool. It shows on spans, and only where the tenant allows it."""
+    """Content was said, pressed or passed to a tool. It shows on spans only, and only if the tenant allows it."""
 
     content: Content
     text: str = field(repr=False)
     tool_call_id: str | None = None
-    """The tool call that it belongs to."""
+    """The tool call it belongs to; None for speech and keys."""
 
 
 @event

@@ -7,10 +7,10 @@ from telemetry.semconv.attributes import Violation
 
 
 class CallState(StrEnum):
-    """Where a call stands."""
+    """The states of a call."""
 
     PENDING = "pending"
-    """Received; holds a slot while it is decided upon."""
+    """Received and not decided; holds a slot."""
     ACCEPTED = "accepted"
     """The carrier took the acceptance; still holds its pending slot."""
     STARTED = "started"
@@ -22,12 +22,12 @@ class CallState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """No transition leads away from here."""
+        """True if no transition leads away from this state."""
         return self in TERMINAL
 
     @property
     def pending(self) -> bool:
-        """Counts in ``voice.call.pending``."""
+        """True if a call in this state counts in ``voice.call.pending``."""
         return self in UNSTARTED
 
 
@@ -37,7 +37,7 @@ UNSTARTED: Final = frozenset({CallState.PENDING, CallState.ACCEPTED})
 
 
 class Transition(StrEnum):
-    """What can be reported of a call's state."""
+    """The transitions that can be reported."""
 
     RECEIVED = "received"
     REJECTED = "rejected"
@@ -56,7 +56,7 @@ STEPS: Final[dict[Transition, tuple[CallState, CallState]]] = {
     Transition.REFERRED: (CallState.STARTED, CallState.STARTED),
     Transition.ENDED: (CallState.STARTED, CallState.ENDED),
 }
-"""From which state each transition leads, and where to."""
+"""The state that each transition leads from, and the one it leads to."""
 
 
 def _path_to(state: CallState) -> frozenset[Transition]:
@@ -67,11 +67,11 @@ def _path_to(state: CallState) -> frozenset[Transition]:
 
 
 PATHS: Final = {state: _path_to(state) for state in CallState}
-"""The transitions that a call in a state has made. A hand-off is not among them: it leaves the state as it is."""
+"""The transitions that a call in a state has made. A referral is not among them: it leaves the state as it is."""
 
 
 def violation_of(transition: Transition, state: CallState, *, made_before: bool) -> Violation | None:
-    """How ``transition`` breaks the lifecycle in ``state``; ``None`` if it is allowed.
+    """Return how ``transition`` breaks the lifecycle in ``state``, None if it is allowed.
 
     A transition the call has made before is a duplicate wherever the call stands now.
     """

@@ -1,94 +1,29 @@
-"""The registry of calls: every call that is open, the last ones that are over, and how many each tenant holds."""
+"""The registry of calls: every call that is open, the last ones that are over, and the slots each tenant holds."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, RLock
+from typing import Final
 
-from telemetry.calls.call import Call, CallSnapshot, ClosedCall, TimedPhase, UntrackedCall
+from telemetry.calls.call import Call, CallSnapshot, ClosedCall, UntrackedCall
 from telemetry.calls.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
 from telemetry.calls.lifecycle import TERMINAL, UNSTARTED, CallState
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
+from telemetry.calls.slots import SlotCounter, Usage
+from telemetry.calls.timing import TimedPhase
 from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, EndReason, TenantId, Violation, WebhookOutcome
 
-PEAK_WINDOW_SECONDS = 300.0
-"""How far back a peak looks."""
-_STEP_SECONDS = 5.0
+_TENANTS_PER_LOCK: Final = 100
+# Tenants visited before the lock is released for waiting calls: a fraction of a millisecond.
 
 
-# The peak is kept per step, so that a history is at most 62 pairs however busy a tenant is.
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How many calls hold a slot."""
-
-    pending: int
-    active: int
-    peak_in_use: int
-    """The most slots held at once in the last five minutes."""
-
-    @property
-    def in_use(self) -> int:
-        """Slots held now."""
-        return self.pending + self.active
-
-
-class SlotCounter:
-    """Counts slots and remembers the peak. Not safe for threads by itself: the tracker's lock guards it."""
-
-    __slots__ = ("_active", "_most", "_past", "_pending", "_step")
-
-    def __init__(self) -> None:
-        self._pending = 0
-        self._active = 0
-        self._step = 0.0
-        self._most = 0
-        # The most slots held in this step, and in those before it but for those that a later one equals.
-        self._past: list[tuple[float, int]] = []
-
-    def count(self, now: Instant, pending: int, active: int, *, decided: bool) -> None:
-        """Take or give back slots. A call counts in the peak once it is ``decided`` that it keeps its slot.
-
-        One that finds no room is pending for as long as it takes to say so; that is no slot anybody had.
-        """
-        before = self._pending + self._active
-        self._pending += pending
-        self._active += active
-        if decided:
-            step = now.monotonic // _STEP_SECONDS
-            if step > self._step:
-                self._begin(step)
-            self._most = max(self._most, before, before + pending + active)
-
-    def usage(self, now: Instant) -> Usage:
-        """The slots held now and at the peak."""
-        step = now.monotonic // _STEP_SECONDS
-        if step > self._step:
-            self._begin(step)
-        peak = self._past[0][1] if self._past else 0
-        return Usage(self._pending, self._active, max(peak, self._most, self._pending + self._active))
-
-    def _begin(self, step: float) -> None:
-        past = self._past
-        while past and past[-1][1] <= self._most:
-            past.pop()
-        if self._most:
-            past.append((self._step, self._most))
-        self._step, self._most = step, 0
-        while past and past[0][0] < step - PEAK_WINDOW_SECONDS / _STEP_SECONDS:
-            del past[0]
-
-
-_TALLIES_AT_ONCE = 100
-
-
-# So many are gone through in a fraction of a millisecond.
 class CallTracker:
-    """One state machine a call; the sum of them is the registry.
+    """One state machine a call; together they are the registry.
 
-    Safe to use from any thread. Holds at most ``max_open`` open calls and ``max_remembered`` that are over; the memory
-    of what is over is what makes late and duplicate reports recognisable.
+    Thread-safe. Holds at most ``max_open`` open calls and ``max_remembered`` that are over; those
+    make late and duplicate reports recognisable.
     """
 
     def __init__(
@@ -113,11 +48,11 @@ class CallTracker:
 
     @property
     def clock(self) -> Clock:
-        """What the tracker takes its time from."""
+        """The source of the tracker's time."""
         return self._clock
 
     def announced(self, call_id: CallId | str, *, at: Instant, traceparent: str | None = None) -> CallRef:
-        """The carrier announces a call whose tenant must still be found: its trace begins, nothing counts yet.
+        """Report a call whose tenant must still be found: its trace begins, nothing counts yet.
 
         Report it with :meth:`received` in any case; until then, :meth:`phase` times what is done for it.
         """
@@ -127,16 +62,16 @@ class CallTracker:
         return ref
 
     def phase(self, announced: CallRef, phase: Phase) -> AbstractContextManager[None]:
-        """Time what is done for a call before it is received."""
+        """Time a phase of a call not received yet."""
         return TimedPhase(announced, self._sink.emit, self._scopes, self._clock, phase)
 
     def passed(self, announced: CallRef, phase: Phase, started: Instant) -> None:
-        """Report what was done for a call before it is received, and is over already."""
+        """Report a phase of a call not received yet that is over already."""
         self._sink.emit(PhaseEnded(self._clock.now(), announced, phase, started))
 
     @property
     def has_room(self) -> bool:
-        """Whether one more call could be tracked."""
+        """True if one more call can be tracked."""
         return len(self._open) < self._max_open
 
     def received(
@@ -151,15 +86,22 @@ class CallTracker:
         continues: str | None = None,
         content: bool = False,
     ) -> Call:
-        """A call has come in: it is pending from here on. Reported once more, a handle of the same call is answered.
+        """Report a call that came in and return its handle; it is pending from here on.
 
-        ``traceparent`` came from outside and is linked; ``continues`` is this call's own trace, begun in a process that
-        has let go of it.
+        Args:
+            call_id: the carrier's id; one that is known already counts a duplicate, and its handle is returned.
+            tenant_id: the tenant the dialled number belongs to.
+            at: when the call was announced; now unless given.
+            caller: E.164; shown masked and hashed only.
+            dialled: E.164; shown masked only.
+            traceparent: a W3C trace context from outside: linked, never the parent.
+            continues: the W3C trace context of this call in the process that had it before: the parent.
+            content: the tenant allows content on spans.
         """
         ref = CallRef(CallId(call_id), TenantId(tenant_id))
         moment = at or self._clock.now()
         call = self._handle(ref, moment)
-        # Whoever finds the call from its registration on has to wait until its first event is out.
+        # Another thread may find the call as soon as it is registered, and must wait until its first event is out.
         with call.exclusive:
             entered = self._enter(call)
             if entered is call:
@@ -169,43 +111,43 @@ class CallTracker:
         return entered
 
     def call(self, call_id: CallId | str) -> Call:
-        """The handle of a call, open or lately over. An unknown call's handle takes no transition and counts each."""
+        """Return the handle of a call, open or over; that of an unknown call counts each report as a violation."""
         with self._lock:
             known = self._known(CallId(call_id))
         return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)
 
     def knows(self, call_id: CallId | str) -> bool:
-        """Whether the call is open or lately over."""
+        """Return True if the call is open, or over and still remembered."""
         with self._lock:
             return call_id in self._open or call_id in self._over
 
     def webhook(self, outcome: WebhookOutcome) -> None:
-        """A webhook delivery was answered."""
+        """Report that a webhook delivery was answered."""
         self._sink.emit(WebhookReceived(self._clock.now(), outcome))
 
     def open_calls(self) -> list[CallSnapshot]:
-        """Every call that is not over, oldest first."""
+        """Return every call that is not over, oldest first."""
         with self._lock:
             calls = list(self._open.values())
         snapshots = [call.snapshot() for call in calls]
         return sorted((s for s in snapshots if not s.state.terminal), key=lambda s: s.received)
 
     def usage(self, tenant_id: TenantId | None = None) -> Usage:
-        """Slots held by all tenants together, or by one."""
+        """Return the slots held by one tenant, or by all together if ``tenant_id`` is None."""
         with self._lock:
-            tally = self._total if tenant_id is None else self._tenants.get(tenant_id)
-            return Usage(0, 0, 0) if tally is None else tally.usage(self._clock.now())
+            slots = self._total if tenant_id is None else self._tenants.get(tenant_id)
+            return Usage(0, 0, 0) if slots is None else slots.usage(self._clock.now())
 
     def tenant_usage(self) -> Mapping[TenantId, Usage]:
-        """Slots held, per tenant seen and with something to tell: slots in use now or in the last five minutes.
+        """Return the slots held, of each tenant that held one in the last five minutes.
 
-        Each tenant's are of one moment, those of different tenants of moments close to each other.
+        One tenant's numbers are of one moment; those of different tenants are milliseconds apart.
         """
-        usages = ((tenant_id, tally.usage(now)) for tenant_id, tally, now in self._tallies())
+        usages = ((tenant_id, slots.usage(now)) for tenant_id, slots, now in self._each_tenant())
         return {tenant_id: usage for tenant_id, usage in usages if usage.peak_in_use}
 
     def bill_running(self) -> None:
-        """Bill every running call up to its last sign of life: what a heartbeat does for all of them."""
+        """Bill every running call up to its last activity."""
         now = self._clock.now()
         with self._lock:
             calls = list(self._open.values())
@@ -213,24 +155,30 @@ class CallTracker:
             call.bill(now)
 
     def sweep(self, stale_after_seconds: float) -> list[CallId]:
-        """End every call without a sign of life for longer than this, as ``stale``; answers their ids."""
+        """End every call without activity for longer than this, as ``stale``, and return their ids."""
         now = self._clock.now()
         with self._lock:
             silent = [call for call in self._open.values() if now.since(call.last_seen) > stale_after_seconds]
-        for tenant_id, tally, moment in self._tallies():
-            if not tally.usage(moment).peak_in_use:
+        for tenant_id, slots, moment in self._each_tenant():
+            if not slots.usage(moment).peak_in_use:
                 del self._tenants[tenant_id]
         return [call.call_id for call in silent if call.finish(EndReason.STALE, at=now)]
 
     def oldest_silence(self) -> float:
-        """Seconds since the last sign of life of the quietest started call; 0 when none runs."""
+        """Return the longest time since the last activity of a started call, in seconds; 0 when none runs."""
         now = self._clock.now()
         with self._lock:
             calls = [call for call in self._open.values() if call.state is CallState.STARTED]
         return max((now.since(call.last_seen) for call in calls), default=0.0)
 
+    def after_fork(self) -> None:
+        """Replace the locks in a forked child: a thread of the parent may have held them at the fork."""
+        self._lock = Lock()
+        for call in self._open.values():
+            call.exclusive = RLock()
+
     def moved(self, call: Call, before: CallState, after: CallState) -> None:
-        """Keep the tallies in step with a call's state; called by the call itself."""
+        """Adjust the slots to a call's change of state; the call itself calls this."""
         with self._lock:
             if before is not after:
                 self._count(
@@ -242,20 +190,20 @@ class CallTracker:
             if after in TERMINAL:
                 self._remember(call)
 
-    def _tallies(self) -> Iterator[tuple[TenantId, SlotCounter, Instant]]:
-        """Every tenant's tally, under the lock, which is let go of from time to time: calls need it."""
+    def _each_tenant(self) -> Iterator[tuple[TenantId, SlotCounter, Instant]]:
+        """Yield every tenant's slots under the lock, which is released every hundred tenants for waiting calls."""
         with self._lock:
             tenants = list(self._tenants)
-        for start in range(0, len(tenants), _TALLIES_AT_ONCE):
+        for start in range(0, len(tenants), _TENANTS_PER_LOCK):
             with self._lock:
                 now = self._clock.now()
-                for tenant_id in tenants[start : start + _TALLIES_AT_ONCE]:
-                    tally = self._tenants.get(tenant_id)
-                    if tally is not None:
-                        yield tenant_id, tally, now
+                for tenant_id in tenants[start : start + _TENANTS_PER_LOCK]:
+                    slots = self._tenants.get(tenant_id)
+                    if slots is not None:
+                        yield tenant_id, slots, now
 
     def _enter(self, call: Call) -> Call:
-        """The call itself, now registered; or the one already known by its id; or, for want of room, a stand-in."""
+        """Register the call and return it; or return the one known by its id, or a stand-in if there is no room."""
         with self._lock:
             known = self._known(call.call_id)
             if known is not None:
@@ -270,12 +218,10 @@ class CallTracker:
         known = self._open.get(call_id)
         if known is not None:
             return known
-        remains = self._over.get(call_id)
-        return (
-            None
-            if remains is None
-            else self._handle(remains.ref, self._clock.now(), remains.state, referred=remains.referred)
-        )
+        closed = self._over.get(call_id)
+        if closed is None:
+            return None
+        return self._handle(closed.ref, self._clock.now(), closed.state, referred=closed.referred)
 
     def _handle(
         self, ref: CallRef, received: Instant, state: CallState = CallState.PENDING, *, referred: bool = False
@@ -286,7 +232,7 @@ class CallTracker:
             sink=self._sink,
             scopes=self._scopes,
             clock=self._clock,
-            registry=self,
+            listener=self,
             state=state,
             referred=referred,
         )
@@ -296,14 +242,14 @@ class CallTracker:
 
     def _remember(self, call: Call) -> None:
         self._open.pop(call.call_id, None)
-        self._over[call.call_id] = call.remains
+        self._over[call.call_id] = call.closed
         while len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 
     def _count(self, tenant_id: TenantId, pending: int, active: int, *, decided: bool) -> None:
         now = self._clock.now()
-        tally = self._tenants.get(tenant_id)
-        if tally is None:
-            tally = self._tenants[tenant_id] = SlotCounter()
-        tally.count(now, pending, active, decided=decided)
+        slots = self._tenants.get(tenant_id)
+        if slots is None:
+            slots = self._tenants[tenant_id] = SlotCounter()
+        slots.count(now, pending, active, decided=decided)
         self._total.count(now, pending, active, decided=decided)

@@ -17,12 +17,30 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
 from telemetry.privacy import scrub_attributes, scrub_text
 from telemetry.semconv import attributes as attr
+from telemetry.semconv.conventions import EXCEPTION_STACKTRACE, EXCEPTION_TYPE
 from telemetry.terminal import printable
 
 EVENT_NAME: Final = "event.name"
-"""The log attribute that says what happened, such as ``call.started``."""
+"""Key of the event's name, such as ``call.started``."""
 DURATION_MS: Final = "duration_ms"
-"""The log attribute with the time the event is about; see each event's line for which time that is."""
+"""Key of the event's duration: set-up, call or turn."""
+NOISY: Final = (
+    "httpcore2",
+    "httpx2",
+    "openai",
+    "websockets",
+    "urllib3",
+    "grpc",
+    "uvicorn.access",
+    "aiosqlite",
+    "asyncio",
+    "alembic",
+    "sqlalchemy",
+)
+"""Libraries that log every request or frame: held at WARNING.
+
+Those that the exporters use would besides log the export of what they logged.
+"""
 TRANSITION_KEYS: Final = (
     "ts",
     "level",
@@ -35,7 +53,7 @@ TRANSITION_KEYS: Final = (
     "span_id",
     "duration_ms",
 )
-"""What every line about an event has, in this order; ``null`` where it does not apply. Further keys follow."""
+"""The keys of every line about an event, in this order; null where one does not apply. Further keys follow."""
 _SHORT: Final = {EVENT_NAME: "event", attr.TENANT_ID: "tenant_id", attr.CALL_ID: "call_id"}
 _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
     "message",
@@ -46,21 +64,21 @@ _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__d
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, object]:
-    """What the record carries besides what every record has."""
+    """Return the attributes of the record that were passed as ``extra``."""
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("otel")}
 
 
 def describe_exception(kind: type[BaseException] | None, frames: TracebackType | None) -> str:
-    """The exception's class and where it came from; not its message, which may quote what a caller said or dialled."""
+    """Return the exception's class and stack; not its message, which may quote what a caller said or dialled."""
     places = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in traceback.extract_tb(frames)]
     return "\n".join([*places, kind.__name__ if kind else "no exception"])
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: :data:`TRANSITION_KEYS`, as far as they apply, then the record's other attributes."""
+    """A formatter of one JSON object a line: :data:`TRANSITION_KEYS` for events, then the other attributes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as one line of JSON."""
+        """Return the record as one line of JSON."""
         extra = {_SHORT.get(key, key): value for key, value in scrub_attributes(extra_of(record)).items()}
         line: dict[str, object] = dict.fromkeys(TRANSITION_KEYS) if "event" in extra else {}
         line |= {
@@ -84,32 +102,11 @@ def _trace_ids() -> dict[str, str]:
     return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
-NOISY: Final = (
-    "httpcore2",
-    "httpx2",
-    "openai",
-    "websockets",
-    "urllib3",
-    "grpc",
-    "uvicorn.access",
-    "aiosqlite",
-    "asyncio",
-    "alembic",
-    "sqlalchemy",
-)
-"""Libraries that tell of every request or frame; below WARNING they would drown what the service says.
-
-Those that exports go out by would tell of the export of what they told.
-"""
-EXCEPTION_TYPE: Final = "exception.type"
-EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
-
-
 class OtlpLogs(LoggingHandler):
-    """The contrib handler for OTLP, with what an exception or a message may quote of a caller taken out first."""
+    """The contrib handler for OTLP, behind the removal of what a message or an exception may quote of a caller."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand on a cleaned copy; other handlers see the record as it was."""
+        """Pass on a scrubbed copy; other handlers see the record as it was."""
         clean = copy.copy(record)
         clean.msg, clean.args = scrub_text(record.getMessage()), None
         if record.exc_info and record.exc_info[0] is not None:
@@ -123,9 +120,9 @@ class OtlpLogs(LoggingHandler):
 def process_logging(
     level: str, provider: LoggerProvider, *further: logging.Handler, stream: TextIO | None = None
 ) -> Iterator[None]:
-    """Log from ``level`` on to stdout and through ``provider``, until the context ends.
+    """Log from ``level`` on to stdout and through ``provider`` until the context ends.
 
-    Further handlers, such as the record of calls, are given everything from INFO on, whatever ``level`` is.
+    ``further`` handlers, such as the history of calls, get everything from INFO on, whatever ``level`` is.
     """
     stdout = logging.StreamHandler(sys.stdout if stream is None else stream)
     stdout.setFormatter(JsonFormatter())

@@ -1,4 +1,4 @@
-"""Events become log lines: one a transition at INFO, the conversation's details only at DEBUG."""
+"""Events to log lines: one a transition at INFO, turns at DEBUG."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -25,13 +25,13 @@ from telemetry.logs.process_logging import DURATION_MS, EVENT_NAME
 from telemetry.semconv import attributes as attr
 
 LOGGER_NAME: Final = "callscope.calls"
-"""The logger of call transitions."""
+"""Name of the logger of call transitions."""
 
 Extra = dict[str, object]
 
 
 class LogSink:
-    """Logs transitions inside the call's trace, so that each line carries its ids."""
+    """A sink that logs transitions inside the call's trace, so that each line carries its ids."""
 
     def __init__(self, scopes: Scopes | None = None, logger: logging.Logger | None = None) -> None:
         self._scopes = scopes or NoopScopes()
@@ -39,7 +39,7 @@ class LogSink:
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
-        """What logs the events that have a line."""
+        """The handler of each type of event that is logged."""
         return dict.fromkeys(_LINES, self._log)
 
     def _log(self, event: CallEvent) -> None:
@@ -118,4 +118,4 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
         ),
     ),
 }
-# What is logged of which event: its level, its name, and what else the line says.
+# Event type → level, name of the line, further attributes.

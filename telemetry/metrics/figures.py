@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from telemetry.calls.tracker import Usage
+from telemetry.calls.slots import Usage
 from telemetry.metrics.live_table import BOUNDS, MS_PER_SECOND, NO_NUMBERS, TIME, Selection, quantile
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import RejectionReason, TenantId

@@ -5,7 +5,8 @@ from typing import NamedTuple, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from telemetry.calls.tracker import CallTracker, Usage
+from telemetry.calls.slots import Usage
+from telemetry.calls.tracker import CallTracker
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.semconv import attributes as attr

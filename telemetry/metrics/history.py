@@ -13,7 +13,7 @@ from operator import sub
 from threading import Lock
 from typing import Final
 
-from telemetry.calls.tracker import Usage
+from telemetry.calls.slots import Usage
 from telemetry.clock import Instant
 from telemetry.metrics import columns
 from telemetry.metrics.columns import NOTHING, Column

@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import reduce
 from typing import Final, Self
 
-from telemetry.calls.tracker import PEAK_WINDOW_SECONDS
+from telemetry.calls.slots import PEAK_WINDOW_SECONDS
 from telemetry.clock import Instant
 from telemetry.metrics import columns
 from telemetry.metrics.columns import NOTHING, Column

@@ -184,10 +184,10 @@ class MetricsSink:
     def _tokens_used(self, event: TokensUsed) -> None:
         for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):
             if count is not None:
-                self._add_by(event, genai.token_labels(event.model, direction), (catalogue.TOKEN_USAGE, count))
+                self._add_by(event, genai.token_attributes(event.model, direction), (catalogue.TOKEN_USAGE, count))
 
     def _tool_ended(self, event: ToolEnded) -> None:
-        further = {**genai.tool_labels(event.tool), **self._failure(event.error_type)}
+        further = {**genai.tool_attributes(event.tool), **self._failure(event.error_type)}
         self._add_by(event, further, (catalogue.TOOL_DURATION, event.at.since(event.started)))
 
     def _violated(self, event: LifecycleViolated) -> None:

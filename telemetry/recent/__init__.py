@@ -1,1 +1,1 @@
-"""What happened in the calls that run and in the last ones that are over, kept in memory for whoever asks why."""
+"""The history of running calls and of the last ones that are over, in memory."""

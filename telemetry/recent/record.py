@@ -1,7 +1,7 @@
-"""What is known of one call, as data.
+"""The history of one call as data.
 
-Every moment is an offset: seconds since the call was received, on the monotonic clock. Wall-clock times follow from
-:attr:`CallSummary.received`. Where something is under way, its end is ``None``.
+Every moment is an offset in seconds from the call's reception, on the monotonic clock; wall-clock times follow from
+:attr:`CallSummary.received`. The end of a row that is open is None.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, Set
 
 
 class CallOutcome(StrEnum):
-    """How a call turned out."""
+    """The outcomes of a call."""
 
     REJECTED = "rejected"
     ABANDONED = "abandoned"
@@ -33,17 +33,17 @@ class CallOutcome(StrEnum):
 
 
 class DurationBasis(StrEnum):
-    """Since when a call's duration counts."""
+    """The starting points of a call's duration."""
 
     STARTED = "started"
-    """Since the media session began to run."""
+    """The start of the media session."""
     RECEIVED = "received"
-    """Since the call was announced: it never started."""
+    """The announcement: the call never started."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The call changed its state."""
+    """One change of the call's state."""
 
     transition: Transition
     at: float
@@ -52,7 +52,7 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """A stretch of the call's path."""
+    """One phase."""
 
     phase: Phase
     start: float
@@ -63,24 +63,25 @@ class PhaseRow:
 
 @dataclass(frozen=True, slots=True)
 class TurnRow:
-    """The caller says something, and the agent answers."""
+    """One turn: the caller speaks, the agent answers."""
 
     number: int
     """From 1."""
     start: float
     end: float | None = None
     caller_stopped: float | None = None
-    """When the wait for the answer began."""
+    """The start of the wait for the answer."""
     time_to_first_audio: float | None = None
-    """How long that wait was; ``None`` if there was no answer yet, or never."""
+    """Length of that wait in seconds; None without an answer."""
     interrupted: bool = False
     reason: TurnEnd | None = None
     weight: ClassVar[int] = 210
 
     def waited(self, now: float) -> float | None:
-        """How long the caller waited for an answer, or in vain until the turn was over or is still; ``None`` if the
-        caller has not stopped speaking.
-        """  # noqa: D205 -- one sentence
+        """Return the wait for the answer in seconds, until the turn's end or ``now`` if none came.
+
+        None if the caller has not stopped speaking.
+        """
         if self.time_to_first_audio is not None:
             return self.time_to_first_audio
         if self.caller_stopped is None:
@@ -90,7 +91,7 @@ class TurnRow:
 
 @dataclass(frozen=True, slots=True)
 class SpeechRow:
-    """Somebody speaks without a pause."""
+    """One stretch of speech."""
 
     speaker: Speaker
     start: float
@@ -101,7 +102,7 @@ class SpeechRow:
 
 @dataclass(frozen=True, slots=True)
 class ToolRow:
-    """A tool the model asked for."""
+    """One tool call of the model."""
 
     tool: str
     tool_call_id: str
@@ -112,19 +113,19 @@ class ToolRow:
 
 
 class Trouble(StrEnum):
-    """What kind of thing went wrong without ending the call."""
+    """The kinds of failure that do not end a call."""
 
     SESSION = "session"
-    """The carrier reported an error inside the session; the detail is its code."""
+    """An error the carrier reported inside the session; the detail is its code."""
     INSTRUCTIONS = "instructions"
-    """The tenant's instructions could not be read; the detail is the error's type."""
+    """A failed read of the tenant's instructions; the detail is the error's type."""
     LIFECYCLE = "lifecycle"
-    """A transition was reported that the state does not allow; the detail says which, and why not."""
+    """A transition that the state does not allow; the detail is the transition."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """Something went wrong, and the call went on."""
+    """One failure after which the call went on."""
 
     at: float
     trouble: Trouble
@@ -135,32 +136,32 @@ class ErrorRow:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens of all responses so far; a kind no response reported is ``None``: unknown, not zero."""
+    """The tokens of all responses so far; a kind that no response reported is None."""
 
     usage: TokenUsage
     responses: int
     partial: tuple[str, ...]
-    """The kinds that some responses reported and some did not: their sums are lower bounds."""
+    """Kinds that only some responses reported: their sums are lower bounds."""
     models: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about the call, and why."""
+    """The decision about the call, and its reason."""
 
     outcome: SetupOutcome
     at: float
     setup_seconds: float
-    """Received to decided."""
+    """Received to decided, in seconds."""
     reason: RejectionReason | None = None
     limit: LimitHit | None = None
-    """The limit that was reached, at what value."""
+    """The limit that was reached, if capacity was the reason."""
     error_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Why an accepted call is over."""
+    """The end of an accepted call."""
 
     reason: EndReason
     at: float
@@ -169,7 +170,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class SpanEvent:
-    """A moment in a span."""
+    """One event on a span."""
 
     name: str
     unix_nanos: int
@@ -178,7 +179,7 @@ class SpanEvent:
 
 @dataclass(frozen=True, slots=True)
 class SpanRow:
-    """One span, as it left or would leave."""
+    """One span, as it is exported."""
 
     span_id: str
     """16 hexadecimal digits."""
@@ -187,13 +188,13 @@ class SpanRow:
     kind: str
     start_unix_nanos: int
     end_unix_nanos: int | None
-    """``None`` while the span is open."""
+    """None while the span is open."""
     error: bool
     attributes: Mapping[str, str | int | float | bool]
     events: tuple[SpanEvent, ...]
     linked_trace_ids: tuple[str, ...]
     scope: str
-    """The instrumentation that made it."""
+    """Name of the instrumentation that made it."""
     weight: int
 
 
@@ -212,13 +213,13 @@ class LogRow:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where the call's trace is, and what of it is kept here."""
+    """The call's trace, and the spans kept of it."""
 
     trace_id: str
     """32 hexadecimal digits."""
     root_span_id: str
     sampled: bool
-    """Head sampling kept the trace. If not, there are no spans, here or anywhere; the rest is complete all the same."""
+    """False if head sampling dropped the trace: there are no spans, but everything else is complete."""
     spans: tuple[SpanRow, ...] = ()
 
 
@@ -230,20 +231,20 @@ class CallSummary:
     tenant_id: TenantId
     state: CallState
     outcome: CallOutcome | None
-    """``None`` while the call is not over."""
+    """None while the call is open."""
     received: Instant
     started: float | None
     ended: float | None
-    """When the call was over, whichever way."""
+    """The moment the call was over, in whichever way."""
     last_seen: float
-    """The last thing heard of it."""
+    """The last activity."""
     ending: bool
-    """Its end is under way: it was handed off, or is being hung up."""
+    """True once the call was referred or is being hung up."""
     duration: float
-    """So far, while the call is not over."""
+    """Seconds, so far while the call is open."""
     duration_basis: DurationBasis
     longest_wait: float
-    """The longest a person waited: for the decision, the first audio, or an answer; so far, if they wait still."""
+    """Seconds of the longest wait of a person for the decision, the first audio or an answer, open waits included."""
     turns: int
     interruptions: int
     rejection_reason: RejectionReason | None
@@ -257,22 +258,22 @@ class CallSummary:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of the call from which rows were left out."""
+    """A stretch of the call from which rows were dropped."""
 
     kind: str
     count: int
     start: float
     end: float | None
-    """``None`` if everything up to now was."""
+    """None if everything up to now was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallDetails:
-    """Everything known of one call. Rows are in the order they began."""
+    """Everything known of one call. Rows are in the order of their starts."""
 
     summary: CallSummary
     as_of: float
-    """The moment this was written; its end, if the call is over."""
+    """The moment the details were made; the end of a call that is over."""
     dialled: str | None
     """Masked to its last four digits."""
     caller_hash: str | None
@@ -280,14 +281,14 @@ class CallDetails:
     decision: Decision | None
     ending: Ending | None
     first_audio: float | None
-    """When the caller first heard the agent."""
+    """The moment the caller first heard the agent."""
     time_to_first_audio: float | None
-    """Received to then, in seconds."""
+    """Received to first audio, in seconds."""
     referred_to: str | None
-    """The name of the destination the call was handed to."""
+    """The configured name of the destination the call was transferred to."""
     fallback_instructions: bool
     resumed: bool
-    """Another process set the call up and let go of it; the record begins where this one took it over."""
+    """True if another process set the call up; the history begins where this one took over."""
     phases: tuple[PhaseRow, ...]
     turns: tuple[TurnRow, ...]
     speech: tuple[SpeechRow, ...]
@@ -297,11 +298,11 @@ class CallDetails:
     trace: Trace | None
     logs: tuple[LogRow, ...]
     dropped: Mapping[str, int]
-    """Rows left out, by kind; kinds of which nothing is missing are absent."""
+    """Rows dropped, by kind; kinds without loss are absent."""
     gaps: tuple[Gap, ...]
-    """Where turns, speech and tools were left out."""
+    """The gaps in turns, speech and tools."""
 
     @property
     def events_truncated(self) -> bool:
-        """Whether anything was left out."""
+        """True if any row was dropped."""
         return bool(self.dropped)

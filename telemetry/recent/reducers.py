@@ -1,4 +1,4 @@
-"""What the events of a call's path mean for its journal: decisions, phases, transitions, what went wrong."""
+"""The updates of a retained call, one function an event: lifecycle, phases and tools first, then the conversation."""
 
 from typing import Final
 
@@ -29,97 +29,97 @@ from telemetry.calls.events import (
     TurnStarted,
 )
 from telemetry.calls.lifecycle import Transition
-from telemetry.recent.call_state import Note, OpenTurn, RetainedCall, Rows, short
 from telemetry.recent.record import Decision, Ending, ErrorRow, PhaseRow, SpeechRow, ToolRow, Trouble
+from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
 from telemetry.semconv.attributes import SetupOutcome
 
 
-def _accepted(journal: RetainedCall, event: CallAccepted, at: float) -> None:
-    journal.step(Transition.ACCEPTED, at)
-    journal.resumed = event.resumed
-    _decide(journal, Decision(SetupOutcome.ACCEPTED, at, event.setup_seconds))
+def _accepted(call: RetainedCall, event: CallAccepted, at: float) -> None:
+    call.step(Transition.ACCEPTED, at)
+    call.resumed = event.resumed
+    _decide(call, Decision(SetupOutcome.ACCEPTED, at, event.setup_seconds))
 
 
-def _rejected(journal: RetainedCall, event: CallRejected, at: float) -> None:
-    journal.step(Transition.REJECTED, at)
+def _rejected(call: RetainedCall, event: CallRejected, at: float) -> None:
+    call.step(Transition.REJECTED, at)
     error_type = short(event.error_type)
-    _decide(journal, Decision(SetupOutcome.REJECTED, at, event.setup_seconds, event.reason, event.limit, error_type))
+    _decide(call, Decision(SetupOutcome.REJECTED, at, event.setup_seconds, event.reason, event.limit, error_type))
 
 
-def _decide(journal: RetainedCall, decision: Decision) -> None:
-    journal.decision = decision
-    journal.waited(decision.setup_seconds)
+def _decide(call: RetainedCall, decision: Decision) -> None:
+    call.decision = decision
+    call.waited(decision.setup_seconds)
 
 
-def _started(journal: RetainedCall, _event: CallStarted, at: float) -> None:
-    journal.step(Transition.STARTED, at)
-    journal.started = at
+def _started(call: RetainedCall, _event: CallStarted, at: float) -> None:
+    call.step(Transition.STARTED, at)
+    call.started = at
 
 
-def _abandoned(journal: RetainedCall, event: CallAbandoned, at: float) -> None:
-    journal.step(Transition.ABANDONED, at)
-    journal.ending = Ending(event.reason, at, short(event.error_type))
+def _abandoned(call: RetainedCall, event: CallAbandoned, at: float) -> None:
+    call.step(Transition.ABANDONED, at)
+    call.ending = Ending(event.reason, at, short(event.error_type))
 
 
-def _referred(journal: RetainedCall, event: CallReferred, at: float) -> None:
-    journal.step(Transition.REFERRED, at)
-    journal.referred_to = short(event.target)
-    journal.ending_under_way = True
+def _referred(call: RetainedCall, event: CallReferred, at: float) -> None:
+    call.step(Transition.REFERRED, at)
+    call.referred_to = short(event.target)
+    call.ending_under_way = True
 
 
-def _ended(journal: RetainedCall, event: CallEnded, at: float) -> None:
-    journal.step(Transition.ENDED, at)
-    journal.ending = Ending(event.reason, at, short(event.error_type))
-    journal.run_seconds = event.duration_seconds
-    if journal.unheard:
-        journal.waited(at)
+def _ended(call: RetainedCall, event: CallEnded, at: float) -> None:
+    call.step(Transition.ENDED, at)
+    call.ending = Ending(event.reason, at, short(event.error_type))
+    call.run_seconds = event.duration_seconds
+    if call.unheard:
+        call.waited(at)
 
 
-def _phase_started(journal: RetainedCall, event: PhaseStarted, at: float) -> None:
-    journal.open_phases[event.phase] = at
-    journal.ending_under_way |= event.phase is Phase.HANGUP
+def _phase_started(call: RetainedCall, event: PhaseStarted, at: float) -> None:
+    call.open_phases[event.phase] = at
+    call.ending_under_way |= event.phase is Phase.HANGUP
 
 
-def _phase_ended(journal: RetainedCall, event: PhaseEnded, at: float) -> None:
-    journal.open_phases.pop(event.phase, None)
-    row = PhaseRow(event.phase, journal.offset(event.started), at, short(event.error_type))
-    journal.keep(Rows.PHASES, row)
+def _phase_ended(call: RetainedCall, event: PhaseEnded, at: float) -> None:
+    call.open_phases.pop(event.phase, None)
+    row = PhaseRow(event.phase, call.offset(event.started), at, short(event.error_type))
+    call.keep(Rows.PHASES, row)
 
 
-def _instructions_failed(journal: RetainedCall, event: InstructionsFailed, at: float) -> None:
-    journal.keep(Rows.ERRORS, ErrorRow(at, Trouble.INSTRUCTIONS, short(event.error_type) or ""))
+def _instructions_failed(call: RetainedCall, event: InstructionsFailed, at: float) -> None:
+    call.keep(Rows.ERRORS, ErrorRow(at, Trouble.INSTRUCTIONS, short(event.error_type) or ""))
 
 
-def _fallback_used(journal: RetainedCall, _event: FallbackUsed, _at: float) -> None:
-    journal.fallback = True
+def _fallback_used(call: RetainedCall, _event: FallbackUsed, _at: float) -> None:
+    call.fallback = True
 
 
-def _tool_started(journal: RetainedCall, event: ToolStarted, at: float) -> None:
-    if len(journal.open_tools) >= journal.limits.open_at_once:
-        journal.overflowed(Rows.TOOLS)
+def _tool_started(call: RetainedCall, event: ToolStarted, at: float) -> None:
+    if len(call.open_tools) >= call.limits.open_at_once:
+        call.overflowed(Rows.TOOLS)
         return
-    journal.open_tools[event.tool_call_id] = ToolRow(event.tool, short(event.tool_call_id) or "", at, None)
+    call.open_tools[event.tool_call_id] = ToolRow(event.tool, short(event.tool_call_id) or "", at, None)
 
 
-def _tool_ended(journal: RetainedCall, event: ToolEnded, at: float) -> None:
-    begun = journal.open_tools.pop(event.tool_call_id, None)
+def _tool_ended(call: RetainedCall, event: ToolEnded, at: float) -> None:
+    begun = call.open_tools.pop(event.tool_call_id, None)
     if begun is not None:
-        journal.keep(
+        call.keep(
             Rows.TOOLS,
-            ToolRow(begun.tool, begun.tool_call_id, journal.offset(event.started), at, short(event.error_type)),
+            ToolRow(begun.tool, begun.tool_call_id, call.offset(event.started), at, short(event.error_type)),
         )
 
 
-def _session_error(journal: RetainedCall, event: SessionError, at: float) -> None:
-    journal.keep(Rows.ERRORS, ErrorRow(at, Trouble.SESSION, short(event.code) or ""))
+def _session_error(call: RetainedCall, event: SessionError, at: float) -> None:
+    call.keep(Rows.ERRORS, ErrorRow(at, Trouble.SESSION, short(event.code) or ""))
 
 
-def _violated(journal: RetainedCall, event: LifecycleViolated, at: float) -> None:
+def _violated(call: RetainedCall, event: LifecycleViolated, at: float) -> None:
     transition = short(event.transition) or ""
-    journal.keep(Rows.ERRORS, ErrorRow(at, Trouble.LIFECYCLE, transition, event.violation))
+    call.keep(Rows.ERRORS, ErrorRow(at, Trouble.LIFECYCLE, transition, event.violation))
 
 
-PATH_NOTES: Final[dict[type[Event], Note]] = {
+LIFECYCLE_REDUCERS: Final[dict[type[Event], Reducer]] = {
     CallAccepted: _accepted,
     CallRejected: _rejected,
     CallStarted: _started,
@@ -135,65 +135,65 @@ PATH_NOTES: Final[dict[type[Event], Note]] = {
     SessionError: _session_error,
     LifecycleViolated: _violated,
 }
-"""How each event of the path is written down; those absent say nothing but that the call lives."""
+"""Reducers of the lifecycle, phases, tools and errors."""
 
 
-def _first_audio(journal: RetainedCall, event: FirstAudio, at: float) -> None:
-    journal.first_audio = at
-    journal.time_to_first_audio = event.seconds
-    journal.agent_since = at
-    if not journal.resumed:
-        journal.waited(event.seconds)
+def _first_audio(call: RetainedCall, event: FirstAudio, at: float) -> None:
+    call.first_audio = at
+    call.time_to_first_audio = event.seconds
+    call.agent_since = at
+    if not call.resumed:
+        call.waited(event.seconds)
 
 
-def _speech_ended(journal: RetainedCall, event: SpeechEnded, at: float) -> None:
+def _speech_ended(call: RetainedCall, event: SpeechEnded, at: float) -> None:
     if event.speaker is Speaker.AGENT:
-        journal.agent_since = None
+        call.agent_since = None
     else:
-        journal.caller_since = None
-        _caller_stopped(journal, at)
-    row = SpeechRow(event.speaker, journal.offset(event.started), at, event.interrupted)
-    journal.keep(Rows.SPEECH, row)
+        call.caller_since = None
+        _caller_stopped(call, at)
+    row = SpeechRow(event.speaker, call.offset(event.started), at, event.interrupted)
+    call.keep(Rows.SPEECH, row)
 
 
-def _caller_stopped(journal: RetainedCall, at: float) -> None:
-    turn = journal.open_turns.get(journal.turns)
+def _caller_stopped(call: RetainedCall, at: float) -> None:
+    turn = call.open_turns.get(call.turns)
     if turn is not None:
         turn.caller_stopped = at
 
 
-def _turn_started(journal: RetainedCall, event: TurnStarted, at: float) -> None:
-    journal.turns = event.number
-    journal.caller_since = at
-    journal.open_turns[event.number] = OpenTurn(event.number, at)
+def _turn_started(call: RetainedCall, event: TurnStarted, at: float) -> None:
+    call.turns = event.number
+    call.caller_since = at
+    call.open_turns[event.number] = OpenTurn(event.number, at)
 
 
-def _turn_answered(journal: RetainedCall, event: TurnAnswered, at: float) -> None:
-    journal.agent_since = at
-    turn = journal.open_turns.get(event.number)
+def _turn_answered(call: RetainedCall, event: TurnAnswered, at: float) -> None:
+    call.agent_since = at
+    turn = call.open_turns.get(event.number)
     if turn is not None:
         turn.time_to_first_audio = event.seconds
 
 
-def _turn_interrupted(journal: RetainedCall, event: TurnInterrupted, _at: float) -> None:
-    journal.interruptions += 1
-    turn = journal.open_turns.get(event.number)
+def _turn_interrupted(call: RetainedCall, event: TurnInterrupted, _at: float) -> None:
+    call.interruptions += 1
+    turn = call.open_turns.get(event.number)
     if turn is not None:
         turn.interrupted = True
 
 
-def _turn_ended(journal: RetainedCall, event: TurnEnded, at: float) -> None:
-    turn = journal.open_turns.pop(event.number, None) or OpenTurn(event.number, journal.offset(event.started))
+def _turn_ended(call: RetainedCall, event: TurnEnded, at: float) -> None:
+    turn = call.open_turns.pop(event.number, None) or OpenTurn(event.number, call.offset(event.started))
     ended = turn.row(at, event.reason)
-    journal.waited(ended.waited(at) or 0.0)
-    journal.keep(Rows.TURNS, ended)
+    call.waited(ended.waited(at) or 0.0)
+    call.keep(Rows.TURNS, ended)
 
 
-def _tokens_used(journal: RetainedCall, event: TokensUsed, _at: float) -> None:
-    journal.tokens.add(event)
+def _tokens_used(call: RetainedCall, event: TokensUsed, _at: float) -> None:
+    call.tokens.add(event)
 
 
-TALK_NOTES: Final[dict[type[Event], Note]] = {
+CONVERSATION_REDUCERS: Final[dict[type[Event], Reducer]] = {
     FirstAudio: _first_audio,
     SpeechEnded: _speech_ended,
     TurnStarted: _turn_started,
@@ -202,4 +202,4 @@ TALK_NOTES: Final[dict[type[Event], Note]] = {
     TurnEnded: _turn_ended,
     TokensUsed: _tokens_used,
 }
-"""How each event of the conversation is written down."""
+"""Reducers of speech, turns and tokens."""

@@ -1,4 +1,4 @@
-"""Which calls are asked for, and where in the list of them a reader stands."""
+"""The query for recent calls, its pages, and the cursors between them."""
 
 import base64
 import binascii
@@ -11,36 +11,36 @@ from telemetry.recent.record import CallOutcome, CallSummary
 from telemetry.semconv.attributes import TenantId
 
 RUNNING: Final = frozenset({CallState.ACCEPTED, CallState.STARTED})
-"""Taken and not over."""
+"""The states of a call that was accepted and is not over."""
 
 OVER: Final = TERMINAL
-"""Over, whichever way."""
+"""The states of a call that is over."""
 
 ANY_STATE: Final = frozenset(CallState)
 
 
 class InvalidCallCursorError(ValueError):
-    """The cursor is not one that this record gave out."""
+    """A cursor that this process did not issue."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallQuery:
-    """What is looked for; what is ``None`` does not matter."""
+    """The conditions that a call must meet; None is no condition."""
 
     states: frozenset[CallState] = ANY_STATE
     tenant_id: TenantId | None = None
     outcome: CallOutcome | None = None
     slower_than: float | None = None
-    """Seconds: calls in which somebody waited longer, see :attr:`CallSummary.longest_wait`."""
+    """Seconds that :attr:`CallSummary.longest_wait` must exceed."""
     since: float | None = None
-    """Seconds since 1970: calls received then or later."""
+    """Earliest reception, in seconds since 1970 UTC."""
     until: float | None = None
-    """Seconds since 1970: calls received before."""
+    """End of the receptions, exclusive, in seconds since 1970 UTC."""
     caller_ends_with: str | None = None
     """The last digits of the caller's number, at most four."""
 
     def may_admit(self, state: CallState, tenant_id: TenantId, received: Instant) -> bool:
-        """Whether a call of which so much is known can be one of those looked for: cheaper than to know more of it."""
+        """Return False if the call cannot match, from what is known without making its summary."""
         seconds = received.unix_nanos / 1e9
         return (
             state in self.states
@@ -50,7 +50,7 @@ class CallQuery:
         )
 
     def admits(self, call: CallSummary) -> bool:
-        """Whether the call is one of those looked for."""
+        """Return True if the call meets every condition."""
         return (
             self.may_admit(call.state, call.tenant_id, call.received)
             and (self.outcome is None or call.outcome is self.outcome)
@@ -61,23 +61,23 @@ class CallQuery:
 
 @dataclass(frozen=True, slots=True)
 class CallPage:
-    """Some of the calls looked for, newest first."""
+    """One page of matching calls, newest first."""
 
     calls: tuple[CallSummary, ...]
     next_cursor: str | None
-    """Where the next page begins; ``None`` on the last one. Stays valid while calls come and go."""
+    """Cursor of the next page, None on the last one. It stays valid while calls come and go."""
 
 
 def write_cursor(epoch: str, sequence: int) -> str:
-    """The opaque text for "what was received before this call"; ``epoch`` tells processes apart."""
+    """Return the cursor of the calls received before this one; ``epoch`` identifies the process."""
     return base64.urlsafe_b64encode(f"{epoch}:{sequence}".encode()).decode().rstrip("=")
 
 
 def read_cursor(epoch: str, cursor: str) -> int:
-    """The sequence number in a cursor.
+    """Return the number of the call in a cursor.
 
     Raises:
-        InvalidCallCursorError: it is malformed, or was given out by another process or before a restart.
+        InvalidCallCursorError: it is malformed, or from another process or before a restart.
     """
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()

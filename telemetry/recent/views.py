@@ -1,4 +1,4 @@
-"""A call's journal put into words: a line for lists, or everything."""
+"""Views of a retained call: its summary and its details."""
 
 from collections.abc import Iterable
 from typing import Final, TypeVar, cast
@@ -7,7 +7,6 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from telemetry.calls.events import Phase, Speaker
 from telemetry.calls.lifecycle import CallState
-from telemetry.recent.call_state import AnyRow, RetainedCall, Rows
 from telemetry.recent.record import (
     CallDetails,
     CallOutcome,
@@ -23,6 +22,7 @@ from telemetry.recent.record import (
     Trace,
     TurnRow,
 )
+from telemetry.recent.retained import AnyRow, RetainedCall, Rows
 from telemetry.semconv.attributes import EndReason
 
 _OUTCOMES: Final = {
@@ -41,60 +41,60 @@ _Stretch = TurnRow | SpeechRow | ToolRow
 RowT = TypeVar("RowT", bound=AnyRow)
 
 
-def summary_of(journal: RetainedCall, now: float) -> CallSummary:
-    """The call in one line; ``now`` is the present as an offset."""
-    moment = journal.ended if journal.ended is not None else now
-    decision, ending = journal.decision, journal.ending
+def summary_of(call: RetainedCall, now: float) -> CallSummary:
+    """Return the call in one line; ``now`` is the present as an offset in seconds."""
+    moment = call.ended if call.ended is not None else now
+    decision, ending = call.decision, call.ending
     return CallSummary(
-        call_id=journal.ref.call_id,
-        tenant_id=journal.ref.tenant_id,
-        state=journal.state,
-        outcome=_outcome(journal),
-        received=journal.received,
-        started=journal.started,
-        ended=journal.ended,
-        last_seen=journal.last_seen,
-        ending=journal.ending_under_way and not journal.state.terminal,
-        duration=_duration(journal, moment),
-        duration_basis=DurationBasis.RECEIVED if journal.started is None else DurationBasis.STARTED,
-        longest_wait=_longest_wait(journal, moment),
-        turns=journal.turns,
-        interruptions=journal.interruptions,
+        call_id=call.ref.call_id,
+        tenant_id=call.ref.tenant_id,
+        state=call.state,
+        outcome=_outcome(call),
+        received=call.received,
+        started=call.started,
+        ended=call.ended,
+        last_seen=call.last_seen,
+        ending=call.ending_under_way and not call.state.terminal,
+        duration=_duration(call, moment),
+        duration_basis=DurationBasis.RECEIVED if call.started is None else DurationBasis.STARTED,
+        longest_wait=_longest_wait(call, moment),
+        turns=call.turns,
+        interruptions=call.interruptions,
         rejection_reason=decision.reason if decision else None,
         end_reason=ending.reason if ending else None,
         error_type=(ending and ending.error_type) or (decision and decision.error_type) or None,
-        trace_id=format_trace_id(journal.trace.trace_id) if journal.trace else None,
-        sampled=bool(journal.trace and journal.trace.trace_flags.sampled),
-        caller=journal.caller_masked,
+        trace_id=format_trace_id(call.trace.trace_id) if call.trace else None,
+        sampled=bool(call.trace and call.trace.trace_flags.sampled),
+        caller=call.caller_masked,
     )
 
 
-def record_of(journal: RetainedCall, now: float, open_spans: Iterable[SpanRow] = ()) -> CallDetails:
-    """Everything about the call; ``now`` is the present as an offset."""
-    moment = journal.ended if journal.ended is not None else now
+def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = ()) -> CallDetails:
+    """Return everything known of the call; ``now`` is the present as an offset in seconds."""
+    moment = call.ended if call.ended is not None else now
     return CallDetails(
-        summary=summary_of(journal, now),
+        summary=summary_of(call, now),
         as_of=moment,
-        dialled=journal.dialled_masked,
-        caller_hash=journal.caller_hash,
-        steps=tuple(journal.steps),
-        decision=journal.decision,
-        ending=journal.ending,
-        first_audio=journal.first_audio,
-        time_to_first_audio=journal.time_to_first_audio,
-        referred_to=journal.referred_to,
-        fallback_instructions=journal.fallback,
-        resumed=journal.resumed,
-        phases=tuple(sorted(_phases(journal), key=lambda row: row.start)),
-        turns=tuple(sorted(_turns(journal), key=_start)),
-        speech=tuple(sorted(_speech(journal), key=_start)),
-        tools=tuple(sorted(_tools(journal), key=_start)),
-        errors=_rows(journal, Rows.ERRORS, ErrorRow),
-        tokens=journal.tokens.total(),
-        trace=_trace(journal, open_spans),
-        logs=_rows(journal, Rows.LOGS, LogRow),
-        dropped=_dropped(journal),
-        gaps=tuple(_gaps(journal)),
+        dialled=call.dialled_masked,
+        caller_hash=call.caller_hash,
+        steps=tuple(call.steps),
+        decision=call.decision,
+        ending=call.ending,
+        first_audio=call.first_audio,
+        time_to_first_audio=call.time_to_first_audio,
+        referred_to=call.referred_to,
+        fallback_instructions=call.fallback,
+        resumed=call.resumed,
+        phases=tuple(sorted(_phases(call), key=lambda row: row.start)),
+        turns=tuple(sorted(_turns(call), key=_start)),
+        speech=tuple(sorted(_speech(call), key=_start)),
+        tools=tuple(sorted(_tools(call), key=_start)),
+        errors=_rows(call, Rows.ERRORS, ErrorRow),
+        tokens=call.tokens.total(),
+        trace=_trace(call, open_spans),
+        logs=_rows(call, Rows.LOGS, LogRow),
+        dropped=_dropped(call),
+        gaps=tuple(_gaps(call)),
     )
 
 
@@ -102,91 +102,91 @@ def _start(row: PhaseRow | TurnRow | SpeechRow | ToolRow) -> float:
     return row.start
 
 
-def _outcome(journal: RetainedCall) -> CallOutcome | None:
-    if journal.state is CallState.REJECTED:
+def _outcome(call: RetainedCall) -> CallOutcome | None:
+    if call.state is CallState.REJECTED:
         return CallOutcome.REJECTED
-    if journal.state is CallState.ABANDONED:
+    if call.state is CallState.ABANDONED:
         return CallOutcome.ABANDONED
-    if journal.ending is None:
+    if call.ending is None:
         return None
-    return CallOutcome.FAILED if journal.ending.error_type else _OUTCOMES[journal.ending.reason]
+    return CallOutcome.FAILED if call.ending.error_type else _OUTCOMES[call.ending.reason]
 
 
-def _duration(journal: RetainedCall, moment: float) -> float:
-    if journal.run_seconds is not None:
-        return journal.run_seconds
-    return max(0.0, moment - (journal.started or 0.0))
+def _duration(call: RetainedCall, moment: float) -> float:
+    if call.run_seconds is not None:
+        return call.run_seconds
+    return max(0.0, moment - (call.started or 0.0))
 
 
-def _longest_wait(journal: RetainedCall, moment: float) -> float:
-    waits = [journal.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in journal.open_turns.values())]
-    undecided = journal.state is CallState.PENDING
-    return max(*waits, moment if undecided or journal.unheard else 0.0)
+def _longest_wait(call: RetainedCall, moment: float) -> float:
+    waits = [call.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in call.open_turns.values())]
+    undecided = call.state is CallState.PENDING
+    return max(*waits, moment if undecided or call.unheard else 0.0)
 
 
-def _rows(journal: RetainedCall, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
-    return cast("tuple[RowT, ...]", tuple(journal.rows.get(kind, ())))
+def _rows(call: RetainedCall, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
+    return cast("tuple[RowT, ...]", tuple(call.rows.get(kind, ())))
 
 
-def _phases(journal: RetainedCall) -> Iterable[PhaseRow]:
-    yield from _rows(journal, Rows.PHASES, PhaseRow)
-    for phase, start in journal.open_phases.items():
+def _phases(call: RetainedCall) -> Iterable[PhaseRow]:
+    yield from _rows(call, Rows.PHASES, PhaseRow)
+    for phase, start in call.open_phases.items():
         if phase is Phase.REJECT:
             # The carrier is told after the call counts as rejected.
             yield PhaseRow(phase, start, None)
         else:
-            yield PhaseRow(phase, start, journal.ended, _fate(journal))
+            yield PhaseRow(phase, start, call.ended, _cut_off_by(call))
 
 
-def _turns(journal: RetainedCall) -> Iterable[TurnRow]:
-    yield from _rows(journal, Rows.TURNS, TurnRow)
-    yield from (turn.row() for turn in journal.open_turns.values())
+def _turns(call: RetainedCall) -> Iterable[TurnRow]:
+    yield from _rows(call, Rows.TURNS, TurnRow)
+    yield from (turn.row() for turn in call.open_turns.values())
 
 
-def _tools(journal: RetainedCall) -> Iterable[ToolRow]:
-    yield from _rows(journal, Rows.TOOLS, ToolRow)
-    for tool in journal.open_tools.values():
-        yield ToolRow(tool.tool, tool.tool_call_id, tool.start, journal.ended, _fate(journal))
+def _tools(call: RetainedCall) -> Iterable[ToolRow]:
+    yield from _rows(call, Rows.TOOLS, ToolRow)
+    for tool in call.open_tools.values():
+        yield ToolRow(tool.tool, tool.tool_call_id, tool.start, call.ended, _cut_off_by(call))
 
 
-def _fate(journal: RetainedCall) -> str | None:
-    """The error of something that was under way when the call came to its end: nothing stays open after that."""
-    if journal.ended is None:
+def _cut_off_by(call: RetainedCall) -> str | None:
+    """Return the error of what was open when the call ended; None while the call is open."""
+    if call.ended is None:
         return None
-    return (journal.ending and journal.ending.error_type) or "call_ended"
+    return (call.ending and call.ending.error_type) or "call_ended"
 
 
-def _speech(journal: RetainedCall) -> Iterable[SpeechRow]:
-    yield from _rows(journal, Rows.SPEECH, SpeechRow)
-    for speaker, since in ((Speaker.CALLER, journal.caller_since), (Speaker.AGENT, journal.agent_since)):
+def _speech(call: RetainedCall) -> Iterable[SpeechRow]:
+    yield from _rows(call, Rows.SPEECH, SpeechRow)
+    for speaker, since in ((Speaker.CALLER, call.caller_since), (Speaker.AGENT, call.agent_since)):
         if since is not None:
             yield SpeechRow(speaker, since, None)
 
 
-def _trace(journal: RetainedCall, open_spans: Iterable[SpanRow]) -> Trace | None:
-    if journal.trace is None:
+def _trace(call: RetainedCall, open_spans: Iterable[SpanRow]) -> Trace | None:
+    if call.trace is None:
         return None
-    # One that ended after it was found open counts as ended.
-    spans = {row.span_id: row for row in (*open_spans, *_rows(journal, Rows.SPANS, SpanRow))}
+    # A span that ended after it was found open counts as ended.
+    spans = {row.span_id: row for row in (*open_spans, *_rows(call, Rows.SPANS, SpanRow))}
     return Trace(
-        trace_id=format_trace_id(journal.trace.trace_id),
-        root_span_id=format_span_id(journal.trace.span_id),
-        sampled=journal.trace.trace_flags.sampled,
+        trace_id=format_trace_id(call.trace.trace_id),
+        root_span_id=format_span_id(call.trace.span_id),
+        sampled=call.trace.trace_flags.sampled,
         spans=tuple(sorted(spans.values(), key=lambda span: span.start_unix_nanos)),
     )
 
 
-def _gaps(journal: RetainedCall) -> Iterable[Gap]:
+def _gaps(call: RetainedCall) -> Iterable[Gap]:
     for kind in (Rows.TURNS, Rows.SPEECH, Rows.TOOLS):
-        excerpt = journal.rows.get(kind)
-        sides = excerpt.gap if excerpt is not None else None
-        if excerpt is not None and sides is not None:
+        buffer = call.rows.get(kind)
+        sides = buffer.gap if buffer is not None else None
+        if buffer is not None and sides is not None:
             before, after = cast("tuple[_Stretch, _Stretch | None]", sides)
-            yield Gap(kind.value, excerpt.dropped, before.end or before.start, after.start if after else None)
+            yield Gap(kind.value, buffer.dropped, before.end or before.start, after.start if after else None)
 
 
-def _dropped(journal: RetainedCall) -> dict[str, int]:
-    dropped = {kind.value: rows.dropped for kind, rows in journal.rows.items() if rows.dropped}
-    for kind, count in journal.overflow.items():
+def _dropped(call: RetainedCall) -> dict[str, int]:
+    dropped = {kind.value: rows.dropped for kind, rows in call.rows.items() if rows.dropped}
+    for kind, count in call.overflow.items():
         dropped[kind.value] = dropped.get(kind.value, 0) + count
     return dropped

@@ -9,58 +9,57 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
+from opentelemetry.semconv.attributes import error_attributes, http_attributes
+
 MetricKey = NewType("MetricKey", str)
-"""A key that may stand on a measurement."""
+"""The key of an attribute that metrics may have."""
 
 TraceKey = NewType("TraceKey", str)
-"""A key for spans and logs only."""
+"""The key of an attribute for spans and logs only."""
 
 Label = NewType("Label", str)
-"""A value that may stand on a measurement: from a closed vocabulary, or admitted by a budget."""
+"""The value of a metric attribute: from a closed vocabulary, or admitted by a cardinality budget."""
 
 CallId = NewType("CallId", str)
-"""The carrier's id of one call (``rtc_…``); never a label."""
+"""The carrier's id of one call (``rtc_…``); never a metric attribute."""
 
 TenantId = NewType("TenantId", str)
-"""A tenant's id as configured; becomes a label only through :class:`telemetry.metrics.cardinality.TenantLabels`."""
+"""A tenant's id as configured; a metric attribute only through the tenant budget of ``telemetry.metrics``."""
 
 MetricAttributes = Mapping[MetricKey, Label]
-"""What a measurement carries."""
-
-TraceAttributes = Mapping[TraceKey, str | int | float | bool]
-"""What a span or a log line carries."""
+"""The attributes of a measurement."""
 
 UNKNOWN_TENANT = TenantId("_unknown")
-"""Calls to a number no tenant has: the dialled text is the caller's choice and never becomes a label."""
+"""The tenant of calls to unmapped numbers: the dialled text is the caller's choice and never becomes an attribute."""
 
 OTHER = Label("_other")
-"""The bounded vocabularies' last resort: tenants over the budget, values nobody declared."""
+"""The value for everything past a budget: further tenants, undeclared values."""
 
 
 class Exposure(StrEnum):
-    """Where an attribute may go."""
+    """The signals an attribute may appear on."""
 
     METRIC = "metric"
     """Metrics, spans and logs."""
     TRACE = "trace"
     """Spans and logs, never metrics."""
     PERSONAL = "personal"
-    """Spans and logs only in masked or hashed form, or when a tenant switched content on."""
+    """Spans and logs only, masked or hashed, or where a tenant switched content on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """One key's declaration."""
+    """The declaration of one key."""
 
     key: str
     exposure: Exposure
     meaning: str
     values: tuple[str, ...] = ()
-    """The legal values where the vocabulary is closed."""
+    """The legal values; empty if the vocabulary is open."""
 
 
 class RejectionReason(StrEnum):
-    """Why a call was turned away before it was accepted."""
+    """The reasons for turning a call away before it was accepted."""
 
     CAPACITY = "capacity"
     TENANT_NOT_CONFIGURED = "tenant_not_configured"
@@ -71,17 +70,17 @@ class RejectionReason(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why an accepted call is over."""
+    """The reasons for the end of an accepted call."""
 
     COMPLETED = "completed"
     """The agent ended it, or the session closed in good order."""
     HANGUP = "hangup"
     """The caller hung up."""
     REFERRED = "referred"
-    """It was handed to another destination."""
+    """It was transferred to another destination."""
     ERROR = "error"
     STALE = "stale"
-    """Its end never came; the sweeper ended it at its last sign of life."""
+    """No end was reported; the sweeper ended it at its last activity."""
     SHUTDOWN = "shutdown"
     """The process stopped while it ran."""
     MAX_DURATION = "max_duration"
@@ -91,44 +90,44 @@ class EndReason(StrEnum):
 
 
 class SetupOutcome(StrEnum):
-    """What was decided about a received call."""
+    """The decisions about a received call."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
 
 
 class WebhookOutcome(StrEnum):
-    """What became of one webhook delivery."""
+    """The outcomes of a webhook delivery."""
 
     ACCEPTED = "accepted"
-    """Valid and taken in; the call it announces may still be rejected."""
+    """Valid and processed; the call it announces may still be rejected."""
     DEDUPED = "deduped"
     IGNORED = "ignored"
-    """Valid, of a type this service does not act on."""
+    """Valid, of a type the service does not act on."""
     INVALID_SIGNATURE = "invalid_signature"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     UNAVAILABLE = "unavailable"
-    """Refused with a retryable answer: draining, or too many deliveries at once."""
+    """Refused with a retryable status: draining, or too many deliveries at once."""
 
 
 class Violation(StrEnum):
-    """How a reported transition broke the lifecycle; it changed no number."""
+    """The ways a reported transition breaks the lifecycle; none changes a number."""
 
     DUPLICATE = "duplicate"
     """The call had made this transition already."""
     OUT_OF_ORDER = "out_of_order"
-    """The call was not yet in a state this transition starts from."""
+    """The call was not yet in a state that this transition leads from."""
     AFTER_END = "after_end"
     """The call had reached a terminal state."""
     UNKNOWN_CALL = "unknown_call"
     """No such call is tracked."""
     OVERFLOW = "overflow"
-    """More calls at once than the tracker has room for; this one is not tracked."""
+    """More calls at once than the tracker has room for; the call is not tracked."""
 
 
 class CapacityScope(StrEnum):
-    """Which of the two limits is meant."""
+    """The two capacity limits."""
 
     TENANT = "tenant"
     GLOBAL = "global"
@@ -142,7 +141,7 @@ TENANT_ID = MetricKey("tenant.id")
 REJECTION_REASON = MetricKey("voice.call.rejection.reason")
 END_REASON = MetricKey("voice.call.end.reason")
 OUTCOME = MetricKey("voice.call.outcome")
-ERROR_TYPE = MetricKey("error.type")
+ERROR_TYPE = MetricKey(error_attributes.ERROR_TYPE)
 CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
 WEBHOOK_OUTCOME = MetricKey("voice.webhook.outcome")
 VIOLATION = MetricKey("voice.lifecycle.violation")
@@ -165,7 +164,7 @@ SPEAKER = TraceKey("voice.speaker")
 FALLBACK_USED = TraceKey("voice.instructions.fallback")
 TRANSFER_TARGET = TraceKey("voice.transfer.target")
 SESSION_ERROR_CODE = TraceKey("voice.session.error.code")
-HTTP_STATUS = TraceKey("http.response.status_code")
+HTTP_STATUS = TraceKey(http_attributes.HTTP_RESPONSE_STATUS_CODE)
 SPAN_CLOSED = TraceKey("callscope.span.closed")
 
 CALLER = TraceKey("voice.caller.number")
@@ -211,4 +210,4 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TRANSCRIPT, P, "What was said; only where the tenant switched content on."),
     Attribute(DTMF, P, "The key that was pressed; only where the tenant switched content on."),
 )
-"""The whole vocabulary but for the GenAI conventions' names, which :mod:`telemetry.semconv.genai` keeps to itself."""
+"""The project's own vocabulary; the conventions' are in :mod:`~telemetry.semconv.genai` and ``conventions``."""

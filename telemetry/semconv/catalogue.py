@@ -12,13 +12,13 @@ from telemetry.semconv import genai
 from telemetry.semconv.attributes import EndReason, MetricKey, RejectionReason
 
 METER_NAME = "callscope"
-"""The instrumentation scope of everything recorded here."""
+"""The instrumentation scope of all instruments."""
 
 WAIT_BOUNDARIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
-"""Seconds a person waits: setup and answers, 50 ms to 30 s."""
+"""Bounds in seconds for waits of a person, 50 ms to 30 s."""
 
 CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
-"""Seconds a call lasts, 1 s to 4 h."""
+"""Bounds in seconds for durations of calls, 1 s to 4 h."""
 
 
 MAX_ERROR_TYPES = 64
@@ -37,22 +37,22 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """A number of the live view, and which measurements add up to it."""
+    """A field of the live view and the measurements that add up to it."""
 
     field: str
     key: MetricKey | None = None
-    """Count only measurements that carry this attribute …"""
+    """Count only measurements with this attribute …"""
     value: str | None = None
-    """… with this value, or with any if ``None``."""
+    """… and this value; any value if None."""
     public: bool = True
-    """Whether the field is one of the twelve that the live endpoints answer."""
+    """True for the twelve fields of the live endpoints."""
     scale: float = 1
-    """What the recorded amount is divided by."""
+    """The divisor of the recorded amount."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One instrument's declaration."""
+    """The declaration of one instrument."""
 
     name: str
     kind: Kind
@@ -62,9 +62,9 @@ class Instrument:
     live: tuple[Live, ...] = ()
     boundaries: tuple[float, ...] = ()
     summarised: bool = False
-    """Whether the live view keeps the distribution, for percentiles and example calls."""
+    """True if the live view keeps the distribution, for percentiles and exemplars."""
     series_per_tenant: int = 1
-    """How many attribute sets one tenant can have at most; 0 if the instrument has no tenant."""
+    """The most attribute sets one tenant can have; 0 for an instrument without tenant."""
 
 
 TENANT = (attr.TENANT_ID,)
@@ -242,7 +242,7 @@ OLDEST_SILENCE = Instrument(
     "voice.call.oldest_silence",
     Kind.OBSERVABLE_GAUGE,
     "s",
-    "The longest time a running call has gone without a sign of life; 0 when none runs.",
+    "The longest time since the last activity of a running call; 0 when none runs.",
     series_per_tenant=0,
 )
 WEBHOOKS = Instrument(
@@ -371,5 +371,5 @@ LIVE_FIELDS: tuple[str, ...] = (
 
 
 def cardinality_limit(max_tenants: int) -> int:
-    """Attribute sets the busiest instrument can have with this many tenants, `_unknown` and `_other` among them."""
+    """Return the most attribute sets an instrument can have with ``max_tenants``, `_unknown` and `_other`."""
     return (max_tenants + 2) * max(instrument.series_per_tenant for instrument in INSTRUMENTS)

@@ -8,12 +8,13 @@ from typing import Final
 
 from telemetry.semconv.attributes import ATTRIBUTES, Attribute
 from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME, Instrument, Kind
-from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
+from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
+from telemetry.semconv.genai import GENAI_ATTRIBUTES
 
 PATH: Final = Path("docs/metrics.md")
 
 _SUFFIX: Final = {"s": "_seconds", "1": "_ratio"}
-# What Prometheus' default translation of OTLP appends for a unit; units in braces leave no trace.
+# Appended for a unit by Prometheus' default translation of OTLP; units in braces add nothing.
 
 _HEAD: Final = f"""# Metrics and attributes
 
@@ -33,19 +34,19 @@ and logs only in masked or hashed form, or where a tenant switched content on.
 
 
 def render() -> str:
-    """The whole page."""
+    """Return the page."""
     every = sorted((*ATTRIBUTES, *GENAI_ATTRIBUTES, *CONVENTION_ATTRIBUTES), key=lambda attribute: attribute.key)
     return "\n".join([_HEAD, *_instruments(), _ATTRIBUTES_HEAD, *_attributes(every), ""])
 
 
 def prometheus_name(instrument: Instrument) -> str:
-    """The instrument's name in Prometheus; a histogram's without ``_bucket``, ``_sum`` and ``_count``."""
+    """Return the instrument's name in Prometheus, a histogram's without ``_bucket``, ``_sum`` and ``_count``."""
     base = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, "")
     return f"{base}_total" if instrument.kind in (Kind.COUNTER, Kind.OBSERVABLE_COUNTER) else base
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the page, or with ``--check`` say whether it is current; 1 if it is not."""
+    """Write the page; with ``--check``, return 1 if the file differs from it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     page = render()
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if PATH.exists() and PATH.read_text() == page:
         return 0
-    sys.stderr.write(f"{PATH} is not what the catalogue says; run: python -m telemetry.documentation\n")
+    sys.stderr.write(f"{PATH} is not what the catalogue says; run: python -m telemetry.semconv.documentation\n")
     return 1
 
 

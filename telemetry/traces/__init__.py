@@ -1,1 +1,1 @@
-"""Traces of calls: one a call, from its reception to its end."""
+"""Traces of calls: one a call, from its announcement to its end."""

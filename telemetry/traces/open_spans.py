@@ -1,4 +1,4 @@
-"""The spans that are open, call by call: what hangs below what, and how all of them end."""
+"""The open spans of each call: their hierarchy, and their end."""
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ from telemetry.semconv import attributes as attr
 from telemetry.semconv.attributes import CallId, MetricKey, TraceKey
 
 Key = MetricKey | TraceKey
-"""Spans take either kind."""
+"""The key of a span's attribute, of either kind."""
 
 Described = dict[Key, str | int | float | bool]
-"""What a span says."""
+"""A span's attributes."""
 
 Plain = Mapping[str, str | int | float | bool]
-"""The same for the SDK, whose signatures know no kinds of key."""
+"""The same in the types of the SDK's signatures."""
 
 _Key = TypeVar("_Key")
 
 
 class StartSpan(Protocol):
-    """How a tracer opens a span: unlike the API's own signature, it takes only declared keys."""
+    """A tracer's ``start_span``, restricted to declared keys."""
 
     def __call__(
         self,
@@ -38,13 +38,13 @@ class StartSpan(Protocol):
         links: Sequence[Link],
         start_time: int,
     ) -> Span:
-        """Open a span; ``start_time`` is in nanoseconds since 1970."""
+        """Open a span; ``start_time`` is in nanoseconds since 1970 UTC."""
         ...
 
 
 @dataclass(slots=True)
 class OpenSpan:
-    """One open span and the context its children are made in."""
+    """One open span and the context of its children."""
 
     span: Span
     context: Context
@@ -52,23 +52,23 @@ class OpenSpan:
 
     @classmethod
     def of(cls, span: Span, parent: Context, began: Instant) -> "OpenSpan":
-        """A span that began at this moment in the context of its parent."""
+        """Return the open span that began at this moment in the context of its parent."""
         return cls(span, trace.set_span_in_context(span, parent), began)
 
     def say(self, key: Key, value: str | float | bool) -> None:
-        """Say one more thing of it."""
+        """Set one attribute."""
         self.span.set_attribute(key, value)
 
     def describe(self, described: Mapping[Key, str | int | float | bool]) -> None:
-        """Say more of it."""
+        """Set several attributes."""
         self.span.set_attributes(cast("Plain", described))
 
     def note(self, name: str, described: Described, at: Instant) -> None:
-        """Say what happened within it."""
+        """Add a span event."""
         self.span.add_event(name, cast("Plain", described), at.unix_nanos)
 
     def end(self, at: Instant, error_type: str | None = None) -> None:
-        """End it, as failed if there is an ``error_type``."""
+        """End the span, with error status if there is an ``error_type``."""
         if error_type is not None:
             self.span.set_attribute(attr.ERROR_TYPE, error_type)
             self.span.set_status(Status(StatusCode.ERROR))
@@ -81,37 +81,36 @@ class CallSpans:
 
     root: OpenSpan
     received: bool = False
-    """Whether the call is more than announced, so that its end will be reported."""
+    """True once the call was received, so that its end will be reported; False while it is only announced."""
     content: bool = False
-    """Whether the tenant allows on spans what is said."""
+    """True if the tenant allows content on spans."""
     session: OpenSpan | None = None
     phases: dict[Phase, OpenSpan] = field(default_factory=dict)
     turns: dict[int, OpenSpan] = field(default_factory=dict)
     tools: dict[str, OpenSpan] = field(default_factory=dict)
     tokens: dict[Key, int] = field(default_factory=dict)
     rejection: CallRejected | None = None
-    """Counted already, while the carrier is still being told."""
+    """The rejection, counted already, while the carrier is still being told."""
 
     @property
     def body(self) -> OpenSpan:
-        """Where turns and tools hang: the session once it runs."""
+        """The parent of turns and tools: the session once it runs, the root before."""
         return self.session or self.root
 
     @property
     def innermost(self) -> OpenSpan:
-        """Where code that runs now hangs: the phase under way, if one is."""
-        under_way = list(self.phases.values())
-        return under_way[-1] if under_way else self.body
+        """The parent of code that runs now: the current phase, if there is one."""
+        return next(reversed(self.phases.values()), self.body)
 
     def turn_at(self, moment: Instant) -> OpenSpan:
-        """Where speech that began then hangs: the turn it belongs to, or the body for a greeting."""
+        """Return the parent of speech that began then: its turn, or the body for a greeting."""
         for turn in reversed(self.turns.values()):
             if turn.began <= moment:
                 return turn
         return self.body
 
     def end(self, at: Instant, error_type: str | None = None) -> None:
-        """End all of them, the root last."""
+        """End all of the call's spans, the root last."""
         for opened in self._inside_out():
             opened.end(at, error_type)
 
@@ -125,7 +124,7 @@ class CallSpans:
 
 
 class OpenCalls(dict[CallId, CallSpans]):
-    """The open spans of every call that has not ended. Of calls only announced it keeps so many and no more."""
+    """The open spans of every call that has not ended, with a bound on calls that are only announced."""
 
     def __init__(self, max_announced: int) -> None:
         super().__init__()
@@ -133,7 +132,7 @@ class OpenCalls(dict[CallId, CallSpans]):
         self._announced: OrderedDict[CallId, None] = OrderedDict()
 
     def announce(self, call_id: CallId, spans: CallSpans, at: Instant) -> None:
-        """Keep a call's spans, perhaps in the place of one announced long ago and never received."""
+        """Keep an announced call's spans; past the bound, the oldest call that was never received is ended."""
         self[call_id] = spans
         self._announced[call_id] = None
         while len(self._announced) > self._max_announced:
@@ -147,7 +146,7 @@ class OpenCalls(dict[CallId, CallSpans]):
         spans.received = True
 
     def end(self, call_id: CallId, at: Instant, error_type: str | None = None) -> None:
-        """End every open span of the call and keep nothing of it."""
+        """End every open span of the call and forget it."""
         self._announced.pop(call_id, None)
         spans = self.pop(call_id, None)
         if spans is not None:
@@ -155,7 +154,7 @@ class OpenCalls(dict[CallId, CallSpans]):
 
 
 def replace(opened: dict[_Key, OpenSpan], key: _Key, by: OpenSpan, at: Instant) -> None:
-    """Put a span where one may be open already, because its end was never reported; that one ends now."""
+    """Put a span in place of one whose end was never reported; that one ends now."""
     former = opened.pop(key, None)
     if former is not None:
         former.end(at)

@@ -1,7 +1,7 @@
-"""Events become one trace a call: the root from received to the end, a child for each phase, turn, speech and tool.
+"""Events to one trace a call: the root from received to the end, a child for each phase, turn, speech and tool.
 
-A child leaves as soon as it is finished, so an hour-long call does not wait an hour to be seen. Only the root (and the
-session below it) stay open for as long as the call, and they are closed whatever way it ends.
+A child is exported as soon as it is finished. Only the root and the session below it stay open for as long as the
+call, and they are closed whatever way it ends.
 """
 
 from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ from telemetry.semconv.attributes import CallId, SetupOutcome, TraceKey
 from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 
 MAX_CHARACTERS: Final = 4_096
-"""Of one piece of content that are kept; a turn's span has room for many."""
+"""Characters kept of one piece of content; a turn's span has room for many."""
 CONTENT_KEYS: Final[Mapping[Content, TraceKey]] = {
     Content.CALLER_SAID: attr.TRANSCRIPT,
     Content.AGENT_SAID: attr.TRANSCRIPT,
@@ -62,15 +62,15 @@ CONTENT_KEYS: Final[Mapping[Content, TraceKey]] = {
     Content.TOOL_ARGUMENTS: genai.TOOL_ARGUMENTS,
     Content.TOOL_RESULT: genai.TOOL_RESULT,
 }
-"""The attribute that holds each kind of content."""
+"""The attribute of each kind of content."""
 ROOT_NAME = "call"
-"""The root span's name; tail sampling and dashboards look for it."""
+"""The root span's name; tail sampling and dashboards select by it."""
 MAX_ANNOUNCED = 10_000
-"""Most traces of calls announced and not received yet; past this the oldest ends as it is."""
+"""The most calls announced and not received; past this the oldest trace ends as it is."""
 
 
 class _Current:
-    """Makes a context the current one for a while."""
+    """A context manager that makes a context the current one."""
 
     __slots__ = ("_context", "_token")
 
@@ -87,10 +87,10 @@ class _Current:
 
 
 class CallTraces:
-    """The sink that opens and closes spans; also what puts other code and measurements into a call's context.
+    """The sink that opens and closes spans; also the source of a call's context for measurements and other code.
 
-    Terminal events are taken by :attr:`endings`, a sink of its own that stands last in the fan-out: a measurement made
-    of the same event still finds the call's context.
+    Terminal events go to :attr:`endings`, a sink that comes last in the fan-out, so that measurements of the same event
+    still find the call's context.
     """
 
     def __init__(self, tracer: Tracer, *, privacy: Privacy | None = None) -> None:
@@ -127,27 +127,27 @@ class CallTraces:
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
-        """What shows an event in its call's trace."""
+        """The handler of each type of event that shows in a trace."""
         return self._handlers
 
     @property
     def open_calls(self) -> int:
-        """Calls whose trace has not ended."""
+        """Number of calls whose trace has not ended."""
         return len(self._calls)
 
     def context(self, call: CallRef) -> Context | None:
-        """The context measurements of the call are made in."""
+        """Return the context of the call's root span; None if it has no open trace."""
         spans = self._calls.get(call.call_id)
         return None if spans is None else spans.root.context
 
     def trace_id(self, call_id: CallId) -> str | None:
-        """The id of the open call's trace, 32 hexadecimal digits; ``None`` if it has none."""
+        """Return the trace id of an open call as 32 hexadecimal digits; None if it has none."""
         spans = self._calls.get(call_id)
         context = INVALID_SPAN_CONTEXT if spans is None else spans.root.span.get_span_context()
         return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
     def scope(self, call: CallRef) -> AbstractContextManager[object]:
-        """Within it, the call's innermost open span is the current one."""
+        """Return a context manager in which the call's innermost open span is the current one."""
         spans = self._calls.get(call.call_id)
         return nullcontext() if spans is None else _Current(spans.innermost.context)
 
@@ -164,7 +164,7 @@ class CallTraces:
         spans = self._calls.get(event.call.call_id)
         if spans is None:
             identity[attr.CALL_ID] = event.call.call_id
-            spans = CallSpans(self._root(event, event.traceparent, identity, _named(event.continues)))
+            spans = CallSpans(self._root(event, event.traceparent, identity, _parse(event.continues)))
         else:
             spans.root.describe(identity)
         spans.content = event.content
@@ -192,7 +192,7 @@ class CallTraces:
     def _child(self, event: CallEvent, name: str, began: Instant, parent: OpenSpan, described: Described) -> OpenSpan:
         return OpenSpan.of(self._span(event, name, began, parent, described), parent.context, began)
 
-    # What each event does ---------------------------------------------------------------------------------------------
+    # Handlers ---------------------------------------------------------------------------------------------------------
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
         phase = self._child(event, str(event.phase), event.at, call.body, {})
@@ -229,7 +229,7 @@ class CallTraces:
         described: Described = {attr.SPEAKER: str(event.speaker)}
         if event.interrupted:
             described[attr.TURN_INTERRUPTED] = True
-        # A speech is told of when it is over, so nothing can hang below it and it needs no context.
+        # A speech is reported when it is over, so nothing can be its child and it needs no context.
         span = self._span(event, "speech", event.started, call.turn_at(event.started), described)
         span.end(event.at.unix_nanos)
 
@@ -290,24 +290,24 @@ class CallTraces:
         call.body.note("session.error", {attr.SESSION_ERROR_CODE: event.code}, event.at)
 
     def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
-        # Announced, but the tracker would not take it: no other end will come.
+        # Announced, but the tracker refused it: no other end will come.
         if not call.received:
             self._calls.end(event.call.call_id, event.at, str(event.violation))
 
 
 class _Endings:
-    """Closes what is open of a call, the root last."""
+    """The sink of terminal events: it closes a call's spans, the root last."""
 
     def __init__(self, calls: OpenCalls) -> None:
         self._calls = calls
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
-        """What closes a call's trace."""
+        """The handler of each terminal event."""
         return {CallRejected: self._rejected, CallAbandoned: self.close, CallEnded: self.close}
 
     def _rejected(self, event: CallRejected) -> None:
-        # A rejection counts at once, so that no slot waits for the carrier to be told; its trace waits to show that.
+        # A rejection counts at once, so that no slot waits for the carrier to be told; the trace stays open for it.
         spans = self._calls.get(event.call.call_id)
         if spans is not None and Phase.REJECT in spans.phases:
             spans.rejection = event
@@ -315,7 +315,7 @@ class _Endings:
             self.close(event)
 
     def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant | None = None) -> None:
-        """End every open span of the call and say how it ended; ``at`` if that is not when the call did."""
+        """End every open span of the call and describe its end; ``at`` if that is later than the event."""
         spans = self._calls.get(event.call.call_id)
         if spans is not None:
             spans.root.describe(_ending(event))
@@ -342,15 +342,15 @@ def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
 
 
 def _links(traceparent: str | None) -> tuple[Link, ...]:
-    """A link to the trace a header named, if it names a valid one (W3C Trace Context)."""
+    """Return a link to the trace of a ``traceparent`` (W3C Trace Context); none if it is invalid."""
     if not traceparent:
         return ()
-    span_context = trace.get_current_span(_named(traceparent)).get_span_context()
+    span_context = trace.get_current_span(_parse(traceparent)).get_span_context()
     return (Link(span_context),) if span_context.is_valid else ()
 
 
-def _named(traceparent: str | None) -> Context:
-    """The context a W3C trace context names; an empty one if it names none."""
+def _parse(traceparent: str | None) -> Context:
+    """Return the context of a ``traceparent``; an empty one if there is none."""
     if not traceparent:
         return Context()
     return TraceContextTextMapPropagator().extract({"traceparent": traceparent}, Context())

@@ -9,7 +9,8 @@ from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Exposure
 from telemetry.semconv.catalogue import INSTRUMENTS, Instrument, Kind
-from telemetry.semconv.genai import CONVENTION_ATTRIBUTES, GENAI_ATTRIBUTES
+from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
+from telemetry.semconv.genai import GENAI_ATTRIBUTES
 
 TENANT = "tenant.id"
 

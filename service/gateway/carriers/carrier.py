@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from telemetry.calls.call import TypedError
 from telemetry.calls.events import Speaker, TokenUsage
+from telemetry.calls.timing import TypedError
 from telemetry.semconv.attributes import CallId, RejectionReason
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from service.api.exemplars import SUMMARISED
 from service.http.security import HEADER
-from telemetry.recent.call_state import RecentLimits
+from telemetry.recent.limits import RecentLimits
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from telemetry.calls.call import Call, TypedError
+from telemetry.calls.call import Call
 from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
@@ -28,6 +28,7 @@ from telemetry.calls.events import (
     ToolStarted,
 )
 from telemetry.calls.lifecycle import CallState
+from telemetry.calls.timing import TypedError
 from telemetry.clock import Instant
 from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, Violation
 from telemetry.testing import TelemetryKit

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from telemetry.calls.tracker import Usage
+from telemetry.calls.slots import Usage
 from telemetry.metrics.figures import Window
 from telemetry.metrics.history import History
 from telemetry.metrics.live_table import EVERYTHING, TIME, Selection

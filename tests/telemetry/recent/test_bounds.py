@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from telemetry.recent.call_state import RecentLimits, RowBounds
+from telemetry.recent.limits import RecentLimits, RowBounds
 from telemetry.semconv.attributes import EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls

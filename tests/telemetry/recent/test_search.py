@@ -6,8 +6,8 @@ import pytest
 
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import SystemClock
-from telemetry.recent.call_state import RecentLimits
 from telemetry.recent.calls import RecentCalls
+from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import CallOutcome
 from telemetry.recent.search import OVER, RUNNING, CallQuery, InvalidCallCursorError, read_cursor, write_cursor
 from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId

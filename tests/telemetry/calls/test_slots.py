@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.calls.tracker import PEAK_WINDOW_SECONDS, SlotCounter
+from telemetry.calls.slots import PEAK_WINDOW_SECONDS, SlotCounter
 from telemetry.clock import Instant
 
 
@@ -13,48 +13,48 @@ def at(seconds: float) -> Instant:
 
 def test_a_peak_is_remembered_for_five_minutes() -> None:
     """The most slots held at once is told until five minutes have passed since it was so."""
-    tally = SlotCounter()
+    slots = SlotCounter()
     for _ in range(3):
-        tally.count(at(10), pending=1, active=0, decided=True)
+        slots.count(at(10), pending=1, active=0, decided=True)
     for _ in range(2):
-        tally.count(at(12), pending=-1, active=0, decided=True)
-    assert tally.usage(at(20)).in_use == 1
-    assert tally.usage(at(20)).peak_in_use == 3
-    assert tally.usage(at(12 + PEAK_WINDOW_SECONDS)).peak_in_use == 3
-    assert tally.usage(at(20 + PEAK_WINDOW_SECONDS)).peak_in_use == 1
+        slots.count(at(12), pending=-1, active=0, decided=True)
+    assert slots.usage(at(20)).in_use == 1
+    assert slots.usage(at(20)).peak_in_use == 3
+    assert slots.usage(at(12 + PEAK_WINDOW_SECONDS)).peak_in_use == 3
+    assert slots.usage(at(20 + PEAK_WINDOW_SECONDS)).peak_in_use == 1
 
 
 def test_slots_held_all_along_are_a_peak_too() -> None:
     """Slots taken long ago and held since count in the peak, also just after they were given back."""
-    tally = SlotCounter()
-    tally.count(at(0), pending=0, active=5, decided=True)
-    assert tally.usage(at(10_000)).peak_in_use == 5
-    tally.count(at(10_001), pending=0, active=-4, decided=True)
-    assert tally.usage(at(10_002)).peak_in_use == 5
-    assert tally.usage(at(10_002)).active == 1
+    slots = SlotCounter()
+    slots.count(at(0), pending=0, active=5, decided=True)
+    assert slots.usage(at(10_000)).peak_in_use == 5
+    slots.count(at(10_001), pending=0, active=-4, decided=True)
+    assert slots.usage(at(10_002)).peak_in_use == 5
+    assert slots.usage(at(10_002)).active == 1
 
 
 def test_a_call_that_finds_no_room_is_no_peak() -> None:
     """A slot reserved only until the call is turned away does not count in the peak."""
-    tally = SlotCounter()
-    tally.count(at(0), pending=1, active=0, decided=False)
-    tally.count(at(1), pending=-1, active=0, decided=False)
-    assert tally.usage(at(2)).peak_in_use == 0
+    slots = SlotCounter()
+    slots.count(at(0), pending=1, active=0, decided=False)
+    slots.count(at(1), pending=-1, active=0, decided=False)
+    assert slots.usage(at(2)).peak_in_use == 0
 
 
 @given(st.lists(st.tuples(st.floats(0, 60), st.integers(-3, 3)), max_size=200))
 def test_the_peak_covers_the_window_and_little_more(changes: list[tuple[float, int]]) -> None:
     """The peak is at least the most of the last five minutes, and at most that of one step more; memory is bounded."""
-    tally, now, held = SlotCounter(), 0.0, 0
+    slots, now, held = SlotCounter(), 0.0, 0
     history: list[tuple[float, int]] = [(0.0, 0)]
     for passed, change in changes:
         now += passed
         held = max(0, held + change)
-        tally.count(at(now), pending=held - history[-1][1], active=0, decided=True)
+        slots.count(at(now), pending=held - history[-1][1], active=0, decided=True)
         history.append((now, held))
-    peak = tally.usage(at(now)).peak_in_use
+    peak = slots.usage(at(now)).peak_in_use
     assert most(history, now - PEAK_WINDOW_SECONDS) <= peak <= most(history, now - PEAK_WINDOW_SECONDS - 5)
-    assert len(tally._past) <= 62
+    assert len(slots._past) <= 62
 
 
 def most(history: list[tuple[float, int]], since: float) -> int:

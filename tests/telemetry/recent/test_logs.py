@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.trace import SpanContext
 
 from telemetry.calls.events import Phase
+from telemetry.recent.logs import RecentLogs
 from telemetry.recent.record import LogRow
-from telemetry.recent.spans import RecentLogs
 from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls

@@ -54,7 +54,7 @@ def test_an_exception_tells_where_and_what_kind_not_what_it_said() -> None:
         failed.exc_info = sys.exc_info()
     line = JsonFormatter().format(failed)
     assert json.loads(line)["exception"].splitlines()[-1] == "KeyError"
-    assert "test_log_format.py" in line
+    assert "test_formatter.py" in line
     assert "4915" not in line
     failed.exc_info = (None, None, None)
     assert json.loads(JsonFormatter().format(failed))["exception"] == "no exception"

@@ -2,13 +2,13 @@
 
 from telemetry.calls.events import CallRef, TokensUsed, TokenUsage
 from telemetry.clock import Instant
-from telemetry.recent.call_state import TokenCounter
+from telemetry.recent.tokens import TokenCounter
 from telemetry.semconv.attributes import CallId, TenantId
 
 CALL = CallRef(CallId("rtc_1"), TenantId("acme"))
 
 
-def tally(*usages: TokenUsage, model: str = "gpt-realtime-2.1") -> TokenCounter:
+def counter(*usages: TokenUsage, model: str = "gpt-realtime-2.1") -> TokenCounter:
     made = TokenCounter()
     for usage in usages:
         made.add(TokensUsed(Instant(0, 0), CALL, usage, model))
@@ -17,22 +17,22 @@ def tally(*usages: TokenUsage, model: str = "gpt-realtime-2.1") -> TokenCounter:
 
 def test_without_responses_everything_is_unknown() -> None:
     """A call that used no tokens knows none of its sums, rather than zeros."""
-    total = tally().total()
+    total = counter().total()
     assert (total.usage, total.responses, total.partial, total.models) == (TokenUsage(), 0, (), ())
 
 
 def test_kinds_are_added_up_and_unreported_ones_stay_unknown() -> None:
     """Reported kinds are summed over responses, a reported zero among them; the others stay ``None``."""
-    total = tally(TokenUsage(input=10, output=0), TokenUsage(input=5, output=0)).total()
+    total = counter(TokenUsage(input=10, output=0), TokenUsage(input=5, output=0)).total()
     assert (total.usage, total.responses, total.partial) == (TokenUsage(input=15, output=0), 2, ())
 
 
 def test_a_kind_that_only_some_responses_reported_is_named() -> None:
     """Whichever response lacks a kind, the sum is known to be a lower bound."""
     full, half = TokenUsage(input=10, output=4), TokenUsage(input=10)
-    assert tally(full, half).total().partial == ("output",)
-    assert tally(half, full).total().partial == ("output",)
-    assert tally(half, half, full).total().usage.output == 4
+    assert counter(full, half).total().partial == ("output",)
+    assert counter(half, full).total().partial == ("output",)
+    assert counter(half, half, full).total().usage.output == 4
 
 
 def test_models_are_few() -> None:

@@ -1,0 +1,86 @@
+"""Context managers that time a phase of a call or a tool of the model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from telemetry.calls.events import CallRef, Event, Phase, PhaseEnded, PhaseStarted, ToolEnded, ToolStarted
+from telemetry.calls.sinks import Scopes
+from telemetry.clock import Clock, Instant
+
+
+class TypedError(Exception):
+    """A failure that states its own ``error.type``, such as a carrier's status, where its class says less."""
+
+    error_type: str
+    """Low in cardinality: it becomes a metric attribute."""
+
+
+@dataclass(slots=True)
+class Timed(ABC):
+    """A context manager that emits an event at its start and one at its end.
+
+    An exception passes through unchanged; its type becomes the ``error.type`` of the second event.
+    """
+
+    call: CallRef
+    emit: Callable[[Event], object]
+    scopes: Scopes
+    clock: Clock
+    began: Instant = field(init=False)
+    _scope: AbstractContextManager[object] = field(init=False)
+
+    def __enter__(self) -> None:
+        self.began = self.clock.now()
+        self.emit(self._start_event())
+        self._scope = self.scopes.scope(self.call)
+        self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._scope.__exit__(kind, error, traceback)
+        finally:
+            self.emit(self._end_event(self.clock.now(), None if kind is None else _error_type(kind, error)))
+
+    @abstractmethod
+    def _start_event(self) -> Event:
+        """Return the event of the start, at ``began``."""
+
+    @abstractmethod
+    def _end_event(self, at: Instant, error_type: str | None) -> Event:
+        """Return the event of the end; ``error_type`` is None if no exception passed."""
+
+
+@dataclass(slots=True)
+class TimedPhase(Timed):
+    """The timer of one phase of a call."""
+
+    phase: Phase
+
+    def _start_event(self) -> Event:
+        return PhaseStarted(self.began, self.call, self.phase)
+
+    def _end_event(self, at: Instant, error_type: str | None) -> Event:
+        return PhaseEnded(at, self.call, self.phase, self.began, error_type)
+
+
+@dataclass(slots=True)
+class TimedTool(Timed):
+    """The timer of one tool call of the model."""
+
+    tool: str
+    tool_call_id: str
+
+    def _start_event(self) -> Event:
+        return ToolStarted(self.began, self.call, self.tool, self.tool_call_id)
+
+    def _end_event(self, at: Instant, error_type: str | None) -> Event:
+        return ToolEnded(at, self.call, self.tool, self.tool_call_id, self.began, error_type)
+
+
+def _error_type(kind: type[BaseException], error: BaseException | None) -> str:
+    return error.error_type if isinstance(error, TypedError) else kind.__name__

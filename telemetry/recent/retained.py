@@ -1,0 +1,220 @@
+"""The state kept of one call: its rows and where it stands, updated event by event."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Final
+
+from opentelemetry.trace import SpanContext
+
+from telemetry.calls.events import CallReceived, CallRef, Phase, TurnEnd
+from telemetry.calls.lifecycle import STEPS, CallState, Transition
+from telemetry.clock import Instant
+from telemetry.privacy import Privacy
+from telemetry.recent.buffer import HeadTailBuffer
+from telemetry.recent.limits import RecentLimits
+from telemetry.recent.record import (
+    Decision,
+    Ending,
+    ErrorRow,
+    LogRow,
+    PhaseRow,
+    SpanRow,
+    SpeechRow,
+    StateChange,
+    ToolRow,
+    TurnRow,
+)
+from telemetry.recent.tokens import TokenCounter
+from telemetry.semconv import attributes as attr
+
+BASE_WEIGHT: Final = 2_600
+"""Bytes a call takes before anything has happened to it, about."""
+SHORT_TEXT: Final = 128
+"""Characters kept of a code, an error's type or an id, which come from outside."""
+
+
+class Rows(StrEnum):
+    """The kinds of row a call has; also the names under which dropped ones are counted."""
+
+    PHASES = "phases"
+    TURNS = "turns"
+    SPEECH = "speech"
+    TOOLS = "tools"
+    ERRORS = "errors"
+    SPANS = "spans"
+    LOGS = "logs"
+
+
+AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow
+
+
+class OpenTurn:
+    """A turn that has not ended."""
+
+    __slots__ = ("caller_stopped", "interrupted", "number", "start", "time_to_first_audio")
+
+    def __init__(self, number: int, start: float) -> None:
+        self.number = number
+        self.start = start
+        self.caller_stopped: float | None = None
+        self.time_to_first_audio: float | None = None
+        self.interrupted = False
+
+    def row(self, end: float | None = None, reason: TurnEnd | None = None) -> TurnRow:
+        """Return the turn as a row, open if ``end`` is None."""
+        return TurnRow(
+            self.number, self.start, end, self.caller_stopped, self.time_to_first_audio, self.interrupted, reason
+        )
+
+
+class RetainedCall:
+    """One call's rows and its present state. Not thread-safe: the lock of ``RecentCalls`` guards it.
+
+    :mod:`telemetry.recent.reducers` updates it. All moments are offsets in seconds from the call's reception.
+    """
+
+    __slots__ = (
+        "agent_since",
+        "caller_hash",
+        "caller_masked",
+        "caller_since",
+        "decision",
+        "dialled_masked",
+        "ended",
+        "ending",
+        "ending_under_way",
+        "fallback",
+        "first_audio",
+        "interruptions",
+        "last_seen",
+        "left_out",
+        "limits",
+        "longest_wait",
+        "open_phases",
+        "open_tools",
+        "open_turns",
+        "overflow",
+        "received",
+        "ref",
+        "referred_to",
+        "refusing",
+        "resumed",
+        "rows",
+        "run_seconds",
+        "sequence",
+        "started",
+        "state",
+        "steps",
+        "time_to_first_audio",
+        "tokens",
+        "trace",
+        "turns",
+        "weight",
+    )
+
+    def __init__(self, call: CallRef, began: Instant, trace: SpanContext | None, limits: RecentLimits) -> None:
+        self.ref = call
+        self.sequence = 0
+        """Number of the call in the order of reception; 0 while it is only announced."""
+        self.received = began
+        self.trace = trace
+        self.limits = limits
+        self.caller_masked: str | None = None
+        self.caller_hash: str | None = None
+        self.dialled_masked: str | None = None
+        self.state = CallState.PENDING
+        self.steps: list[StateChange] = []
+        self.decision: Decision | None = None
+        self.ending: Ending | None = None
+        self.ending_under_way = False
+        self.started: float | None = None
+        self.ended: float | None = None
+        self.run_seconds: float | None = None
+        """The duration that the call's end stated, in seconds."""
+        self.first_audio: float | None = None
+        self.time_to_first_audio: float | None = None
+        self.referred_to: str | None = None
+        self.fallback = False
+        self.resumed = False
+        """True if another process set the call up, so that its waits are not known here."""
+        self.last_seen = 0.0
+        self.longest_wait = 0.0
+        """The longest of the waits that are over, in seconds."""
+        self.turns = 0
+        self.interruptions = 0
+        self.tokens = TokenCounter()
+        self.caller_since: float | None = None
+        self.agent_since: float | None = None
+        self.open_phases: dict[Phase, float] = {}
+        self.open_turns: dict[int, OpenTurn] = {}
+        self.open_tools: dict[str, ToolRow] = {}
+        self.rows: dict[Rows, HeadTailBuffer[AnyRow]] = {}
+        self.overflow: dict[Rows, int] = {}
+        """Rows not begun because too many were open at the same time, by kind."""
+        self.left_out = 0
+        """Number of rows dropped, of all kinds."""
+        self.refusing = False
+        """True while there is no room for rows; counts and the state are still kept."""
+        self.weight = BASE_WEIGHT
+
+    def receive(self, event: CallReceived, sequence: int, privacy: Privacy) -> None:
+        """Take the tenant and the numbers of the call, which are kept masked and hashed only."""
+        numbers = privacy.describe(event.caller, event.dialled)
+        self.ref = event.call
+        self.sequence = sequence
+        self.caller_masked = _text(numbers.get(attr.CALLER))
+        self.caller_hash = _text(numbers.get(attr.CALLER_HASH))
+        self.dialled_masked = _text(numbers.get(attr.DIALLED))
+        self.steps.append(StateChange(Transition.RECEIVED, self.offset(event.at)))
+
+    def offset(self, moment: Instant) -> float:
+        """Return the seconds from the call's reception to ``moment``."""
+        return moment.since(self.received)
+
+    def keep(self, kind: Rows, row: AnyRow) -> None:
+        """Append a row, or drop it if there is no room."""
+        buffer = self.rows.get(kind)
+        if buffer is None:
+            bounds = self.limits.rows(kind)
+            buffer = self.rows[kind] = HeadTailBuffer(bounds.first, bounds.last)
+        dropped = buffer.dropped
+        if self.refusing:
+            buffer.refuse()
+        else:
+            self.weight += buffer.add(row)
+        self.left_out += buffer.dropped - dropped
+
+    def overflowed(self, kind: Rows) -> None:
+        """Count a row that was not begun."""
+        self.overflow[kind] = self.overflow.get(kind, 0) + 1
+        self.left_out += 1
+
+    def step(self, transition: Transition, at: float) -> None:
+        """Change the state; the lifecycle allows each transition at most once."""
+        self.state = STEPS[transition][1]
+        self.steps.append(StateChange(transition, at))
+        if self.state.terminal:
+            self.ended = at
+            self.caller_since = self.agent_since = None
+
+    @property
+    def unheard(self) -> bool:
+        """True while the caller of a started call has not heard the agent."""
+        return self.started is not None and self.first_audio is None and not self.resumed
+
+    def waited(self, seconds: float) -> None:
+        """Record a wait of a person, in seconds."""
+        self.longest_wait = max(self.longest_wait, seconds)
+
+
+Reducer = Callable[[RetainedCall, Any, float], None]
+"""Applies one type of event to a call; the number is the event's offset in seconds."""
+
+
+def short(text: str | None) -> str | None:
+    """Return the text, cut to :data:`SHORT_TEXT` characters."""
+    return text if text is None else text[:SHORT_TEXT]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
