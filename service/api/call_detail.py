@@ -12,12 +12,14 @@ from service.http import tags
 from service.http.problems import ProblemError, declared, declared_invalid
 from service.http.responses import Answers, admin_router, answer, database_needed, json_answer
 from service.http.security import AdminCheck
+from service.storage.database import DATABASE_ERRORS
 from service.timeline.detail import EXAMPLE, CallDetail
-from service.timeline.past import NoPastCalls, PastCalls, remembered
+from service.timeline.past import WATCHED, NoPastCalls, PastCalls, Source, continued, remembered, source_of
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
 from service.timeline.svg import render_svg
 from service.timeline.timeline import waterfall
 from telemetry.recent.calls import RecentCalls
+from telemetry.recent.record import CallDetails
 from telemetry.semconv.attributes import CallId
 
 SVG = "image/svg+xml"
@@ -107,22 +109,29 @@ def call_debugging_router(
     @router.get(
         f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
     )
-    def call_of_trace(trace_id: TraceInPath) -> Response:
+    async def call_of_trace(trace_id: TraceInPath) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
-        return _written(call_detail(_known(recent.by_trace(trace_id), UNKNOWN_TRACE), urls))
+        found = _known(await asyncio.to_thread(recent.by_trace, trace_id), UNKNOWN_TRACE)
+        return await _told(found.summary.call_id, _written)
 
     async def _told(call_id: str, tell: Callable[[CallDetail], Response]) -> Response:
-        detail = await asyncio.to_thread(_remembered, call_id) or await _recorded(call_id)
-        return await asyncio.to_thread(tell, detail)
+        details = await asyncio.to_thread(recent.call, call_id)
+        if details is None:
+            with database_needed():
+                row = _known(await past.find(CallId(call_id)), UNKNOWN_CALL)
+            return await asyncio.to_thread(lambda: tell(call_detail(remembered(row), urls, source_of(row))))
+        source = WATCHED
+        if details.resumed:
+            details, source = await _from_the_start(details)
+        return await asyncio.to_thread(lambda: tell(call_detail(details, urls, source)))
 
-    def _remembered(call_id: str) -> CallDetail | None:
-        record = recent.call(call_id)
-        return None if record is None else call_detail(record, urls)
-
-    async def _recorded(call_id: str) -> CallDetail:
-        with database_needed():
-            row = await past.find(CallId(call_id))
-        return call_detail(remembered(_known(row, UNKNOWN_CALL)), urls, from_record=True)
+    async def _from_the_start(details: CallDetails) -> tuple[CallDetails, Source]:
+        """Return a call that was taken over with what its record has of before; alone while there is no database."""
+        try:
+            row = await past.find(details.summary.call_id)
+        except DATABASE_ERRORS:
+            row = None
+        return (details, WATCHED) if row is None else continued(details, row)
 
     return router
 

@@ -1,4 +1,4 @@
-"""One call as the API answers it. The terminal reads the same shapes back."""
+"""The schema of one call as the API answers it; the terminal reads it back."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -17,7 +17,7 @@ Under = Annotated[float | None, Field(description="In seconds; `null` while it g
 
 
 class Shape(BaseModel):
-    """What all of them have in common."""
+    """A frozen part of the answer that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +38,7 @@ class Limit(Shape):
 
 
 class DecisionDetail(Happening):
-    """What was decided about the call, and why."""
+    """The decision about the call, with its reason."""
 
     outcome: SetupOutcome
     setup_seconds: float = Field(description="Received to decided.")
@@ -48,7 +48,7 @@ class DecisionDetail(Happening):
 
 
 class EndingDetail(Happening):
-    """Why an accepted call is over."""
+    """The end of an accepted call, with its reason."""
 
     reason: EndReason
     error_type: str | None = Field(description="`null` unless it failed.")
@@ -89,6 +89,12 @@ class SpeechDetail(Happening):
     speaker: Speaker
     duration_seconds: Under
     interrupted: bool
+
+
+class StretchDetail(Happening):
+    """A part of the conversation."""
+
+    duration_seconds: float
 
 
 class ToolDetail(Happening):
@@ -181,7 +187,7 @@ class GapDetail(Shape):
 
 
 class Links(Shape):
-    """Where to go on."""
+    """Addresses of what belongs to the call."""
 
     self: str
     timeline: str = Field(description="The call as a picture.")
@@ -208,8 +214,8 @@ class CallDetail(Shape):
     duration_basis: DurationBasis = Field(description="Since when it counts; `received` if it never started.")
     setup_seconds: float | None = Field(description="Received to decided.")
     time_to_first_audio_seconds: float | None = Field(description="Received until the caller heard the agent.")
-    longest_wait_seconds: float = Field(
-        description="The longest anybody waited: for the decision, the first audio, or an answer."
+    longest_wait_seconds: float | None = Field(
+        description="The longest anybody waited: for the decision, the first audio, or an answer; `null` if not kept."
     )
     last_seen_seconds: Offset
     decision: DecisionDetail | None
@@ -219,11 +225,22 @@ class CallDetail(Shape):
     from_record: bool = Field(
         description="No more than the call's record is left: phases, turns, speech, tools, spans and log lines are not."
     )
-    resumed: bool = Field(description="Another process set the call up: the record begins where this one took it over.")
+    resumed: bool = Field(description="Another process set the call up, and this one took it over.")
+    seen_from_seconds: float | None = Field(
+        description="When this process took the call over, from the reception: of what was before, only the record "
+        "speaks. `null` if it saw all of it."
+    )
     transitions: tuple[TransitionDetail, ...]
     phases: tuple[PhaseDetail, ...]
-    turn_count: int = Field(description="All turns, those left out included.")
-    interruption_count: int
+    turn_count: int | None = Field(description="All turns, those left out included; `null` if not kept.")
+    interruption_count: int | None = Field(description="The greeting's included; `null` if not kept.")
+    greeting_interrupted: bool | None = Field(description="The caller spoke into the agent's first words.")
+    talked_over_count: int | None = Field(description="How often the agent began to speak while the caller spoke.")
+    longest_silence_seconds: float | None = Field(
+        description="The longest that nobody spoke, from 10 s on; 0 if it was never so long, `null` if not kept."
+    )
+    talked_over: tuple[StretchDetail, ...] = Field(description="While both spoke, the agent having begun later.")
+    silences: tuple[StretchDetail, ...] = Field(description="Stretches of 10 s or more in which nobody spoke.")
     turns: tuple[TurnDetail, ...]
     speech: tuple[SpeechDetail, ...]
     tools: tuple[ToolDetail, ...]
@@ -278,6 +295,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "fallback_instructions": False,
     "from_record": False,
     "resumed": False,
+    "seen_from_seconds": None,
     "transitions": [
         {**_moment(0.0), "transition": "received"},
         {**_moment(0.012), "transition": "rejected"},
@@ -288,6 +306,11 @@ EXAMPLE: Final[dict[str, Any]] = {
     ],
     "turn_count": 0,
     "interruption_count": 0,
+    "greeting_interrupted": False,
+    "talked_over_count": 0,
+    "longest_silence_seconds": 0.0,
+    "talked_over": [],
+    "silences": [],
     "turns": [],
     "speech": [],
     "tools": [],

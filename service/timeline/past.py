@@ -1,7 +1,8 @@
-"""Calls that no process remembers any more: what their records know of them, in the shape of what is remembered."""
+"""Calls by their records: those no process remembers any more, and what another process saw of a call before."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Protocol, TypeVar
 
 from service.records.record import CallRecord as Row
 from service.records.record import DurationSource
@@ -12,26 +13,113 @@ from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, 
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the rows of a call come from, as far as a reader must know."""
+
+    from_record: bool = False
+    """Nothing is left but the record: no turn, speech, tool, span or log line."""
+    seen_from: float | None = None
+    """Seconds from the reception at which this process took the call over; None if it saw all of it."""
+    process_lost: bool = False
+    """The call was ended on record because its process was gone."""
+
+
+WATCHED: Final = Source()
+"""This process saw all of the call."""
+
+
 class PastCalls(Protocol):
-    """Knows calls by their records; :class:`service.records.calls.CallRecords` does."""
+    """A look-up of calls by their records, such as :class:`service.records.calls.CallRecords`."""
 
     async def find(self, call_id: CallId) -> Row | None:
-        """The call's record, if there is one; raises what the database raises."""
+        """Return the call's record, None if there is none; raises what the database raises."""
         ...
 
 
 class NoPastCalls:
-    """For gateways that keep no records."""
+    """The look-up of a gateway that keeps no records."""
 
     __slots__ = ()
 
     async def find(self, call_id: CallId) -> Row | None:  # noqa: ARG002 -- the protocol's signature
-        """None."""
+        """Return None."""
         return None
 
 
+def source_of(row: Row) -> Source:
+    """Return what a call that is known by its record alone rests on."""
+    lost = row.duration_source is DurationSource.LAST_SIGN_OF_LIFE and row.reason == EndReason.STALE
+    return Source(from_record=True, process_lost=lost)
+
+
+def continued(call: CallDetails, row: Row) -> tuple[CallDetails, Source]:
+    """Return one story of a call that this process took over: what the record has, then what was seen here.
+
+    Times, decision, first audio, caller and tokens of the record stand in for what this process could only guess. All
+    offsets count from the first reception.
+    """
+    shift = max(0.0, call.summary.received.unix_nanos / 1e9 - row.received_ms / 1000)
+    summary = call.summary
+    started = _perhaps(row, row.started_ms)
+    ended = None if summary.ended is None else summary.ended + shift
+    as_of = call.as_of + shift
+    before = tuple(step for step in _steps(row) if step.transition in _BEFORE)
+    after = tuple(moved(step, shift) for step in call.steps if step.transition not in _BEFORE)
+    first_audio = _perhaps(row, row.first_audio_ms)
+    told = replace(
+        call,
+        summary=replace(
+            summary,
+            received=Instant(0.0, row.received_ms * 1_000_000),
+            started=started,
+            ended=ended,
+            last_seen=summary.last_seen + shift,
+            duration=max(0.0, as_of - started) if started is not None else summary.duration + shift,
+            longest_wait=max(summary.longest_wait, _perhaps(row, row.decided_ms) or 0.0, first_audio or 0.0),
+            caller=row.caller_masked,
+        ),
+        as_of=as_of,
+        dialled=row.dialled_masked,
+        caller_hash=row.caller_hash,
+        steps=before + after,
+        decision=_decision(row) or (call.decision and moved(call.decision, shift)),
+        ending=call.ending and moved(call.ending, shift),
+        first_audio=first_audio,
+        time_to_first_audio=first_audio,
+        phases=tuple(moved(phase, shift) for phase in call.phases),
+        turns=tuple(moved(turn, shift) for turn in call.turns),
+        speech=tuple(moved(speech, shift) for speech in call.speech),
+        tools=tuple(moved(tool, shift) for tool in call.tools),
+        errors=tuple(moved(error, shift) for error in call.errors),
+        tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
+        gaps=tuple(moved(gap, shift) for gap in call.gaps),
+    )
+    return told, Source(seen_from=shift)
+
+
+_BEFORE: Final = frozenset({Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED})
+_MOMENTS: Final = frozenset({"at", "start", "end", "caller_stopped"})
+Timed = TypeVar("Timed", bound=Any)
+
+
+def moved(row: Timed, seconds: float) -> Timed:
+    """Return a row of a call with its moments later by so many seconds; durations stay."""
+    moments = {field.name: getattr(row, field.name) for field in fields(row) if field.name in _MOMENTS}
+    later = {name: moment + seconds for name, moment in moments.items() if moment is not None}
+    changed: Timed = replace(row, **later)
+    return changed
+
+
+def _more_of(recorded: TokenUsage, counted: TokenUsage) -> TokenUsage:
+    """Return the larger count of each kind: the record has all processes' tokens, this process the latest ones."""
+    kinds = TokenUsage.__dataclass_fields__
+    known = {kind: [n for n in (getattr(recorded, kind), getattr(counted, kind)) if n is not None] for kind in kinds}
+    return TokenUsage(**{kind: max(counts) for kind, counts in known.items() if counts})
+
+
 def remembered(row: Row) -> CallDetails:
-    """The call as its record tells it: moments, decision, end and tokens, and nothing of what was said."""
+    """Return the call as its record tells it: moments, decision, end and tokens, and nothing of what was said."""
     return CallDetails(
         summary=_summary(row),
         as_of=_offset(row, row.last_seen_ms if row.ended_ms is None else row.ended_ms),

@@ -1,4 +1,4 @@
-"""From a call's record to its answer: offsets get wall-clock times, spans become a tree, links are written."""
+"""Turns what is known of a call into its JSON: wall-clock times for offsets, a tree of spans, links."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -22,13 +22,16 @@ from service.timeline.detail import (
     SpanDetail,
     SpanEventDetail,
     SpeechDetail,
+    StretchDetail,
     TokenDetail,
     ToolDetail,
     TraceDetail,
     TransitionDetail,
     TurnDetail,
 )
-from service.timeline.explain import explain
+from service.timeline.explain import explain, span_of_time
+from service.timeline.findings import Stretch, greeting_interrupted, silences, talked_over
+from service.timeline.past import WATCHED, Source
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Trace, TurnRow
 
@@ -43,37 +46,37 @@ class Times:
     received: Instant
 
     def at(self, offset: float) -> datetime:
-        """The wall-clock time this many seconds after the reception."""
+        """Return the wall-clock time this many seconds after the reception."""
         return moment(self.received) + timedelta(seconds=offset)
 
     def at_nanos(self, unix_nanos: int) -> datetime:
-        """The wall-clock time of a span or a log line."""
+        """Return the wall-clock time of a span or a log line."""
         return moment(Instant(0.0, unix_nanos))
 
     def since_received(self, unix_nanos: int) -> float:
-        """Seconds from the reception to the time of a span, by the wall clock."""
+        """Return the seconds from the reception to the time of a span, by the wall clock."""
         return rounded((unix_nanos - self.received.unix_nanos) / 1e9)
 
     def perhaps(self, offset: float | None) -> datetime | None:
-        """The same for a moment that may not have come."""
+        """Return the wall-clock time of a moment, None for one that has not come."""
         return None if offset is None else self.at(offset)
 
     def point(self, offset: float) -> dict[str, Any]:
-        """The fields that say when something happened."""
+        """Return the fields of something that happened at a moment."""
         return {"at": self.at(offset), "offset_seconds": rounded(offset)}
 
     def stretch(self, start: float, end: float | None) -> dict[str, Any]:
-        """The fields that say when something began and how long it took."""
+        """Return the fields of something that took time; its duration is None while it goes on."""
         return self.point(start) | {"duration_seconds": None if end is None else rounded(max(0.0, end - start))}
 
 
 def rounded(seconds: float) -> float:
-    """Seconds as shown."""
+    """Return seconds as they are shown, to the microsecond."""
     return round(seconds, DECIMALS)
 
 
 def rounded_if(seconds: float | None) -> float | None:
-    """The same for a duration that may not be known."""
+    """Return seconds as they are shown, None if they are not known."""
     return None if seconds is None else rounded(seconds)
 
 
@@ -81,7 +84,7 @@ _Below = Mapping[str | None, list[SpanRow]]
 
 
 def span_tree(spans: Iterable[SpanRow], times: Times) -> tuple[SpanDetail, ...]:
-    """The trees that the spans make; one whose parent is not among them stands at the top."""
+    """Return the trees that the spans make; one whose parent is not among them stands at the top."""
     rows = list(spans)
     known = {row.span_id for row in rows}
     below: dict[str | None, list[SpanRow]] = {}
@@ -91,7 +94,7 @@ def span_tree(spans: Iterable[SpanRow], times: Times) -> tuple[SpanDetail, ...]:
 
 
 def plain(attributes: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Attributes as JSON can have them."""
+    """Return attributes as JSON can have them."""
     return {writable(key): writable(value) if isinstance(value, str) else value for key, value in attributes.items()}
 
 
@@ -127,18 +130,21 @@ CALLS = "/api/v1/calls"
 TRACES = "/api/v1/traces"
 UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
 INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
+CONTINUED = (
+    "Taken over from another process: the spans of before, the first root among them, are in a trace backend only."
+)
 FROM_RECORD = " No process remembers the call: this is what its record keeps."
 
 
 @dataclass(frozen=True, slots=True)
 class TraceUrls:
-    """Where a trace backend shows a trace; nowhere if no template is configured."""
+    """Addresses of traces in a trace backend; there are none if no template is configured."""
 
     template: str | None = None
     """With ``{trace_id}`` in the id's place."""
 
     def url(self, trace_id: str) -> str | None:
-        """The page of one trace."""
+        """Return the address of one trace's page, None without a backend."""
         return self.template.replace("{trace_id}", trace_id) if self.template else None
 
 
@@ -147,19 +153,21 @@ NO_BACKEND: Final = TraceUrls()
 
 
 def call_path(call_id: str) -> str:
-    """Where a call is found."""
+    """Return the path of a call's resource."""
     return f"{CALLS}/{quote(writable(call_id), safe='')}"
 
 
-def call_detail(record: CallDetails, urls: TraceUrls, *, from_record: bool = False) -> CallDetail:
-    """The answer that a record makes; ``from_record`` if it is no more than what the database keeps of every call."""
+def call_detail(record: CallDetails, urls: TraceUrls, source: Source = WATCHED) -> CallDetail:
+    """Return a call as the API shows it; ``source`` says what its rows rest on."""
     call, times = record.summary, Times(record.summary.received)
+    said = explain(record, process_lost=source.process_lost)
+    over, quiet = talked_over(record), silences(record, since=source.seen_from)
     return CallDetail(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
         state=call.state,
         outcome=call.outcome,
-        explanation=writable(explain(record) + (FROM_RECORD if from_record else "")),
+        explanation=writable(said + _resting_on(source)),
         caller=call.caller,
         caller_hash=record.caller_hash,
         dialled=record.dialled,
@@ -171,21 +179,27 @@ def call_detail(record: CallDetails, urls: TraceUrls, *, from_record: bool = Fal
         duration_basis=call.duration_basis,
         setup_seconds=rounded_if(record.decision.setup_seconds if record.decision else None),
         time_to_first_audio_seconds=rounded_if(record.time_to_first_audio),
-        longest_wait_seconds=rounded(call.longest_wait),
+        longest_wait_seconds=None if source.from_record else rounded(call.longest_wait),
         last_seen_seconds=rounded(call.last_seen),
         decision=_decision(record, times),
         ending=_ending(record, times),
         referred_to=_perhaps(record.referred_to),
         fallback_instructions=record.fallback_instructions,
-        from_record=from_record,
+        from_record=source.from_record,
         resumed=record.resumed,
+        seen_from_seconds=rounded_if(source.seen_from),
         transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
         phases=tuple(
             PhaseDetail(phase=p.phase, error_type=_perhaps(p.error_type), **times.stretch(p.start, p.end))
             for p in record.phases
         ),
-        turn_count=call.turns,
-        interruption_count=call.interruptions,
+        turn_count=None if source.from_record else call.turns,
+        interruption_count=None if source.from_record else call.interruptions,
+        greeting_interrupted=None if source.from_record else greeting_interrupted(record),
+        talked_over_count=None if source.from_record else len(over),
+        longest_silence_seconds=None if source.from_record else rounded(_longest(quiet)),
+        talked_over=tuple(_stretch(stretch, times) for stretch in over),
+        silences=tuple(_stretch(stretch, times) for stretch in quiet),
         turns=tuple(_turn(turn, times, record.as_of) for turn in record.turns),
         speech=tuple(
             SpeechDetail(speaker=s.speaker, interrupted=s.interrupted, **times.stretch(s.start, s.end))
@@ -202,7 +216,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, *, from_record: bool = Fal
         ),
         errors=tuple(ErrorDetail(trouble=e.trouble, detail=_error(e), **times.point(e.at)) for e in record.errors),
         tokens=_tokens(record),
-        trace=None if record.trace is None else _trace(record.trace, record, times, urls),
+        trace=None if record.trace is None else _trace(record, record.trace, source, times, urls),
         logs=_logs(record, times),
         events_truncated=record.events_truncated,
         dropped=dict(record.dropped),
@@ -217,6 +231,22 @@ def call_detail(record: CallDetails, urls: TraceUrls, *, from_record: bool = Fal
         ),
         links=_links(record, urls),
     )
+
+
+def _resting_on(source: Source) -> str:
+    if source.from_record:
+        return FROM_RECORD
+    if source.seen_from is None:
+        return ""
+    return f" Taken over from another process {span_of_time(source.seen_from)} after it was received."
+
+
+def _longest(stretches: Iterable[Stretch]) -> float:
+    return max((stretch.seconds for stretch in stretches), default=0.0)
+
+
+def _stretch(stretch: Stretch, times: Times) -> StretchDetail:
+    return StretchDetail(**times.stretch(stretch.start, stretch.end))
 
 
 def _perhaps(text: str | None) -> str | None:
@@ -271,8 +301,10 @@ def _tokens(record: CallDetails) -> TokenDetail:
     )
 
 
-def _trace(trace: Trace, record: CallDetails, times: Times, urls: TraceUrls) -> TraceDetail:
+def _trace(record: CallDetails, trace: Trace, source: Source, times: Times, urls: TraceUrls) -> TraceDetail:
     note = None if trace.sampled else UNSAMPLED
+    if source.seen_from is not None or record.resumed:
+        note = CONTINUED
     if record.dropped.get("spans"):
         note = INCOMPLETE
     return TraceDetail(

@@ -1,30 +1,30 @@
-"""A call's drawing as a picture: light, legible in a ticket, and understandable without its colours."""
+"""Draws a call as SVG: light, legible in a ticket, and understandable without its colours."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from service.timeline.timeline import Bar, Mark, Paint, Panel, Sign, Track, Waterfall
+from service.timeline.timeline import Bar, Paint, Panel, Sign, TimelineMark, Track, Waterfall
 
 _STEPS: Final = (
     *(base * 10.0**power for power in range(-4, 1) for base in (1, 2, 5)),
     *(10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0),
 )
-# Seconds between two marks: round in milliseconds, then in minutes and hours.
+# Seconds between two ticks: round in milliseconds, then in minutes and hours.
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 
 
 def ticks(end: float, most: int = 8) -> tuple[float, ...]:
-    """At most ``most`` moments from 0 to ``end``, evenly apart."""
+    """Return at most ``most`` moments from 0 to ``end``, in seconds, evenly apart."""
     step = next((step for step in _STEPS if end / step <= most - 1), _STEPS[-1])
     return tuple(round(step * index, 9) for index in range(min(most, int(end / step + 1e-9) + 1)))
 
 
 def tick_label(seconds: float, end: float) -> str:
-    """The moment's name on an axis that ends at ``end``."""
+    """Return a moment's label on an axis that ends at ``end``."""
     if end < 1:
         return f"{seconds * 1000:.0f} ms" if end >= 0.01 else f"{seconds * 1000:.1f} ms"  # noqa: PLR2004 -- 10 ms
     if end < _MINUTE:
@@ -37,22 +37,22 @@ def tick_label(seconds: float, end: float) -> str:
 
 
 _NOT_XML: Final = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
 # XML 1.0 §2.2: what is not a Char.
+
+
 def text_of(text: str) -> str:
-    """Text as an element's content."""
+    """Return text as an element's content."""
     return escape(_NOT_XML.sub("", text))
 
 
 def element(name: str, content: str = "", **attributes: str | float) -> str:
-    """One element around content that is markup already; ``_`` in an attribute's name stands for ``-``."""
+    """Return one element around content that is markup already; ``_`` in an attribute's name stands for ``-``."""
     written = "".join(f" {key.strip('_').replace('_', '-')}={_quoted(value)}" for key, value in attributes.items())
     return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
 
 
 def titled(name: str, title: str, **attributes: str | float) -> str:
-    """One element that says something when it is pointed at."""
+    """Return one element with a tooltip."""
     return element(name, element("title", text_of(title)), **attributes)
 
 
@@ -84,12 +84,13 @@ COLOURS: Final = {
     Paint.CALLER: "#2563eb",
     Paint.AGENT: "#0d9488",
     Paint.WAIT: "#fbbf24",
+    Paint.SILENCE: "#e7e5e4",
     Paint.TOOL: "#7c3aed",
     Paint.LEFT_OUT: "url(#left-out)",
     Paint.FAILED: "#dc2626",
 }
 """Of equal meaning in grey: light for waiting and setup, dark for what acts."""
-_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT, Paint.LEFT_OUT})
+_ON_LIGHT: Final = frozenset({Paint.SETUP, Paint.SESSION, Paint.WAIT, Paint.SILENCE, Paint.LEFT_OUT})
 _INK: Final = "#0f172a"
 _SOFT: Final = "#475569"
 _RULE: Final = "#e2e8f0"
@@ -98,7 +99,7 @@ _FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sa
 
 
 def render_svg(drawing: Waterfall) -> str:
-    """The picture, as a document of its own."""
+    """Return the picture as a document of its own."""
     parts: list[str] = []
     y = MARGIN + 14
     y = _heading(parts, drawing, y)
@@ -147,7 +148,7 @@ _PATTERNS: Final = element(
 
 
 def _description(drawing: Waterfall) -> str:
-    """The picture for those who cannot see it."""
+    """Return the picture in words, for those who cannot see it."""
     facts = "; ".join(f"{name}: {value}" for name, value in drawing.facts)
     moments = " ".join(f"At {moment.at:.1f} s: {moment.text}." for moment in drawing.moments)
     return f"{drawing.explanation} {facts}. {moments} {' '.join(drawing.notes)}".strip()
@@ -249,14 +250,14 @@ Room = tuple[float, float]
 """From where to where a line of a track is free."""
 
 
-def _mark(parts: list[str], mark: Mark, x: float, top: float, room: Room) -> float:
-    """Draw a mark, and its text beside it if it fits into the room there is; answers from where on there is room."""
+def _mark(parts: list[str], mark: TimelineMark, x: float, top: float, room: Room) -> float:
+    """Draw a mark, and its text beside it where it fits; return from which x on the line is free."""
     if mark.sign is Sign.STEP:
         parts.append(titled("line", mark.text, x1=x, x2=x, y1=top, y2=top + BAR, stroke=_INK, stroke_width=1.5))
         return _beside(parts, mark.text, x, top, room, _INK)
-    shape = f"M{x - 5:.1f} {top - 4:.1f}h10l-5 9z" if mark.sign is Sign.INTERRUPTION else _cross(x, top + BAR / 2)
+    shape = _SHAPES[mark.sign](x, top)
     parts.append(titled("path", mark.text, d=shape, fill=_ALARM, stroke="#ffffff", stroke_width=0.8))
-    return x if mark.sign is Sign.INTERRUPTION else _beside(parts, mark.text, x, top, room, _ALARM)
+    return _beside(parts, mark.text, x, top, room, _ALARM) if mark.sign is Sign.ERROR else x
 
 
 def _beside(parts: list[str], said: str, x: float, top: float, room: Room, ink: str) -> float:
@@ -271,8 +272,23 @@ def _beside(parts: list[str], said: str, x: float, top: float, room: Room, ink: 
     return x
 
 
-def _cross(x: float, y: float) -> str:
+def _diamond(x: float, y: float) -> str:
     return f"M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"
+
+
+def _wedge(x: float, y: float) -> str:
+    return f"M{x - 5:.1f} {y:.1f}h10l-5 9z"
+
+
+def _upward(x: float, y: float) -> str:
+    return f"M{x - 5:.1f} {y:.1f}h10l-5 -9z"
+
+
+_SHAPES: Final[dict[Sign, Callable[[float, float], str]]] = {
+    Sign.INTERRUPTION: lambda x, top: _wedge(x, top - 4),
+    Sign.TALKED_OVER: lambda x, top: _upward(x, top + BAR + 4),
+    Sign.ERROR: lambda x, top: _diamond(x, top + BAR / 2),
+}
 
 
 def _x(seconds: float, panel: Panel) -> float:
@@ -284,9 +300,17 @@ _MEANINGS: Final = {
     Paint.CALLER: "caller speaks",
     Paint.AGENT: "agent speaks",
     Paint.WAIT: "caller waits for the answer",
+    Paint.SILENCE: "silence",
     Paint.TOOL: "tool",
     Paint.FAILED: "failed",
     Paint.LEFT_OUT: "left out",
+}
+
+
+_SIGNS: Final[dict[Sign, tuple[Callable[[float, float], str], str]]] = {
+    Sign.INTERRUPTION: (lambda x, y: _wedge(x + 5, y - 9), "interruption"),
+    Sign.TALKED_OVER: (lambda x, y: _upward(x + 5, y), "agent talks over the caller"),
+    Sign.ERROR: (lambda x, y: _diamond(x + 6, y - 4), "error"),
 }
 
 
@@ -299,12 +323,10 @@ def _legend(parts: list[str], drawing: Waterfall, y: float) -> float:
         if paint in paints:
             parts.append(element("rect", x=x, y=y - 10, width=12, height=12, rx=2, fill=COLOURS[paint], stroke=_RULE))
             x = _meaning(parts, x, y, meaning)
-    if Sign.INTERRUPTION in signs:
-        parts.append(element("path", d=f"M{x:.1f} {y - 9:.1f}h10l-5 9z", fill=_ALARM))
-        x = _meaning(parts, x, y, "interruption")
-    if Sign.ERROR in signs:
-        parts.append(element("path", d=_cross(x + 6, y - 4), fill=_ALARM))
-        x = _meaning(parts, x, y, "error")
+    for sign, (shape, meaning) in _SIGNS.items():
+        if sign in signs:
+            parts.append(element("path", d=shape(x, y), fill=_ALARM))
+            x = _meaning(parts, x, y, meaning)
     return y + 4 if x > LEFT else y
 
 

@@ -1,4 +1,4 @@
-"""A call's drawing in a terminal: the same panels and tracks, a character a slice of time."""
+"""Draws a call in a terminal: the same panels and tracks, a character a slice of time."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from service.timeline.svg import tick_label, ticks
-from service.timeline.timeline import Mark, Paint, Panel, Sign, Track, Waterfall
+from service.timeline.timeline import Paint, Panel, Sign, TimelineMark, Track, Waterfall
 from telemetry.terminal import printable
 
 LABELS: Final = 16
@@ -24,13 +24,19 @@ _BARS: Final = {
     Paint.CALLER: ("█", "blue"),
     Paint.AGENT: ("█", "cyan"),
     Paint.WAIT: ("▒", "yellow"),
+    Paint.SILENCE: ("·", "white"),
     Paint.TOOL: ("█", "magenta"),
     Paint.LEFT_OUT: ("╌", "dim"),
     Paint.FAILED: ("█", "red"),
 }
 # A bar's character and colour: what is not told by the track's name is told by the shade.
 
-_SIGNS: Final = {Sign.STEP: ("│", "bold"), Sign.INTERRUPTION: ("▼", "bold red"), Sign.ERROR: ("◆", "bold red")}
+_SIGNS: Final = {
+    Sign.STEP: ("│", "bold"),
+    Sign.INTERRUPTION: ("▼", "bold red"),
+    Sign.TALKED_OVER: ("▲", "bold red"),
+    Sign.ERROR: ("◆", "bold red"),
+}
 
 Cells = list[tuple[str, str]]
 """Characters and their styles."""
@@ -39,7 +45,7 @@ _EMPTY: Final = (" ", "")
 
 
 def render_terminal(drawing: Waterfall, width: int) -> RenderableType:
-    """The drawing in ``width`` characters; what came from outside is text, never markup or control codes."""
+    """Return the drawing in ``width`` characters; what came from outside is text, never markup or control codes."""
     axis = max(NARROWEST, width - LABELS - 3)
     parts: list[RenderableType] = [
         Text(printable(drawing.title), style="bold"),
@@ -108,10 +114,10 @@ def _cells(track: Track, panel: Panel, axis: int) -> Cells:
     return cells
 
 
-def _name(cells: Cells, mark: Mark, at: int) -> None:
+def _name(cells: Cells, mark: TimelineMark, at: int) -> None:
     """Write a mark's text beside it, if nothing else is there."""
     said = printable(mark.text)
-    if mark.sign is Sign.INTERRUPTION:
+    if mark.sign in (Sign.INTERRUPTION, Sign.TALKED_OVER):
         return
     for first, guard in ((at + 1, at + 1 + len(said)), (at - len(said), at - len(said) - 1)):
         room = range(first, first + len(said))

@@ -1,19 +1,28 @@
-"""What of a call is drawn: which panels and tracks it has, and what stands out of it."""
+"""A call as a drawing, whatever draws it: panels, tracks of bars and marks, and what stands out, in words."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from service.timeline.detail import CallDetail, GapDetail, PhaseDetail, SpeechDetail, ToolDetail, TurnDetail
-from service.timeline.explain import span_of_time, tool_name
+from service.timeline.detail import (
+    CallDetail,
+    GapDetail,
+    PhaseDetail,
+    SpeechDetail,
+    StretchDetail,
+    ToolDetail,
+    TurnDetail,
+)
+from service.timeline.explain import span_of_time
+from service.timeline.findings import NOTABLE_WAIT, tool_name
 from telemetry.calls.events import Speaker
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.semconv.attributes import OTHER
 
 
 class Paint(StrEnum):
-    """What a bar stands for."""
+    """The meaning of a bar."""
 
     SETUP = "setup"
     """The call before its media session."""
@@ -24,6 +33,8 @@ class Paint(StrEnum):
     AGENT = "agent"
     WAIT = "wait"
     """The caller waits for an answer."""
+    SILENCE = "silence"
+    """Nobody speaks."""
     TOOL = "tool"
     LEFT_OUT = "left_out"
     """Something was here and has not been kept."""
@@ -32,12 +43,14 @@ class Paint(StrEnum):
 
 
 class Sign(StrEnum):
-    """What a mark stands for."""
+    """The meaning of a mark."""
 
     STEP = "step"
     """A transition of the call's state."""
     INTERRUPTION = "interruption"
     """The caller cut the agent short."""
+    TALKED_OVER = "talked_over"
+    """The agent began to speak while the caller spoke."""
     ERROR = "error"
 
 
@@ -49,14 +62,14 @@ class Bar:
     end: float
     paint: Paint
     text: str
-    """What it says when there is room, or when it is pointed at."""
+    """Its label where there is room, and its tooltip."""
     open: bool = False
-    """It goes on: the end is merely now."""
+    """True while it goes on: the end is merely now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """Something that happened."""
+class TimelineMark:
+    """Something that happened at a moment."""
 
     at: float
     sign: Sign
@@ -69,7 +82,7 @@ class Track:
 
     label: str
     bars: tuple[Bar, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[TimelineMark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +93,12 @@ class Panel:
     end: float
     tracks: tuple[Track, ...]
     open: bool = False
-    """The call goes on past the right edge."""
+    """True if the call goes on past the right edge."""
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Something worth reading in words."""
+class NotableMoment:
+    """Something worth reading in words, at a moment in seconds from the reception."""
 
     at: float
     text: str
@@ -93,34 +106,30 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """The whole drawing."""
+    """The whole drawing of one call."""
 
     title: str
     explanation: str
-    """What happened, in a sentence."""
+    """The call in a sentence."""
     facts: tuple[tuple[str, str], ...]
     """Names and values."""
     panels: tuple[Panel, ...]
-    moments: tuple[Moment, ...]
+    moments: tuple[NotableMoment, ...]
     """What stands out, in order."""
     notes: tuple[str, ...]
-    """What the drawing leaves out."""
+    """Sentences about what the drawing leaves out."""
 
 
 MOST_MOMENTS: Final = 8
 """More than these are only counted: a picture in a ticket is read at a glance."""
 MOST_INTERRUPTIONS: Final = 3
 """More than these are told in one line."""
-NOTABLE_WAIT: Final = 2.0
-"""Seconds a caller waits for an answer before the wait is worth a line."""
 _KINDS: Final = {"speech": "stretches of speech", "logs": "log lines"}
 
 
-# How rows are called where their plain names would not do.
 def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
-    """Names and values, those that are known."""
+    """Return names and values of the call's facts, those that are known."""
     numbers = " → ".join(filter(None, (call.caller, call.dialled)))
-    turns = f"{call.turn_count}, {call.interruption_count} interrupted" if call.turn_count else None
     facts = (
         ("tenant", call.tenant_id),
         ("from → to", numbers or None),
@@ -130,28 +139,29 @@ def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
         ("setup", _time(call.setup_seconds)),
         ("first audio", _time(call.time_to_first_audio_seconds)),
         ("longest wait", _time(call.longest_wait_seconds)),
-        ("turns", turns),
+        ("longest silence", _time(call.longest_silence_seconds or None)),
+        ("turns", _turns(call)),
         ("tokens", _tokens(call)),
         ("trace", call.trace.trace_id if call.trace else None),
     )
     return tuple((name, value) for name, value in facts if value is not None)
 
 
-def moments_of(call: CallDetail) -> tuple[Moment, ...]:
-    """What stands out, by weight if there is too much of it, in the order it happened."""
-    weighed = [*_failures(call), *_wait_facts(call), *_interruptions(call)]
+def moments_of(call: CallDetail) -> tuple[NotableMoment, ...]:
+    """Return what stands out in the order it happened; if it is too much, the weightiest and the number of the rest."""
+    weighed = [*_failures(call), *_wait_facts(call), *_silences(call), *_talked_over(call), *_interruptions(call)]
     kept, more = weighed[:MOST_MOMENTS], len(weighed) - MOST_MOMENTS
     moments = sorted(kept, key=lambda moment: moment.at)
     if more > 0:
-        moments.append(Moment(moments[-1].at, f"… and {more} more"))
+        moments.append(NotableMoment(moments[-1].at, f"… and {more} more"))
     return tuple(moments)
 
 
 def notes_of(call: CallDetail) -> tuple[str, ...]:
-    """What the drawing leaves out."""
+    """Return sentences about what the drawing leaves out."""
     dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
     left_out = f"Left out between the first and the last: {dropped}." if dropped else None
-    resumed = "Taken over from another process: what happened before is in that one's part of the trace."
+    resumed = "Taken over from another process: what was said before is in that one's part of the trace."
     unsampled = call.trace.note if call.trace and not call.trace.sampled else None
     return tuple(note for note in (resumed if call.resumed else None, left_out, unsampled) if note)
 
@@ -171,44 +181,76 @@ def _count(tokens: int | None) -> str:
     return "unknown" if tokens is None else f"{tokens:,}"
 
 
-def _failures(call: CallDetail) -> Iterable[Moment]:
+def _failures(call: CallDetail) -> Iterable[NotableMoment]:
     if call.ending is not None and call.ending.error_type:
-        yield Moment(call.ending.offset_seconds, f"the call failed: {call.ending.error_type}")
+        yield NotableMoment(call.ending.offset_seconds, f"the call failed: {call.ending.error_type}")
     for phase in call.phases:
         if phase.error_type:
-            yield Moment(phase.offset_seconds, f"{phase.phase} failed: {phase.error_type}")
+            yield NotableMoment(_end_of(phase), f"{_words(phase.phase)} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
-            yield Moment(tool.offset_seconds, f"{_tool(tool.tool)} failed: {tool.error_type}")
+            yield NotableMoment(_end_of(tool), f"{_tool(tool.tool)} failed: {tool.error_type}")
     for error in call.errors:
-        yield Moment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
+        yield NotableMoment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
 
 
 def _tool(tool: str) -> str:
     return tool_name(tool) if tool == OTHER else f"tool {tool}"
 
 
-def _wait_facts(call: CallDetail) -> Iterable[Moment]:
-    """The long ones, the longest first."""
+def _wait_facts(call: CallDetail) -> Iterable[NotableMoment]:
+    """Yield the long waits, the longest first."""
     turns = [turn for turn in call.turns if (turn.waited_seconds or 0.0) >= NOTABLE_WAIT]
     for turn in sorted(turns, key=lambda turn: -(turn.waited_seconds or 0.0)):
         said = "was answered after" if turn.time_to_first_audio_seconds is not None else "had no answer for"
         at = turn.waited_from_seconds or turn.offset_seconds
-        yield Moment(at, f"turn {turn.number} {said} {span_of_time(turn.waited_seconds or 0.0)}")
+        yield NotableMoment(at, f"turn {turn.number} {said} {span_of_time(turn.waited_seconds or 0.0)}")
 
 
-def _interruptions(call: CallDetail) -> Iterable[Moment]:
+def _interruptions(call: CallDetail) -> Iterable[NotableMoment]:
     cut = [speech for speech in call.speech if speech.interrupted]
-    if call.interruption_count > MOST_INTERRUPTIONS and cut:
-        yield Moment(_how_it_ended(cut[0]), f"the first of {call.interruption_count} interruptions")
+    if (call.interruption_count or 0) > MOST_INTERRUPTIONS and cut:
+        yield NotableMoment(_end_of(cut[0]), f"the first of {call.interruption_count} interruptions")
         return
     for speech in cut:
         said = f"after {span_of_time(speech.duration_seconds or 0.0)} of speech"
-        yield Moment(_how_it_ended(speech), f"the caller interrupts the agent {said}")
+        yield NotableMoment(_end_of(speech), f"the caller interrupts the agent {said}")
 
 
-def _how_it_ended(speech: SpeechDetail) -> float:
-    return speech.offset_seconds + (speech.duration_seconds or 0.0)
+def _silences(call: CallDetail) -> Iterable[NotableMoment]:
+    """Yield the silences that are no wait for an answer: a wait has a line of its own."""
+    waits = [turn for turn in call.turns if (turn.waited_seconds or 0.0) >= NOTABLE_WAIT]
+    for silence in sorted(call.silences, key=lambda silence: -silence.duration_seconds):
+        end = silence.offset_seconds + silence.duration_seconds
+        if not any(silence.offset_seconds <= (turn.waited_from_seconds or 0.0) < end for turn in waits):
+            yield NotableMoment(silence.offset_seconds, f"nobody speaks for {span_of_time(silence.duration_seconds)}")
+
+
+def _talked_over(call: CallDetail) -> Iterable[NotableMoment]:
+    if len(call.talked_over) > MOST_INTERRUPTIONS:
+        first = call.talked_over[0]
+        yield NotableMoment(
+            first.offset_seconds, f"the first of {len(call.talked_over)} times the agent talks over the caller"
+        )
+        return
+    for over in call.talked_over:
+        yield NotableMoment(
+            over.offset_seconds, f"the agent talks over the caller for {span_of_time(over.duration_seconds)}"
+        )
+
+
+def _turns(call: CallDetail) -> str | None:
+    if call.turn_count is None or not (call.turn_count or call.interruption_count):
+        return None
+    # The greeting's interruption belongs to no turn.
+    cut = (call.interruption_count or 0) - bool(call.greeting_interrupted)
+    greeting = ", the greeting cut short" if call.greeting_interrupted else ""
+    seen = " seen here" if call.resumed else ""
+    return f"{call.turn_count}{seen}, {cut} interrupted{greeting}"
+
+
+def _end_of(row: PhaseDetail | SpeechDetail | ToolDetail) -> float:
+    return row.offset_seconds + (row.duration_seconds or 0.0)
 
 
 CLOSE_UP: Final = 3.0
@@ -217,11 +259,11 @@ TOOL_TRACKS: Final = 4
 """Tools with a track of their own; further ones share one."""
 _ON_THE_WAY: Final = frozenset({Transition.REJECTED, Transition.ACCEPTED, Transition.STARTED})
 _LEAST: Final = 0.001
-
-
 # Seconds an axis has at least, so that a call that was over at once can be drawn.
+
+
 def waterfall(call: CallDetail) -> Waterfall:
-    """The drawing of a call."""
+    """Return the drawing of a call."""
     return Waterfall(
         title=f"Call {call.call_id}",
         explanation=call.explanation,
@@ -235,7 +277,7 @@ def waterfall(call: CallDetail) -> Waterfall:
 def _panels(call: CallDetail) -> Iterable[Panel]:
     end, setup = _end(call), _setup_end(call)
     going_on = call.state not in TERMINAL
-    if setup is None or end < setup * CLOSE_UP or call.state is CallState.REJECTED:
+    if setup is None or setup < _LEAST or end < setup * CLOSE_UP or call.state is CallState.REJECTED:
         yield Panel("", end, (*_life(call, 0.0, end), *_phases(call.phases, end), *_conversation(call, end)), going_on)
         return
     early = [phase for phase in call.phases if phase.offset_seconds < setup]
@@ -245,14 +287,14 @@ def _panels(call: CallDetail) -> Iterable[Panel]:
 
 
 def _end(call: CallDetail) -> float:
-    """The last moment there is anything to see of the call."""
+    """Return the last moment there is anything to see of the call."""
     ends = [row.offset_seconds + (row.duration_seconds or 0.0) for row in call.phases]
     return max((call.as_of - call.received_at).total_seconds(), *ends, _LEAST)
 
 
 def _setup_end(call: CallDetail) -> float | None:
-    """The first audio, or failing that whatever came last on the way to it; ``None`` while nothing has."""
-    heard = [row.offset_seconds for row in call.speech if row.speaker is Speaker.AGENT]
+    """Return the first audio, or failing that whatever came last on the way to it; None while nothing has."""
+    heard = [] if call.time_to_first_audio_seconds is None else [call.time_to_first_audio_seconds]
     steps = [step.offset_seconds for step in call.transitions if step.transition in _ON_THE_WAY]
     return max([heard[0]] if heard else steps, default=None)
 
@@ -268,7 +310,7 @@ def _life(call: CallDetail, since: float, end: float) -> list[Track]:
         text = f"session, {span_of_time(call.duration_seconds)}"
         bars.append(Bar(begin, min(over, end), Paint.SESSION, text, going_on))
     marks = [
-        Mark(step.offset_seconds, Sign.STEP, str(step.transition))
+        TimelineMark(step.offset_seconds, Sign.STEP, str(step.transition))
         for step in call.transitions
         if since <= step.offset_seconds <= end
     ]
@@ -288,27 +330,47 @@ def _words(name: str) -> str:
 
 
 def _conversation(call: CallDetail, end: float) -> Iterable[Track]:
-    if not call.speech and not call.turns and not call.tools and not call.errors:
+    if not call.speech and not call.turns and not call.tools and not call.errors and call.seen_from_seconds is None:
         return
     for speaker, paint in ((Speaker.CALLER, Paint.CALLER), (Speaker.AGENT, Paint.AGENT)):
         rows = [row for row in call.speech if row.speaker is speaker]
-        yield _with_gaps(_speech(rows, speaker, paint, end), call.gaps, "speech", end)
-    yield _with_gaps(Track("wait", tuple(_waits(call.turns))), call.gaps, "turns", end)
+        over = call.talked_over if speaker is Speaker.AGENT else ()
+        speech = _with_gaps(_speech(rows, over, speaker, paint, end), call.gaps, "speech", end)
+        yield _unseen(speech, call)
+    waits = (*_quiet(call.silences), *_waits(call.turns))
+    yield _unseen(_with_gaps(Track("wait", waits), call.gaps, "turns", end), call)
     tools = _tools(call.tools, end)
     yield from (_with_gaps(tool, call.gaps, "tools", end) for tool in tools)
     if call.errors:
-        marks = tuple(Mark(error.offset_seconds, Sign.ERROR, error.detail) for error in call.errors)
+        marks = tuple(TimelineMark(error.offset_seconds, Sign.ERROR, error.detail) for error in call.errors)
         yield Track("errors", (), marks)
 
 
-def _speech(rows: Sequence[SpeechDetail], speaker: Speaker, paint: Paint, end: float) -> Track:
+def _speech(
+    rows: Sequence[SpeechDetail], over: Sequence[StretchDetail], speaker: Speaker, paint: Paint, end: float
+) -> Track:
     bars = tuple(_timed(row, f"{speaker} speaks", paint, end) for row in rows)
-    marks = tuple(
-        Mark(row.offset_seconds + (row.duration_seconds or 0.0), Sign.INTERRUPTION, "interrupted by the caller")
-        for row in rows
-        if row.interrupted
+    cut = tuple(
+        TimelineMark(_end_of(row), Sign.INTERRUPTION, "interrupted by the caller") for row in rows if row.interrupted
     )
-    return Track(str(speaker), bars, marks)
+    began = tuple(TimelineMark(row.offset_seconds, Sign.TALKED_OVER, "talks over the caller") for row in over)
+    return Track(str(speaker), bars, tuple(sorted((*cut, *began), key=lambda mark: mark.at)))
+
+
+def _unseen(track: Track, call: CallDetail) -> Track:
+    """Return a track of the conversation with what another process saw of it marked as not known here."""
+    if call.seen_from_seconds is None:
+        return track
+    received = call.received_at
+    begin = (call.started_at - received).total_seconds() if call.started_at is not None else 0.0
+    hidden = Bar(begin, max(begin, call.seen_from_seconds), Paint.LEFT_OUT, "seen by another process")
+    return replace(track, bars=(hidden, *track.bars))
+
+
+def _quiet(silences: Iterable[StretchDetail]) -> Iterable[Bar]:
+    for silence in silences:
+        end = silence.offset_seconds + silence.duration_seconds
+        yield Bar(silence.offset_seconds, end, Paint.SILENCE, f"silence, {span_of_time(silence.duration_seconds)}")
 
 
 def _with_gaps(track: Track, gaps: Iterable[GapDetail], kind: str, end: float) -> Track:

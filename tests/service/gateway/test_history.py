@@ -11,7 +11,7 @@ import pytest
 from service.records.record import CallRecord
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript
 from service.timeline.detail import CallDetail
-from service.timeline.past import remembered
+from service.timeline.past import remembered, source_of
 from service.timeline.serializer import NO_BACKEND, call_detail
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome
@@ -72,7 +72,7 @@ def _around(moment: datetime) -> str:
         (CallState.REJECTED, CallOutcome.REJECTED, RejectionReason.CARRIER_ERROR, "Rejected after 2.0 s"),
         (CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, "never started"),
         (CallState.ENDED, CallOutcome.FAILED, EndReason.ERROR, "Failed after 30.0 s"),
-        (CallState.ENDED, CallOutcome.STALE, EndReason.STALE, "no sign of life"),
+        (CallState.ENDED, CallOutcome.STALE, EndReason.STALE, "nothing was heard of it"),
     ],
 )
 def test_a_record_of_any_state_is_told(
@@ -82,7 +82,7 @@ def test_a_record_of_any_state_is_told(
     record = _a_record(state)
     record.outcome, record.reason = outcome, reason
     record.error_type = "404" if outcome is CallOutcome.FAILED else None
-    detail = call_detail(remembered(record), NO_BACKEND, from_record=True)
+    detail = call_detail(remembered(record), NO_BACKEND, source_of(record))
     assert explained in detail.explanation
     assert "record" in detail.explanation
     assert (detail.ended_at is None) == (outcome is None)

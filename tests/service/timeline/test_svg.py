@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from service.timeline.serializer import NO_BACKEND, call_detail
 from service.timeline.svg import WIDTH, element, render_svg, text_of, titled
-from service.timeline.timeline import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall, waterfall
+from service.timeline.timeline import Bar, NotableMoment, Paint, Panel, Sign, TimelineMark, Track, Waterfall, waterfall
 from telemetry.calls.call import Call
 from telemetry.testing import TelemetryKit
 from tests.support import calls
@@ -76,7 +76,7 @@ def test_bars_say_what_they_are_when_pointed_at(kit: TelemetryKit) -> None:
 
 def test_texts_of_marks_do_not_run_into_each_other() -> None:
     """A mark is named where there is room for its name before the next one, to its right or to its left."""
-    marks = tuple(Mark(at, Sign.STEP, "a state's name") for at in (0.0, 0.01, 0.02, 0.5, 0.99, 1.0))
+    marks = tuple(TimelineMark(at, Sign.STEP, "a state's name") for at in (0.0, 0.01, 0.02, 0.5, 0.99, 1.0))
     drawing = Waterfall("Call", "", (), (Panel("", 1.0, (Track("state", (), marks),)),), (), ())
     root = ET.fromstring(render_svg(drawing))  # noqa: S314 -- our own document
     named = [node for node in root.iter(f"{SVG}text") if node.text == "a state's name"]
@@ -107,10 +107,14 @@ def test_whatever_a_call_is_called_the_picture_is_one(text: str) -> None:
 
 def _everywhere(text: str) -> Waterfall:
     bars = (Bar(0.0, 0.5, Paint.TOOL, text), Bar(0.5, 1.0, Paint.LEFT_OUT, text, open=True))
-    marks = (Mark(0.1, Sign.ERROR, text), Mark(0.2, Sign.INTERRUPTION, text), Mark(0.3, Sign.STEP, text))
+    marks = (
+        TimelineMark(0.1, Sign.ERROR, text),
+        TimelineMark(0.2, Sign.INTERRUPTION, text),
+        TimelineMark(0.3, Sign.STEP, text),
+    )
     panel = Panel(text, 1.0, (Track(text, bars, marks),), open=True)
     wide = replace(panel, tracks=(*panel.tracks, Track("wide", (Bar(0.0, 1.0, Paint.WAIT, "w"),))))
-    return Waterfall(text, f"e {text}", ((text, text),), (panel, wide), (Moment(0.1, text),), (f"n {text}",))
+    return Waterfall(text, f"e {text}", ((text, text),), (panel, wide), (NotableMoment(0.1, text),), (f"n {text}",))
 
 
 @given(st.text())

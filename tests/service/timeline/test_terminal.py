@@ -7,7 +7,7 @@ from rich.console import Console
 
 from service.timeline.serializer import NO_BACKEND, call_detail
 from service.timeline.terminal import render_terminal
-from service.timeline.timeline import Bar, Mark, Moment, Paint, Panel, Sign, Track, Waterfall, waterfall
+from service.timeline.timeline import Bar, NotableMoment, Paint, Panel, Sign, TimelineMark, Track, Waterfall, waterfall
 from telemetry.calls.call import Call
 from telemetry.testing import TelemetryKit
 from tests.support import calls
@@ -72,7 +72,7 @@ def test_bars_too_short_to_see_are_drawn_all_the_same() -> None:
 
 def test_a_mark_without_room_for_its_text_is_drawn_without() -> None:
     """Texts neither overlap nor leave the line; the marks themselves are always there."""
-    marks = tuple(Mark(at, Sign.ERROR, "an error's code") for at in (0.0, 5.0, 10.0, 60.0, 100.0))
+    marks = tuple(TimelineMark(at, Sign.ERROR, "an error's code") for at in (0.0, 5.0, 10.0, 60.0, 100.0))
     text = printed(Waterfall("", "", (), (Panel("", 100.0, (Track("errors", (), marks),)),), (), ()))
     found = line(text, "errors")
     assert (found.count("◆"), found.count("an error's code")) == (5, 3)
@@ -82,7 +82,7 @@ def test_a_mark_without_room_for_its_text_is_drawn_without() -> None:
 def test_nothing_in_a_call_commands_the_terminal() -> None:
     """Control codes and markup from outside are shown as what they are."""
     bad = "\x1b[2J\x07[bold red]x[/]\u202e"
-    panel = Panel("p", 1.0, (Track(bad, (Bar(0.0, 1.0, Paint.TOOL, bad),), (Mark(0.2, Sign.ERROR, bad),)),))
-    text = printed(Waterfall(bad, bad, ((bad, bad),), (panel,), (Moment(0.1, bad),), (bad,)))
+    panel = Panel("p", 1.0, (Track(bad, (Bar(0.0, 1.0, Paint.TOOL, bad),), (TimelineMark(0.2, Sign.ERROR, bad),)),))
+    text = printed(Waterfall(bad, bad, ((bad, bad),), (panel,), (NotableMoment(0.1, bad),), (bad,)))
     assert not {"\x1b", "\x07", "\u202e"} & set(text)
     assert "[bold red]x[/]" in text
