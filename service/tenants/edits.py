@@ -61,7 +61,7 @@ class Edit:
         return self.after if self.after is not None and self.after.instructions_version > known else None
 
     def audited(self) -> tuple[dict[str, object], dict[str, object]]:
-        """Return the changed fields, as they were and as they will be; see :class:`~service.tenants.tenant.AuditEntry`."""
+        """Return the changed fields, as they were and as they will be; see :class:`AuditEntry`."""
         before, after = _comparable(self.before), _comparable(self.after)
         changed = [field for field in before | after if before.get(field) != after.get(field)]
         return _presented(before, after, changed), _presented(after, before, changed)

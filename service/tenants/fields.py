@@ -1,4 +1,4 @@
-"""Checks of a tenant's fields. Each returns the value in its stored form or raises a sentence that says what is wrong."""
+"""Checks of a tenant's fields: each returns the value in its stored form or raises an error that says what is wrong."""
 
 import math
 import re
