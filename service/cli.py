@@ -15,7 +15,7 @@ from service.commands.usage import usage
 from service.container import build_container
 from service.server import address_of, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
-from service.storage.database import DatabaseUrlError
+from service.storage.url import DatabaseUrlError
 from telemetry.export import InvalidVariableError
 
 app = typer.Typer(

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from service.settings import SettingsError, load_settings
-from service.storage.database import DATABASE_ERRORS, Database, DatabaseUrlError, failure_reason
+from service.storage.database import DATABASE_ERRORS, Database, failure_reason
 from service.storage.migrations import upgrade
+from service.storage.url import DatabaseUrlError
 from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError
 from service.tenants.importing import read_file
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository

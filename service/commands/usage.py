@@ -17,7 +17,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 
 from service.settings import SettingsError, load_settings
-from service.storage.database import DATABASE_ERRORS, Database, DatabaseUrlError, failure_reason
+from service.storage.database import DATABASE_ERRORS, Database, failure_reason
+from service.storage.url import DatabaseUrlError
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.query import Sums
 from service.usage.report import UsageReader, seconds

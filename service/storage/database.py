@@ -5,39 +5,30 @@ import sqlite3
 from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar
+from uuid import uuid4
 
-from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, make_url, text
+import asyncpg  # type: ignore[import-untyped] # it ships none
+from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError)
-"""Errors a transaction raises when the database, or the way to it, fails (``TimeoutError`` is an ``OSError``)."""
+from service.storage.url import ServerTarget, resolve, server_target, sqlite_target
+
+DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Errors a transaction raises when the database, or the way to it, fails (``TimeoutError`` is an ``OSError``).
+
+The driver's own come through unwrapped while a connection is being made, for instance when a password was changed.
+"""
 BUSY_SECONDS = 5.0
 """Seconds a connection waits for another writer (SQLite), or a caller for a free connection (any)."""
-CONNECT_SECONDS = 5.0
-"""Seconds opening a connection to a server may take."""
-STATEMENT_SECONDS = 30.0
-"""Seconds one statement may take on a server; callers that need less set a time-out of their own."""
 RECYCLE_SECONDS = 1800
 """Age in seconds at which a server connection is replaced, so that a load balancer's idle limit is never met."""
-_DRIVERS: Mapping[str, str] = MappingProxyType(
-    {
-        "sqlite": "sqlite+aiosqlite",
-        "sqlite+aiosqlite": "sqlite+aiosqlite",
-        "postgres": "postgresql+asyncpg",
-        "postgresql": "postgresql+asyncpg",
-        "postgresql+asyncpg": "postgresql+asyncpg",
-    }
-)
-"""Scheme as people write it → SQLAlchemy's name of dialect and asynchronous driver."""
-_EXPECTED = "expected sqlite+aiosqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
 _BEGIN = "callscope_begin"
 """Execution option that carries SQLite's transaction mode to the ``begin`` event."""
 WRITING: Mapping[str, str] = MappingProxyType({_BEGIN: "IMMEDIATE"})
@@ -58,13 +49,6 @@ class Base(DeclarativeBase):
     )
 
 
-class DatabaseUrlError(ValueError):
-    """``DATABASE_URL`` cannot be used; says why without repeating credentials."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"DATABASE_URL: {problem}")
-
-
 class Database:
     """A pool of connections, opened lazily; :meth:`dispose` closes them.
 
@@ -83,12 +67,12 @@ class Database:
     def from_url(cls, url: str, *, pool_size: int = 10) -> Self:
         """Return the database ``url`` names, with at most ``pool_size`` connections.
 
-        Raises :class:`DatabaseUrlError` when the URL is unreadable, its scheme unknown or its folder missing.
+        Raises :class:`DatabaseUrlError` for what is wrong with the URL itself; nothing is connected to yet.
         """
-        target = _resolve(url)
+        target = resolve(url)
         if target.get_backend_name() == "sqlite":
-            return cls(_sqlite_engine(target, pool_size))
-        return cls(_server_engine(target, pool_size))
+            return cls(_sqlite_engine(sqlite_target(target), pool_size))
+        return cls(_server_engine(server_target(target), pool_size))
 
     @property
     def engine(self) -> AsyncEngine:
@@ -130,24 +114,7 @@ def failure_reason(error: BaseException) -> str:
     return type(cause.__cause__ or cause).__name__
 
 
-def _resolve(text: str) -> URL:
-    """Return the URL with the driver Callscope uses; every complaint leaves the text itself out."""
-    try:
-        url = make_url(text)
-    except (ArgumentError, ValueError):
-        raise DatabaseUrlError(f"not a database URL; {_EXPECTED}") from None
-    driver = _DRIVERS.get(url.drivername)
-    if driver is None:
-        raise DatabaseUrlError(f"no driver for the scheme {url.drivername!r}; {_EXPECTED}")
-    return url.set(drivername=driver)
-
-
 def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
-    if url.database in (None, "", ":memory:"):
-        raise DatabaseUrlError("an in-memory SQLite database vanishes with its connection; name a file")
-    folder = Path(str(url.database)).parent
-    if not folder.is_dir():
-        raise DatabaseUrlError(f"the folder {folder} does not exist")
     engine = create_async_engine(
         url,
         hide_parameters=True,
@@ -176,23 +143,54 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def _server_engine(url: URL, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
-        _with_driver_options(url),
+def _server_engine(target: ServerTarget, pool_size: int) -> AsyncEngine:
+    engine = create_async_engine(
+        target.url,
         hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        connect_args=target.arguments,
     )
+    pooler = _Pooler(target.pooled)
+    event.listen(engine.sync_engine, "do_connect", pooler.prepare)
+    event.listen(engine.sync_engine, "connect", pooler.look)
+    return engine
 
 
-def _with_driver_options(url: URL) -> URL:
-    """The URL with ``sslmode``, which hosted databases put there, under the name this driver knows it by."""
-    mode = url.query.get("sslmode")
-    return url if mode is None else url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+class _Pooler:
+    """Lets connections through a pooler, such as PgBouncer in transaction mode, do without prepared statements.
+
+    A pooler gives each transaction whichever server connection is free, and a statement prepared on one is unknown, or
+    another one, on the next. Unless the URL says so, the first connection finds out: a pooler tells a client a process
+    id of its own making, which is not that of the server process that answers. Until then none relies on them.
+    """
+
+    def __init__(self, pooled: bool | None) -> None:
+        self._pooled = pooled
+
+    def prepare(self, _dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        """Set the options of a connection that is about to be opened."""
+        if self._pooled is not False:
+            options["statement_cache_size"] = 0
+            options["prepared_statement_cache_size"] = 0
+            options["prepared_statement_name_func"] = _unique_name
+
+    def look(self, connection: DBAPIConnection, _record: object) -> None:
+        """Find out, once, if a pooler answers in place of the server."""
+        if self._pooled is None:
+            cursor = connection.cursor()
+            cursor.execute("SELECT pg_backend_pid()")
+            row = cursor.fetchone()
+            cursor.close()
+            connection.rollback()
+            self._pooled = row is None or row[0] != connection.driver_connection.get_server_pid()
+
+
+def _unique_name() -> str:
+    return f"callscope_{uuid4().hex}"
 
 
 class UtcDateTime(TypeDecorator[datetime]):

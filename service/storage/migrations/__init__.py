@@ -13,17 +13,23 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from service.storage.database import MIGRATION_LOCK, WRITING, DatabaseUrlError
+from service.storage.database import MIGRATION_LOCK, WRITING
+from service.storage.failures import explained
+from service.storage.url import DatabaseUrlError
 
 
 async def upgrade(engine: AsyncEngine) -> None:
     """Bring the schema to its newest revision, in one transaction; nothing happens when it is there.
 
-    Processes that start together take turns: the first migrates, the others wait and find nothing left to do. Raises
-    :class:`DatabaseUrlError` when a newer Callscope has migrated the database beyond what this one knows.
+    Of processes that start together the first migrates; the others wait and find nothing left to do.
+
+    Raises:
+        DatabaseUrlError: if the database cannot be reached or used, or a newer Callscope has migrated it beyond what
+            this one knows; the message is one sentence with cause and cure.
     """
-    async with engine.execution_options(**WRITING).begin() as connection:
-        await connection.run_sync(_upgrade)
+    with explained(engine.url):
+        async with engine.execution_options(**WRITING).begin() as connection:
+            await connection.run_sync(_upgrade)
 
 
 def _upgrade(connection: Connection) -> None:
@@ -39,4 +45,7 @@ def _check_known(connection: Connection, history: ScriptDirectory) -> None:
     known = {script.revision for script in history.walk_revisions()}
     for revision in MigrationContext.configure(connection).get_current_heads():
         if revision not in known:
-            raise DatabaseUrlError(f"the schema is at revision {revision}, made by a newer version of Callscope")
+            raise DatabaseUrlError(
+                f"the schema is at revision {revision}, made by a newer version of Callscope; run that version, or name"
+                " another database"
+            )

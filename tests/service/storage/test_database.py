@@ -11,7 +11,8 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.storage.database import DATABASE_ERRORS, Database, DatabaseUrlError, UtcDateTime, failure_reason
+from service.storage.database import DATABASE_ERRORS, Database, UtcDateTime, failure_reason
+from service.storage.url import DatabaseUrlError
 from tests.peers.peers import Peers
 
 SECRET = "s3cr3t-passw0rd"
@@ -53,12 +54,6 @@ def test_postgresql_urls_get_the_asynchronous_driver(scheme: str, driver: str) -
 def test_sqlite_urls_get_the_asynchronous_driver(scheme: str, tmp_path: Path) -> None:
     """SQLite's usual URL schemes mean the driver that Callscope has."""
     assert Database.from_url(f"{scheme}:///{tmp_path / 'a.db'}").engine.url.drivername == "sqlite+aiosqlite"
-
-
-def test_sslmode_reaches_the_driver_under_its_own_name() -> None:
-    """The TLS mode that hosted databases write into their URL is passed on in the driver's words."""
-    url = Database.from_url("postgres://u@db.example.com/calls?sslmode=require").engine.url
-    assert dict(url.query) == {"ssl": "require"}
 
 
 @pytest.mark.parametrize(
