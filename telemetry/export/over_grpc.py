@@ -1,8 +1,8 @@
 """OTLP over gRPC: the SDK's exporters, with every call watched.
 
 The exporters' constructors leave no way to see an answer, but the mixin they share, which does the work, takes the
-stub as an argument. Given one whose channel is intercepted, it works as ever, and the interceptor sees what it does not
-tell: partial success, and the status behind a failure. TLS credentials are made here because the exporters ignore a
+stub as an argument. Given one whose method is watched, it works as ever, and the watch sees what it does not tell:
+partial success, and the status behind a failure. TLS credentials are made here because the exporters ignore a
 client certificate unless a certificate authority is set too.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict
 from urllib.parse import unquote
 
 import grpc
@@ -99,26 +99,39 @@ _COMPRESSION = {
     Compression.GZIP: grpc.Compression.Gzip,
     Compression.DEFLATE: grpc.Compression.Deflate,
 }
-Stub = TypeVar("Stub")
 
 
-class _WatchingInterceptor(grpc.UnaryUnaryClientInterceptor):
-    """Lets calls through and tells the watch what became of them."""
+class _WatchedStub:
+    """A stub that tells the watch what became of each call.
 
-    def __init__(self, watch: RequestWatch) -> None:
+    Not an interceptor: that one looks its method up in the channel at every call, and gRPC (1.80) dies of a
+    segmentation fault where the channel was closed meanwhile, as a stop closes it. A method that was looked up when
+    the channel was new raises ``ValueError`` then.
+    """
+
+    def __init__(self, stub: Any, watch: RequestWatch) -> None:  # noqa: ANN401 - generated without types
+        self._export = stub.Export
         self._watch = watch
 
-    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:  # noqa: ANN401 - grpc's own
-        """Make the call, and judge its end."""
-        call = continuation(details, request)
-        error = call.exception()
-        self._watch.saw(outcome_of(call.result()) if error is None else ExportOutcome(failure_of_call(error)))
-        return call
+    def Export(self, request: Any, **options: Any) -> Any:  # noqa: ANN401, N802 - the method's generated signature
+        """Make the call, and tell the watch its outcome.
+
+        Raises:
+            grpc.RpcError: The call failed.
+            ValueError: The channel is closed.
+        """
+        try:
+            answer = self._export(request, **options)
+        except grpc.RpcError as error:
+            self._watch.saw(ExportOutcome(failure_of_call(error)))
+            raise
+        self._watch.saw(outcome_of(answer))
+        return answer
 
 
-def _watched(stub: Callable[[grpc.Channel], Stub], watch: RequestWatch) -> Callable[[grpc.Channel], Stub]:
-    """Return a maker of the stub over a channel whose calls are watched."""
-    return lambda channel: stub(grpc.intercept_channel(channel, _WatchingInterceptor(watch)))
+def _watched(stub: Callable[[grpc.Channel], object], watch: RequestWatch) -> Callable[[grpc.Channel], _WatchedStub]:
+    """Return a maker of the stub over a channel, with its calls watched."""
+    return lambda channel: _WatchedStub(stub(channel), watch)
 
 
 class _GrpcArguments(TypedDict):

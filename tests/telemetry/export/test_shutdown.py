@@ -9,9 +9,14 @@ from threading import Event
 from time import monotonic
 
 import pytest
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import SpanProcessor
 
 from telemetry.export import build_pipelines
+from telemetry.export.destination import OtlpDestination
+from telemetry.export.outcome import Fault
+from telemetry.export.over_grpc import spans_over_grpc
+from telemetry.export.signals import Protocol, Signal
 from tests.telemetry.export.running import end_spans, log, running, say_something, to
 from tests.telemetry.otlp_receiver import RECEIVERS, Hang, Receiver, Refuse
 
@@ -147,3 +152,15 @@ def test_a_forgotten_end_still_exports(receiver: Receiver, protocol: str) -> Non
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), receiver.endpoint, protocol, "forgotten"]
     subprocess.run(command, timeout=60, capture_output=True, check=True)  # noqa: S603 - our own script
     assert len(receiver.spans) == 2_000
+
+
+def test_a_channel_closed_under_the_exporter_fails_the_batch_alone() -> None:
+    """A stop may close the channel just before a call of the exporting thread: that call fails, the process lives."""
+    sender = spans_over_grpc(OtlpDestination(Signal.TRACES, Protocol.GRPC, "http://127.0.0.1:4317"))
+    assert isinstance(sender._exporter, OTLPSpanExporter)
+    assert sender._exporter._channel is not None
+    sender._exporter._channel.close()
+    outcome = sender.send([])
+    assert outcome.failure is not None
+    assert (outcome.failure.fault, outcome.failure.detail) == (Fault.UNSENDABLE, "ValueError")
+    sender.close()
