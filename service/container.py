@@ -15,8 +15,10 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
+from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL
 from service.gateway.durability import DurabilityGate
 from service.gateway.manager import DRAIN_SECONDS, CallManager
+from service.gateway.playback import SessionLimits
 from service.gateway.recovery import Recovery
 from service.gateway.session_manager import SessionManager
 from service.http.security import AdminAttempts, AdminTokens
@@ -167,7 +169,14 @@ def build_container(
         recording,
         fallback_instructions=settings.fallback_instructions,
     )
-    session_manager = SessionManager(carrier, recording, model=settings.realtime_model)
+    session_manager = SessionManager(
+        carrier,
+        recording,
+        model=settings.realtime_model,
+        transcription_model=TRANSCRIPTION_MODEL,
+        clock=clock,
+        limits=SessionLimits(settings.max_call_seconds, settings.max_silence_seconds),
+    )
     manager = CallManager(
         telemetry.tracker,
         admission,

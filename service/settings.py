@@ -44,6 +44,10 @@ class Settings(BaseSettings):
     fallback_instructions: str | None = Field(None, min_length=1)
     call_heartbeat_seconds: float = Field(5, gt=0, le=300)
     stale_call_seconds: float = Field(120, gt=0)
+    max_call_seconds: float | None = Field(None, gt=0)
+    """The longest a call may run, in seconds; it is hung up at the heartbeat after. None for no limit."""
+    max_silence_seconds: float | None = Field(None, gt=0)
+    """The longest nobody may speak on a call, in seconds, likewise."""
     trace_url_template: str | None = None
     """A link to one trace in a trace backend, with ``{trace_id}`` in its place."""
     prometheus_url: SecretStr | None = None

@@ -10,6 +10,7 @@ from typing import Any, Final
 from service.gateway.admission import Admission, IncomingCall
 from service.gateway.capacity import Slot
 from service.gateway.durability import DurabilityGate
+from service.gateway.pauses import Pauses
 from service.gateway.session_manager import Attached, SessionManager
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
@@ -57,6 +58,7 @@ class CallManager:
         self._recording = recording
         self._heartbeat_seconds = heartbeat_seconds
         self._stale_seconds = stale_seconds
+        self._pauses = Pauses(heartbeat_seconds)
         self._max_tasks = max_calls + DECIDING_AT_ONCE
         self._each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
@@ -195,9 +197,11 @@ class CallManager:
     async def _beat(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
-                await self._session_manager.check_life()
+                await self._session_manager.check()
         self._tracker.bill_running()
-        for call_id in self._tracker.sweep(self._stale_seconds):
+        now = self._tracker.clock.now()
+        self._pauses.beat(now)
+        for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now)):
             self._give_up(call_id)
         if self._beside is None or self._beside.done():
             self._beside = asyncio.create_task(self._see_to_the_rest(), name="callscope-beside")

@@ -3,7 +3,12 @@
 import asyncio
 import json
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from http import HTTPStatus
+from random import uniform
 from typing import Any, Final
 
 from service.gateway.carriers.carrier import (
@@ -19,57 +24,50 @@ from service.gateway.carriers.carrier import (
     SessionFault,
     Signal,
     ToolRequest,
+    TurnDetection,
+    Unusable,
     Words,
 )
+from service.gateway.playback import Playback, SessionLimits, VoiceActivity
 from service.gateway.tools import CallTool, ToolError, read_arguments
 from telemetry.calls.call import Call
 from telemetry.calls.events import Content, Phase, Speaker
+from telemetry.clock import Clock, Instant
 from telemetry.semconv.attributes import OTHER, EndReason
 
-
-class Playback:
-    """Carriers report playback in pieces and sometimes twice; the call is told each fact once.
-
-    Where the carrier does not report playback itself, the first audio of a response stands for its beginning, and the
-    completion of the response for its end.
-    """
-
-    __slots__ = ("_call", "_exact", "_heard", "_playing")
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._exact = False
-        self._playing: str | None = None
-        self._heard: str | None = None
-
-    def started(self, response_id: str, *, exact: bool) -> None:
-        """Audio of the response begins, or goes on."""
-        self._exact = self._exact or exact
-        if response_id == self._heard:
-            return
-        self._heard = self._playing = response_id
-        self._call.agent_started_speaking()
-
-    def stopped(self, response_id: str, *, interrupted: bool) -> None:
-        """Audio of the response ended or was cut short."""
-        if response_id == self._playing:
-            self._playing = None
-            self._call.agent_stopped_speaking(interrupted=interrupted)
-
-    def response_done(self, response_id: str, *, interrupted: bool) -> None:
-        """The response is complete; playback of it may go on where the carrier reports that."""
-        if not self._exact:
-            self.stopped(response_id, interrupted=interrupted)
-
-
 _logger = logging.getLogger(__name__)
+
 MAX_TOOLS_AT_ONCE: Final = 8
 """Tool requests of one call that run at the same time; further ones are answered with an error."""
+
+REATTACH_DELAYS: Final = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds before each try to attach again to a session whose connection broke, each varied by half either way."""
+
+DISPROVING_TURNS: Final = 2
+"""Answered turns after a transfer that show that it did not happen: one may be a thank-you while it is under way."""
+
+MAX_BILLED: Final = 64
+"""Responses whose tokens are remembered as counted, in case the carrier tells of one again."""
+
 _SAID: Final = {Speaker.CALLER: Content.CALLER_SAID, Speaker.AGENT: Content.AGENT_SAID}
+
+_logged: set[tuple[str, str]] = set()
+# Kinds of unusable message this process has logged; as many as there are problems and types it knows.
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnd:
+    """How a session ended."""
+
+    reason: EndReason
+    error_type: str | None = None
+    """Set if the end is an error."""
+    at: Instant | None = None
+    """The moment, where it is not when it was learned of."""
 
 
 class CallSession:
-    """Drives a started call until it is over; says why it ended."""
+    """Drives a started call until it is over, over as many connections as it takes."""
 
     def __init__(
         self,
@@ -78,22 +76,38 @@ class CallSession:
         session: CarrierSession,
         *,
         model: str,
+        transcription_model: str,
         tools: Mapping[str, CallTool],
         transfer_targets: Mapping[str, str],
+        clock: Clock,
+        limits: SessionLimits,
         content: bool = False,
     ) -> None:
         self._call = call
         self._carrier = carrier
         self._session = session
         self._model = model
+        self._transcription_model = transcription_model
         self._tools = tools
         self._transfer_targets = transfer_targets
+        self._clock = clock
+        self._limits = limits
         self._content = content
         self._playback = Playback(call)
+        self._voice = VoiceActivity(clock.now())
+        self._attached = asyncio.Event()
+        self._attached.set()
         self._running: set[asyncio.Task[None]] = set()
+        self._billed: deque[str] = deque(maxlen=MAX_BILLED)
         self._end_reason: EndReason | None = None
+        self._referred_to: str | None = None
+        self._turns_since_transfer = 0
+        self._limit_reached: EndReason | None = None
+        self._hanging_up: asyncio.Task[None] | None = None
+        self._silence_seconds = 0.0
         self._quiet = False
         self._handlers: dict[type[Any], Callable[[Any], None]] = {
+            TurnDetection: self._turn_detection,
             CallerSpeech: self._caller_speech,
             PlaybackStarted: self._playback_started,
             PlaybackStopped: self._playback_stopped,
@@ -101,23 +115,26 @@ class CallSession:
             Words: self._words,
             KeyPressed: self._key_pressed,
             SessionFault: self._fault,
+            Unusable: self._unusable,
         }
 
-    async def run(self, *, greet: bool = True) -> tuple[EndReason, str | None]:
-        """Follow the session to its end; answers why it ended and, if in error, the error's type."""
+    async def run(self, *, greet: bool = True) -> SessionEnd:
+        """Follow the session to its end; a connection that breaks meanwhile is replaced."""
         if greet:
             await self._session.greet()
         try:
-            async for signal in self._session.signals():
-                self._take(signal)
-        except SessionClosedError as closed:
-            return self._reason(closed)
+            async with AsyncExitStack() as attached:
+                while True:
+                    closed = await self._follow()
+                    end = await self._reattach(closed, attached) if closed.broken else self._end(closed)
+                    if end is not None:
+                        return self._reported(end)
         finally:
-            await self._stop_tools()
-        return EndReason.COMPLETED, None
+            await self._stop_tasks()
 
-    async def check_life(self) -> None:
-        """Called at every heartbeat: a session that has been quiet since the last one is asked for a sign of life."""
+    async def check(self) -> None:
+        """Probe a session that has been quiet since the last heartbeat, and end one that has reached a limit."""
+        self._enforce_limits(self._clock.now())
         was_quiet, self._quiet = self._quiet, True
         if was_quiet:
             await self._session.probe()
@@ -130,20 +147,29 @@ class CallSession:
         return self._transfer_targets
 
     async def transfer(self, target: str) -> None:
-        """Hand the caller to one of them; the carrier then ends the session."""
+        """Have the carrier hand the caller to a destination; the session's end shows that it did.
+
+        An answer of 200 says that the request was passed on, not that anybody took the call.
+        """
         with self._call.phase(Phase.TRANSFER):
             await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
-        self._end_reason = EndReason.REFERRED
-        self._call.referred(target)
+        self._end_reason, self._referred_to, self._turns_since_transfer = EndReason.REFERRED, target, 0
+        self._call.ending()
 
     async def end(self) -> None:
         """Hang up; the carrier then ends the session."""
-        self._end_reason = EndReason.COMPLETED
-        self._call.ending()
-        with self._call.phase(Phase.HANGUP):
-            await self._carrier.hangup(self._call.call_id)
+        await self._hang_up(EndReason.COMPLETED)
 
     # What signals mean ------------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> SessionClosedError:
+        """Take the connection's signals until it ends."""
+        try:
+            async for signal in self._session.signals():
+                self._take(signal)
+        except SessionClosedError as closed:
+            return closed
+        return SessionClosedError(orderly=True)
 
     def _take(self, signal: Signal) -> None:
         self._quiet = False
@@ -152,31 +178,58 @@ class CallSession:
         if handler is not None:
             handler(signal)
 
+    def _turn_detection(self, signal: TurnDetection) -> None:
+        self._silence_seconds = signal.silence_seconds or 0.0
+
     def _caller_speech(self, signal: CallerSpeech) -> None:
+        now = self._clock.now()
+        self._voice.caller(now, speaking=signal.speaking)
         if signal.speaking:
-            self._call.caller_started_speaking()
+            self._call.caller_started_speaking(now)
         else:
-            self._call.caller_stopped_speaking()
+            # The silence it took to be sure is part of the caller's wait.
+            self._call.caller_stopped_speaking(now.minus(self._silence_seconds))
 
     def _playback_started(self, signal: PlaybackStarted) -> None:
+        if self._voice.agent(self._clock.now(), speaking=True) and self._referred_to is not None:
+            self._turn_after_transfer()
         self._playback.started(signal.response_id, exact=signal.exact)
 
+    def _turn_after_transfer(self) -> None:
+        self._turns_since_transfer += 1
+        if self._turns_since_transfer >= DISPROVING_TURNS:
+            self._goes_on()
+
     def _playback_stopped(self, signal: PlaybackStopped) -> None:
+        self._voice.agent(self._clock.now(), speaking=False)
         self._playback.stopped(signal.response_id, interrupted=signal.interrupted)
 
     def _response_done(self, signal: ResponseDone) -> None:
-        self._playback.response_done(signal.response_id, interrupted=signal.interrupted)
-        if signal.usage is not None:
+        if self._playback.response_done(signal.response_id, interrupted=signal.interrupted):
+            self._voice.agent(self._clock.now(), speaking=False)
+        if signal.usage is not None and self._bills(signal.response_id):
             self._call.tokens_used(signal.usage, self._model, signal.response_id)
         if signal.error_code is not None:
             self._call.session_error(signal.error_code)
         for request in signal.tools:
             self._start_tool(request)
 
+    def _bills(self, usage_id: str) -> bool:
+        """Return True the first time tokens are billed under an id, and always where there is no id."""
+        if not usage_id:
+            return True
+        if usage_id in self._billed:
+            return False
+        self._billed.append(usage_id)
+        return True
+
     def _words(self, signal: Words) -> None:
+        if signal.usage is not None and self._bills(signal.usage_id):
+            self._call.tokens_used(signal.usage, self._transcription_model, signal.usage_id)
         self._heard(_SAID[signal.speaker], signal.text)
 
     def _key_pressed(self, signal: KeyPressed) -> None:
+        self._voice.active(self._clock.now())
         self._heard(Content.KEY_PRESSED, signal.key)
 
     def _heard(self, content: Content, text: str | None, tool_call_id: str | None = None) -> None:
@@ -187,12 +240,118 @@ class CallSession:
     def _fault(self, signal: SessionFault) -> None:
         self._call.session_error(signal.code)
 
-    def _reason(self, closed: SessionClosedError) -> tuple[EndReason, str | None]:
+    def _unusable(self, signal: Unusable) -> None:
+        self._call.unusable_message(signal.problem)
+        kind = (signal.problem.value, signal.event_type)
+        if kind not in _logged:
+            _logged.add(kind)
+            _logger.warning(
+                "call %s: a session's message cannot be used (%s%s); further ones of this kind are only counted",
+                self._call.call_id,
+                signal.problem.value,
+                f" in {signal.event_type}" if signal.event_type else "",
+            )
+
+    # How it ends ------------------------------------------------------------------------------------------------------
+
+    def _end(self, closed: SessionClosedError, at: Instant | None = None) -> SessionEnd:
+        """Return how a call that is over ended, by the way its connection did."""
+        if self._end_reason is not None and (closed.broken or closed.error_type is None):
+            return SessionEnd(self._end_reason, at=at)
         if closed.error_type is not None:
-            return EndReason.ERROR, closed.error_type
-        if self._end_reason is not None:
-            return self._end_reason, None
-        return (EndReason.COMPLETED if closed.orderly else EndReason.HANGUP), None
+            return SessionEnd(EndReason.ERROR, closed.error_type, at)
+        return SessionEnd(EndReason.COMPLETED if closed.orderly else EndReason.HANGUP, at=at)
+
+    def _reported(self, end: SessionEnd) -> SessionEnd:
+        if end.reason is EndReason.REFERRED:
+            self._call.referred(self._referred_to, end.at)
+        return end
+
+    async def _reattach(self, closed: SessionClosedError, attached: AsyncExitStack) -> SessionEnd | None:
+        """Go on over another connection and return None; or return how the call ended, if there is none to be had."""
+        broke = self._clock.now()
+        self._attached.clear()
+        self._call.unobserved(broke)
+        try:
+            self._session = await self._try_to_attach(attached)
+        except CarrierError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                # The call was over when the connection broke.
+                return self._end(closed, broke)
+            return await self._given_up(closed, broke, error)
+        self._call.passed(Phase.REATTACH, broke)
+        self._call.heartbeat()
+        self._playback = Playback(self._call)
+        self._voice = VoiceActivity(self._clock.now())
+        self._attached.set()
+        return None
+
+    async def _try_to_attach(self, attached: AsyncExitStack) -> CarrierSession:
+        await attached.aclose()
+        last: CarrierError | None = None
+        for delay in REATTACH_DELAYS:
+            await asyncio.sleep(delay * uniform(0.5, 1.5))  # noqa: S311 -- spreads load, keeps no secret
+            try:
+                return await attached.enter_async_context(self._connection())
+            except CarrierError as error:
+                if error.status == HTTPStatus.NOT_FOUND:
+                    raise
+                last = error
+        raise last or CarrierError(OTHER)
+
+    def _connection(self) -> AbstractAsyncContextManager[CarrierSession]:
+        return self._carrier.session(self._call.call_id, fresh=False)
+
+    async def _given_up(self, closed: SessionClosedError, broke: Instant, error: CarrierError) -> SessionEnd:
+        """Hang up a call that can be neither followed nor found to be over."""
+        self._call.passed(Phase.REATTACH, broke, error_type=error.error_type)
+        _logger.warning(
+            "call %s: its session broke and could not be attached again (%s); hanging up",
+            self._call.call_id,
+            error.error_type,
+        )
+        try:
+            with self._call.phase(Phase.HANGUP):
+                await self._carrier.hangup(self._call.call_id)
+        except CarrierError as refused:
+            if refused.status == HTTPStatus.NOT_FOUND:
+                return self._end(closed, broke)
+            return SessionEnd(EndReason.ERROR, closed.error_type or CONNECTION_LOST, broke)
+        # The carrier had the call to hang up, so it has run until now.
+        self._call.heartbeat()
+        return SessionEnd(EndReason.ERROR, closed.error_type or CONNECTION_LOST)
+
+    def _enforce_limits(self, now: Instant) -> None:
+        reason = self._limit_reached or self._limits.reached(self._call.snapshot().started, self._voice, now)
+        if reason is None or (self._hanging_up is not None and not self._hanging_up.done()):
+            return
+        asked = self._limit_reached is not None
+        self._hanging_up = asyncio.create_task(self._session.close() if asked else self._end_at_limit(reason))
+
+    async def _end_at_limit(self, reason: EndReason) -> None:
+        """Hang up; the next heartbeat tries again if that failed, and leaves the session if it did not end for it."""
+        _logger.info("call %s: hung up, as it reached a limit (%s)", self._call.call_id, reason.value)
+        try:
+            await self._hang_up(reason)
+        except CarrierError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                return
+        self._limit_reached = reason
+
+    async def _hang_up(self, reason: EndReason) -> None:
+        self._end_reason, self._referred_to = reason, None
+        self._call.ending()
+        try:
+            with self._call.phase(Phase.HANGUP):
+                await self._carrier.hangup(self._call.call_id)
+        except CarrierError:
+            self._goes_on()
+            raise
+
+    def _goes_on(self) -> None:
+        """Forget that an end was under way."""
+        self._end_reason = self._referred_to = None
+        self._call.ending(under_way=False)
 
     # Tools ------------------------------------------------------------------------------------------------------------
 
@@ -203,24 +362,28 @@ class CallSession:
 
     async def _answer(self, request: ToolRequest) -> None:
         output = await self._output(request)
-        if output is not None:
-            await self._session.answer_tool(request.tool_call_id, output)
+        while output is not None:
+            await self._attached.wait()
+            session = self._session
+            if await session.answer_tool(request.tool_call_id, output):
+                return
+            # The connection broke; the model waits for the output on the next one.
+            await asyncio.sleep(TOOL_RETRY_SECONDS)
 
     async def _output(self, request: ToolRequest) -> str | None:
-        """What the model is told; a tool's failure is told too, and ends nothing."""
+        """Return what the model is told; a tool's failure is told too, and ends nothing."""
         name = request.name if request.name in self._tools else OTHER
         try:
             with self._call.tool(name, request.tool_call_id):
                 return await self._perform(request)
         except ToolError as error:
-            return _told(str(error))
+            return _error(str(error))
         except CarrierError:
-            self._end_reason = None
-            return _told("the carrier refused")
+            return _error("the carrier refused")
         except Exception as error:  # noqa: BLE001 -- whatever a tool does wrong, the call goes on
             # Its message may hold what the caller said; its kind is enough to look further.
             _logger.error("tool %s failed: %s", name, type(error).__name__)  # noqa: TRY400
-            return _told("the tool failed")
+            return _error("the tool failed")
 
     async def _perform(self, request: ToolRequest) -> str | None:
         known = self._tools.get(request.name)
@@ -233,11 +396,19 @@ class CallSession:
         self._heard(Content.TOOL_RESULT, output, request.tool_call_id)
         return output
 
-    async def _stop_tools(self) -> None:
-        for task in self._running:
+    async def _stop_tasks(self) -> None:
+        running = [*self._running, *([self._hanging_up] if self._hanging_up else [])]
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
 
-def _told(problem: str) -> str:
+CONNECTION_LOST: Final = "connection_lost"
+"""The error of a call whose connection ended without a word and could not be replaced."""
+
+TOOL_RETRY_SECONDS: Final = 0.05
+"""Between finding that a tool's output could not be sent and learning, on the reading side, that the session broke."""
+
+
+def _error(problem: str) -> str:
     return json.dumps({"error": problem})

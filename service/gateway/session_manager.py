@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from service.gateway.admission import keeps_content
 from service.gateway.carriers.carrier import Carrier, CarrierError, CarrierSession
 from service.gateway.durability import DurabilityGate
+from service.gateway.playback import SessionLimits
 from service.gateway.session import CallSession
 from service.gateway.tools import tools_for
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.events import Phase
+from telemetry.clock import Clock
 from telemetry.semconv.attributes import CallId, EndReason
+
+NO_LIMITS = SessionLimits()
+"""Sessions that run for as long as they will."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +33,22 @@ class Attached:
 class SessionManager:
     """The sessions of this process."""
 
-    def __init__(self, carrier: Carrier, recording: DurabilityGate, *, model: str) -> None:
+    def __init__(
+        self,
+        carrier: Carrier,
+        recording: DurabilityGate,
+        *,
+        model: str,
+        transcription_model: str,
+        clock: Clock,
+        limits: SessionLimits = NO_LIMITS,
+    ) -> None:
         self._carrier = carrier
         self._recording = recording
         self._model = model
+        self._transcription_model = transcription_model
+        self._clock = clock
+        self._limits = limits
         self._sessions: dict[CallId, CallSession] = {}
         self._hangups: set[asyncio.Task[None]] = set()
 
@@ -69,9 +86,9 @@ class SessionManager:
         async with attached.until:
             await self._follow(call, tenant, attached.session, greet=attached.greet)
 
-    async def check_life(self) -> None:
-        """Ask quiet sessions for a sign of life."""
-        await asyncio.gather(*(session.check_life() for session in list(self._sessions.values())))
+    async def check(self) -> None:
+        """Probe quiet sessions, and end those that have reached a limit."""
+        await asyncio.gather(*(session.check() for session in list(self._sessions.values())))
 
     def hang_up_later(self, call_id: CallId) -> None:
         """The caller must not be left on a line that nobody watches; whether it works out changes nothing here."""
@@ -94,13 +111,16 @@ class SessionManager:
             self._carrier,
             session,
             model=self._model,
+            transcription_model=self._transcription_model,
+            clock=self._clock,
+            limits=self._limits,
             tools=tools_for(targets),
             transfer_targets=targets,
             content=keeps_content(tenant),
         )
         self._sessions[call.call_id] = following
         try:
-            reason, error_type = await following.run(greet=greet)
+            end = await following.run(greet=greet)
         finally:
             del self._sessions[call.call_id]
-        call.finish(reason, error_type=error_type)
+        call.finish(end.reason, error_type=end.error_type, at=end.at)

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.simulator import wire
-from service.simulator.faults import SocketCut
+from service.simulator.faults import SidebandBreak, SocketCut
 from service.simulator.leg import Closing
 from service.simulator.plan import Pace
 from service.simulator.record import CallRecord, End
@@ -23,6 +24,18 @@ from service.simulator.script import (
 )
 from service.simulator.wire import Event
 from telemetry.clock import Clock
+
+SILENCE_SECONDS = 0.2
+"""Natural seconds of silence after which the caller's speech is taken to be over."""
+
+
+class Frame(NamedTuple):
+    """One message on the sideband."""
+
+    content: str | bytes
+    as_text: bool = True
+    """Sent as a text frame; bytes then stand in it as they are."""
+
 
 GOOD_ORDER = frozenset({1000, 1001})
 """Close codes that are no error (RFC 6455 §7.4.1)."""
@@ -44,11 +57,20 @@ class LineCutError(Exception):
 class Stage:
     """One open sideband, as the conversation sees it."""
 
-    def __init__(self, send: Callable[[str], Awaitable[None]], record: CallRecord, *, pace: Pace, clock: Clock) -> None:
+    def __init__(
+        self,
+        send: Callable[[Frame], Awaitable[None]],
+        break_off: Callable[[SidebandBreak], Awaitable[None]],
+        record: CallRecord,
+        *,
+        pace: Pace,
+        clock: Clock,
+    ) -> None:
         self.record, self.pace = record, pace
-        self._send, self._clock = send, clock
+        self._send, self._break_off, self._clock = send, break_off, clock
         self._opened_at = clock.now()
         self._sent = self._ids = 0
+        self._breaks = deque(sorted(record.dialled.faults.breaks, key=lambda fault: fault.after_events))
 
     def new_id(self, prefix: str) -> str:
         """An id that is unique among all calls."""
@@ -77,9 +99,15 @@ class Stage:
 
     async def send_as_is(self, event: Event) -> None:
         """Put an event on the sideband; raises :class:`LineCutError`."""
-        await self._send(json.dumps(event))
+        await self.send_frame(Frame(json.dumps(event)))
+
+    async def send_frame(self, frame: Frame) -> None:
+        """Put a message on the sideband, whatever it is; raises :class:`LineCutError`."""
+        await self._send(frame)
         self._sent += 1
         self.cut_if_due()
+        while self._breaks and self._sent >= self._breaks[0].after_events:
+            await self._break_off(self._breaks.popleft())
 
     def cut_if_due(self) -> None:
         """Raise :class:`LineCutError` when the call's faults end it after as many events."""
@@ -358,6 +386,7 @@ class Caller:
         await self._stage.pause(step.seconds)
         self._stage.record.count("turns")
         self._agent.asked()
+        await self._stage.pause(SILENCE_SECONDS)
         await self._stage.send(wire.speech_stopped(item_id, self._stage.now_ms()))
         await self._commit(item_id)
         if self._gateway.transcribes:

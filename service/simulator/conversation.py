@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, assert_never
 
@@ -10,9 +10,19 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.simulator import script as say
 from service.simulator import wire
-from service.simulator.agent import Agent, Caller, GatewayEvents, LineCutError, Stage, closed_with
+from service.simulator.agent import (
+    SILENCE_SECONDS,
+    Agent,
+    Caller,
+    Frame,
+    GatewayEvents,
+    LineCutError,
+    Stage,
+    closed_with,
+)
+from service.simulator.faults import SidebandBreak
 from service.simulator.leg import CallLeg, Closing
-from service.simulator.listener import abort, is_closing
+from service.simulator.listener import abort, is_closing, send_text_frame
 from service.simulator.plan import Pace
 from service.simulator.record import End
 from telemetry.clock import Clock
@@ -56,8 +66,18 @@ class Performance:
                 await self._caller.stay_silent(step)
             case say.ResponseFails():
                 await self._agent.fail(step)
+            case _:
+                await self._beside(step)
+
+    async def _beside(self, step: say.SessionWarns | say.SendsUnusable | say.Pause) -> None:
+        """What is neither the caller's nor the agent's doing."""
+        match step:
             case say.SessionWarns():
                 await self._error(step.code, step.message)
+            case say.SendsUnusable():
+                self._stage.record.count("unusable_messages")
+                as_text = step.as_text or isinstance(step.message, str)
+                await self._stage.send_frame(Frame(step.message, as_text=as_text))
             case say.Pause():
                 await self._stage.pause(step.seconds)
             case _:
@@ -106,12 +126,23 @@ SHORTEST_TEARDOWN = 0.05
 class Conversation:
     """Caller and agent talking; ends by the first of the script's end and what the gateway asked for."""
 
-    def __init__(self, leg: CallLeg, socket: WebSocket, *, pace: Pace, clock: Clock) -> None:
+    def __init__(
+        self,
+        leg: CallLeg,
+        socket: WebSocket,
+        *,
+        pace: Pace,
+        clock: Clock,
+        broke: Callable[[SidebandBreak], None],
+    ) -> None:
         self._leg = leg
         self._pace = pace
         self._socket: WebSocket | None = socket
-        stage = Stage(self._send, leg.record, pace=pace, clock=clock)
-        session = wire.session(stage.new_id("sess"), leg.session, stage.unix() + SESSION_SECONDS)
+        self._broke = broke
+        self._broken: list[WebSocket] = []
+        stage = Stage(self._send, self._break_off, leg.record, pace=pace, clock=clock)
+        silence_ms = round(SILENCE_SECONDS * pace.scale * 1000)
+        session = wire.session(stage.new_id("sess"), leg.session, stage.unix() + SESSION_SECONDS, silence_ms)
         self._gateway = GatewayEvents(stage, session)
         self._stage = stage
         self.over: asyncio.Future[Closing] = asyncio.ensure_future(self._first_end())
@@ -131,7 +162,12 @@ class Conversation:
         except WebSocketDisconnect:
             return
         finally:
-            self._socket = None
+            if self._socket is socket:
+                self._socket = None
+
+    def broke(self, socket: WebSocket) -> bool:
+        """Return True for a sideband that was broken off while the call went on."""
+        return socket in self._broken
 
     async def stop(self) -> None:
         """Break it off."""
@@ -160,15 +196,32 @@ class Conversation:
         except LineCutError as cut:
             return cut.closing
 
-    async def _send(self, text: str) -> None:
+    async def _break_off(self, fault: SidebandBreak) -> None:
+        """Break the sideband, if one is open, while the call goes on."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self._broken.append(socket)
+            self._broke(fault)
+            await _close(socket, fault.code)
+
+    async def _send(self, frame: Frame) -> None:
         """Nobody hears what is sent while no sideband is open."""
         if self._socket is None:
             return
         try:
-            await self._socket.send_text(text)
+            await _put(self._socket, frame)
         except (WebSocketDisconnect, RuntimeError):
             # The gateway has left and the reading side is about to learn of it.
             self._socket = None
+
+
+async def _put(socket: WebSocket, frame: Frame) -> None:
+    if isinstance(frame.content, str):
+        await socket.send_text(frame.content)
+    elif frame.as_text:
+        send_text_frame(socket, frame.content)
+    else:
+        await socket.send_bytes(frame.content)
 
 
 async def _texts(socket: WebSocket) -> AsyncIterator[str]:
@@ -215,15 +268,17 @@ class Sidebands:
         finally:
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
+        if conversation.broke(socket):
+            # The break itself saw to what becomes of the call.
+            return
         if conversation.over.done():
             closing = conversation.over.result()
-            await _close(socket, closing)
+            leg.close()
+            await _close(socket, closing.code)
             self._over(leg, closing)
         elif self._linger_seconds:
             leg.leave()
-            lingering = asyncio.create_task(self._linger(leg, conversation))
-            self._lingering.add(lingering)
-            lingering.add_done_callback(self._lingering.discard)
+            self._keep(leg, conversation, self._linger_seconds, LEFT)
         else:
             await conversation.stop()
             self._over(leg, LEFT)
@@ -239,24 +294,37 @@ class Sidebands:
         if known is not None:
             await known.watched_again(socket)
             return known
-        self._conversations[leg] = Conversation(leg, socket, pace=self._pace, clock=self._clock)
+        self._conversations[leg] = Conversation(
+            leg, socket, pace=self._pace, clock=self._clock, broke=lambda fault: self._broke(leg, fault)
+        )
         return self._conversations[leg]
 
-    async def _linger(self, leg: CallLeg, conversation: Conversation) -> None:
+    def _broke(self, leg: CallLeg, fault: SidebandBreak) -> None:
+        leg.break_off(fault.refusals)
+        seconds = max(self._linger_seconds, self._pace.patience)
+        self._keep(leg, self._conversations[leg], seconds, Closing(End.CALLER_HUNG_UP))
+
+    def _keep(self, leg: CallLeg, conversation: Conversation, seconds: float, otherwise: Closing) -> None:
+        lingering = asyncio.create_task(self._linger(leg, conversation, seconds, otherwise))
+        self._lingering.add(lingering)
+        lingering.add_done_callback(self._lingering.discard)
+
+    async def _linger(self, leg: CallLeg, conversation: Conversation, seconds: float, otherwise: Closing) -> None:
         """The call goes on unwatched until somebody comes back, it is over, or nobody has come for too long."""
         returned = asyncio.ensure_future(leg.returned.wait())
         waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
-        await asyncio.wait(waiting, timeout=self._linger_seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         returned.cancel()
-        if not leg.watched:
-            self._over(leg, await _closing_of(conversation))
+        if not leg.watched and self._conversations.get(leg) is conversation:
+            leg.close()
+            self._over(leg, await _closing_of(conversation, otherwise))
 
 
-async def _closing_of(conversation: Conversation) -> Closing:
+async def _closing_of(conversation: Conversation, otherwise: Closing) -> Closing:
     """How a conversation that nobody watches any more has ended; one that goes on is broken off."""
     if not conversation.over.done():
         await conversation.stop()
-        return LEFT
+        return otherwise
     error = conversation.over.exception()
     if error is None:
         return conversation.over.result()
@@ -265,10 +333,10 @@ async def _closing_of(conversation: Conversation) -> Closing:
     return closed_with(1011)
 
 
-async def _close(socket: WebSocket, closing: Closing) -> None:
-    if closing.code is None:
+async def _close(socket: WebSocket, code: int | None) -> None:
+    if code is None:
         await abort(socket)
         return
     with suppress(WebSocketDisconnect, RuntimeError):
         # A gateway that leaves at this very moment changes nothing about how the carrier ended the call.
-        await socket.close(closing.code)
+        await socket.close(code)

@@ -57,6 +57,17 @@ class SocketCut:
 
 
 @dataclass(frozen=True, slots=True)
+class SidebandBreak:
+    """The sideband breaks after so many events of the call while the call goes on; a gateway may attach again."""
+
+    after_events: int
+    code: int | None = None
+    """The close code; ``None`` breaks the connection without a close frame."""
+    refusals: tuple[int, ...] = ()
+    """The statuses that the next handshakes are answered with before one is let in."""
+
+
+@dataclass(frozen=True, slots=True)
 class CallFaults:
     """Everything that goes wrong with one call."""
 
@@ -67,6 +78,9 @@ class CallFaults:
     handshake_refusals: int = 0
     """So many sideband handshakes are answered 404 ``call_id_not_found`` before one succeeds."""
     cut: SocketCut | None = None
+    breaks: tuple[SidebandBreak, ...] = ()
+    refer_ignored: bool = False
+    """A refer is answered 200 and nothing comes of it, as with a trunk where REFER is not enabled."""
 
     def of(self, operation: Operation) -> Fault | None:
         """The fault of one control request."""

@@ -1,8 +1,8 @@
 """One call's state machine at the carrier: what a gateway may ask of it, and when."""
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,14 @@ class CarrierError(Exception):
         self.status, self.code, self.message, self.kind = status, code, message, kind
 
 
+def refusal(status: int) -> CarrierError:
+    """Return the error that a simulated fault of this status is answered with."""
+    if status == 404:  # noqa: PLR2004 - RFC 9110
+        return call_not_found()
+    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - RFC 9110's server errors
+    return CarrierError(status, None, f"The simulated carrier answers {status}", kind=kind)
+
+
 def call_not_found() -> CarrierError:
     """The carrier's answer about a call it does not know, or no longer."""
     return CarrierError(404, "call_id_not_found", "No session found for the provided call_id")
@@ -33,7 +41,9 @@ class State(StrEnum):
     ACCEPTED = "accepted"
     ATTACHED = "attached"
     UNWATCHED = "unwatched"
-    """The gateway has left without a word; the conversation goes on, and somebody may come back to it."""
+    """No sideband is open, but the conversation goes on, and somebody may come back to it."""
+    CLOSING = "closing"
+    """The call is over; its sideband is about to learn of it."""
     OVER = "over"
 
 
@@ -66,6 +76,7 @@ class CallLeg:
         """How to close the sideband, once a gateway or the simulator's owner has asked for it."""
         self._asked = dict.fromkeys(Operation, 0)
         self._handshakes_refused = 0
+        self._refusals: deque[int] = deque()
 
     def ask(self, operation: Operation) -> Fault | None:
         """A request arrived; what goes wrong with it, if anything."""
@@ -78,7 +89,7 @@ class CallLeg:
         if self.state in (State.ACCEPTED, *_TALKING):
             self.record.violated("second accept")
             raise CarrierError(409, "call_already_accepted", "The call has already been accepted")
-        if self.state is State.OVER:
+        if self.state in (State.CLOSING, State.OVER):
             raise call_not_found()
         self.state, self.session = State.ACCEPTED, session
         self.decided.set()
@@ -97,7 +108,10 @@ class CallLeg:
         """Hand the caller over; raises :class:`CarrierError`."""
         if self.state not in _TALKING:
             raise call_not_found()
-        self.tell(Closing(End.REFERRED, 1000))
+        if self.record.dialled.faults.refer_ignored:
+            self.record.count("refers_ignored")
+        else:
+            self.tell(Closing(End.REFERRED, 1000))
 
     def hang_up(self) -> None:
         """End the call; raises :class:`CarrierError`."""
@@ -124,6 +138,8 @@ class CallLeg:
             self.record.violated("sideband before accept")
         if self.state not in _ATTACHABLE or self._refuses_handshake():
             raise call_not_found()
+        if self._refusals:
+            raise refusal(self._refusals.popleft())
 
     def _refuses_handshake(self) -> bool:
         self._handshakes_refused += 1
@@ -138,6 +154,8 @@ class CallLeg:
             self.record.accept_known()
             self.record.opened()
             self.joined.set()
+        else:
+            self.record.count("sidebands_reattached")
         self.returned.set()
         return True
 
@@ -151,6 +169,16 @@ class CallLeg:
         self.state = State.UNWATCHED
         self.returned.clear()
 
+    def break_off(self, refusals: Iterable[int]) -> None:
+        """Note that the sideband breaks while the call goes on; the next handshakes are refused with these statuses."""
+        self.record.count("sidebands_broken")
+        self._refusals.extend(refusals)
+        self.leave()
+
+    def close(self) -> None:
+        """Note that the call is over, before its sideband learns of it: nobody attaches to it from here on."""
+        self.state = State.CLOSING
+
     def detach(self, closing: Closing) -> None:
         """The sideband is closed, and with it the call is over."""
         self.record.closed(failed=closing.failed)
@@ -160,7 +188,7 @@ class CallLeg:
         """The caller leaves; an open sideband breaks."""
         if self.state in _TALKING:
             self.tell(Closing(End.STOPPED))
-        elif self.state is not State.OVER:
+        elif self.state not in (State.CLOSING, State.OVER):
             self._finish(End.ABANDONED if self.state is State.ACCEPTED else end)
 
     def _finish(self, end: End) -> None:

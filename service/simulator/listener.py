@@ -80,6 +80,14 @@ def is_closing(connection: HTTPConnection) -> bool:
     return _transport(connection).is_closing()
 
 
+def send_text_frame(connection: HTTPConnection, payload: bytes) -> None:
+    """Send a text frame with bytes that may be no UTF-8, as no server lets an application do (RFC 6455 §5.2)."""
+    size = len(payload)
+    short = size < 126  # noqa: PLR2004 - the longest length that fits the first byte
+    head = bytes((0x81, size)) if short else bytes((0x81, 126)) + size.to_bytes(2, "big")
+    _transport(connection).write(head + payload)
+
+
 async def abort(connection: HTTPConnection) -> None:
     """Break off once what was written has left this process: a peer never misses what it was sent before."""
     transport = _transport(connection)

@@ -115,8 +115,8 @@ class CallRecord:
             self.count("accepted_calls")
 
     def refer_known(self) -> None:
-        """The gateway knows that its refer was taken."""
-        if not self.referred:
+        """The gateway knows that its refer was taken; it is a transfer unless nothing comes of it."""
+        if not self.referred and not self.dialled.faults.refer_ignored:
             self.referred = True
             self.count("referred_calls")
 

@@ -124,6 +124,15 @@ class SessionWarns:
 
 
 @dataclass(frozen=True, slots=True)
+class SendsUnusable:
+    """The carrier sends a message that no gateway can use; the session goes on."""
+
+    message: str | bytes
+    """Bytes go out as a text frame if ``as_text``, whether or not they are UTF-8; else as a binary one."""
+    as_text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseFails:
     """A response that ends as ``failed``; the session goes on."""
 
@@ -141,6 +150,7 @@ Step = (
     | CallerPressesKey
     | CallerStaysSilent
     | SessionWarns
+    | SendsUnusable
     | ResponseFails
 )
 """One thing that happens in a call."""

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 
 from service.simulator.conversation import Sidebands
 from service.simulator.faults import DropConnection, Fault, NeverAnswer, Operation, Refuse
-from service.simulator.leg import CallLeg, CarrierError, Exchange, call_not_found
+from service.simulator.leg import CallLeg, CarrierError, Exchange, call_not_found, refusal
 from service.simulator.listener import abort
 from service.simulator.plan import Pace
 
@@ -116,21 +116,13 @@ async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body
 async def _go_wrong(request: Request, fault: Fault) -> Response:
     match fault:
         case Refuse():
-            return error_response(_refusal(fault.status))
+            return error_response(refusal(fault.status))
         case NeverAnswer():
             while (await request.receive())["type"] != "http.disconnect":
                 pass
         case DropConnection():
             await abort(request)
     return Response()
-
-
-def _refusal(status: int) -> CarrierError:
-    not_found = call_not_found()
-    if status == not_found.status:
-        return not_found
-    kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - RFC 9110's server errors
-    return CarrierError(status, None, f"The simulated carrier answers {status}", kind=kind)
 
 
 ANSWER_SECONDS = 0.08

@@ -16,17 +16,17 @@ _TURN_DETECTION = {
     "type": "server_vad",
     "threshold": 0.5,
     "prefix_padding_ms": 300,
-    "silence_duration_ms": 200,
     "idle_timeout_ms": None,
     "create_response": True,
     "interrupt_response": True,
 }
 
 
-def session(session_id: str, accepted: Mapping[str, Any], expires_at: int) -> Event:
+def session(session_id: str, accepted: Mapping[str, Any], expires_at: int, silence_ms: int) -> Event:
     """The session as accepted, with the carrier's defaults where the gateway said nothing."""
+    detection = _TURN_DETECTION | {"silence_duration_ms": silence_ms}
     audio = accepted.get("audio") or {}
-    heard = {"format": _PCM, "transcription": None, "noise_reduction": None, "turn_detection": _TURN_DETECTION}
+    heard = {"format": _PCM, "transcription": None, "noise_reduction": None, "turn_detection": detection}
     spoken = {"format": _PCM, "voice": "marin", "speed": 1}
     defaults = {"output_modalities": ["audio"], "instructions": "", "tools": [], "tool_choice": "auto"}
     fixed = {"type": "realtime", "object": "realtime.session", "id": session_id, "expires_at": expires_at}

@@ -23,6 +23,7 @@ from telemetry.calls.events import (
     InstructionsFailed,
     LifecycleViolated,
     LimitHit,
+    MessageUnusable,
     Phase,
     PhaseEnded,
     SessionError,
@@ -33,7 +34,7 @@ from telemetry.calls.lifecycle import PATHS, STEPS, TERMINAL, CallState, Transit
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.calls.timing import TimedPhase, TimedTool
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import OTHER, CallId, EndReason, RejectionReason, TenantId, Violation
+from telemetry.semconv.attributes import OTHER, CallId, EndReason, MessageProblem, RejectionReason, TenantId, Violation
 
 
 class StateListener(Protocol):
@@ -259,9 +260,9 @@ class Call:
                 self._billed += unbilled
                 self._emit(CallHeartbeat(now, self.ref, unbilled))
 
-    def ending(self) -> None:
-        """Note that the agent is hanging up; :meth:`ended` is reported when the session is over."""
-        self._ending = True
+    def ending(self, *, under_way: bool = True) -> None:
+        """Note that the call is being hung up or handed off, or that nothing came of it; the end is reported later."""
+        self._ending = under_way
 
     # Phases -----------------------------------------------------------------------------------------------------------
 
@@ -298,6 +299,18 @@ class Call:
     def agent_stopped_speaking(self, *, interrupted: bool = False, at: Instant | None = None) -> None:
         """Report that the agent's audio ended; ``interrupted`` if the caller cut it short."""
         self._converse(lambda now: self._conversation.agent_stopped(now, interrupted=interrupted), at)
+
+    def unobserved(self, at: Instant | None = None) -> None:
+        """Note that the session is out of sight: what is being said ends here, as far as anybody will know."""
+        now = at or self._clock.now()
+        with self.exclusive:
+            if self._state not in TERMINAL:
+                for event in self._conversation.unobserved(now):
+                    self._sink.emit(event)
+
+    def unusable_message(self, problem: MessageProblem) -> None:
+        """Report a message of the session, or a number in it, that could not be used."""
+        self._report(MessageUnusable(self._clock.now(), self.ref, problem))
 
     def tokens_used(self, usage: TokenUsage, model: str, response_id: str | None = None) -> None:
         """Report the tokens of one response. Each response once: usage is per response, not cumulative."""

@@ -78,6 +78,8 @@ class Conversation:
         if self._caller_since is None:
             return []
         started, self._caller_since = self._caller_since, None
+        # A detection that waits for silence tells of the end of a speech shorter than the silence before its beginning.
+        at = max(at, started)
         self._awaiting_since = at
         return [SpeechEnded(at, self._call, Speaker.CALLER, started)]
 
@@ -111,18 +113,27 @@ class Conversation:
             events += self._close(turn, at)
         return events
 
+    def unobserved(self, at: Instant) -> list[Event]:
+        """End what is being said, of which no more will be known; an answer that is awaited is not waited for."""
+        events = self._speech_ended(at)
+        if self._overlapped is not None:
+            events += self._close(self._overlapped, at)
+        self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
+        return events
+
     def ended(self, at: Instant) -> list[Event]:
         """End speech and turns with the call."""
-        events: list[Event] = []
-        for speaker, started in ((Speaker.CALLER, self._caller_since), (Speaker.AGENT, self._agent_since)):
-            if started is not None:
-                events.append(SpeechEnded(at, self._call, speaker, started))
+        events = self._speech_ended(at)
         for turn in (self._overlapped, self._current):
             if turn is not None:
                 events.extend(self._close(turn, at, TurnEnd.CALL_ENDED))
         self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
         self._current = _Turn(self._current.number, None)
         return events
+
+    def _speech_ended(self, at: Instant) -> list[Event]:
+        speaking = ((Speaker.CALLER, self._caller_since), (Speaker.AGENT, self._agent_since))
+        return [SpeechEnded(at, self._call, who, started) for who, started in speaking if started is not None]
 
     def _close(self, turn: _Turn, at: Instant, otherwise: TurnEnd = TurnEnd.COMPLETED) -> list[Event]:
         # Turn 0 is the greeting, which no speech of the caller began.

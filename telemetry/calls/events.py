@@ -9,6 +9,7 @@ from telemetry.semconv.attributes import (
     CallId,
     CapacityScope,
     EndReason,
+    MessageProblem,
     RejectionReason,
     TenantId,
     Violation,
@@ -41,6 +42,8 @@ class Phase(StrEnum):
     REJECT = "reject"
     CONNECT = "connect"
     """From the acceptance until the media session's event stream is attached."""
+    REATTACH = "reattach"
+    """The event stream broke while the call lived, until another was attached or all was tried."""
     TRANSFER = "transfer"
     HANGUP = "hangup"
     """The hang-up by the agent."""
@@ -326,6 +329,13 @@ class SessionError(CallEvent):
     """The carrier reported an error inside the session, which goes on."""
 
     code: str
+
+
+@event
+class MessageUnusable(CallEvent):
+    """A message of the call's session, or a number in it, could not be used; the call goes on."""
+
+    problem: MessageProblem
 
 
 @event

@@ -22,6 +22,7 @@ from telemetry.calls.events import (
     FirstAudio,
     InstructionsFailed,
     LifecycleViolated,
+    MessageUnusable,
     TokensUsed,
     ToolEnded,
     TurnAnswered,
@@ -36,6 +37,7 @@ from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import (
     EndReason,
     Label,
+    MessageProblem,
     MetricAttributes,
     MetricKey,
     RejectionReason,
@@ -59,6 +61,7 @@ _BY_WEBHOOK: Final = _by(attr.WEBHOOK_OUTCOME, WebhookOutcome)
 _BY_REJECTION: Final = _by(attr.REJECTION_REASON, RejectionReason)
 _BY_OUTCOME: Final = _by(attr.OUTCOME, SetupOutcome)
 _BY_END: Final = _by(attr.END_REASON, EndReason)
+_BY_PROBLEM: Final = _by(attr.MESSAGE_PROBLEM, MessageProblem)
 _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 # What further measurements of an event carry, made once.
 
@@ -100,6 +103,7 @@ class MetricsSink:
             TurnInterrupted: self._turn_interrupted,
             TokensUsed: self._tokens_used,
             ToolEnded: self._tool_ended,
+            MessageUnusable: self._unusable,
             LifecycleViolated: self._violated,
         }
         self._handlers = {kind: _behind_barrier(handle, barrier) for kind, handle in handlers.items()}
@@ -189,6 +193,9 @@ class MetricsSink:
     def _tool_ended(self, event: ToolEnded) -> None:
         further = {**genai.tool_attributes(event.tool), **self._failure(event.error_type)}
         self._add_by(event, further, (catalogue.TOOL_DURATION, event.at.since(event.started)))
+
+    def _unusable(self, event: MessageUnusable) -> None:
+        self._add_by(event, _BY_PROBLEM[event.problem], (catalogue.UNUSABLE_MESSAGES, 1))
 
     def _violated(self, event: LifecycleViolated) -> None:
         self._add_by(event, _BY_VIOLATION[event.violation], (catalogue.VIOLATIONS, 1))

@@ -126,6 +126,18 @@ class Violation(StrEnum):
     """More calls at once than the tracker has room for; the call is not tracked."""
 
 
+class MessageProblem(StrEnum):
+    """Why a message of a call's session, or a number in it, could not be used."""
+
+    NOT_JSON = "not_json"
+    NO_EVENT = "no_event"
+    """JSON, but not an object with a textual ``type``."""
+    SHAPE = "shape"
+    """An event that lacks what its type promises."""
+    NUMBER = "number"
+    """A number that is not a whole one in its range; it is taken as unknown."""
+
+
 class CapacityScope(StrEnum):
     """The two capacity limits."""
 
@@ -145,6 +157,7 @@ ERROR_TYPE = MetricKey(error_attributes.ERROR_TYPE)
 CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
 WEBHOOK_OUTCOME = MetricKey("voice.webhook.outcome")
 VIOLATION = MetricKey("voice.lifecycle.violation")
+MESSAGE_PROBLEM = MetricKey("voice.session.message.problem")
 SIGNAL = MetricKey("signal")
 
 CALL_ID = TraceKey("voice.call.id")
@@ -184,6 +197,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),
     Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
+    Attribute(MESSAGE_PROBLEM, M, "Why a session's message could not be used.", _values(MessageProblem)),
     Attribute(SIGNAL, M, "The exported signal.", ("metrics", "traces", "logs")),
     Attribute(CALL_ID, T, "The carrier's id of the call."),
     Attribute(CALL_STATE, T, "The state of the call."),

@@ -262,6 +262,14 @@ VIOLATIONS = Instrument(
     (Live("lifecycle_violations", public=False),),
     series_per_tenant=len(attr.Violation),
 )
+UNUSABLE_MESSAGES = Instrument(
+    "voice.session.unusable_messages",
+    Kind.COUNTER,
+    "{message}",
+    "Messages of sessions, and numbers in them, that could not be used; each call went on.",
+    (*TENANT, attr.MESSAGE_PROBLEM),
+    series_per_tenant=len(attr.MessageProblem),
+)
 TOKEN_USAGE = Instrument(
     genai.TOKEN_USAGE,
     Kind.HISTOGRAM,
@@ -343,6 +351,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     OLDEST_SILENCE,
     WEBHOOKS,
     VIOLATIONS,
+    UNUSABLE_MESSAGES,
     TOKEN_USAGE,
     TOOL_DURATION,
     EXPORT_FAILURES,

@@ -8,7 +8,15 @@ from typing import Any, Protocol
 
 from telemetry.calls.events import Speaker, TokenUsage
 from telemetry.calls.timing import TypedError
-from telemetry.semconv.attributes import CallId, RejectionReason
+from telemetry.semconv.attributes import CallId, MessageProblem, RejectionReason
+
+
+@dataclass(frozen=True, slots=True)
+class TurnDetection:
+    """The session's detection of speech, told when it is set."""
+
+    silence_seconds: float | None = None
+    """Silence after which the caller's speech is taken to be over, and is then reported; None if it varies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,10 @@ class Words:
 
     speaker: Speaker
     text: str = field(repr=False)
+    usage: TokenUsage | None = None
+    """The tokens that putting it into words was billed, where that is billed apart."""
+    usage_id: str = ""
+    """The id under which it was billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +93,30 @@ class SessionFault:
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """Anything else: the session lives."""
+class Unusable:
+    """A message, or a number in one, that cannot be used; what else the message says still comes."""
+
+    problem: MessageProblem
+    event_type: str = ""
+    """The type of the event, where it is one this service knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessSignal:
+    """Anything else: the session is alive."""
 
 
 Signal = (
-    CallerSpeech | PlaybackStarted | PlaybackStopped | ResponseDone | Words | KeyPressed | SessionFault | SignOfLife
+    TurnDetection
+    | CallerSpeech
+    | PlaybackStarted
+    | PlaybackStopped
+    | ResponseDone
+    | Words
+    | KeyPressed
+    | SessionFault
+    | Unusable
+    | LivenessSignal
 )
 
 
@@ -107,14 +137,16 @@ class SignatureError(Exception):
 
 
 class SessionClosedError(Exception):
-    """The session is over."""
+    """The connection to the session has ended."""
 
-    def __init__(self, *, orderly: bool, error_type: str | None = None) -> None:
+    def __init__(self, *, orderly: bool, error_type: str | None = None, broken: bool = False) -> None:
         super().__init__(error_type or ("closed" if orderly else "connection dropped"))
         self.orderly = orderly
         """Closed in good form; a caller's hang-up is not: the connection just ends."""
         self.error_type = error_type
-        """Set if the end is an error."""
+        """Set if the end, should the call be over, is an error."""
+        self.broken = broken
+        """The transport ended, which does not tell if the call is over: only attaching again does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +174,16 @@ class CarrierSession(Protocol):
         """Let the agent speak first."""
         ...
 
-    async def answer_tool(self, tool_call_id: str, output: str) -> None:
-        """Give the model a tool's output and let it go on."""
+    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
+        """Give the model a tool's output and let it go on; returns False if the connection had ended before."""
         ...
 
     async def probe(self) -> None:
-        """Ask for a sign of life; it comes as a signal."""
+        """Ask for a signal, which a session that is alive answers with."""
+        ...
+
+    async def close(self) -> None:
+        """Leave the session; :meth:`signals` ends in good order."""
         ...
 
 

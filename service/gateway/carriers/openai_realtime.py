@@ -11,7 +11,7 @@ import openai
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeAudioConfigParam
-from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from service.gateway.carriers.carrier import (
     CarrierError,
@@ -22,7 +22,7 @@ from service.gateway.carriers.carrier import (
     SignatureError,
     Tool,
 )
-from service.gateway.carriers.realtime_events import translate
+from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL, translate
 from telemetry.semconv.attributes import CallId
 
 CONTROL_RETRIES: Final = 2
@@ -34,9 +34,11 @@ ATTACH_DELAYS: Final = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 _MAX_FRAME_BYTES: Final = 8 * 2**20
 # Audio deltas are large; without a bound one frame could take the process's memory.
 
-_TRANSCRIBED: Final[RealtimeAudioConfigParam] = {"input": {"transcription": {"model": "gpt-transcribe"}}}
+_TRANSCRIBED: Final[RealtimeAudioConfigParam] = {"input": {"transcription": {"model": TRANSCRIPTION_MODEL}}}
 
-_NORMAL_CLOSURE: Final = frozenset({1000, 1001})
+_NORMAL_CLOSURE: Final = 1000
+_WITHOUT_ERROR: Final = frozenset({_NORMAL_CLOSURE, 1001, 1005})
+# RFC 6455 §7.4.1: done; one side is going away; no code given.
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,55 +145,64 @@ class RealtimeSession:
 
     def __init__(self, connection: AsyncRealtimeConnection) -> None:
         self._connection = connection
+        self._left = False
 
     async def signals(self) -> AsyncIterator[Signal]:
         """What happens on the call, until the carrier closes."""
         fatal: str | None = None
         try:
             while True:
-                signal = translate(await self._connection.recv())
-                if isinstance(signal, SessionFault) and signal.fatal:
-                    fatal = signal.code
-                yield signal
+                for signal in translate(await self._connection.recv_bytes()):
+                    if isinstance(signal, SessionFault) and signal.fatal:
+                        fatal = signal.code
+                    yield signal
         except ConnectionClosed as error:
+            if self._left:
+                raise SessionClosedError(orderly=True) from error
             raise _closed(error, fatal) from error
 
     async def greet(self) -> None:
         """Let the agent speak first."""
         await self._send(self._connection.response.create())
 
-    async def answer_tool(self, tool_call_id: str, output: str) -> None:
-        """Give the model a tool's output and let it go on."""
-        await self._send(
+    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
+        """Give the model a tool's output and let it go on; returns False if the connection had ended before."""
+        sent = await self._send(
             self._connection.conversation.item.create(
                 item={"type": "function_call_output", "call_id": tool_call_id, "output": output}
             )
         )
-        await self._send(self._connection.response.create())
+        return await self._send(self._connection.response.create()) and sent
 
     async def probe(self) -> None:
         """An update that changes nothing: a session that lives answers it with ``session.updated``."""
         await self._send(self._connection.session.update(session={"type": "realtime"}))
 
-    async def _send(self, sending: Awaitable[None]) -> None:
+    async def close(self) -> None:
+        """Leave the session; :meth:`signals` ends in good order."""
+        self._left = True
+        await self._connection.close()
+
+    async def _send(self, sending: Awaitable[None]) -> bool:
         try:
             await sending
         except ConnectionClosed:
             # The reading side learns of it too and says how the session ended.
-            return
+            return False
+        return True
 
 
 def _closed(error: ConnectionClosed, fatal: str | None) -> SessionClosedError:
     if fatal is not None:
         return SessionClosedError(orderly=True, error_type=fatal)
-    if isinstance(error, ConnectionClosedOK):
-        return SessionClosedError(orderly=True)
     if error.rcvd is not None:
-        return SessionClosedError(orderly=error.rcvd.code in _NORMAL_CLOSURE, error_type=f"ws_{error.rcvd.code}")
-    if error.sent is not None:
-        # We gave up first: the peer answered no ping.
-        return SessionClosedError(orderly=False, error_type="connection_lost")
-    return SessionClosedError(orderly=False)
+        code = error.rcvd.code
+        without_error = code in _WITHOUT_ERROR
+        return SessionClosedError(
+            orderly=without_error, error_type=None if without_error else f"ws_{code}", broken=code != _NORMAL_CLOSURE
+        )
+    # No close frame: a caller's hang-up looks like this, and so does a network that failed.
+    return SessionClosedError(orderly=False, broken=True)
 
 
 async def _controlled(request: Awaitable[object]) -> None:
