@@ -60,7 +60,7 @@ class Stage:
     def __init__(
         self,
         send: Callable[[Frame], Awaitable[None]],
-        break_off: Callable[[SidebandBreak], Awaitable[None]],
+        break_off: Callable[[SidebandBreak], Awaitable[bool]],
         record: CallRecord,
         *,
         pace: Pace,
@@ -106,8 +106,11 @@ class Stage:
         await self._send(frame)
         self._sent += 1
         self.cut_if_due()
-        while self._breaks and self._sent >= self._breaks[0].after_events:
-            await self._break_off(self._breaks.popleft())
+        # One that is due while no sideband is open waits for the next.
+        if self._breaks and self._sent >= self._breaks[0].after_events:
+            fault = self._breaks.popleft()
+            if not await self._break_off(fault):
+                self._breaks.appendleft(fault)
 
     def cut_if_due(self) -> None:
         """Raise :class:`LineCutError` when the call's faults end it after as many events."""

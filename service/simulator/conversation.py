@@ -196,13 +196,15 @@ class Conversation:
         except LineCutError as cut:
             return cut.closing
 
-    async def _break_off(self, fault: SidebandBreak) -> None:
-        """Break the sideband, if one is open, while the call goes on."""
+    async def _break_off(self, fault: SidebandBreak) -> bool:
+        """Break the sideband while the call goes on; returns False if none is open."""
         socket, self._socket = self._socket, None
-        if socket is not None:
-            self._broken.append(socket)
-            self._broke(fault)
-            await _close(socket, fault.code)
+        if socket is None:
+            return False
+        self._broken.append(socket)
+        self._broke(fault)
+        await _close(socket, fault.code)
+        return True
 
     async def _send(self, frame: Frame) -> None:
         """Nobody hears what is sent while no sideband is open."""

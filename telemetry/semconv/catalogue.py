@@ -263,7 +263,7 @@ VIOLATIONS = Instrument(
     series_per_tenant=len(attr.Violation),
 )
 UNUSABLE_MESSAGES = Instrument(
-    "voice.session.unusable_messages",
+    "callscope.session.unusable_messages",
     Kind.COUNTER,
     "{message}",
     "Messages of sessions, and numbers in them, that could not be used; each call went on.",

@@ -117,6 +117,7 @@ def test_what_is_not_promised_is_of_the_library_itself() -> None:
         "callscope.export.dropped",
         "callscope.export.rejected",
         "callscope.sink.failures",
+        "callscope.session.unusable_messages",
     }
 
 

@@ -12,7 +12,7 @@ from telemetry.clock import Instant
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.sink import SYNCHRONOUS, MetricsSink
 from telemetry.semconv import catalogue
-from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
+from telemetry.semconv.attributes import EndReason, MessageProblem, RejectionReason, WebhookOutcome
 from telemetry.semconv.catalogue import Kind
 from telemetry.testing import Labels, TelemetryKit, Value, labels
 
@@ -122,6 +122,13 @@ def test_failed(kit: TelemetryKit, call: Call) -> None:
     }
 
 
+def test_unusable_messages_count_by_problem(kit: TelemetryKit, call: Call) -> None:
+    """Each message counts under what was wrong with it; nothing else changes."""
+    assert changed(kit, lambda: call.unusable_message(MessageProblem.SHAPE)) == {
+        "callscope.session.unusable_messages": {of_acme({"voice.session.message.problem": "shape"}): 1}
+    }
+
+
 def test_instructions(kit: TelemetryKit, call: Call) -> None:
     """Instructions that cannot be read, and the fallback that stands in, count each."""
     assert changed(kit, lambda: call.instructions_failed("OperationalError")) == {
@@ -196,6 +203,7 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     call.instructions_failed("OperationalError")
     call.fallback_used()
     started(call)
+    call.unusable_message(MessageProblem.NUMBER)
     call.agent_started_speaking()
     call.agent_stopped_speaking(interrupted=True)
     call.caller_started_speaking()
