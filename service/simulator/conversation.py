@@ -316,8 +316,10 @@ class Sidebands:
         returned = asyncio.ensure_future(leg.returned.wait())
         waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        # Somebody who came back may be gone again by now; then another waits, beside this.
+        came_back = returned.done()
         returned.cancel()
-        if not leg.watched and self._conversations.get(leg) is conversation:
+        if not came_back and not leg.watched and self._conversations.get(leg) is conversation:
             leg.close()
             self._over(leg, await _closing_of(conversation, otherwise))
 

@@ -26,13 +26,13 @@ from service.simulator.script import (
 )
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
-from telemetry.semconv.attributes import EndReason
+from telemetry.semconv.attributes import CallId, EndReason
 from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
-LASTING = CallScript("lasting", (HELLO, *TURN, Pause(60.0), *TURN, Pause(5.0)), AgentHangsUp())
-"""The break comes in the pause, in which nothing is said for over half a second of real time."""
+LASTING = CallScript("lasting", (HELLO, *TURN, Pause(200.0), *TURN, Pause(5.0)), AgentHangsUp())
+"""The break comes in the pause, in which nothing is said for two seconds of real time."""
 CODES = (None, 1001, 1006, 1011, 1012, 1013, 3000)
 
 
@@ -67,7 +67,7 @@ async def test_a_session_that_breaks_is_attached_again(tmp_path: Path, code: int
 async def test_a_session_may_break_again_and_again(tmp_path: Path) -> None:
     """Each break is replaced, also one whose first handshakes fail."""
     async with running_harness(tmp_path) as harness:
-        breaks = (SidebandBreak(8), SidebandBreak(16, 1012, refusals=(503,)), SidebandBreak(24, 1011))
+        breaks = (SidebandBreak(8), SidebandBreak(8, 1012, refusals=(503,)), SidebandBreak(8, 1011))
         report, record = await broken(harness, *breaks)
         assert report.counts["sidebands_reattached"] == report.counts["sidebands_broken"] == 3
         assert phases(record) == [(Phase.REATTACH, None)] * 3
@@ -217,6 +217,7 @@ async def test_a_call_ends_at_its_limit(tmp_path: Path, limit: dict[str, Any], r
         assert report.end == "agent_hung_up"
         assert (summary.end_reason, summary.error_type) == (reason, None)
         assert summary.duration >= 0.5
+        await harness.container.records.ensure_written(CallId(call_id), 30.0)
         (row,) = (await harness.get("/api/v1/call-records"))["calls"]
         assert row["outcome"] == reason.value
         assert (await harness.numbers())["failed_calls"] == 0
