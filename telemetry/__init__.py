@@ -11,14 +11,24 @@ from telemetry.export import InvalidVariableError
 from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.privacy import Privacy
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
+from telemetry.semconv.attributes import (
+    CallDirection,
+    CallId,
+    EndReason,
+    Fault,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+)
 from telemetry.setup import Telemetry, start_telemetry
 
 __all__ = [
     "Call",
+    "CallDirection",
     "CallId",
     "CallTracker",
     "EndReason",
+    "Fault",
     "InvalidVariableError",
     "LimitHit",
     "LiveMetricsReader",
@@ -30,5 +40,6 @@ __all__ = [
     "Telemetry",
     "TenantId",
     "TokenUsage",
+    "UnansweredReason",
     "start_telemetry",
 ]

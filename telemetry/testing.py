@@ -49,11 +49,15 @@ from telemetry.recent.calls import RecentCalls
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.logs import RecentLogs
 from telemetry.recent.spans import SpanRecorder, SpanRegister
+from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
 from telemetry.traces.sink import CallTraces
 
 PATIENCE_SECONDS = 10.0
 """The longest wait for a collection, in seconds; reached on a stalled machine only."""
+
+ORIGIN: dict[str, str] = {attr.DIRECTION: "inbound", attr.SOURCE: "direct"}
+"""The attributes of a call's direction and source, as :meth:`CallTracker.received` sets them unless told otherwise."""
 
 _EPOCH_SECONDS = 1_800_000_000
 # Start of a fake clock, in January 2027: no test depends on the day it runs.

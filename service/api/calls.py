@@ -23,7 +23,14 @@ from telemetry.clock import Instant
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallOutcome, CallSummary, DurationBasis
 from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery, InvalidCallCursorError
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
+from telemetry.semconv.attributes import (
+    CallDirection,
+    CallId,
+    EndReason,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+)
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
@@ -36,12 +43,15 @@ class StateFilter(StrEnum):
     ACCEPTED = "accepted"
     STARTED = "started"
     REJECTED = "rejected"
+    UNANSWERED = "unanswered"
     ABANDONED = "abandoned"
     ENDED = "ended"
+    HANDED_OVER = "handed_over"
+    """Left by this process to another, which goes on with it."""
     RUNNING = "running"
     """Accepted or started."""
     OVER = "over"
-    """Rejected, abandoned or ended."""
+    """Rejected, unanswered, abandoned, ended or handed over."""
     ALL = "all"
 
 
@@ -96,7 +106,7 @@ _Cursor = Annotated[
 _State = Annotated[
     StateFilter | None,
     Query(
-        description="`running`: accepted or started; `over`: rejected, abandoned or ended; or one state. "
+        description="`running`: accepted or started; `over`: in any final state; or one state. "
         "`all` if another filter is given, else the calls under way are listed."
     ),
 ]
@@ -149,7 +159,9 @@ class FoundStatus(StrEnum):
     RUNNING = "RUNNING"
     ENDING = "ENDING"
     REJECTED = "REJECTED"
+    UNANSWERED = "UNANSWERED"
     ABANDONED = "ABANDONED"
+    HANDED_OVER = "HANDED_OVER"
     ENDED = "ENDED"
 
 
@@ -170,7 +182,11 @@ class FoundCall(BaseModel):
     duration_seconds: float
     duration_basis: DurationBasis = Field(description="Since when the duration counts.")
     outcome: CallOutcome | None = Field(description="How it turned out; `null` while it is not over.")
-    reason: RejectionReason | EndReason | None = Field(description="Why it was turned away, or why it is over.")
+    reason: RejectionReason | UnansweredReason | EndReason | None = Field(
+        description="Why it was turned away, not answered, or over."
+    )
+    direction: CallDirection
+    source: str = Field(description="The gateway or carrier that reported it.")
     error_type: str | None
     longest_wait_seconds: float = Field(
         description="The longest anybody waited: for the decision, the first audio, or an answer. "
@@ -223,7 +239,9 @@ def _found(call: CallSummary, urls: TraceUrls) -> FoundCall:
         duration_seconds=rounded(call.duration),
         duration_basis=call.duration_basis,
         outcome=call.outcome,
-        reason=call.rejection_reason or call.end_reason,
+        reason=call.rejection_reason or call.unanswered_reason or call.end_reason,
+        direction=call.direction,
+        source=call.source,
         error_type=None if call.error_type is None else writable(call.error_type),
         longest_wait_seconds=rounded(call.longest_wait),
         turns=call.turns,
@@ -264,6 +282,8 @@ FOUND_EXAMPLE: dict[str, Any] = {
             "duration_basis": "started",
             "outcome": "failed",
             "reason": "error",
+            "direction": "inbound",
+            "source": "direct",
             "error_type": "SessionLost",
             "longest_wait_seconds": 4.2,
             "turns": 7,

@@ -87,6 +87,9 @@ class _Held:
     def list(self, call: CallSnapshot) -> None:
         self.waiting += call.state is CallState.ACCEPTED
         self.listed += 1
+        if not call.holds_slot:
+            self.pending += call.state.pending
+            self.active += call.state is CallState.STARTED
 
 
 _Key = tuple[str | None, str, float]
@@ -155,13 +158,16 @@ def _claims(held: _Held, live: Mapping[str, float]) -> Iterator[tuple[str, float
     """What must be equal: the registry and the live metrics, then the invariants of a call's lifecycle."""
     yield "active", held.active, live["active_calls"]
     yield "pending", held.pending, live["pending_calls"]
-    waiting = live["accepted_calls"] - live["started_calls"] - live["abandoned_calls"]
+    handed_over = {state: live[f"handed_over_calls_{state}"] for state in ("pending", "accepted", "started")}
+    waiting = live["accepted_calls"] - live["started_calls"] - live["abandoned_calls"] - handed_over["accepted"]
     yield "accepted = started + abandoned + (accepted and pending)", held.waiting, waiting
     yield "calls listed", held.active + held.pending, held.listed
-    yield "started = ended + active", live["started_calls"], live["ended_calls"] + live["active_calls"]
-    left = sum(live[rejected] for rejected in _REJECTIONS) + live["abandoned_calls"]
+    over = live["ended_calls"] + live["active_calls"] + handed_over["started"]
+    yield "started = ended + active", live["started_calls"], over
+    left = sum(live[rejected] for rejected in _REJECTIONS) + live["unanswered_calls"] + live["abandoned_calls"]
+    left += handed_over["pending"] + handed_over["accepted"]
     became = left + live["started_calls"] + live["pending_calls"]
-    yield "received = rejected + abandoned + started + pending", live["received_calls"], became
+    yield "received = rejected + unanswered + abandoned + started + pending", live["received_calls"], became
     yield "failed <= ended", live["ended_calls"], max(live["ended_calls"], live["failed_calls"])
     yield "referred <= started", live["started_calls"], max(live["started_calls"], live["referred_calls"])
     for field, value in live.items():

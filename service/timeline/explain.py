@@ -6,7 +6,7 @@ from service.timeline.findings import standing_failure, unanswered
 from telemetry.calls.events import LimitHit, Phase
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallDetails
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CapacityScope, EndReason, RejectionReason
+from telemetry.semconv.attributes import UNKNOWN_TENANT, CapacityScope, EndReason, RejectionReason, UnansweredReason
 
 FALLBACK: Final = "The fallback instructions stood in for the tenant's own."
 
@@ -26,6 +26,14 @@ _ENDED: Final = {
     EndReason.SHUTDOWN: "the service was stopped",
     EndReason.MAX_DURATION: "it had run for as long as a call may",
     EndReason.SILENCE: "nobody had spoken for as long as a call may be silent",
+    EndReason.VOICEMAIL: "an answering machine took it",
+}
+_UNANSWERED: Final = {
+    UnansweredReason.CANCELED: "the caller gave up before it was decided",
+    UnansweredReason.BUSY: "the called party was busy",
+    UnansweredReason.NO_ANSWER: "nobody answered in time",
+    UnansweredReason.DECLINED: "the called party declined",
+    UnansweredReason.UNREACHABLE: "the number could not be reached",
 }
 _PROCESS_LOST: Final = "its process was lost (killed, or cut off from the database), and nobody saw the end"
 _MINUTE: Final = 60
@@ -43,6 +51,11 @@ def explain(call: CallDetails, *, process_lost: bool = False) -> str:
     state = call.summary.state
     if state is CallState.REJECTED:
         said = _rejected(call)
+    elif state is CallState.UNANSWERED:
+        reason = call.summary.unanswered_reason
+        said = f"Not answered: {_UNANSWERED[reason]}." if reason else "Not answered."
+    elif state is CallState.HANDED_OVER:
+        said = "Left to another process, which goes on with it."
     elif state is CallState.ABANDONED:
         said = f"Accepted, but never started: {_cause(call, process_lost=process_lost)}."
     elif state is CallState.ENDED:

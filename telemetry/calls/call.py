@@ -11,11 +11,13 @@ from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
     CallEnded,
+    CallHandedOver,
     CallHeartbeat,
     CallRef,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallUnanswered,
     Content,
     ContentHeard,
     Event,
@@ -30,11 +32,21 @@ from telemetry.calls.events import (
     TokensUsed,
     TokenUsage,
 )
-from telemetry.calls.lifecycle import PATHS, STEPS, TERMINAL, CallState, Transition, violation_of
+from telemetry.calls.lifecycle import STEPS, TERMINAL, CallState, Transition, violation_of
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.calls.timing import TimedPhase, TimedTool
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import OTHER, CallId, EndReason, MessageProblem, RejectionReason, TenantId, Violation
+from telemetry.semconv.attributes import (
+    OTHER,
+    CallId,
+    EndReason,
+    Fault,
+    MessageProblem,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+    Violation,
+)
 
 
 class StateListener(Protocol):
@@ -57,6 +69,8 @@ class CallSnapshot:
     last_seen: Instant
     ending: bool
     """True once the call was referred or is being hung up."""
+    holds_slot: bool
+    """False for a call that is only observed and takes no capacity."""
 
 
 class ClosedCall(NamedTuple):
@@ -64,7 +78,8 @@ class ClosedCall(NamedTuple):
 
     ref: CallRef
     state: CallState
-    referred: bool
+    made: int
+    """The transitions it made, as the sum of their bits."""
 
 
 class Call:
@@ -82,13 +97,14 @@ class Call:
         "_ending",
         "_last_seen",
         "_listener",
+        "_made",
         "_received",
-        "_referred",
         "_scopes",
         "_sink",
         "_started",
         "_state",
         "exclusive",
+        "holds_slot",
         "ref",
     )
 
@@ -102,7 +118,8 @@ class Call:
         clock: Clock,
         listener: StateListener,
         state: CallState = CallState.PENDING,
-        referred: bool = False,
+        made: int = Transition.RECEIVED.bit,
+        holds_slot: bool = True,
     ) -> None:
         self.ref = ref
         self._received = received
@@ -113,7 +130,9 @@ class Call:
         self.exclusive = RLock()
         """Held while the call changes or one of its events is on its way."""
         self._state = state
-        self._referred = referred
+        self._made = made
+        self.holds_slot = holds_slot
+        """True if the call takes a place of its tenant's capacity, False if it is only observed."""
         self._started: Instant | None = None
         self._last_seen = received
         self._billed = 0.0
@@ -143,7 +162,7 @@ class Call:
     @property
     def closed(self) -> ClosedCall:
         """The part of the call to keep once it is over."""
-        return ClosedCall(self.ref, self._state, self._referred)
+        return ClosedCall(self.ref, self._state, self._made)
 
     def snapshot(self) -> CallSnapshot:
         """Return the call as it is at this moment."""
@@ -156,6 +175,7 @@ class Call:
                 self._started,
                 self._last_seen,
                 self._ending,
+                self.holds_slot,
             )
 
     # Transitions ------------------------------------------------------------------------------------------------------
@@ -181,6 +201,14 @@ class Call:
         with self.exclusive:
             return self._step(Transition.REJECTED, now) and self._emit(
                 CallRejected(now, self.ref, reason, now.since(self._received), limit, error_type)
+            )
+
+    def unanswered(self, reason: UnansweredReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
+        """Report that the other side gave up, was busy or did not answer before the call was decided."""
+        now = at or self._clock.now()
+        with self.exclusive:
+            return self._step(Transition.UNANSWERED, now) and self._emit(
+                CallUnanswered(now, self.ref, reason, error_type)
             )
 
     def started(self, at: Instant | None = None) -> bool:
@@ -209,19 +237,40 @@ class Call:
             self._ending = True
             return self._emit(CallReferred(now, self.ref, target))
 
-    def ended(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
+    def ended(
+        self,
+        reason: EndReason,
+        *,
+        error_type: str | None = None,
+        fault: Fault | None = None,
+        at: Instant | None = None,
+    ) -> bool:
         """Report that the started call is over. A ``stale`` one lasted only to its last activity.
 
         It counts as failed if there is an ``error_type``; reason ``error`` without one gets ``_other``.
         """
         now = at or self._clock.now()
         with self.exclusive:
-            if self._state is CallState.STARTED:
-                for event in self._conversation.ended(now):
-                    self._sink.emit(event)
-            return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type))
+            self._end_conversation(now)
+            return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type, fault))
 
-    def finish(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
+    def handed_over(self, at: Instant | None = None) -> bool:
+        """Report that this process stops and leaves the call to another: it ends here, without an end being counted."""
+        now = at or self._clock.now()
+        with self.exclusive:
+            left = self._state
+            unbilled = 0.0 if self._started is None else max(0.0, now.since(self._started) - self._billed)
+            self._end_conversation(now)
+            return self._step(Transition.HANDED_OVER, now) and self._emit(CallHandedOver(now, self.ref, left, unbilled))
+
+    def finish(
+        self,
+        reason: EndReason,
+        *,
+        error_type: str | None = None,
+        fault: Fault | None = None,
+        at: Instant | None = None,
+    ) -> bool:
         """End the call from whatever state it is in: pending is rejected, accepted abandoned, started ended.
 
         For ``finally`` blocks. Returns False, without a violation, if the call is over already.
@@ -232,7 +281,7 @@ class Call:
             if self._state is CallState.ACCEPTED:
                 return self.abandoned(reason, error_type=error_type, at=at)
             if self._state is CallState.STARTED:
-                return self.ended(reason, error_type=error_type, at=at)
+                return self.ended(reason, error_type=error_type, fault=fault, at=at)
             return False
 
     # Activity and billing ---------------------------------------------------------------------------------------------
@@ -336,26 +385,30 @@ class Call:
             self._violate(Transition.RECEIVED, Violation.DUPLICATE, self._clock.now())
 
     def _step(self, transition: Transition, now: Instant) -> bool:
-        made_before = transition in PATHS[self._state] or (transition is Transition.REFERRED and self._referred)
-        violation = violation_of(transition, self._state, made_before=made_before)
+        violation = violation_of(transition, self._state, made_before=bool(self._made & transition.bit))
         if violation is not None:
             self._violate(transition, violation, now)
             return False
         before, self._state = self._state, STEPS[transition][1]
-        self._referred = self._referred or transition is Transition.REFERRED
+        self._made |= transition.bit
         if self._state not in TERMINAL:
             self._last_seen = max(self._last_seen, now)
         self._listener.moved(self, before, self._state)
         return True
 
-    def _end(self, now: Instant, reason: EndReason, error_type: str | None) -> CallEnded:
+    def _end(self, now: Instant, reason: EndReason, error_type: str | None, fault: Fault | None) -> CallEnded:
         started = self._started or now
         last_moment = min(now, max(self._last_seen, started)) if reason is EndReason.STALE else now
         # Heartbeats have counted this much time already, so the duration is never less.
         duration = max(last_moment.since(started), self._billed)
         if reason is EndReason.ERROR:
             error_type = error_type or OTHER
-        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type)
+        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type, fault)
+
+    def _end_conversation(self, now: Instant) -> None:
+        if self._state is CallState.STARTED:
+            for event in self._conversation.ended(now):
+                self._sink.emit(event)
 
     def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:
         self._emit(LifecycleViolated(now, self.ref, violation, transition.value))

@@ -4,14 +4,19 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar, dataclass_transform
 
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Instant
 from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    CallDirection,
     CallId,
     CapacityScope,
     EndReason,
+    Fault,
     MessageProblem,
     RejectionReason,
     TenantId,
+    UnansweredReason,
     Violation,
     WebhookOutcome,
 )
@@ -76,10 +81,13 @@ class TurnEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallRef:
-    """The identity of a call: its id and its tenant."""
+    """The identity of a call: its id, its tenant and its origin."""
 
     call_id: CallId
     tenant_id: TenantId
+    direction: CallDirection = CallDirection.INBOUND
+    source: str = DIRECT_SOURCE
+    """The configured name of the gateway or carrier that reports the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +199,21 @@ class CallRejected(CallEvent):
 
 
 @event
+class CallTakenOver(CallEvent):
+    """This process goes on with a call of another; ``state`` is how that one left it."""
+
+    state: CallState
+
+
+@event
+class CallUnanswered(CallEvent):
+    """Terminal: the other side gave up, was busy or did not answer."""
+
+    reason: UnansweredReason
+    error_type: str | None = None
+
+
+@event
 class CallAccepted(CallEvent):
     """The carrier took the acceptance; the call stays pending until it starts."""
 
@@ -237,6 +260,17 @@ class CallEnded(CallEvent):
     unbilled_seconds: float
     """The part of the duration that no heartbeat reported."""
     error_type: str | None = None
+    fault: Fault | None = None
+    """The party at fault; None if nobody is, or it is not known."""
+
+
+@event
+class CallHandedOver(CallEvent):
+    """Terminal here: this process stops and leaves the call, which was in ``state``, to another."""
+
+    state: CallState
+    unbilled_seconds: float
+    """Call time that no heartbeat reported, up to now."""
 
 
 @event

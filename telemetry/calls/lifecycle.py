@@ -16,9 +16,13 @@ class CallState(StrEnum):
     STARTED = "started"
     """The media session runs."""
     REJECTED = "rejected"
+    UNANSWERED = "unanswered"
+    """The other side gave up or could not be had before a decision."""
     ABANDONED = "abandoned"
     """Accepted, never started."""
     ENDED = "ended"
+    HANDED_OVER = "handed_over"
+    """Left to another process; the call itself goes on."""
 
     @property
     def terminal(self) -> bool:
@@ -31,7 +35,9 @@ class CallState(StrEnum):
         return self in UNSTARTED
 
 
-TERMINAL: Final = frozenset({CallState.REJECTED, CallState.ABANDONED, CallState.ENDED})
+TERMINAL: Final = frozenset(
+    {CallState.REJECTED, CallState.UNANSWERED, CallState.ABANDONED, CallState.ENDED, CallState.HANDED_OVER}
+)
 
 UNSTARTED: Final = frozenset({CallState.PENDING, CallState.ACCEPTED})
 
@@ -41,33 +47,37 @@ class Transition(StrEnum):
 
     RECEIVED = "received"
     REJECTED = "rejected"
+    UNANSWERED = "unanswered"
     ACCEPTED = "accepted"
     STARTED = "started"
     ABANDONED = "abandoned"
     REFERRED = "referred"
     ENDED = "ended"
+    HANDED_OVER = "handed_over"
+
+    @property
+    def bit(self) -> int:
+        """The transition's bit in a set of transitions kept as a number: one small integer a call."""
+        return _BITS[self]
 
 
-STEPS: Final[dict[Transition, tuple[CallState, CallState]]] = {
-    Transition.REJECTED: (CallState.PENDING, CallState.REJECTED),
-    Transition.ACCEPTED: (CallState.PENDING, CallState.ACCEPTED),
-    Transition.STARTED: (CallState.ACCEPTED, CallState.STARTED),
-    Transition.ABANDONED: (CallState.ACCEPTED, CallState.ABANDONED),
-    Transition.REFERRED: (CallState.STARTED, CallState.STARTED),
-    Transition.ENDED: (CallState.STARTED, CallState.ENDED),
+_BITS: Final = {transition: 1 << position for position, transition in enumerate(Transition)}
+
+_PENDING: Final = frozenset({CallState.PENDING})
+_ACCEPTED: Final = frozenset({CallState.ACCEPTED})
+_STARTED: Final = frozenset({CallState.STARTED})
+
+STEPS: Final[dict[Transition, tuple[frozenset[CallState], CallState]]] = {
+    Transition.REJECTED: (_PENDING, CallState.REJECTED),
+    Transition.UNANSWERED: (_PENDING, CallState.UNANSWERED),
+    Transition.ACCEPTED: (_PENDING, CallState.ACCEPTED),
+    Transition.STARTED: (_ACCEPTED, CallState.STARTED),
+    Transition.ABANDONED: (_ACCEPTED, CallState.ABANDONED),
+    Transition.REFERRED: (_STARTED, CallState.STARTED),
+    Transition.ENDED: (_STARTED, CallState.ENDED),
+    Transition.HANDED_OVER: (_PENDING | _ACCEPTED | _STARTED, CallState.HANDED_OVER),
 }
-"""The state that each transition leads from, and the one it leads to."""
-
-
-def _path_to(state: CallState) -> frozenset[Transition]:
-    for transition, (before, after) in STEPS.items():
-        if after is state and before is not state:
-            return _path_to(before) | {transition}
-    return frozenset({Transition.RECEIVED})
-
-
-PATHS: Final = {state: _path_to(state) for state in CallState}
-"""The transitions that a call in a state has made. A referral is not among them: it leaves the state as it is."""
+"""The states that each transition leads from, and the one it leads to."""
 
 
 def violation_of(transition: Transition, state: CallState, *, made_before: bool) -> Violation | None:
@@ -79,6 +89,6 @@ def violation_of(transition: Transition, state: CallState, *, made_before: bool)
         return Violation.DUPLICATE
     if state in TERMINAL:
         return Violation.AFTER_END
-    if STEPS[transition][0] is not state:
+    if state not in STEPS[transition][0]:
         return Violation.OUT_OF_ORDER
     return None

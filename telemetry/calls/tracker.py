@@ -7,13 +7,30 @@ from threading import Lock, RLock
 from typing import Final
 
 from telemetry.calls.call import Call, CallSnapshot, ClosedCall, UntrackedCall
-from telemetry.calls.events import CallAnnounced, CallReceived, CallRef, Phase, PhaseEnded, WebhookReceived
-from telemetry.calls.lifecycle import TERMINAL, UNSTARTED, CallState
+from telemetry.calls.events import (
+    CallAnnounced,
+    CallReceived,
+    CallRef,
+    CallTakenOver,
+    Phase,
+    PhaseEnded,
+    WebhookReceived,
+)
+from telemetry.calls.lifecycle import TERMINAL, UNSTARTED, CallState, Transition
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
 from telemetry.calls.slots import SlotCounter, Usage
 from telemetry.calls.timing import TimedPhase
 from telemetry.clock import Clock, Instant, SystemClock
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, EndReason, TenantId, Violation, WebhookOutcome
+from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    UNKNOWN_TENANT,
+    CallDirection,
+    CallId,
+    EndReason,
+    TenantId,
+    Violation,
+    WebhookOutcome,
+)
 
 _TENANTS_PER_LOCK: Final = 100
 # Tenants visited before the lock is released for waiting calls: a fraction of a millisecond.
@@ -85,6 +102,9 @@ class CallTracker:
         traceparent: str | None = None,
         continues: str | None = None,
         content: bool = False,
+        direction: CallDirection = CallDirection.INBOUND,
+        source: str = DIRECT_SOURCE,
+        holds_slot: bool = True,
     ) -> Call:
         """Report a call that came in and return its handle; it is pending from here on.
 
@@ -97,10 +117,13 @@ class CallTracker:
             traceparent: a W3C trace context from outside: linked, never the parent.
             continues: the W3C trace context of this call in the process that had it before: the parent.
             content: the tenant allows content on spans.
+            direction: inbound unless given.
+            source: the configured name of the gateway or carrier that reports the call.
+            holds_slot: False for a call that is only observed and takes no capacity.
         """
-        ref = CallRef(CallId(call_id), TenantId(tenant_id))
+        ref = CallRef(CallId(call_id), TenantId(tenant_id), direction, source)
         moment = at or self._clock.now()
-        call = self._handle(ref, moment)
+        call = self._handle(ref, moment, holds_slot=holds_slot)
         # Another thread may find the call as soon as it is registered, and must wait until its first event is out.
         with call.exclusive:
             entered = self._enter(call)
@@ -109,6 +132,54 @@ class CallTracker:
         if entered is not call:
             entered.repeated()
         return entered
+
+    def taken_over(
+        self,
+        call_id: CallId | str,
+        tenant_id: TenantId | str,
+        state: CallState,
+        *,
+        at: Instant | None = None,
+        since: Instant | None = None,
+        continues: str | None = None,
+        content: bool = False,
+        direction: CallDirection = CallDirection.INBOUND,
+        source: str = DIRECT_SOURCE,
+    ) -> Call:
+        """Report that this process goes on with a call of another, and return its handle, in ``state``.
+
+        The call counts as received, and as accepted and started if it was; ``taken_over`` says that another process
+        counted it before.
+
+        Args:
+            call_id: the carrier's id; of a call that is known here the handle is returned and nothing else happens.
+            tenant_id: the tenant the call belongs to.
+            state: the state that the other process left it in: pending, accepted or started.
+            at: the moment it counts as received here; now unless given.
+            since: the moment from which its time is billed here, if it was started; ``at`` unless given.
+            continues: the W3C trace context of the call in the other process.
+            content: the tenant allows content on spans.
+            direction: inbound unless given.
+            source: the configured name of the gateway or carrier that reports the call.
+
+        Raises:
+            ValueError: ``state`` is one that a call cannot be gone on with.
+        """
+        if state in TERMINAL:
+            raise ValueError(f"a call that is {state.value} cannot be taken over")
+        if self.knows(call_id):
+            return self.call(call_id)
+        moment = at or self._clock.now()
+        call = self.received(
+            call_id, tenant_id, at=moment, continues=continues, content=content, direction=direction, source=source
+        )
+        with call.exclusive:
+            self._sink.emit(CallTakenOver(moment, call.ref, state))
+            if state is not CallState.PENDING:
+                call.accepted(since or moment, resumed=True)
+            if state is CallState.STARTED:
+                call.started(since or moment)
+        return call
 
     def call(self, call_id: CallId | str) -> Call:
         """Return the handle of a call, open or over; that of an unknown call counts each report as a violation."""
@@ -180,7 +251,7 @@ class CallTracker:
     def moved(self, call: Call, before: CallState, after: CallState) -> None:
         """Adjust the slots to a call's change of state; the call itself calls this."""
         with self._lock:
-            if before is not after:
+            if before is not after and call.holds_slot:
                 self._count(
                     call.tenant_id,
                     (after in UNSTARTED) - (before in UNSTARTED),
@@ -211,7 +282,8 @@ class CallTracker:
             if len(self._open) >= self._max_open:
                 return self._untracked(call.ref, Violation.OVERFLOW)
             self._open[call.call_id] = call
-            self._count(call.tenant_id, 1, 0, decided=False)
+            if call.holds_slot:
+                self._count(call.tenant_id, 1, 0, decided=False)
             return call
 
     def _known(self, call_id: CallId) -> Call | None:
@@ -221,10 +293,16 @@ class CallTracker:
         closed = self._over.get(call_id)
         if closed is None:
             return None
-        return self._handle(closed.ref, self._clock.now(), closed.state, referred=closed.referred)
+        return self._handle(closed.ref, self._clock.now(), closed.state, made=closed.made)
 
     def _handle(
-        self, ref: CallRef, received: Instant, state: CallState = CallState.PENDING, *, referred: bool = False
+        self,
+        ref: CallRef,
+        received: Instant,
+        state: CallState = CallState.PENDING,
+        *,
+        made: int = Transition.RECEIVED.bit,
+        holds_slot: bool = True,
     ) -> Call:
         return Call(
             ref,
@@ -234,7 +312,8 @@ class CallTracker:
             clock=self._clock,
             listener=self,
             state=state,
-            referred=referred,
+            made=made,
+            holds_slot=holds_slot,
         )
 
     def _untracked(self, ref: CallRef, violation: Violation) -> UntrackedCall:

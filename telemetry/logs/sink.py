@@ -9,10 +9,13 @@ from telemetry.calls.events import (
     CallAccepted,
     CallEnded,
     CallEvent,
+    CallHandedOver,
     CallReceived,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallTakenOver,
+    CallUnanswered,
     Event,
     FallbackUsed,
     InstructionsFailed,
@@ -85,6 +88,12 @@ def _violated(event: LifecycleViolated) -> Extra:
 
 _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
     CallReceived: (logging.INFO, "call.received", _nothing),
+    CallTakenOver: (logging.INFO, "call.taken_over", lambda event: {attr.CALL_STATE: event.state.value}),
+    CallUnanswered: (
+        logging.INFO,
+        "call.unanswered",
+        lambda event: {attr.UNANSWERED_REASON: event.reason.value} | _error(event.error_type),
+    ),
     CallRejected: (logging.INFO, "call.rejected", _rejected),
     CallAccepted: (logging.INFO, "call.accepted", lambda event: _milliseconds(event.setup_seconds)),
     CallStarted: (logging.INFO, "call.started", _nothing),
@@ -102,9 +111,13 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
         logging.INFO,
         "call.ended",
         lambda event: (
-            {attr.END_REASON: event.reason.value} | _milliseconds(event.duration_seconds) | _error(event.error_type)
+            {attr.END_REASON: event.reason.value}
+            | _milliseconds(event.duration_seconds)
+            | _error(event.error_type)
+            | ({} if event.fault is None else {attr.FAULT: event.fault.value})
         ),
     ),
+    CallHandedOver: (logging.INFO, "call.handed_over", lambda event: {attr.CALL_STATE: event.state.value}),
     InstructionsFailed: (logging.ERROR, "instructions.failed", lambda event: _error(event.error_type)),
     FallbackUsed: (logging.WARNING, "instructions.fallback_used", _nothing),
     SessionError: (logging.WARNING, "session.error", lambda event: {attr.SESSION_ERROR_CODE: event.code}),

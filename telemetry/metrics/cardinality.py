@@ -2,8 +2,16 @@
 
 from threading import Lock
 
-from telemetry.semconv.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT, Label, MetricAttributes, TenantId
-from telemetry.semconv.catalogue import MAX_ERROR_TYPES
+from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    OTHER,
+    TENANT_ID,
+    UNKNOWN_TENANT,
+    Label,
+    MetricAttributes,
+    TenantId,
+)
+from telemetry.semconv.catalogue import MAX_ERROR_TYPES, MAX_SOURCES
 
 
 class _Budget:
@@ -78,3 +86,16 @@ class ErrorLabels(_Budget):
     def label(self, error_type: str) -> Label:
         """Return the kind's label, or ``_other`` once the budget is spent."""
         return self._label(error_type)
+
+
+class SourceLabels(_Budget):
+    """Admits the first :data:`MAX_SOURCES` sources as labels, besides ``direct``."""
+
+    __slots__ = ()
+
+    def __init__(self, most: int = MAX_SOURCES) -> None:
+        super().__init__(most, (DIRECT_SOURCE, OTHER))
+
+    def label(self, source: str) -> Label:
+        """Return the source's label, or ``_other`` once the budget is spent."""
+        return self._label(source)

@@ -12,11 +12,15 @@ from telemetry.calls.events import (
     CallAccepted,
     CallEnded,
     CallEvent,
+    CallHandedOver,
     CallHeartbeat,
     CallReceived,
+    CallRef,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallTakenOver,
+    CallUnanswered,
     Event,
     FallbackUsed,
     FirstAudio,
@@ -29,19 +33,23 @@ from telemetry.calls.events import (
     TurnInterrupted,
     WebhookReceived,
 )
+from telemetry.calls.lifecycle import UNSTARTED, CallState
 from telemetry.calls.sinks import Contexts, Handler, NoContexts
 from telemetry.metrics.barrier import RecordingBarrier
-from telemetry.metrics.cardinality import ErrorLabels, TenantLabels
+from telemetry.metrics.cardinality import ErrorLabels, SourceLabels, TenantLabels
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import (
+    CallDirection,
     EndReason,
+    Fault,
     Label,
     MessageProblem,
     MetricAttributes,
     MetricKey,
     RejectionReason,
     SetupOutcome,
+    UnansweredReason,
     Violation,
     WebhookOutcome,
 )
@@ -62,6 +70,10 @@ _BY_REJECTION: Final = _by(attr.REJECTION_REASON, RejectionReason)
 _BY_OUTCOME: Final = _by(attr.OUTCOME, SetupOutcome)
 _BY_END: Final = _by(attr.END_REASON, EndReason)
 _BY_PROBLEM: Final = _by(attr.MESSAGE_PROBLEM, MessageProblem)
+_BY_UNANSWERED: Final = _by(attr.UNANSWERED_REASON, UnansweredReason)
+_BY_STATE: Final = _by(attr.CALL_STATE, CallState)
+_BY_DIRECTION: Final = _by(attr.DIRECTION, CallDirection)
+_BY_FAULT: Final = _by(attr.FAULT, Fault)
 _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 # What further measurements of an event carry, made once.
 
@@ -82,6 +94,8 @@ class MetricsSink:
     ) -> None:
         self._labels = labels
         self._errors = ErrorLabels()
+        self._sources = SourceLabels()
+        self._origins: dict[tuple[CallDirection, str], MetricAttributes] = {}
         self._contexts = contexts or NoContexts()
         self._record = {i.name: _recorder(meter, i) for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS}
         # The observable has to exist for its callback to run in every collection; it never observes anything.
@@ -89,13 +103,16 @@ class MetricsSink:
         handlers: dict[type[Event], Handler] = {
             WebhookReceived: self._webhook,
             CallReceived: self._received,
+            CallTakenOver: self._taken_over,
             CallRejected: self._rejected,
+            CallUnanswered: self._unanswered,
             CallAccepted: self._accepted,
             CallStarted: self._started,
             CallAbandoned: self._abandoned,
             CallReferred: self._referred,
             CallHeartbeat: self._heartbeat,
             CallEnded: self._ended,
+            CallHandedOver: self._handed_over,
             InstructionsFailed: self._instructions_failed,
             FallbackUsed: self._fallback_used,
             FirstAudio: self._first_audio,
@@ -118,6 +135,15 @@ class MetricsSink:
     def _failure(self, error_type: str | None) -> MetricAttributes:
         return {} if error_type is None else {attr.ERROR_TYPE: self._errors.label(error_type)}
 
+    def _origin(self, call: CallRef) -> MetricAttributes:
+        known = self._origins.get((call.direction, call.source))
+        if known is not None:
+            return known
+        label = self._sources.label(call.source)
+        # Kept under the label: sources past the budget share one entry, so the table is bounded as they are.
+        made: MetricAttributes = {**_BY_DIRECTION[call.direction], attr.SOURCE: label}
+        return self._origins.setdefault((call.direction, label), made)
+
     def _add(self, event: CallEvent, *amounts: tuple[Instrument, float]) -> None:
         call = event.call
         attributes, context = self._labels.attributes(call.tenant_id), self._contexts.context(call)
@@ -136,12 +162,20 @@ class MetricsSink:
         self._record[catalogue.WEBHOOKS.name](1, _BY_WEBHOOK[event.outcome])
 
     def _received(self, event: CallReceived) -> None:
-        self._add(event, (catalogue.RECEIVED, 1), (catalogue.PENDING, 1))
+        self._add(event, (catalogue.PENDING, 1))
+        self._add_by(event, self._origin(event.call), (catalogue.RECEIVED, 1))
+
+    def _taken_over(self, event: CallTakenOver) -> None:
+        self._add_by(event, _BY_STATE[event.state], (catalogue.TAKEN_OVER, 1))
 
     def _rejected(self, event: CallRejected) -> None:
         self._add(event, (catalogue.PENDING, -1))
-        self._add_by(event, _BY_REJECTION[event.reason], (catalogue.REJECTED, 1))
+        self._add_by(event, {**_BY_REJECTION[event.reason], **self._origin(event.call)}, (catalogue.REJECTED, 1))
         self._decided(event, SetupOutcome.REJECTED, event.setup_seconds)
+
+    def _unanswered(self, event: CallUnanswered) -> None:
+        self._add(event, (catalogue.PENDING, -1))
+        self._add_by(event, {**_BY_UNANSWERED[event.reason], **self._origin(event.call)}, (catalogue.UNANSWERED, 1))
 
     def _accepted(self, event: CallAccepted) -> None:
         self._add(event, (catalogue.ACCEPTED, 1))
@@ -165,10 +199,16 @@ class MetricsSink:
         self._add(event, (catalogue.CALL_TIME, event.seconds))
 
     def _ended(self, event: CallEnded) -> None:
-        reason = _BY_END[event.reason]
+        reason = {**_BY_END[event.reason], **self._origin(event.call)}
+        fault = {} if event.fault is None else _BY_FAULT[event.fault]
         self._add(event, (catalogue.ACTIVE, -1), (catalogue.CALL_TIME, event.unbilled_seconds))
-        self._add_by(event, {**reason, **self._failure(event.error_type)}, (catalogue.ENDED, 1))
+        self._add_by(event, {**reason, **fault, **self._failure(event.error_type)}, (catalogue.ENDED, 1))
         self._add_by(event, reason, (catalogue.DURATION, event.duration_seconds))
+
+    def _handed_over(self, event: CallHandedOver) -> None:
+        held = catalogue.PENDING if event.state in UNSTARTED else catalogue.ACTIVE
+        self._add(event, (held, -1), (catalogue.CALL_TIME, event.unbilled_seconds))
+        self._add_by(event, _BY_STATE[event.state], (catalogue.HANDED_OVER, 1))
 
     def _instructions_failed(self, event: InstructionsFailed) -> None:
         self._add(event, (catalogue.INSTRUCTIONS_ERRORS, 1))

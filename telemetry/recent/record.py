@@ -12,13 +12,25 @@ from typing import ClassVar
 from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, TenantId, Violation
+from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    CallDirection,
+    CallId,
+    EndReason,
+    Fault,
+    RejectionReason,
+    SetupOutcome,
+    TenantId,
+    UnansweredReason,
+    Violation,
+)
 
 
 class CallOutcome(StrEnum):
     """The outcomes of a call."""
 
     REJECTED = "rejected"
+    UNANSWERED = "unanswered"
     ABANDONED = "abandoned"
     """Accepted, never started."""
     FAILED = "failed"
@@ -30,6 +42,9 @@ class CallOutcome(StrEnum):
     SHUTDOWN = "shutdown"
     MAX_DURATION = "max_duration"
     SILENCE = "silence"
+    VOICEMAIL = "voicemail"
+    HANDED_OVER = "handed_over"
+    """Left to another process; the call itself went on."""
 
 
 class DurationBasis(StrEnum):
@@ -166,6 +181,7 @@ class Ending:
     reason: EndReason
     at: float
     error_type: str | None = None
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +270,9 @@ class CallSummary:
     sampled: bool
     caller: str | None
     """Masked to its last four digits."""
+    unanswered_reason: UnansweredReason | None = None
+    direction: CallDirection = CallDirection.INBOUND
+    source: str = DIRECT_SOURCE
 
 
 @dataclass(frozen=True, slots=True)

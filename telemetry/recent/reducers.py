@@ -6,9 +6,11 @@ from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
     CallEnded,
+    CallHandedOver,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallUnanswered,
     Event,
     FallbackUsed,
     FirstAudio,
@@ -69,10 +71,20 @@ def _referred(call: RetainedCall, event: CallReferred, at: float) -> None:
 
 def _ended(call: RetainedCall, event: CallEnded, at: float) -> None:
     call.step(Transition.ENDED, at)
-    call.ending = Ending(event.reason, at, short(event.error_type))
+    call.ending = Ending(event.reason, at, short(event.error_type), event.fault)
     call.run_seconds = event.duration_seconds
     if call.unheard:
         call.waited(at)
+
+
+def _unanswered(call: RetainedCall, event: CallUnanswered, at: float) -> None:
+    call.step(Transition.UNANSWERED, at)
+    call.unanswered = event
+    call.waited(at)
+
+
+def _handed_over(call: RetainedCall, _event: CallHandedOver, at: float) -> None:
+    call.step(Transition.HANDED_OVER, at)
 
 
 def _phase_started(call: RetainedCall, event: PhaseStarted, at: float) -> None:
@@ -122,10 +134,12 @@ def _violated(call: RetainedCall, event: LifecycleViolated, at: float) -> None:
 LIFECYCLE_REDUCERS: Final[dict[type[Event], Reducer]] = {
     CallAccepted: _accepted,
     CallRejected: _rejected,
+    CallUnanswered: _unanswered,
     CallStarted: _started,
     CallAbandoned: _abandoned,
     CallReferred: _referred,
     CallEnded: _ended,
+    CallHandedOver: _handed_over,
     PhaseStarted: _phase_started,
     PhaseEnded: _phase_ended,
     InstructionsFailed: _instructions_failed,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from opentelemetry.trace import SpanContext
 
-from telemetry.calls.events import CallReceived, CallRef, Phase, TurnEnd
+from telemetry.calls.events import CallReceived, CallRef, CallUnanswered, Phase, TurnEnd
 from telemetry.calls.lifecycle import STEPS, CallState, Transition
 from telemetry.clock import Instant
 from telemetry.privacy import Privacy
@@ -109,6 +109,7 @@ class RetainedCall:
         "tokens",
         "trace",
         "turns",
+        "unanswered",
         "weight",
     )
 
@@ -126,6 +127,7 @@ class RetainedCall:
         self.steps: list[StateChange] = []
         self.decision: Decision | None = None
         self.ending: Ending | None = None
+        self.unanswered: CallUnanswered | None = None
         self.ending_under_way = False
         self.started: float | None = None
         self.ended: float | None = None

@@ -25,16 +25,13 @@ from telemetry.recent.record import (
 from telemetry.recent.retained import AnyRow, RetainedCall, Rows
 from telemetry.semconv.attributes import EndReason
 
-_OUTCOMES: Final = {
-    EndReason.COMPLETED: CallOutcome.COMPLETED,
-    EndReason.HANGUP: CallOutcome.HANGUP,
-    EndReason.REFERRED: CallOutcome.REFERRED,
-    EndReason.ERROR: CallOutcome.FAILED,
-    EndReason.STALE: CallOutcome.STALE,
-    EndReason.SHUTDOWN: CallOutcome.SHUTDOWN,
-    EndReason.MAX_DURATION: CallOutcome.MAX_DURATION,
-    EndReason.SILENCE: CallOutcome.SILENCE,
+_OVER: Final = {
+    CallState.REJECTED: CallOutcome.REJECTED,
+    CallState.UNANSWERED: CallOutcome.UNANSWERED,
+    CallState.ABANDONED: CallOutcome.ABANDONED,
+    CallState.HANDED_OVER: CallOutcome.HANDED_OVER,
 }
+# The outcomes of calls that are over without an end; those with one take the end's reason.
 
 _Stretch = TurnRow | SpeechRow | ToolRow
 
@@ -62,10 +59,13 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         interruptions=call.interruptions,
         rejection_reason=decision.reason if decision else None,
         end_reason=ending.reason if ending else None,
-        error_type=(ending and ending.error_type) or (decision and decision.error_type) or None,
+        error_type=_error_type(call),
         trace_id=format_trace_id(call.trace.trace_id) if call.trace else None,
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
+        unanswered_reason=call.unanswered.reason if call.unanswered else None,
+        direction=call.ref.direction,
+        source=call.ref.source,
     )
 
 
@@ -103,13 +103,19 @@ def _start(row: PhaseRow | TurnRow | SpeechRow | ToolRow) -> float:
 
 
 def _outcome(call: RetainedCall) -> CallOutcome | None:
-    if call.state is CallState.REJECTED:
-        return CallOutcome.REJECTED
-    if call.state is CallState.ABANDONED:
-        return CallOutcome.ABANDONED
+    if call.state in _OVER:
+        return _OVER[call.state]
     if call.ending is None:
         return None
-    return CallOutcome.FAILED if call.ending.error_type else _OUTCOMES[call.ending.reason]
+    failed = call.ending.error_type is not None
+    return CallOutcome.FAILED if failed or call.ending.reason is EndReason.ERROR else CallOutcome(call.ending.reason)
+
+
+def _error_type(call: RetainedCall) -> str | None:
+    for source in (call.ending, call.decision, call.unanswered):
+        if source is not None and source.error_type:
+            return source.error_type
+    return None
 
 
 def _duration(call: RetainedCall, moment: float) -> float:

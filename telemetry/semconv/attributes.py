@@ -7,7 +7,7 @@ on spans and logs. The two are different types, so that a call id on a metric do
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import Final, NewType
 
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
 
@@ -31,6 +31,9 @@ MetricAttributes = Mapping[MetricKey, Label]
 
 UNKNOWN_TENANT = TenantId("_unknown")
 """The tenant of calls to unmapped numbers: the dialled text is the caller's choice and never becomes an attribute."""
+
+DIRECT_SOURCE: Final = "direct"
+"""The source of calls that an application reports in its own process, unless it names another."""
 
 OTHER = Label("_other")
 """The value for everything past a budget: further tenants, undeclared values."""
@@ -87,6 +90,40 @@ class EndReason(StrEnum):
     """It had run for as long as a call may."""
     SILENCE = "silence"
     """Nobody had spoken for as long as a call may be silent."""
+    VOICEMAIL = "voicemail"
+    """An answering machine took the call."""
+
+
+class UnansweredReason(StrEnum):
+    """The reasons for a call that was never answered, without our turning it away."""
+
+    CANCELED = "canceled"
+    """The caller gave up before a decision (SIP CANCEL)."""
+    BUSY = "busy"
+    """Outbound: the called party was busy (SIP 486)."""
+    NO_ANSWER = "no_answer"
+    """Outbound: nobody answered in time."""
+    DECLINED = "declined"
+    """Outbound: the called party declined (SIP 603)."""
+    UNREACHABLE = "unreachable"
+    """Outbound: the number could not be reached."""
+
+
+class CallDirection(StrEnum):
+    """The directions of a call, as seen from the gateway."""
+
+    INBOUND = "inbound"
+    OUTBOUND = "outbound"
+
+
+class Fault(StrEnum):
+    """The parties that can be at fault for the end of a call."""
+
+    CALLER = "caller"
+    AGENT = "agent"
+    MODEL = "model"
+    CARRIER = "carrier"
+    SERVICE = "service"
 
 
 class SetupOutcome(StrEnum):
@@ -152,6 +189,11 @@ def _values(vocabulary: type[StrEnum]) -> tuple[str, ...]:
 TENANT_ID = MetricKey("tenant.id")
 REJECTION_REASON = MetricKey("voice.call.rejection.reason")
 END_REASON = MetricKey("voice.call.end.reason")
+UNANSWERED_REASON = MetricKey("voice.call.unanswered.reason")
+CALL_STATE = MetricKey("voice.call.state")
+DIRECTION = MetricKey("voice.call.direction")
+SOURCE = MetricKey("voice.call.source")
+FAULT = MetricKey("voice.call.fault")
 OUTCOME = MetricKey("voice.call.outcome")
 ERROR_TYPE = MetricKey(error_attributes.ERROR_TYPE)
 CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
@@ -161,7 +203,6 @@ MESSAGE_PROBLEM = MetricKey("voice.session.message.problem")
 SIGNAL = MetricKey("signal")
 
 CALL_ID = TraceKey("voice.call.id")
-CALL_STATE = TraceKey("voice.call.state")
 CALL_DURATION = TraceKey("voice.call.duration_s")
 CALL_SETUP_DURATION = TraceKey("voice.call.setup.duration_s")
 CALL_FIRST_AUDIO = TraceKey("voice.call.time_to_first_audio_s")
@@ -192,6 +233,11 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TENANT_ID, M, "The tenant; `_unknown` for unmapped numbers, `_other` past the tenant budget."),
     Attribute(REJECTION_REASON, M, "Why the call was turned away.", _values(RejectionReason)),
     Attribute(END_REASON, M, "Why the call is over.", _values(EndReason)),
+    Attribute(UNANSWERED_REASON, M, "Why the call was never answered.", _values(UnansweredReason)),
+    Attribute(CALL_STATE, M, "The state in which a call changed processes.", ("pending", "accepted", "started")),
+    Attribute(DIRECTION, M, "Who called whom.", _values(CallDirection)),
+    Attribute(SOURCE, M, "The gateway or carrier that reports the call; `direct` for the process itself."),
+    Attribute(FAULT, M, "Whose fault the end was; absent where nobody's, or unknown.", _values(Fault)),
     Attribute(OUTCOME, M, "What was decided about the call.", _values(SetupOutcome)),
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
@@ -200,7 +246,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(MESSAGE_PROBLEM, M, "Why a session's message could not be used.", _values(MessageProblem)),
     Attribute(SIGNAL, M, "The exported signal.", ("metrics", "traces", "logs")),
     Attribute(CALL_ID, T, "The carrier's id of the call."),
-    Attribute(CALL_STATE, T, "The state of the call."),
     Attribute(CALL_DURATION, T, "Started to ended, in seconds."),
     Attribute(CALL_SETUP_DURATION, T, "Received to decided, in seconds."),
     Attribute(CALL_FIRST_AUDIO, T, "Received to the first audio of the agent, in seconds."),

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import EndReason, MetricKey, RejectionReason
+from telemetry.semconv.attributes import EndReason, Fault, MetricKey, RejectionReason, UnansweredReason
 
 METER_NAME = "callscope"
 """The instrumentation scope of all instruments."""
@@ -23,6 +23,9 @@ CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0
 
 MAX_ERROR_TYPES = 64
 """Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
+
+MAX_SOURCES = 16
+"""Gateways and carriers that count apart; further ones count together under ``_other``."""
 
 
 class Kind(StrEnum):
@@ -68,14 +71,17 @@ class Instrument:
 
 
 TENANT = (attr.TENANT_ID,)
+ORIGIN = (attr.DIRECTION, attr.SOURCE)
+_ORIGINS = len(attr.CallDirection) * (MAX_SOURCES + 2)
 
 RECEIVED = Instrument(
     "voice.call.received",
     Kind.COUNTER,
     "{call}",
     "Calls announced by the carrier.",
-    TENANT,
+    (*TENANT, *ORIGIN),
     (Live("received_calls", public=False),),
+    series_per_tenant=_ORIGINS,
 )
 PENDING = Instrument(
     "voice.call.pending",
@@ -101,7 +107,7 @@ REJECTED = Instrument(
     Kind.COUNTER,
     "{call}",
     "Calls turned away, by reason.",
-    (*TENANT, attr.REJECTION_REASON),
+    (*TENANT, attr.REJECTION_REASON, *ORIGIN),
     (
         *(
             Live(f"rejected_calls_{reason}", attr.REJECTION_REASON, reason)
@@ -116,7 +122,16 @@ REJECTED = Instrument(
             for reason in (RejectionReason.CARRIER_ERROR, RejectionReason.TENANT_LOOKUP_FAILED)
         ),
     ),
-    series_per_tenant=len(RejectionReason),
+    series_per_tenant=len(RejectionReason) * _ORIGINS,
+)
+UNANSWERED = Instrument(
+    "voice.call.unanswered",
+    Kind.COUNTER,
+    "{call}",
+    "Calls that were never answered without being turned away, by reason.",
+    (*TENANT, attr.UNANSWERED_REASON, *ORIGIN),
+    (Live("unanswered_calls", public=False),),
+    series_per_tenant=len(UnansweredReason) * _ORIGINS,
 )
 INSTRUCTIONS_ERRORS = Instrument(
     "voice.instructions.errors",
@@ -141,8 +156,8 @@ ENDED = Instrument(
     "voice.call.ended",
     Kind.COUNTER,
     "{call}",
-    "Started calls that are over, by reason; `error.type` only if the call failed.",
-    (*TENANT, attr.END_REASON, attr.ERROR_TYPE),
+    "Started calls that are over, by reason; `error.type` only if one failed, `voice.call.fault` only if known.",
+    (*TENANT, attr.END_REASON, attr.ERROR_TYPE, attr.FAULT, *ORIGIN),
     (
         Live("ended_calls"),
         Live("failed_calls", attr.ERROR_TYPE),
@@ -151,7 +166,7 @@ ENDED = Instrument(
             for reason in (EndReason.STALE, EndReason.SHUTDOWN)
         ),
     ),
-    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2),
+    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2) * (len(Fault) + 1) * _ORIGINS,
 )
 REFERRED = Instrument(
     "voice.call.referred",
@@ -160,6 +175,27 @@ REFERRED = Instrument(
     "Calls handed off to another destination.",
     TENANT,
     (Live("referred_calls"),),
+)
+TAKEN_OVER = Instrument(
+    "voice.call.taken_over",
+    Kind.COUNTER,
+    "{call}",
+    "Calls of another process that this one went on with, by their state then; sums over instances subtract them.",
+    (*TENANT, attr.CALL_STATE),
+    (Live("taken_over_calls", public=False),),
+    series_per_tenant=3,
+)
+HANDED_OVER = Instrument(
+    "voice.call.handed_over",
+    Kind.COUNTER,
+    "{call}",
+    "Calls that this process left to another, by their state then; they do not count as ended.",
+    (*TENANT, attr.CALL_STATE),
+    tuple(
+        Live(f"handed_over_calls_{state}", attr.CALL_STATE, state, public=False)
+        for state in ("pending", "accepted", "started")
+    ),
+    series_per_tenant=3,
 )
 ABANDONED = Instrument(
     "voice.call.abandoned",
@@ -183,10 +219,10 @@ DURATION = Instrument(
     Kind.HISTOGRAM,
     "s",
     "Started to ended.",
-    (*TENANT, attr.END_REASON),
+    (*TENANT, attr.END_REASON, *ORIGIN),
     boundaries=CALL_BOUNDARIES,
     summarised=True,
-    series_per_tenant=len(EndReason),
+    series_per_tenant=len(EndReason) * _ORIGINS,
 )
 SETUP_DURATION = Instrument(
     "voice.call.setup.duration",
@@ -334,11 +370,14 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     ACTIVE,
     ACCEPTED,
     REJECTED,
+    UNANSWERED,
     INSTRUCTIONS_ERRORS,
     INSTRUCTIONS_FALLBACKS,
     STARTED,
     ENDED,
     REFERRED,
+    TAKEN_OVER,
+    HANDED_OVER,
     ABANDONED,
     CALL_TIME,
     DURATION,

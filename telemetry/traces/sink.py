@@ -20,11 +20,14 @@ from telemetry.calls.events import (
     CallAnnounced,
     CallEnded,
     CallEvent,
+    CallHandedOver,
     CallReceived,
     CallRef,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallTakenOver,
+    CallUnanswered,
     Content,
     ContentHeard,
     Event,
@@ -55,6 +58,8 @@ from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpa
 
 MAX_CHARACTERS: Final = 4_096
 """Characters kept of one piece of content; a turn's span has room for many."""
+Terminal = CallRejected | CallUnanswered | CallAbandoned | CallEnded
+"""The events that end a call for every process."""
 CONTENT_KEYS: Final[Mapping[Content, TraceKey]] = {
     Content.CALLER_SAID: attr.TRANSCRIPT,
     Content.AGENT_SAID: attr.TRANSCRIPT,
@@ -102,6 +107,7 @@ class CallTraces:
             PhaseEnded: self._phase_ended,
             InstructionsFailed: self._instructions_failed,
             FallbackUsed: self._fallback_used,
+            CallTakenOver: self._taken_over,
             CallAccepted: self._accepted,
             CallStarted: self._started,
             CallReferred: self._referred,
@@ -159,7 +165,11 @@ class CallTraces:
             self._calls.announce(event.call.call_id, CallSpans(root), event.at)
 
     def _received(self, event: CallReceived) -> None:
-        identity: Described = {attr.TENANT_ID: event.call.tenant_id}
+        identity: Described = {
+            attr.TENANT_ID: event.call.tenant_id,
+            attr.DIRECTION: str(event.call.direction),
+            attr.SOURCE: event.call.source,
+        }
         identity.update(self._privacy.describe(event.caller, event.dialled))
         spans = self._calls.get(event.call.call_id)
         if spans is None:
@@ -211,6 +221,9 @@ class CallTraces:
 
     def _fallback_used(self, event: FallbackUsed, call: CallSpans) -> None:  # noqa: ARG002 -- a handler's signature
         call.root.say(attr.FALLBACK_USED, True)
+
+    def _taken_over(self, event: CallTakenOver, call: CallSpans) -> None:
+        call.root.note("call.taken_over", {attr.CALL_STATE: str(event.state)}, event.at)
 
     def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
         call.root.describe({attr.OUTCOME: str(SetupOutcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
@@ -304,7 +317,13 @@ class _Endings:
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
         """The handler of each terminal event."""
-        return {CallRejected: self._rejected, CallAbandoned: self.close, CallEnded: self.close}
+        return {
+            CallRejected: self._rejected,
+            CallUnanswered: self.close,
+            CallAbandoned: self.close,
+            CallEnded: self.close,
+            CallHandedOver: self._handed_over,
+        }
 
     def _rejected(self, event: CallRejected) -> None:
         # A rejection counts at once, so that no slot waits for the carrier to be told; the trace stays open for it.
@@ -314,7 +333,16 @@ class _Endings:
         else:
             self.close(event)
 
-    def close(self, event: CallRejected | CallAbandoned | CallEnded, at: Instant | None = None) -> None:
+    def _handed_over(self, event: CallHandedOver) -> None:
+        spans = self._calls.get(event.call.call_id)
+        if spans is not None:
+            spans.root.note("call.handed_over", {attr.CALL_STATE: str(event.state)}, event.at)
+            spans.root.say(attr.SPAN_CLOSED, "handed_over")
+            self._calls.end(event.call.call_id, event.at)
+
+    def close(
+        self, event: CallRejected | CallUnanswered | CallAbandoned | CallEnded, at: Instant | None = None
+    ) -> None:
         """End every open span of the call and describe its end; ``at`` if that is later than the event."""
         spans = self._calls.get(event.call.call_id)
         if spans is not None:
@@ -322,9 +350,12 @@ class _Endings:
             self._calls.end(event.call.call_id, at or event.at, event.error_type)
 
 
-def _ending(event: CallRejected | CallAbandoned | CallEnded) -> Described:
+def _ending(event: Terminal) -> Described:
     if isinstance(event, CallEnded):
-        return {attr.END_REASON: str(event.reason), attr.CALL_DURATION: event.duration_seconds}
+        ended: Described = {attr.END_REASON: str(event.reason), attr.CALL_DURATION: event.duration_seconds}
+        return ended if event.fault is None else {**ended, attr.FAULT: str(event.fault)}
+    if isinstance(event, CallUnanswered):
+        return {attr.UNANSWERED_REASON: str(event.reason)}
     if isinstance(event, CallAbandoned):
         return {attr.END_REASON: str(event.reason)}
     described: Described = {

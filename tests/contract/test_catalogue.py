@@ -13,21 +13,29 @@ from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 
 TENANT = "tenant.id"
+ORIGIN = ("voice.call.direction", "voice.call.source")
 
 PROMISED = {
-    "voice.call.received": ("Counter", "{call}", {TENANT}),
+    "voice.call.received": ("Counter", "{call}", {TENANT, *ORIGIN}),
+    "voice.call.unanswered": ("Counter", "{call}", {TENANT, "voice.call.unanswered.reason", *ORIGIN}),
+    "voice.call.taken_over": ("Counter", "{call}", {TENANT, "voice.call.state"}),
+    "voice.call.handed_over": ("Counter", "{call}", {TENANT, "voice.call.state"}),
     "voice.call.pending": ("UpDownCounter", "{call}", {TENANT}),
     "voice.call.active": ("UpDownCounter", "{call}", {TENANT}),
     "voice.call.accepted": ("Counter", "{call}", {TENANT}),
-    "voice.call.rejected": ("Counter", "{call}", {TENANT, "voice.call.rejection.reason"}),
+    "voice.call.rejected": ("Counter", "{call}", {TENANT, "voice.call.rejection.reason", *ORIGIN}),
     "voice.instructions.errors": ("Counter", "{error}", {TENANT}),
     "voice.instructions.fallbacks": ("Counter", "{fallback}", {TENANT}),
     "voice.call.started": ("Counter", "{call}", {TENANT}),
-    "voice.call.ended": ("Counter", "{call}", {TENANT, "voice.call.end.reason", "error.type"}),
+    "voice.call.ended": (
+        "Counter",
+        "{call}",
+        {TENANT, "voice.call.end.reason", "error.type", "voice.call.fault", *ORIGIN},
+    ),
     "voice.call.referred": ("Counter", "{call}", {TENANT}),
     "voice.call.abandoned": ("Counter", "{call}", {TENANT, "voice.call.end.reason"}),
     "voice.call.time": ("Counter", "s", {TENANT}),
-    "voice.call.duration": ("Histogram", "s", {TENANT, "voice.call.end.reason"}),
+    "voice.call.duration": ("Histogram", "s", {TENANT, "voice.call.end.reason", *ORIGIN}),
     "voice.call.setup.duration": ("Histogram", "s", {TENANT, "voice.call.outcome"}),
     "voice.call.time_to_first_audio": ("Histogram", "s", {TENANT}),
     "voice.turn.time_to_first_audio": ("Histogram", "s", {TENANT}),
@@ -84,7 +92,12 @@ VOCABULARIES = {
         "shutdown",
         "max_duration",
         "silence",
+        "voicemail",
     },
+    "voice.call.unanswered.reason": {"canceled", "busy", "no_answer", "declined", "unreachable"},
+    "voice.call.state": {"pending", "accepted", "started"},
+    "voice.call.direction": {"inbound", "outbound"},
+    "voice.call.fault": {"caller", "agent", "model", "carrier", "service"},
     "voice.call.outcome": {"accepted", "rejected"},
     "voice.capacity.scope": {"tenant", "global"},
 }

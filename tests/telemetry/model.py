@@ -43,6 +43,28 @@ class Model:
         self.calls[call_id] = ModelCall(tenant, seen=self.now)
         self.counts[tenant]["received_calls"] += 1
 
+    def taken_over(self, call_id: str, tenant: str, state: str) -> None:
+        if call_id in self.calls:
+            return
+        self.received(call_id, tenant)
+        self.counts[tenant]["taken_over_calls"] += 1
+        if state != "pending":
+            self.accepted(call_id)
+        if state == "started":
+            self.started(call_id)
+
+    def unanswered(self, call_id: str) -> None:
+        if self._allowed(call_id, "unanswered", "pending"):
+            self._move(call_id, "unanswered", "unanswered_calls")
+
+    def handed_over(self, call_id: str) -> None:
+        if not self._allowed(call_id, "handed_over", "pending", "accepted", "started"):
+            return
+        call = self.calls[call_id]
+        if call.state == "started":
+            self.seconds[call.tenant] += max(0.0, self.now - call.started - call.billed)
+        self._move(call_id, "handed_over", f"handed_over_calls_{call.state}", alive=False)
+
     def accepted(self, call_id: str) -> None:
         if self._allowed(call_id, "accepted", "pending"):
             self._move(call_id, "accepted", "accepted_calls")
@@ -113,9 +135,9 @@ class Model:
             if self.now - call.seen > silence:
                 self.finished(call_id, EndReason.STALE)
 
-    def _allowed(self, call_id: str, transition: str, state: str) -> bool:
+    def _allowed(self, call_id: str, transition: str, *states: str) -> bool:
         call = self.calls.get(call_id)
-        if call is not None and call.state == state and transition not in call.reported:
+        if call is not None and call.state in states and transition not in call.reported:
             return True
         self._violation("_unknown" if call is None else call.tenant)
         return False

@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from telemetry.calls.lifecycle import CallState
 from telemetry.semconv import catalogue
-from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason, UnansweredReason
 from telemetry.testing import TelemetryKit
 from tests.telemetry import invariants
 from tests.telemetry.model import Model
 
 CALLS = tuple(f"call-{number}" for number in range(5))
+GOES_ON = (CallState.PENDING, CallState.ACCEPTED, CallState.STARTED)
 TENANTS = ("acme", "globex", "initech")
 
 
@@ -34,6 +36,21 @@ def accepted(call: str) -> Step:
 
 def rejected(call: str, reason: RejectionReason) -> Step:
     return Step(lambda kit: kit.tracker.call(call).rejected(reason), lambda model: model.rejected(call, reason))
+
+
+def taken_over(call: str, tenant: str, state: CallState) -> Step:
+    return Step(
+        lambda kit: kit.tracker.taken_over(call, tenant, state),
+        lambda model: model.taken_over(call, tenant, state.value),
+    )
+
+
+def unanswered(call: str, reason: UnansweredReason) -> Step:
+    return Step(lambda kit: kit.tracker.call(call).unanswered(reason), lambda model: model.unanswered(call))
+
+
+def handed_over(call: str) -> Step:
+    return Step(lambda kit: kit.tracker.call(call).handed_over(), lambda model: model.handed_over(call))
 
 
 def started(call: str) -> Step:
@@ -93,6 +110,9 @@ steps = st.one_of(
     st.builds(started, calls),
     st.builds(rejected, calls, st.sampled_from(RejectionReason)),
     st.builds(abandoned, calls),
+    st.builds(unanswered, calls, st.sampled_from(UnansweredReason)),
+    st.builds(handed_over, calls),
+    st.builds(taken_over, calls, st.sampled_from(TENANTS), st.sampled_from(GOES_ON)),
     st.builds(referred, calls),
     st.builds(ended, calls, st.sampled_from(EndReason), st.none() | st.just("TimeoutError")),
     st.builds(finished, calls, st.sampled_from(EndReason)),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from telemetry.calls.call import Call
 from telemetry.calls.events import CallEnded, CallHeartbeat
 from telemetry.semconv.attributes import EndReason
-from telemetry.testing import TelemetryKit
+from telemetry.testing import ORIGIN, TelemetryKit, labels
 
 
 def running(kit: TelemetryKit, call_id: str = "rtc_1") -> Call:
@@ -38,7 +38,7 @@ def test_time_grows_while_the_call_runs_and_adds_up_to_its_duration(kit: Telemet
     assert billed(kit) == 17.5
     assert ending(kit).duration_seconds == 17.5
     assert kit.metrics()["voice.call.duration"] == {
-        (("tenant.id", "acme"), ("voice.call.end.reason", "hangup")): (1, 17.5)
+        labels({"tenant.id": "acme", "voice.call.end.reason": "hangup"} | ORIGIN): (1, 17.5)
     }
 
 

@@ -9,13 +9,17 @@ from telemetry.semconv.attributes import Violation
 
 ALLOWED = {
     ("pending", "rejected"): "rejected",
+    ("pending", "unanswered"): "unanswered",
+    ("pending", "handed_over"): "handed_over",
+    ("accepted", "handed_over"): "handed_over",
+    ("started", "handed_over"): "handed_over",
     ("pending", "accepted"): "accepted",
     ("accepted", "started"): "started",
     ("accepted", "abandoned"): "abandoned",
     ("started", "referred"): "started",
     ("started", "ended"): "ended",
 }
-TERMINAL = {"rejected", "abandoned", "ended"}
+TERMINAL = {"rejected", "unanswered", "abandoned", "ended", "handed_over"}
 
 
 @pytest.mark.parametrize(("state", "transition"), list(product(CallState, STEPS)))
@@ -34,6 +38,6 @@ def test_exactly_the_steps_of_the_design_are_allowed(state: CallState, transitio
 
 
 def test_states_know_what_they_hold() -> None:
-    """Terminal states are the three without a way out; pending slots are held until the start."""
+    """Terminal states are the five without a way out; pending slots are held until the start."""
     assert {state.value for state in CallState if state.terminal} == TERMINAL
     assert {state.value for state in CallState if state.pending} == {"pending", "accepted"}

@@ -4,10 +4,11 @@ import pytest
 
 from telemetry.calls.events import CallReceived, LifecycleViolated, Phase, WebhookReceived
 from telemetry.calls.lifecycle import CallState
+from telemetry.calls.slots import Usage
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import EndReason, RejectionReason, Violation, WebhookOutcome
-from telemetry.testing import TelemetryKit
+from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId, Violation, WebhookOutcome
+from telemetry.testing import ORIGIN, TelemetryKit, labels
 
 
 def test_a_call_received_twice_is_one_call(kit: TelemetryKit) -> None:
@@ -199,7 +200,9 @@ def test_the_sweeper_ends_calls_in_every_state(kit: TelemetryKit) -> None:
         CallState.ENDED,
         CallState.PENDING,
     ]
-    assert kit.metrics()["voice.call.ended"] == {(("tenant.id", "acme"), ("voice.call.end.reason", "stale")): 1}
+    assert kit.metrics()["voice.call.ended"] == {
+        labels({"tenant.id": "acme", "voice.call.end.reason": "stale"} | ORIGIN): 1
+    }
 
 
 def test_the_oldest_silence_is_that_of_the_quietest_running_call(kit: TelemetryKit) -> None:
@@ -249,3 +252,50 @@ def test_a_received_call_is_told_of_as_it_was_announced(kit: TelemetryKit) -> No
 def test_terminal_states_hold_no_slot(state: CallState) -> None:
     """No state is both terminal and pending."""
     assert not (state.terminal and state.pending)
+
+
+def test_a_call_taken_over_stands_where_the_other_process_left_it(kit: TelemetryKit) -> None:
+    """Its handle goes on from there, is billed from the moment given, and a second take-over changes nothing."""
+    since = kit.clock.now()
+    kit.clock.advance(10)
+    call = kit.tracker.taken_over("rtc_1", "acme", CallState.STARTED, since=since)
+    assert call.state is CallState.STARTED
+    assert kit.tracker.taken_over("rtc_1", "acme", CallState.PENDING).state is CallState.STARTED
+    kit.clock.advance(5)
+    call.ended(EndReason.HANGUP)
+    assert kit.live("acme")["minutes_processed"] * 60 == 15
+    numbers = kit.numbers("acme")
+    assert (numbers["taken_over_calls"], numbers["received_calls"], numbers["lifecycle_violations"]) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("state", [state for state in CallState if state.terminal])
+def test_a_call_that_is_over_cannot_be_taken_over(kit: TelemetryKit, state: CallState) -> None:
+    """A state that nothing leads away from is refused by name, and nothing is counted."""
+    with pytest.raises(ValueError, match=state.value):
+        kit.tracker.taken_over("rtc_1", "acme", state)
+    assert not kit.tracker.knows("rtc_1")
+
+
+def test_a_call_that_is_only_observed_holds_no_slot(kit: TelemetryKit) -> None:
+    """An observed call counts as pending and active like any other, but takes no place of its tenant's capacity."""
+    call = kit.tracker.received("rtc_1", "acme", holds_slot=False)
+    call.accepted()
+    call.started()
+    assert kit.tracker.usage(TenantId("acme")).in_use == 0
+    assert kit.live("acme")["active_calls"] == 1
+    assert [snapshot.holds_slot for snapshot in kit.tracker.open_calls()] == [False]
+    call.ended(EndReason.HANGUP)
+    assert kit.tracker.usage() == Usage(0, 0, 0)
+
+
+def test_a_call_handed_over_gives_its_slot_back_and_takes_no_more(kit: TelemetryKit) -> None:
+    """After a hand-over the call is over here: its slot is free, a second one is a duplicate, an end comes too late."""
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.started()
+    assert call.handed_over()
+    assert not call.handed_over()
+    assert not kit.tracker.call("rtc_1").ended(EndReason.HANGUP)
+    assert kit.tracker.usage(TenantId("acme")).in_use == 0
+    violations = {dict(key)["voice.lifecycle.violation"] for key in kit.metrics()["voice.lifecycle.violations"]}
+    assert violations == {"duplicate", "after_end"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from telemetry.calls.call import Call
 from telemetry.semconv.attributes import EndReason, RejectionReason
-from telemetry.testing import TelemetryKit
+from telemetry.testing import ORIGIN, TelemetryKit, labels
 from tests.telemetry import invariants
 from tests.telemetry.threads import meanwhile, together
 
@@ -85,7 +85,7 @@ def test_half_an_event_is_never_visible(kit: TelemetryKit) -> None:
     assert kit.live()["ended_calls"] == 600
     assert kit.barrier.torn == 0
     assert kit.metrics()["voice.call.ended"].keys() == {
-        (("tenant.id", tenant), ("voice.call.end.reason", "completed")) for tenant in TENANTS
+        labels({"tenant.id": tenant, "voice.call.end.reason": "completed"} | ORIGIN) for tenant in TENANTS
     }
 
 

@@ -6,15 +6,24 @@ import pytest
 
 from telemetry.calls.call import Call
 from telemetry.calls.events import Event, TokenUsage
+from telemetry.calls.lifecycle import CallState
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.sink import SYNCHRONOUS, MetricsSink
 from telemetry.semconv import catalogue
-from telemetry.semconv.attributes import EndReason, MessageProblem, RejectionReason, WebhookOutcome
+from telemetry.semconv.attributes import (
+    CallDirection,
+    EndReason,
+    Fault,
+    MessageProblem,
+    RejectionReason,
+    UnansweredReason,
+    WebhookOutcome,
+)
 from telemetry.semconv.catalogue import Kind
-from telemetry.testing import Labels, TelemetryKit, Value, labels
+from telemetry.testing import ORIGIN, Labels, TelemetryKit, Value, labels
 
 ACME = labels({"tenant.id": "acme"})
 
@@ -49,7 +58,7 @@ def started(call: Call) -> Call:
 def test_received(kit: TelemetryKit) -> None:
     """A received call counts, and holds a pending slot."""
     assert changed(kit, lambda: kit.tracker.received("rtc_1", "acme")) == {
-        "voice.call.received": {ACME: 1},
+        "voice.call.received": {of_acme(ORIGIN): 1},
         "voice.call.pending": {ACME: 1},
     }
 
@@ -68,7 +77,7 @@ def test_rejected(kit: TelemetryKit, call: Call, reason: RejectionReason) -> Non
     """A rejected call counts by reason with its setup time, and gives its slot back."""
     kit.clock.advance(0.5)
     assert changed(kit, lambda: call.rejected(reason)) == {
-        "voice.call.rejected": {of_acme({"voice.call.rejection.reason": reason.value}): 1},
+        "voice.call.rejected": {of_acme(ORIGIN | {"voice.call.rejection.reason": reason.value}): 1},
         "voice.call.pending": {ACME: 0},
         "voice.call.setup.duration": {of_acme({"voice.call.outcome": "rejected"}): (1, 0.5)},
     }
@@ -106,19 +115,28 @@ def test_ended(kit: TelemetryKit, call: Call) -> None:
     assert changed(kit, call.heartbeat) == {"voice.call.time": {ACME: 5.0}}
     kit.clock.advance(2)
     assert changed(kit, lambda: call.ended(EndReason.COMPLETED)) == {
-        "voice.call.ended": {of_acme({"voice.call.end.reason": "completed"}): 1},
+        "voice.call.ended": {of_acme(ORIGIN | {"voice.call.end.reason": "completed"}): 1},
         "voice.call.active": {ACME: 0},
         "voice.call.time": {ACME: 7.0},
-        "voice.call.duration": {of_acme({"voice.call.end.reason": "completed"}): (1, 7.0)},
+        "voice.call.duration": {of_acme(ORIGIN | {"voice.call.end.reason": "completed"}): (1, 7.0)},
     }
 
 
 def test_failed(kit: TelemetryKit, call: Call) -> None:
     """A failed call's end has the kind of failure beside its reason."""
     started(call)
-    call.ended(EndReason.ERROR, error_type="TimeoutError")
-    assert kit.metrics()["voice.call.ended"] == {
-        of_acme({"voice.call.end.reason": "error", "error.type": "TimeoutError"}): 1
+    call.ended(EndReason.ERROR, error_type="TimeoutError", fault=Fault.CARRIER)
+    failure = {"voice.call.end.reason": "error", "error.type": "TimeoutError", "voice.call.fault": "carrier"}
+    assert kit.metrics()["voice.call.ended"] == {of_acme(ORIGIN | failure): 1}
+
+
+@pytest.mark.parametrize("reason", list(UnansweredReason))
+def test_unanswered(kit: TelemetryKit, call: Call, reason: UnansweredReason) -> None:
+    """An unanswered call counts by reason and gives its slot back; nobody set it up."""
+    kit.clock.advance(0.5)
+    assert changed(kit, lambda: call.unanswered(reason)) == {
+        "voice.call.unanswered": {of_acme(ORIGIN | {"voice.call.unanswered.reason": reason.value}): 1},
+        "voice.call.pending": {ACME: 0},
     }
 
 
@@ -127,6 +145,51 @@ def test_unusable_messages_count_by_problem(kit: TelemetryKit, call: Call) -> No
     assert changed(kit, lambda: call.unusable_message(MessageProblem.SHAPE)) == {
         "callscope.session.unusable_messages": {of_acme({"voice.session.message.problem": "shape"}): 1}
     }
+
+
+def test_handed_over_while_it_runs(kit: TelemetryKit, call: Call) -> None:
+    """A running call left to another process counts by its state with its time to now, and as no end."""
+    started(call)
+    kit.clock.advance(3)
+    assert changed(kit, call.handed_over) == {
+        "voice.call.handed_over": {of_acme({"voice.call.state": "started"}): 1},
+        "voice.call.active": {ACME: 0},
+        "voice.call.time": {ACME: 3.0},
+    }
+
+
+def test_handed_over_before_its_start(kit: TelemetryKit, call: Call) -> None:
+    """A call that had not started gives its pending slot back."""
+    found = changed(kit, call.handed_over)
+    assert found.pop("voice.call.time") == {ACME: 0.0}
+    assert found == {
+        "voice.call.handed_over": {of_acme({"voice.call.state": "pending"}): 1},
+        "voice.call.pending": {ACME: 0},
+    }
+
+
+def test_taken_over(kit: TelemetryKit) -> None:
+    """A call taken over while it ran counts whole, and apart; its set-up was another process's."""
+    assert changed(kit, lambda: kit.tracker.taken_over("rtc_1", "acme", CallState.STARTED)) == {
+        "voice.call.taken_over": {of_acme({"voice.call.state": "started"}): 1},
+        "voice.call.received": {of_acme(ORIGIN): 1},
+        "voice.call.accepted": {ACME: 1},
+        "voice.call.started": {ACME: 1},
+        "voice.call.active": {ACME: 1},
+        "voice.call.pending": {ACME: 0},
+    }
+
+
+def test_direction_and_source_stand_on_a_calls_beginning_and_end(kit: TelemetryKit) -> None:
+    """An outbound call of a named source counts under both; sources past the budget count together."""
+    kit.tracker.received("rtc_1", "acme", direction=CallDirection.OUTBOUND, source="twilio")
+    outbound = {"voice.call.direction": "outbound", "voice.call.source": "twilio"}
+    assert kit.metrics()["voice.call.received"] == {of_acme(outbound): 1}
+    for number in range(catalogue.MAX_SOURCES + 5):
+        kit.tracker.received(f"more_{number}", "acme", source=f"source-{number}")
+    sources = {dict(key)["voice.call.source"] for key in kit.metrics()["voice.call.received"]}
+    assert len(sources) == catalogue.MAX_SOURCES + 1
+    assert "_other" in sources
 
 
 def test_instructions(kit: TelemetryKit, call: Call) -> None:
@@ -220,6 +283,8 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     abandoned = kit.tracker.received("rtc_3", "acme")
     abandoned.accepted()
     abandoned.abandoned(EndReason.HANGUP)
+    kit.tracker.received("rtc_4", "acme").unanswered(UnansweredReason.CANCELED)
+    kit.tracker.taken_over("rtc_5", "acme", CallState.STARTED).handed_over()
     kit.tracker.webhook(WebhookOutcome.ACCEPTED)
     declared = {instrument.name: instrument for instrument in catalogue.INSTRUMENTS}
     recorded = kit.metrics()
@@ -247,4 +312,4 @@ def test_without_traces_measurements_are_made_all_the_same(kit: TelemetryKit) ->
     """A sink that knows no traces counts as ever."""
     tracker = CallTracker(FanOut([MetricsSink(kit.meter, labels=kit.tenant_labels, barrier=kit.barrier)], strict=True))
     tracker.received("rtc_1", "acme")
-    assert kit.metrics()["voice.call.received"] == {ACME: 1}
+    assert kit.metrics()["voice.call.received"] == {of_acme(ORIGIN): 1}

@@ -19,12 +19,15 @@ from telemetry.calls.events import (
     CallAnnounced,
     CallEnded,
     CallEvent,
+    CallHandedOver,
     CallHeartbeat,
     CallReceived,
     CallRef,
     CallReferred,
     CallRejected,
     CallStarted,
+    CallTakenOver,
+    CallUnanswered,
     Content,
     ContentHeard,
     FallbackUsed,
@@ -48,11 +51,20 @@ from telemetry.calls.events import (
     TurnInterrupted,
     TurnStarted,
 )
+from telemetry.calls.lifecycle import CallState
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import CallId, CapacityScope, EndReason, RejectionReason, TenantId, Violation
-from telemetry.testing import SpanTree, TelemetryKit
+from telemetry.semconv.attributes import (
+    CallId,
+    CapacityScope,
+    EndReason,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+    Violation,
+)
+from telemetry.testing import ORIGIN, SpanTree, TelemetryKit
 from telemetry.traces import sink as trace_sink
 from telemetry.traces.sink import CallTraces
 from tests.telemetry.threads import together
@@ -118,6 +130,7 @@ def test_a_call_is_one_tree(kit: TelemetryKit) -> None:
     assert root.attributes == {
         "tenant.id": "acme",
         "voice.call.id": "rtc_1",
+        **ORIGIN,
         "voice.caller.number": "…5678",
         "voice.caller.hash": root.attributes["voice.caller.hash"],
         "voice.dialled.number": "…0100",
@@ -192,6 +205,7 @@ def test_a_call_turned_away_says_why(kit: TelemetryKit) -> None:
     assert root.attributes == {
         "tenant.id": "acme",
         "voice.call.id": "rtc_1",
+        **ORIGIN,
         "voice.call.outcome": "rejected",
         "voice.call.rejection.reason": "capacity",
         "voice.call.setup.duration_s": 0.0,
@@ -343,6 +357,7 @@ PHASES = st.sampled_from([Phase.ACCEPT, Phase.REJECT, Phase.TRANSFER])
 EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     CallAnnounced: {"traceparent": st.sampled_from([None, TRACEPARENT])},
     CallReceived: {},
+    CallTakenOver: {"state": st.sampled_from(CallState)},
     PhaseStarted: {"phase": PHASES},
     PhaseEnded: {"phase": PHASES, "started": MOMENTS, "error_type": ERRORS},
     InstructionsFailed: {"error_type": st.just("Boom")},
@@ -364,7 +379,9 @@ EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     SessionError: {"code": st.just("odd")},
     LifecycleViolated: {"violation": st.sampled_from(Violation), "transition": st.just("started")},
     CallRejected: {"reason": st.sampled_from(RejectionReason), "setup_seconds": st.just(1.0), "error_type": ERRORS},
+    CallUnanswered: {"reason": st.sampled_from(UnansweredReason), "error_type": ERRORS},
     CallAbandoned: {"reason": st.sampled_from(EndReason), "error_type": ERRORS},
+    CallHandedOver: {"state": st.sampled_from(CallState), "unbilled_seconds": st.just(1.0)},
     CallEnded: {
         "reason": st.sampled_from(EndReason),
         "duration_seconds": st.just(1.0),
@@ -406,7 +423,7 @@ def test_the_table_of_events_is_complete() -> None:
     """The property above covers every event there is of a call, and every field of each."""
     declared = {value for value in vars(events).values() if isinstance(value, type) and issubclass(value, CallEvent)}
     assert set(EVENTS) == declared - {CallEvent}
-    optional = {"caller", "dialled", "content", "traceparent", "continues", "resumed", "limit", "response_id"}
+    optional = {"caller", "dialled", "content", "traceparent", "continues", "resumed", "limit", "response_id", "fault"}
     for kind, rest in EVENTS.items():
         assert {field.name for field in fields(kind)} - optional == (set(rest) - optional) | {"at", "call"}, kind
 
