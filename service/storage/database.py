@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
 from service.storage.url import ServerTarget, resolve, server_target, sqlite_target
@@ -55,10 +56,12 @@ class Database:
     ``async with Database.from_url(url) as database: ...`` does both. Errors never carry statements' parameters.
     """
 
-    __slots__ = ("_engine", "_reading", "_writing")
+    __slots__ = ("_disposed", "_engine", "_reading", "_writing")
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._disposed = False
+        event.listen(engine.sync_engine, "checkin", self._checked_in)
         writer = engine.execution_options(**WRITING)
         self._reading = async_sessionmaker(engine, expire_on_commit=False)
         self._writing = async_sessionmaker(writer, expire_on_commit=False)
@@ -91,8 +94,14 @@ class Database:
         return self._writing.begin()
 
     async def dispose(self) -> None:
-        """Close every connection; safe to repeat."""
+        """Close every connection, those in use as soon as they are given back; safe to repeat."""
+        self._disposed = True
         await self._engine.dispose()
+
+    def _checked_in(self, connection: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        # The engine forgets what is in use when it is disposed of: nobody would close it but the garbage collector.
+        if self._disposed and connection is not None:
+            record.invalidate()
 
     async def __aenter__(self) -> Self:
         return self

@@ -42,6 +42,8 @@ for module in pkgutil.walk_packages(package.__path__, sys.argv[1] + "."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 from opentelemetry import metrics, trace
+
+pytestmark = pytest.mark.xdist_group("import")  # they share what takes seconds to make
 print(json.dumps({
     "modules": sorted(name for name in sys.modules if name.split(".")[0] == sys.argv[1]),
     "read": read,

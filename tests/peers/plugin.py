@@ -1,10 +1,14 @@
 """Pytest's side of the real programs: the fixtures, the marker, and their logs on a failing test."""
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.peers.peers import Peers
+
+HERE = Path(__file__).parent
+"""The folder of tests of the whole: the service as a process, beside real programs or watched from outside."""
 
 RUNNING = pytest.StashKey[list[Peers]]()
 """The programs a test (or its module) has, for its report."""
@@ -33,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real program, and keep the tests that share some in one process of a parallel run."""
     for item in items:
         needed = {"peers", "module_peers"} & set(getattr(item, "fixturenames", ()))
-        if needed:
+        if needed or (item.path.parent == HERE and item.path.name != "test_peers.py"):
             item.add_marker(pytest.mark.peers)
         if "module_peers" in needed:
             item.add_marker(pytest.mark.xdist_group(item.path.name))

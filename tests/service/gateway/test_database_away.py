@@ -15,6 +15,8 @@ from tests.peers.peers import Peers
 from tests.peers.postgres import Postgres
 from tests.service.gateway.crashes import recorded
 
+pytestmark = pytest.mark.endurance
+
 HEARTBEAT = 1.0
 CALLS = 20
 """So many calls come in before the database goes, so many while it is away, and so many afterwards."""

@@ -14,6 +14,8 @@ from service.simulator.traffic import Traffic
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.service.gateway.crashes import recorded
 
+pytestmark = pytest.mark.endurance
+
 CALLS = 15
 PLAN = Plan("full", seed=5, calls_per_second=5, max_running=40, shares=Shares(unknown=0.0, late=0.0))
 

@@ -19,6 +19,8 @@ from tests.peers.peers import Peers
 from tests.peers.service import SECRET, Service
 from tests.service.gateway.crashes import Bounds, Crashes, Sessions, recorded
 
+pytestmark = pytest.mark.endurance
+
 KILLS = 20
 TWICE = 7
 """Each so many-th kill is followed by another one while the next process starts."""

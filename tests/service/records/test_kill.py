@@ -6,9 +6,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from service.storage.database import Database
 from telemetry.testing import FakeClock
 from tests.service.records.harness import BUDGET, RecordsHarness
+
+pytestmark = pytest.mark.endurance
 
 KILLS = 6
 

@@ -24,6 +24,8 @@ from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
 from tests.support.databases import BACKENDS
 
+pytestmark = pytest.mark.xdist_group("plans")  # they share what takes seconds to make
+
 CALLS = 40_000
 DAYS = 360
 """A year of calls, so that a month is a part of it: to read all there is, no index would help."""

@@ -206,3 +206,14 @@ async def test_a_server_that_was_restarted_is_connected_to_again(peers: Peers) -
         server.start()
         async with database.reading() as session:
             assert (await session.execute(text("SELECT 1"))).scalar_one() == 1
+
+
+async def test_a_connection_in_use_while_the_database_is_disposed_of_is_closed(database: Database) -> None:
+    """A stop finds a statement under way: its connection closes when it is done, not when garbage is collected."""
+    async with database.reading() as session:
+        await session.execute(text("SELECT 1"))
+        driver = (await (await session.connection()).get_raw_connection()).driver_connection
+        await database.dispose()
+    assert driver is not None
+    with pytest.raises(ValueError, match="no active connection"):
+        driver.in_transaction  # noqa: B018 -- the driver raises for a closed connection

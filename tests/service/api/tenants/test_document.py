@@ -13,6 +13,8 @@ from service.http.tags import OPENAPI_TAGS, TENANTS
 from service.tenants.spec import TenantSpec, checked_spec
 from tests.service.api.tenants.harness import TenantsHarness
 
+pytestmark = pytest.mark.xdist_group("document")  # they share what takes seconds to make
+
 Json = dict[str, Any]
 
 
