@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from service.records.record import COLUMNS, CallRecord, DurationSource
+from service.records.record import COLUMNS, DurationSource, StoredCall
 from service.records.store import CALLS
 from service.storage.database import Database
 from service.storage.migrations import upgrade
@@ -43,7 +43,7 @@ _REASONS = {
 }
 
 
-def calls(count: int, seed: int, *, begin_ms: int = BEGIN_MS, days: int = DAYS) -> Iterator[CallRecord]:
+def calls(count: int, seed: int, *, begin_ms: int = BEGIN_MS, days: int = DAYS) -> Iterator[StoredCall]:
     """So many calls, in the order they were received, evenly spread over the days; small tenants and large ones."""
     chance = random.Random(seed)  # noqa: S311 -- the same calls each time, no secret
     for number in range(count):
@@ -51,14 +51,14 @@ def calls(count: int, seed: int, *, begin_ms: int = BEGIN_MS, days: int = DAYS) 
         yield _call(f"rtc_{seed}_{number:07d}", f"tenant-{int(TENANTS * chance.random() ** 2):03d}", at_ms, chance)
 
 
-def _call(call_id: str, tenant_id: str, at_ms: int, chance: random.Random) -> CallRecord:
+def _call(call_id: str, tenant_id: str, at_ms: int, chance: random.Random) -> StoredCall:
     drawn = chance.random()
     outcome = next(outcome for limit, outcome in _OUTCOMES if drawn < limit)
     state = _STATES.get(outcome, CallState.ENDED)
     started = at_ms + 700 if state is CallState.ENDED else None
     ran = min(4 * 3_600_000, int(chance.expovariate(1 / 180_000))) if started else 0
     reason = _REASONS.get(outcome) or EndReason(outcome.value)
-    return CallRecord(
+    return StoredCall(
         CallId(call_id),
         TenantId(tenant_id),
         received_ms=at_ms,
@@ -89,7 +89,7 @@ def _call(call_id: str, tenant_id: str, at_ms: int, chance: random.Random) -> Ca
     )
 
 
-async def fill(url: str, records: Iterator[CallRecord]) -> int:
+async def fill(url: str, records: Iterator[StoredCall]) -> int:
     """Put the records into the database, in batches; answers how many."""
     async with Database.from_url(url) as database:
         await upgrade(database.engine)
@@ -98,19 +98,19 @@ async def fill(url: str, records: Iterator[CallRecord]) -> int:
     return await _fill_postgres(url, records)
 
 
-def _rows(records: Iterator[CallRecord]) -> Iterator[list[tuple[object, ...]]]:
+def _rows(records: Iterator[StoredCall]) -> Iterator[list[tuple[object, ...]]]:
     while batch := [_row(record) for record in islice(records, _BATCH)]:
         yield batch
 
 
-def _row(record: CallRecord) -> tuple[object, ...]:
+def _row(record: StoredCall) -> tuple[object, ...]:
     values = record.row()
     # Plain texts: a driver of its own kind takes no enumeration's members.
     texts = (str(value) if isinstance(value, str) else value for value in (values[name] for name in COLUMNS))
     return (*texts, record.last_seen_ms)
 
 
-def _fill_sqlite(path: Path, records: Iterator[CallRecord]) -> int:
+def _fill_sqlite(path: Path, records: Iterator[StoredCall]) -> int:
     places = ", ".join("?" * len(_COLUMNS))
     statement = f"INSERT INTO {CALLS.name} ({', '.join(_COLUMNS)}) VALUES ({places})"  # noqa: S608 -- names of our own
     written = 0
@@ -124,7 +124,7 @@ def _fill_sqlite(path: Path, records: Iterator[CallRecord]) -> int:
     return written
 
 
-async def _fill_postgres(url: str, records: Iterator[CallRecord]) -> int:
+async def _fill_postgres(url: str, records: Iterator[StoredCall]) -> int:
     written = 0
     async with Database.from_url(url) as database, database.engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
+from service.gateway.carriers.owned import OwnedCalls
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL
 from service.gateway.durability import DurabilityGate
 from service.gateway.manager import DRAIN_SECONDS, CallManager
@@ -45,9 +46,6 @@ STOP_SECONDS: Final = 3.8
 
 RECORDS_SHARE: Final = 0.2
 """The part of that time call records may take, once before the calls end and once after."""
-
-RECORD_SECONDS: Final = 1.0
-"""How long a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
 
 _UNSET_KEY: Final = "unset"
 # The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
@@ -159,19 +157,20 @@ def build_container(
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
     carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
-    recording = DurabilityGate(lambda call_id: records.ensure_written(call_id, RECORD_SECONDS), records.hurry)
+    gate = DurabilityGate(records)
+    owned = OwnedCalls(carrier, gate.owns)
     admission = Admission(
         telemetry.tracker,
-        carrier,
+        owned,
         tenant_cache,
         capacity,
         limits,
-        recording,
+        gate,
         fallback_instructions=settings.fallback_instructions,
     )
     session_manager = SessionManager(
-        carrier,
-        recording,
+        owned,
+        gate,
         model=settings.realtime_model,
         transcription_model=TRANSCRIPTION_MODEL,
         clock=clock,
@@ -181,14 +180,16 @@ def build_container(
         telemetry.tracker,
         admission,
         session_manager,
-        recording,
+        gate,
         heartbeat_seconds=settings.call_heartbeat_seconds,
         stale_seconds=settings.stale_call_seconds,
         max_calls=settings.max_concurrent_calls,
     )
+    records.when_lost(manager.let_go)
     recovery = Recovery(
         records,
         tenants,
+        tenant_cache,
         telemetry.tracker,
         capacity,
         manager,

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.periodic import PeriodicWorker
 from telemetry.clock import Clock, Instant
 from telemetry.metrics.past import SAMPLE_SECONDS
 from telemetry.metrics.reader import LiveMetricsReader
@@ -41,24 +41,18 @@ class Sampler:
         self._live = live
         self._history = history
         self._clock = clock
-        self._every_seconds = every_seconds
-        self._task: asyncio.Task[None] | None = None
         self._samples = 0
         self._failures = 0
         self._last = clock.now()
+        self._worker = PeriodicWorker(self.sample, interval=every_seconds, failed=self._note, name="callscope-sampling")
 
     def start(self) -> None:
         """Begin; does nothing if it has begun."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="callscope-sampling")
+        self._worker.start()
 
     async def stop(self) -> None:
         """End; does nothing if it has not begun."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await self._worker.stop()
 
     async def sample(self) -> None:
         """Sample now."""
@@ -76,11 +70,6 @@ class Sampler:
         """Return the counts of samples taken and failed."""
         since = self._clock.now().since(self._last) if self._samples else None
         return SamplingHealth(self._samples, self._failures, since)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._every_seconds)
-            await self.sample()
 
     def _note(self, error: Exception) -> None:
         self._failures += 1

@@ -13,7 +13,7 @@ from service.http.problems import declared_invalid, invalid_request, writable
 from service.http.responses import Answers, Since, Until, admin_router, answer, database_needed, json_answer
 from service.http.security import AdminCheck
 from service.records.pages import MAX_CURSOR, CallPages, InvalidCursorError, Page, Place, Wanted
-from service.records.record import CallRecord, DurationSource
+from service.records.record import DurationSource, StoredCall
 from service.usage.period import milliseconds, moment
 from service.usage.report import seconds
 from telemetry.calls.lifecycle import CallState
@@ -148,7 +148,7 @@ def _recorded(page: Page) -> RecordedCalls:
     return RecordedCalls(calls=tuple(map(_call, page.calls)), next_cursor=None if place is None else place.write())
 
 
-def _call(record: CallRecord) -> RecordedCall:
+def _call(record: StoredCall) -> RecordedCall:
     return RecordedCall(
         call_id=writable(record.call_id),
         tenant_id=writable(record.tenant_id),

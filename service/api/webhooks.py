@@ -15,7 +15,8 @@ from service.e164 import E164
 from service.gateway.admission import IncomingCall
 from service.gateway.carriers.carrier import Carrier, SignatureError
 from service.gateway.carriers.sip import NoSipNumber, SipHeader, SipNumber, caller_number, dialled_number, sip_headers
-from service.gateway.manager import Announced, CallManager
+from service.gateway.durability import Announced
+from service.gateway.manager import CallManager
 from service.http import tags
 from service.http.problems import FieldProblem, ProblemError, declared
 from service.http.responses import JSON, Answers, header

@@ -1,4 +1,4 @@
-"""What is decided about an announced call, in order: whose it is, whether there is room, what the agent is told."""
+"""The decision about an announced call, in order: owner, tenant, capacity, instructions, and the carrier's accept."""
 
 import asyncio
 from contextlib import suppress
@@ -11,6 +11,8 @@ from service.gateway.capacity import Capacity, Slot
 from service.gateway.carriers.carrier import REJECTION_STATUS, Carrier, CarrierError
 from service.gateway.durability import DurabilityGate
 from service.gateway.tools import tools_for
+from service.records.calls import Ownership
+from service.records.ledger import NewCall
 from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.fields import CAPTURE_CONTENT
@@ -32,18 +34,22 @@ class IncomingCall:
 
     call_id: CallId
     received: Instant
-    """When the webhook arrived."""
+    """The moment the webhook arrived."""
     dialled: E164 | None = field(default=None, repr=False)
-    """If the announcement named a number."""
+    """The number the announcement named, if it named one."""
     caller: E164 | None = field(default=None, repr=False)
     traceparent: str | None = field(default=None, repr=False)
 
 
 class TenantSource(Protocol):
-    """Where tenants come from at call time."""
+    """The source of tenants at call time."""
+
+    def remembered(self, number: E164) -> CallTenant | None:
+        """Return the tenant found last for the number, without asking anybody; ``None`` if there is none."""
+        ...
 
     async def tenant_for(self, number: E164) -> TenantAnswer:
-        """Whose number it is.
+        """Find the tenant the number reaches.
 
         Raises:
             TenantLookupError: if that cannot be said now.
@@ -51,7 +57,7 @@ class TenantSource(Protocol):
         ...
 
     async def instructions_for(self, tenant_id: TenantId) -> str | None:
-        """What the tenant's agent is told; ``None`` if nothing is set.
+        """Return what the tenant's agent is told; ``None`` if nothing is set.
 
         Raises:
             InstructionsUnavailableError: if that cannot be said now.
@@ -60,7 +66,7 @@ class TenantSource(Protocol):
 
 
 def keeps_content(tenant: CallTenant | None) -> bool:
-    """Whether transcripts and the like of the tenant's calls go on spans."""
+    """Return true if transcripts and the like of the tenant's calls go on spans."""
     return tenant is not None and tenant.features.get(CAPTURE_CONTENT) is True
 
 
@@ -74,7 +80,7 @@ class Admission:
         tenants: TenantSource,
         capacity: Capacity,
         limits: CallLimits,
-        recording: DurabilityGate,
+        gate: DurabilityGate,
         *,
         fallback_instructions: str | None,
     ) -> None:
@@ -84,14 +90,25 @@ class Admission:
         self._capacity = capacity
         self._limits = limits
         self._fallback = fallback_instructions
-        self._recording = recording
+        self._gate = gate
         self._telling = asyncio.Semaphore(TELLING_AT_ONCE)
 
-    async def receive(self, incoming: IncomingCall) -> tuple[Call, CallTenant | RejectionReason]:
-        """Find out whose call it is, and count it as received; returns the tenant, or why the call has none."""
+    async def claim(self, incoming: IncomingCall) -> Ownership:
+        """Find out whose call it is before anything is counted. Its record names the tenant the number had last."""
+        hint = None if incoming.dialled is None else self._tenants.remembered(incoming.dialled)
+        tenant_id = UNKNOWN_TENANT if hint is None else hint.tenant_id
+        call = NewCall(incoming.call_id, tenant_id, incoming.received, incoming.caller, incoming.dialled)
+        return await self._gate.claim(call)
+
+    async def receive(self, incoming: IncomingCall, claimed: Instant) -> tuple[Call, CallTenant | RejectionReason]:
+        """Find the tenant of a call that is this process's since ``claimed``, and count the call as received.
+
+        Returns the call with its tenant, or with the reason why it has none.
+        """
         placed: CallTenant | RejectionReason
         announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
-        self._tracker.passed(announced, Phase.WEBHOOK, incoming.received)
+        self._tracker.passed(announced, Phase.WEBHOOK, incoming.received, ended=claimed)
+        self._tracker.passed(announced, Phase.RECORD, claimed)
         try:
             with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
                 tenant = (await self._tenants.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
@@ -163,18 +180,18 @@ class Admission:
             await self._turn_away(call, RejectionReason.INSTRUCTIONS_MISSING)
             return False
         tools = [tool.spec for tool in tools_for(tenant.transfer_targets).values()]
-        with call.phase(Phase.RECORD):
-            await self._recording.keep(call.call_id)
+        if not self._gate.is_decidable(call.call_id):
+            with call.phase(Phase.RECORD):
+                await self._gate.decidable(call.call_id)
         try:
             with call.phase(Phase.ACCEPT):
                 await self._carrier.accept(call.call_id, instructions, tools, transcribe=keeps_content(tenant))
         except CarrierError as error:
             slot.release()
-            # A conflict says that another process has accepted the call and attends it: it is not ours to end.
-            perhaps_ours = error.status != HTTPStatus.CONFLICT
-            await self._turn_away(
-                call, RejectionReason.CARRIER_ERROR, error_type=error.error_type, hang_up=perhaps_ours
-            )
+            # A conflict says that somebody else has accepted the call and attends to it. Where the database could not
+            # say whose the call is, any refusal may mean that.
+            ours = error.status != HTTPStatus.CONFLICT and self._gate.certain(call.call_id)
+            await self._turn_away(call, RejectionReason.CARRIER_ERROR, error_type=error.error_type, accepted=not ours)
             return False
         return call.accepted()
 
@@ -185,22 +202,26 @@ class Admission:
         *,
         limit: LimitHit | None = None,
         error_type: str | None = None,
-        hang_up: bool = False,
+        accepted: bool = False,
     ) -> None:
         """Count the rejection at once, then record it and tell the carrier; the caller may have gone by then.
 
-        An accept that failed may have been carried out all the same: ``hang_up`` what can no longer be rejected.
+        Nothing is told of a call that another process has taken over or may have ``accepted``.
         """
+        if not await self._gate.owns(call.call_id):
+            return
         with suppress(CarrierError), call.phase(Phase.REJECT):
             call.rejected(reason, limit=limit, error_type=error_type)
-            await self._recording.keep(call.call_id)
-            async with self._telling:
-                await self._tell(call, reason, hang_up=hang_up)
+            await self._gate.written(call.call_id)
+            if not accepted:
+                async with self._telling:
+                    await self._tell(call, reason)
 
-    async def _tell(self, call: Call, reason: RejectionReason, *, hang_up: bool) -> None:
+    async def _tell(self, call: Call, reason: RejectionReason) -> None:
         try:
             await self._carrier.reject(call.call_id, REJECTION_STATUS[reason])
         except CarrierError:
-            if hang_up:
+            # An accept that failed may have been carried out all the same: what cannot be rejected is hung up.
+            if reason is RejectionReason.CARRIER_ERROR:
                 await self._carrier.hangup(call.call_id)
             raise

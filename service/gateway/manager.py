@@ -4,17 +4,19 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import suppress
-from enum import Enum, auto
 from typing import Any, Final
 
 from service.gateway.admission import Admission, IncomingCall
 from service.gateway.capacity import Slot
-from service.gateway.durability import DurabilityGate
+from service.gateway.durability import Announced, DurabilityGate
 from service.gateway.pauses import Pauses
 from service.gateway.session_manager import Attached, SessionManager
+from service.periodic import NEVER, PeriodicWorker
+from service.records.calls import Ownership
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
+from telemetry.clock import Clock, SystemClock
 from telemetry.semconv.attributes import OTHER, CallId, EndReason, RejectionReason
 
 _logger = logging.getLogger(__name__)
@@ -28,14 +30,14 @@ ANSWER_SECONDS: Final = 4.0
 DRAIN_SECONDS: Final = 2.5
 """How long ending the running calls may take, out of the five seconds a stop has."""
 
+PAUSE_SECONDS: Final = 2.0
+"""A heartbeat that comes later than this, and than one interval, shows that the process itself stood still."""
 
-class Announced(Enum):
-    """What became of an announcement."""
-
-    TAKEN = auto()
-    DUPLICATE = auto()
-    REFUSED = auto()
-    """No room, draining, or not yet on record: the carrier may ask again."""
+_ANSWERS: Final = {
+    Ownership.OTHERS: Announced.DUPLICATE,
+    Ownership.UNCERTAIN: Announced.REFUSED,
+    Ownership.LEFT: Announced.LEFT,
+}
 
 
 class CallManager:
@@ -46,72 +48,96 @@ class CallManager:
         tracker: CallTracker,
         admission: Admission,
         session_manager: SessionManager,
-        recording: DurabilityGate,
+        gate: DurabilityGate,
         *,
         heartbeat_seconds: float,
         stale_seconds: float,
         max_calls: int,
+        machine_clock: Clock | None = None,
     ) -> None:
         self._tracker = tracker
         self._admission = admission
         self._session_manager = session_manager
-        self._recording = recording
+        self._gate = gate
         self._heartbeat_seconds = heartbeat_seconds
         self._stale_seconds = stale_seconds
         self._pauses = Pauses(heartbeat_seconds)
         self._max_tasks = max_calls + DECIDING_AT_ONCE
-        self._each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()
+        self._machine_clock = machine_clock or SystemClock()
+        self._last_heartbeat = self._machine_clock.now()
+        self._hooks: Sequence[Callable[[], Awaitable[object]]] = ()
         self._tasks: dict[CallId, asyncio.Task[None]] = {}
+        self._lost: set[CallId] = set()
         self._left_open: Container[CallId] = ()
-        self._beside: asyncio.Task[None] | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._recover: Callable[[IncomingCall], Awaitable[None]] = _leave
+        self._heartbeat = PeriodicWorker(
+            self._beat, interval=heartbeat_seconds, failed=_log_heartbeat, name="callscope-heartbeat"
+        )
+        # Beside the heartbeat: a database that hangs must not stop it.
+        self._running_hooks = PeriodicWorker(self._run_hooks, interval=NEVER, failed=_log_hooks, name="callscope-hooks")
         self._draining = False
         self._handing_over = False
 
     @property
     def draining(self) -> bool:
-        """Whether no new call is taken."""
+        """True once no new call is taken."""
         return self._draining
 
     @property
     def busy(self) -> bool:
-        """Whether any call is on its way."""
+        """True while any call is on its way."""
         return bool(self._tasks) or self._session_manager.hanging_up
 
-    def start(self, each_heartbeat: Sequence[Callable[[], Awaitable[object]]] = ()) -> None:
-        """Begin to keep time; needs the running loop. What is given is done with every heartbeat, unless it goes on."""
-        self._each_heartbeat = tuple(each_heartbeat)
-        self._keeping = asyncio.create_task(self._keep_time(), name="callscope-heartbeat")
+    def start(self, hooks: Sequence[Callable[[], Awaitable[object]]] = ()) -> None:
+        """Begin to keep time; needs the running loop. The hooks run with every heartbeat, unless they still run."""
+        self._hooks = tuple(hooks)
+        self._last_heartbeat = self._machine_clock.now()
+        self._heartbeat.start()
+        self._running_hooks.start()
+
+    # Taking calls -----------------------------------------------------------------------------------------------------
 
     async def announce(self, incoming: IncomingCall) -> Announced:
-        """Start a call's path, unless it is under way or over already; returns once the call is on record.
+        """Start a call's path, unless it is another's, under way or over; return once the call is on record.
 
         It takes no longer than :data:`ANSWER_SECONDS`: announced once more, the call is waited for again.
         """
-        announced = self._announce(incoming)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                await self._recording.wait(incoming.call_id)
+                return await self._announce(incoming)
         except TimeoutError:
             return Announced.REFUSED
-        return announced
 
-    def _announce(self, incoming: IncomingCall) -> Announced:
-        if self.has(incoming.call_id):
-            return Announced.DUPLICATE
-        if self._draining or len(self._tasks) >= self._max_tasks:
-            return Announced.REFUSED
-        self._recording.expect(incoming.call_id)
-        self._begin(incoming.call_id, self._drive(incoming))
-        return Announced.TAKEN
+    async def _announce(self, incoming: IncomingCall) -> Announced:
+        call_id = incoming.call_id
+        if call_id in self._left_open and call_id not in self._tasks:
+            return await self._recovered(incoming)
+        repeated = self.has(call_id)
+        if not repeated:
+            if self._draining or len(self._tasks) >= self._max_tasks:
+                return Announced.REFUSED
+            self._gate.expect(call_id)
+            self._begin(call_id, self._drive(incoming))
+        answer = await self._gate.answer(call_id) or Announced.TAKEN
+        if answer is Announced.LEFT:
+            return await self._recovered(incoming)
+        return Announced.DUPLICATE if repeated and answer is Announced.TAKEN else answer
+
+    async def _recovered(self, incoming: IncomingCall) -> Announced:
+        """Have a call of a dead process recovered with what its announcement says."""
+        await self._recover(incoming)
+        return Announced.REFUSED if incoming.call_id in self._left_open else Announced.DUPLICATE
 
     def has(self, call_id: CallId) -> bool:
-        """Whether the call is on its way here, or lately was, or is to be gone on with."""
+        """Return true if the call is on its way here, or lately was, or is to be gone on with."""
         return call_id in self._tasks or self._tracker.knows(call_id) or call_id in self._left_open
 
-    def leave_to_recovery(self, left_open: Container[CallId]) -> None:
-        """Take none of these as new, whoever announces them: they will be gone on with."""
+    def leave_to_recovery(
+        self, left_open: Container[CallId], recover: Callable[[IncomingCall], Awaitable[None]]
+    ) -> None:
+        """Take none of these as new, whoever announces them; ``recover`` goes on with one that is announced again."""
         self._left_open = left_open
+        self._recover = recover
 
     def resume(self, call: Call, tenant: CallTenant, attached: Attached, slot: Slot) -> None:
         """Go on with a call that another process has let go of."""
@@ -122,17 +148,27 @@ class CallManager:
         """Decide about a call that another process was told of and did not come to decide about."""
         self._begin(call.call_id, self._guarded(call, self._take_through(call, tenant)))
 
+    def let_go(self, call_id: CallId) -> None:
+        """Leave a call to the process that owns it: nothing more is asked of the carrier, and no end is counted."""
+        task = self._tasks.get(call_id)
+        if task is not None:
+            _logger.warning("a call is another process's, and is let go of")
+            self._lost.add(call_id)
+            task.cancel()
+
     def stop_taking(self) -> None:
-        """Take no more calls."""
+        """Take no new call; those that run go on."""
         self._draining = True
 
     async def drain(self, budget_seconds: float = DRAIN_SECONDS, *, hand_over: bool = False) -> None:
-        """End the running calls as ``shutdown`` within the budget, and hang up, unless another process goes on."""
+        """Stop taking calls and end those that run, all within the budget; nothing is left running after it.
+
+        With ``hand_over`` nobody is hung up on: the sessions go on, for the next process to attach to.
+        """
         self.stop_taking()
         self._handing_over = hand_over
-        for task in (self._keeping, self._beside):
-            if task is not None:
-                task.cancel()
+        await self._heartbeat.stop()
+        await self._running_hooks.stop()
         ending = [*self._tasks.values()]
         for task in ending:
             task.cancel()
@@ -141,17 +177,27 @@ class CallManager:
                 await asyncio.gather(*ending, return_exceptions=True)
                 await self._session_manager.hung_up()
 
+    # A call's path ----------------------------------------------------------------------------------------------------
+
     def _begin(self, call_id: CallId, path: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(path, name="callscope-call")
         self._tasks[call_id] = task
-        task.add_done_callback(lambda _: self._left(call_id))
+        task.add_done_callback(lambda done: self._over(call_id, done))
 
-    def _left(self, call_id: CallId) -> None:
-        del self._tasks[call_id]
-        self._recording.settle(call_id)
+    def _over(self, call_id: CallId, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(call_id) is task:
+            del self._tasks[call_id]
+            self._lost.discard(call_id)
+        # A path that was cut off before anything was settled leaves the carrier to ask again.
+        self._gate.settle(call_id, Announced.TAKEN if self._tracker.knows(call_id) else Announced.REFUSED)
 
     async def _drive(self, incoming: IncomingCall) -> None:
-        call, placed = await self._admission.receive(incoming)
+        began = self._tracker.clock.now()
+        ownership = await self._admission.claim(incoming)
+        if ownership is not Ownership.OURS:
+            self._gate.settle(incoming.call_id, _ANSWERS[ownership])
+            return
+        call, placed = await self._admission.receive(incoming, began)
         await self._guarded(call, self._take_through(call, placed))
 
     async def _take_through(self, call: Call, placed: CallTenant | RejectionReason) -> None:
@@ -166,7 +212,7 @@ class CallManager:
             slot.release()
 
     async def _guarded(self, call: Call, path: Coroutine[Any, Any, None]) -> None:
-        """Whatever happens on its path, the call ends in a state with a reason."""
+        """Run the path; whatever happens on it, the call ends in a state with a reason, or is let go of."""
         try:
             await path
         except asyncio.CancelledError:
@@ -175,26 +221,31 @@ class CallManager:
         except Exception as error:  # noqa: BLE001 -- nothing a call does may take the process down
             # The message may hold what was said or dialled; its kind is enough to look further.
             _logger.error("a call failed: %s", type(error).__name__)  # noqa: TRY400
-            call.finish(EndReason.ERROR, error_type=type(error).__name__)
-            self._session_manager.hang_up_later(call.call_id)
+            if await self._gate.owns(call.call_id):
+                call.finish(EndReason.ERROR, error_type=type(error).__name__)
+                self._session_manager.hang_up_later(call.call_id)
         finally:
-            call.finish(EndReason.ERROR, error_type=OTHER)
+            if call.call_id in self._lost:
+                self._release(call)
+            else:
+                call.finish(EndReason.ERROR, error_type=OTHER)
 
     def _cut_short(self, call: Call) -> None:
+        if call.call_id in self._lost:
+            return
         goes_on = self._handing_over and not call.state.terminal
         call.finish(EndReason.SHUTDOWN)
         if not goes_on:
             self._session_manager.hang_up_later(call.call_id)
 
-    async def _keep_time(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat_seconds)
-            try:
-                await self._beat()
-            except Exception as error:  # noqa: BLE001 -- a heart that stops once stops for all calls
-                _logger.error("a heartbeat failed: %s", type(error).__name__)  # noqa: TRY400
+    def _release(self, call: Call) -> None:
+        """Count the call no longer as this process's."""
+        call.finish(EndReason.SHUTDOWN)
+
+    # Time -------------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
+        await self._notice_pause()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
                 await self._session_manager.check()
@@ -202,19 +253,38 @@ class CallManager:
         now = self._tracker.clock.now()
         self._pauses.beat(now)
         for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now)):
-            self._give_up(call_id)
-        if self._beside is None or self._beside.done():
-            self._beside = asyncio.create_task(self._see_to_the_rest(), name="callscope-beside")
+            self._stop_path(call_id)
+        self._running_hooks.wake()
+        self._last_heartbeat = self._machine_clock.now()
 
-    async def _see_to_the_rest(self) -> None:
-        """What is done with each heartbeat beside it: a database that hangs must not stop the heart."""
-        try:
-            for hook in self._each_heartbeat:
-                await hook()
-        except Exception as error:  # noqa: BLE001 -- the next heartbeat tries again
-            _logger.error("what goes with a heartbeat failed: %s", type(error).__name__)  # noqa: TRY400
+    async def _notice_pause(self) -> None:
+        """After the process stood still, let go of the calls that were taken over meanwhile, before anything else.
 
-    def _give_up(self, call_id: CallId) -> None:
+        Both clocks are looked at: the monotonic one may stand still while a machine is suspended.
+        """
+        last, now = self._last_heartbeat, self._machine_clock.now()
+        late = max(now.since(last), (now.unix_nanos - last.unix_nanos) / 1e9) - self._heartbeat_seconds
+        if late > max(PAUSE_SECONDS, self._heartbeat_seconds):
+            _logger.warning("the process stood still for %.1f s; it looks whose its calls are now", late)
+            await self._gate.check_claims()
+
+    async def _run_hooks(self) -> None:
+        for hook in self._hooks:
+            await hook()
+
+    def _stop_path(self, call_id: CallId) -> None:
         task = self._tasks.get(call_id)
         if task is not None:
             task.cancel()
+
+
+async def _leave(_incoming: IncomingCall) -> None:
+    """Recover nothing: there is nobody to do it."""
+
+
+def _log_heartbeat(error: Exception) -> None:
+    _logger.error("a heartbeat failed: %s", type(error).__name__)
+
+
+def _log_hooks(error: Exception) -> None:
+    _logger.error("a hook of the heartbeat failed: %s", type(error).__name__)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from service.gateway.admission import keeps_content
+from service.gateway.admission import IncomingCall, TenantSource, keeps_content
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.manager import CallManager
@@ -13,6 +14,7 @@ from service.gateway.session_manager import Attached, SessionManager
 from service.records.calls import CallRecords
 from service.records.recovery import OrphanedCall
 from service.storage.database import DATABASE_ERRORS
+from service.tenants.errors import TenantLookupError
 from service.tenants.repository import TenantRepository
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
@@ -30,13 +32,14 @@ AT_ONCE: Final = 16
 class Recovery:
     """Looks for calls left open, and attaches to those whose session lives.
 
-    Of the others, those that nobody decided about are decided about now; the rest end at their last sign of life.
+    Of the others, those that nobody decided about are decided about now; the rest end at their last activity.
     """
 
     def __init__(
         self,
         records: CallRecords,
         tenants: TenantRepository,
+        numbers: TenantSource,
         tracker: CallTracker,
         capacity: Capacity,
         manager: CallManager,
@@ -46,13 +49,14 @@ class Recovery:
     ) -> None:
         self._records = records
         self._tenants = tenants
+        self._numbers = numbers
         self._tracker = tracker
         self._capacity = capacity
         self._manager = manager
         self._session_manager = session_manager
         self._stale_seconds = stale_seconds
         self._left: dict[CallId, OrphanedCall] = {}
-        manager.leave_to_recovery(self._left)
+        manager.leave_to_recovery(self._left, self.announced_again)
         self._attaching = asyncio.Semaphore(AT_ONCE)
 
     async def look(self) -> None:
@@ -68,14 +72,35 @@ class Recovery:
             return
         await asyncio.gather(*(self._take(orphan, tenants[orphan.tenant_id] or _gone(orphan)) for orphan in orphans))
 
+    async def announced_again(self, incoming: IncomingCall) -> None:
+        """Go on with a call that is announced once more: its announcement names the dialled number whole."""
+        if incoming.call_id not in self._left:
+            await self.look()
+        orphan = self._left.get(incoming.call_id)
+        if orphan is None or orphan.looked_up:
+            return
+        try:
+            tenant = (await self._numbers.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
+        except TenantLookupError as error:
+            _logger.warning("a call could not be taken over yet: %s", type(error).__name__)
+            return
+        found = orphan.tenant_id if tenant is None else tenant.tenant_id
+        orphan = self._left[incoming.call_id] = replace(orphan, tenant_id=found, looked_up=True)
+        await self._take(orphan, tenant or _gone(orphan))
+
     async def _take(self, orphan: OrphanedCall, tenant: CallTenant) -> None:
         async with self._attaching:
+            if self._left.get(orphan.call_id) is not orphan:
+                return
             decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan, tenant)
-        if decided:
-            del self._left[orphan.call_id]
+            if decided:
+                self._left.pop(orphan.call_id, None)
 
     async def _go_on(self, orphan: OrphanedCall, tenant: CallTenant) -> bool:
-        """Attach to the call, or do what its not being there calls for; false if it cannot be said yet."""
+        """Attach to the call, or do what its not being there calls for; return false if it cannot be said yet."""
+        if not orphan.looked_up and not self._stale(orphan):
+            # It was never accepted, and who was called is known again once it is announced again.
+            return False
         try:
             attached = await self._session_manager.attach(orphan.call_id, greet=orphan.started_ms is None)
         except CarrierError as error:
@@ -85,8 +110,8 @@ class Recovery:
 
     def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
         now = self._tracker.clock.now()
-        since = now if orphan.started_ms is None else orphan.last_sign_of_life(now)
-        call = self._received(orphan, tenant, min(since, orphan.last_sign_of_life(now)))
+        since = now if orphan.started_ms is None else orphan.last_activity(now)
+        call = self._received(orphan, tenant, min(since, orphan.last_activity(now)))
         call.accepted(since, resumed=True)
         call.started(since)
         call.heartbeat()
@@ -100,7 +125,7 @@ class Recovery:
             return False
         elif orphan.state is CallState.PENDING:
             now = self._tracker.clock.now()
-            self._manager.take_up(self._received(orphan, tenant, orphan.last_sign_of_life(now)), tenant)
+            self._manager.take_up(self._received(orphan, tenant, orphan.last_activity(now)), tenant)
         else:
             self._records.end_as_stale(orphan)
         return True
@@ -112,7 +137,7 @@ class Recovery:
 
     def _stale(self, orphan: OrphanedCall) -> bool:
         now = self._tracker.clock.now()
-        return now.since(orphan.last_sign_of_life(now)) > self._stale_seconds
+        return now.since(orphan.last_activity(now)) > self._stale_seconds
 
 
 def _trace_of(orphan: OrphanedCall) -> str | None:
@@ -122,7 +147,7 @@ def _trace_of(orphan: OrphanedCall) -> str | None:
 
 
 def _gone(orphan: OrphanedCall) -> CallTenant:
-    """The tenant was deleted meanwhile; its call runs on without anywhere to transfer to."""
+    """Return a stand-in for a tenant that was deleted meanwhile, with nowhere to transfer to."""
     return CallTenant(
         tenant_id=orphan.tenant_id,
         name=orphan.tenant_id,

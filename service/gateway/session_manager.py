@@ -36,7 +36,7 @@ class SessionManager:
     def __init__(
         self,
         carrier: Carrier,
-        recording: DurabilityGate,
+        gate: DurabilityGate,
         *,
         model: str,
         transcription_model: str,
@@ -44,7 +44,7 @@ class SessionManager:
         limits: SessionLimits = NO_LIMITS,
     ) -> None:
         self._carrier = carrier
-        self._recording = recording
+        self._gate = gate
         self._model = model
         self._transcription_model = transcription_model
         self._clock = clock
@@ -54,7 +54,7 @@ class SessionManager:
 
     @property
     def hanging_up(self) -> bool:
-        """Whether a hang-up is under way."""
+        """True while a hang-up is under way."""
         return bool(self._hangups)
 
     async def attend(self, call: Call, tenant: CallTenant) -> None:
@@ -64,11 +64,12 @@ class SessionManager:
                 with call.phase(Phase.CONNECT):
                     session = await until.enter_async_context(self._carrier.session(call.call_id))
             except CarrierError as error:
-                call.finish(EndReason.ERROR, error_type=error.error_type)
-                self.hang_up_later(call.call_id)
+                if await self._gate.owns(call.call_id):
+                    call.finish(EndReason.ERROR, error_type=error.error_type)
+                    self.hang_up_later(call.call_id)
                 return
             call.started()
-            self._recording.changed()
+            self._gate.changed()
             await self._follow(call, tenant, session, greet=True)
 
     async def attach(self, call_id: CallId, *, greet: bool) -> Attached:
@@ -91,7 +92,7 @@ class SessionManager:
         await asyncio.gather(*(session.check() for session in list(self._sessions.values())))
 
     def hang_up_later(self, call_id: CallId) -> None:
-        """The caller must not be left on a line that nobody watches; whether it works out changes nothing here."""
+        """Hang up a call that no process would attend to; if that fails, nothing changes here."""
         task = asyncio.create_task(self._hang_up(call_id), name="callscope-hangup")
         self._hangups.add(task)
         task.add_done_callback(self._hangups.discard)
@@ -123,4 +124,6 @@ class SessionManager:
             end = await following.run(greet=greet)
         finally:
             del self._sessions[call.call_id]
-        call.finish(end.reason, error_type=end.error_type, at=end.at)
+        # A call that another process has taken over meanwhile is that one's to end.
+        if await self._gate.owns(call.call_id):
+            call.finish(end.reason, error_type=end.error_type, at=end.at)

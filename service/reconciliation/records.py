@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.reconciliation.counters import REJECTIONS, rejection_field
 from service.reconciliation.figures import Asked, Field, Figure, Interval, Row, Rows, Scope
-from service.records.ledger import STALE
+from service.records.instances import INSTANCES
 from service.records.record import DurationSource
-from service.records.recovery import INSTANCES
 from service.records.store import CALLS
+from service.records.tracked import STALE
 from service.storage.database import Database
 from service.usage.query import SETUP_MS, longest_call_ms
 from telemetry.calls.lifecycle import CallState

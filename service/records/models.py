@@ -36,7 +36,7 @@ class CallRecordRow(Base):
     outcome: Mapped[str | None] = mapped_column(String(16))
     """A :class:`telemetry.recent.record.CallOutcome`; null while the call is open."""
     reason: Mapped[str | None] = mapped_column(String(32))
-    """Why it was rejected, abandoned or ended."""
+    """The reason it was rejected, abandoned or ended for."""
     error_type: Mapped[str | None] = mapped_column(String(128))
 
     received_ms: Mapped[int] = mapped_column(BigInteger)
@@ -48,9 +48,9 @@ class CallRecordRow(Base):
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
     """Rejected, abandoned or ended; null while the call is open."""
     last_seen_ms: Mapped[int] = mapped_column(BigInteger)
-    """The last sign of life."""
+    """The last activity."""
     usage_from_ms: Mapped[int] = mapped_column(BigInteger)
-    """Where its usage begins: started, or received for a call that has not started."""
+    """The moment its usage begins: started, or received for a call that has not started."""
 
     billed_ms: Mapped[int] = mapped_column(BigInteger)
     """Call time so far; grows with each heartbeat."""
@@ -77,6 +77,13 @@ class CallRecordRow(Base):
     trace_id: Mapped[str | None] = mapped_column(String(32))
     span_id: Mapped[str | None] = mapped_column(String(16))
     """The root span, so that a process that takes the call over continues its trace."""
+
+    turns: Mapped[int | None] = mapped_column(BigInteger)
+    """Times the caller took the word; null for a call from before this was kept."""
+    interruptions: Mapped[int | None] = mapped_column(BigInteger)
+    """Answers the caller cut short; null likewise."""
+    longest_wait_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """The caller's longest wait: for the decision, for the first audio, or for an answer; null likewise."""
 
     instance_id: Mapped[str] = mapped_column(INSTANCE_ID)
     """The process that holds the call, or held it last."""
@@ -132,6 +139,19 @@ class CallRecordRow(Base):
         ),
         Index("ix_call_records_duration", "duration_ms"),
     )
+
+
+class CallKeyRow(Base):
+    """One call id that was ever claimed: whoever inserts it owns the call.
+
+    It outlives the call's record, so that a delivery repeated after the record was erased starts no second call.
+    """
+
+    __tablename__ = "call_keys"
+
+    call_id: Mapped[str] = mapped_column(CALL_ID, primary_key=True)
+    received_ms: Mapped[int] = mapped_column(BigInteger)
+    """When its owner was told of the call; the moment its record is found under."""
 
 
 class InstanceRow(Base):

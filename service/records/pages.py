@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Select, and_, select, tuple_
 
-from service.records.record import CallRecord
+from service.records.record import StoredCall, readable
 from service.records.store import CALLS
 from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
@@ -24,18 +24,18 @@ class InvalidCursorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page ends."""
+    """The end of a page."""
 
     received_ms: int
     call_id: str
 
     def write(self) -> str:
-        """The place as an opaque text, which stays valid for as long as the table is there."""
+        """Return the place as an opaque text, which stays valid for as long as the table is there."""
         return base64.urlsafe_b64encode(json.dumps([self.received_ms, self.call_id]).encode()).decode().rstrip("=")
 
     @classmethod
     def read(cls, cursor: str) -> Self:
-        """The place a text stands for; raises :class:`InvalidCursorError`."""
+        """Return the place a text stands for; raise :class:`InvalidCursorError` if it is none."""
         try:
             told = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
             received_ms, call_id = told
@@ -48,7 +48,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which calls; what is ``None`` does not matter."""
+    """The calls that are asked for; what is ``None`` does not matter."""
 
     tenant_id: str | None = None
     outcome: CallOutcome | None = None
@@ -63,9 +63,9 @@ class Wanted:
 class Page:
     """Some of the calls."""
 
-    calls: Sequence[CallRecord]
+    calls: Sequence[StoredCall]
     next_place: Place | None
-    """Where the next page begins; ``None`` on the last one."""
+    """The place after which the next page begins; ``None`` on the last one."""
 
 
 class CallPages:
@@ -75,16 +75,15 @@ class CallPages:
         self._database = database
 
     async def read(self, wanted: Wanted, *, limit: int, after: Place | None = None) -> Page:
-        """At most ``limit`` calls from a place on. Raises what the database raises."""
+        """Return at most ``limit`` calls from a place on, those that can be read; raise what the database raises."""
         async with self._database.reading() as session:
             found = (await session.execute(page(wanted, limit + 1, after))).mappings().all()
-        calls = [CallRecord.from_row(dict(row)) for row in found[:limit]]
-        more = len(found) > limit
-        return Page(calls, Place(calls[-1].received_ms, calls[-1].call_id) if more else None)
+        last = found[limit - 1] if len(found) > limit else None
+        return Page(readable(found[:limit]), None if last is None else Place(last["received_ms"], last["call_id"]))
 
 
 def page(wanted: Wanted, limit: int, after: Place | None) -> Select[Any]:
-    """The statement: one stretch of one index."""
+    """Return the statement, which reads one stretch of one index."""
     row = CALLS.c
     conditions = list(_conditions(wanted))
     if after is not None:

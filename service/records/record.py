@@ -1,6 +1,8 @@
-"""One call's record as plain data: what the row holds, and what happens to it with each event."""
+"""One call's record as plain data: what its row holds."""
 
-from dataclasses import dataclass, fields
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final, Self
 
@@ -9,12 +11,14 @@ from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
 from telemetry.semconv.attributes import CallId, TenantId
 
+_logger = logging.getLogger(__name__)
+
 Row = dict[str, Any]
 """A record's columns by name; integers, texts and nulls only, so that a row survives JSON unchanged."""
 
 
 class DurationSource(StrEnum):
-    """What a final duration rests on."""
+    """The evidence for a final duration."""
 
     MEASURED = "measured"
     """One process's monotonic clock, from start to end."""
@@ -24,8 +28,16 @@ class DurationSource(StrEnum):
     """The end was never seen: the call counts up to its last sign of life. A measured end found later replaces it."""
 
 
+class UnreadableRowError(ValueError):
+    """A row holds what this version cannot read; names the column and never its content."""
+
+
+MAX_TOKENS: Final = 10**9
+"""Tokens of one response, above which a number is taken for an error. Sums then fit every database's integers."""
+
+
 @dataclass(slots=True)
-class CallRecord:
+class StoredCall:
     """The columns of :class:`service.records.models.CallRecordRow` but the moment of writing, see there."""
 
     call_id: CallId
@@ -62,27 +74,37 @@ class CallRecord:
     output_audio_tokens: int | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    turns: int | None = None
+    interruptions: int | None = None
+    longest_wait_ms: int | None = None
     handed_over_ms: int | None = None
 
     def row(self) -> Row:
-        """The columns as they are now."""
+        """Return the columns as they are now."""
         return {name: getattr(self, name) for name in COLUMNS}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """The record a row holds."""
-        record = cls(**{name: row[name] for name in COLUMNS})
-        record.state = CallState(record.state)
-        record.outcome = None if record.outcome is None else CallOutcome(record.outcome)
-        record.duration_basis = DurationBasis(record.duration_basis)
-        record.duration_source = None if record.duration_source is None else DurationSource(record.duration_source)
+        """Return the record a row holds.
+
+        Raises:
+            UnreadableRowError: if a column holds what this version does not know.
+        """
+        try:
+            record = cls(**{name: _checked(name, row[name]) for name in COLUMNS})
+            record.state = CallState(record.state)
+            record.outcome = None if record.outcome is None else CallOutcome(record.outcome)
+            record.duration_basis = DurationBasis(record.duration_basis)
+            record.duration_source = None if record.duration_source is None else DurationSource(record.duration_source)
+        except ValueError as error:
+            raise UnreadableRowError(str(error)) from None
         return record
 
     def add_tokens(self, usage: TokenUsage) -> None:
-        """Add one response's tokens; a kind never reported stays unknown."""
+        """Add one response's tokens; a kind never reported, or reported as no possible number, stays unknown."""
         for kind in _TOKEN_KINDS:
             count = getattr(usage, kind)
-            if count is not None:
+            if isinstance(count, int) and 0 <= count <= MAX_TOKENS:
                 column = f"{kind}_tokens"
                 setattr(self, column, (getattr(self, column) or 0) + count)
 
@@ -95,12 +117,60 @@ class CallRecord:
         self.ended_ms = at_ms
 
 
+def readable(rows: Iterable[Mapping[Any, Any]]) -> list[StoredCall]:
+    """Return the records of these rows; one that cannot be read is left out and logged, and takes no other with it."""
+    records = []
+    for row in rows:
+        try:
+            records.append(StoredCall.from_row(dict(row)))
+        except UnreadableRowError as error:
+            _logger.error("the record of call %s cannot be read: %s", str(row["call_id"]), error)  # noqa: TRY400
+    return records
+
+
+def complete(row: Row) -> Row:
+    """Return the row with exactly this version's columns: a spilled one may be from the version before or after.
+
+    Raises:
+        UnreadableRowError: if a column that every version has is missing.
+    """
+    missing = _REQUIRED - row.keys()
+    if missing:
+        raise UnreadableRowError(f"{min(missing)} is missing")
+    return {name: row.get(name, _DEFAULTS.get(name)) for name in COLUMNS}
+
+
+def _checked(name: str, value: Any) -> Any:  # noqa: ANN401 -- SQLite keeps any value in any column
+    """Return the value of a column; a count or moment that is no whole number is unknown where it may be."""
+    if name not in _WHOLE_NUMBERS or value is None or (isinstance(value, int) and abs(value) < _MAX_INTEGER):
+        return value
+    if name in _REQUIRED:
+        raise UnreadableRowError(f"{name} is no whole number")
+    return None
+
+
+_MAX_INTEGER: Final = 2**63
 _TOKEN_KINDS: Final = tuple(field.name for field in fields(TokenUsage))
 
-COLUMNS: Final = tuple(field.name for field in fields(CallRecord))
+COLUMNS: Final = tuple(field.name for field in fields(StoredCall))
 """A row's columns, in the order of the record."""
+
+_REQUIRED: Final = frozenset(f.name for f in fields(StoredCall) if f.default is MISSING)
+_DEFAULTS: Final[Row] = {f.name: f.default for f in fields(StoredCall) if f.default is not MISSING}
 
 TOKEN_COLUMNS: Final = tuple(f"{kind}_tokens" for kind in _TOKEN_KINDS)
 
-BEAT_COLUMNS: Final = ("version", "billed_ms", "last_seen_ms", *TOKEN_COLUMNS)
-"""What can change without a change of state: all that is written while a call just goes on."""
+HEARTBEAT_COLUMNS: Final = (
+    "version",
+    "billed_ms",
+    "last_seen_ms",
+    "turns",
+    "interruptions",
+    "longest_wait_ms",
+    *TOKEN_COLUMNS,
+)
+"""The columns that change without a change of state: all that is written while a call just goes on."""
+
+_WHOLE_NUMBERS: Final = frozenset(
+    {name for name in COLUMNS if name.endswith("_ms")} | {"claim", "version", "turns", "interruptions", *TOKEN_COLUMNS}
+)

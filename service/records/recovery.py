@@ -1,22 +1,18 @@
-"""Finds the calls that dead processes left open, and takes them over, each by one process alone."""
+"""Calls that dead processes left open: taken over, each by one process alone."""
 
-import os
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 
-from sqlalchemy import Table, and_, case, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import and_, case, or_, update
 
-from service.records.ledger import claim_at
-from service.records.models import InstanceRow
-from service.records.record import COLUMNS, CallRecord
+from service.records.record import COLUMNS, StoredCall, readable
 from service.records.store import CALLS
+from service.records.tracked import claim_at
 from service.storage.database import CLAIM_LOCK, Database, advisory_lock
 from telemetry.calls.lifecycle import CallState
-from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import CallId, TenantId
+from telemetry.clock import Instant
+from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, TenantId
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +29,17 @@ class OrphanedCall:
     started_ms: int | None
     last_seen_ms: int
     billed_ms: int
-    """Call time up to the last sign of life."""
+    """Call time up to the last activity, in milliseconds."""
     trace_id: str | None
     """32 hexadecimal digits: the trace to continue."""
     span_id: str | None
     """16 hexadecimal digits: its root span, the parent of what comes."""
+    looked_up: bool
+    """False if its process died before it found the tenant: the announcement alone names the dialled number whole."""
 
     @classmethod
-    def of(cls, record: CallRecord) -> Self:
-        """What a record says of its call."""
+    def of(cls, record: StoredCall) -> Self:
+        """Return what a record says of its call."""
         return cls(
             record.call_id,
             record.tenant_id,
@@ -52,19 +50,23 @@ class OrphanedCall:
             record.billed_ms,
             record.trace_id,
             record.span_id,
+            looked_up=record.tenant_id != UNKNOWN_TENANT or record.dialled_masked is None,
         )
 
-    def last_sign_of_life(self, now: Instant) -> Instant:
-        """The last sign of life on this process's clock.
+    def last_activity(self, now: Instant) -> Instant:
+        """Return the last activity on this process's clock.
 
-        Reported as the moment the call started again, it makes the gap count as call time: nobody watched it, but the
-        session that still lives shows that it ran.
+        Reported as the moment the call started again, it makes the gap count as call time: no process watched it, but
+        the session that still lives shows that it ran.
         """
         return now.minus(max(0.0, now.unix_nanos / 1e9 - self.last_seen_ms / 1e3))
 
 
-async def claim(database: Database, instance_id: str, dead: Iterable[str], now: Instant) -> list[CallRecord]:
-    """Take over the open calls of these processes, and those handed over; each is answered to one claimer only."""
+async def take_over(database: Database, instance_id: str, dead: Iterable[str], now: Instant) -> list[StoredCall]:
+    """Take over the open calls of these processes, and those handed over; each goes to one process only.
+
+    The claim grows with each take-over, so that the process which lost the call meets no row any more.
+    """
     row = CALLS.c
     left = or_(row.handed_over_ms.is_not(None), row.instance_id.in_(sorted(dead)))
     taken = {
@@ -82,99 +84,4 @@ async def claim(database: Database, instance_id: str, dead: Iterable[str], now: 
             .values(taken)
             .returning(*(row[name] for name in COLUMNS))
         )
-        return [CallRecord.from_row(dict(claimed)) for claimed in found.mappings()]
-
-
-INSTANCES = cast("Table", InstanceRow.__table__)
-NO_BEATS = -1
-"""The beats of a process that never came to register itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A process with open calls."""
-
-    instance_id: str
-    beats: int
-    stopped: bool
-    """It has stopped in good order."""
-
-
-class Instances:
-    """This process's row among the others'."""
-
-    __slots__ = ("_clock", "_database", "_instance_id", "_started_ms")
-
-    def __init__(self, database: Database, instance_id: str, clock: Clock) -> None:
-        self._database = database
-        self._instance_id = instance_id
-        self._clock = clock
-        self._started_ms = self._now_ms()
-
-    async def beat(self) -> None:
-        """Show that this process lives; the first beat registers it."""
-        insert = postgresql.insert if self._database.engine.dialect.name == "postgresql" else sqlite.insert
-        now = self._now_ms()
-        statement = insert(INSTANCES).values(
-            instance_id=self._instance_id,
-            host=socket.gethostname()[:255],
-            pid=os.getpid(),
-            started_ms=self._started_ms,
-            last_beat_ms=now,
-            beats=1,
-        )
-        again = {"last_beat_ms": now, "beats": INSTANCES.c.beats + 1, "stopped_ms": None}
-        async with self._database.writing() as session:
-            await session.execute(statement.on_conflict_do_update(index_elements=[INSTANCES.c.instance_id], set_=again))
-
-    async def stopped(self) -> None:
-        """Show that this process has stopped in good order."""
-        async with self._database.writing() as session:
-            await session.execute(
-                update(INSTANCES).where(INSTANCES.c.instance_id == self._instance_id).values(stopped_ms=self._now_ms())
-            )
-
-    async def other_holders(self) -> list[Holder]:
-        """The other processes that hold open calls, registered or not."""
-        holding = (
-            select(CALLS.c.instance_id)
-            .where(CALLS.c.ended_ms.is_(None), CALLS.c.instance_id != self._instance_id)
-            .distinct()
-            .subquery()
-        )
-        row = INSTANCES.c
-        known = select(holding.c.instance_id, func.coalesce(row.beats, NO_BEATS), row.stopped_ms.is_not(None))
-        async with self._database.reading() as session:
-            found = await session.execute(
-                known.select_from(holding).outerjoin(INSTANCES, row.instance_id == holding.c.instance_id)
-            )
-            return [Holder(instance_id, beats, bool(stopped)) for instance_id, beats, stopped in found]
-
-    def _now_ms(self) -> int:
-        return self._clock.now().unix_ms
-
-
-class Watch:
-    """Tells the dead from the living by watching: whose beats stand still for so long, while they are looked at.
-
-    No clock is compared with another machine's. What nobody watched does not count: after a gap between two looks, such
-    as an outage of the database in which nobody could beat, the watching begins anew.
-    """
-
-    __slots__ = ("_last_look", "_seen", "_silence")
-
-    def __init__(self, silence_seconds: float) -> None:
-        self._silence = silence_seconds
-        self._seen: dict[str, tuple[int, float]] = {}
-        self._last_look = float("-inf")
-
-    def silent(self, holders: Iterable[Holder], now: float) -> frozenset[str]:
-        """Look at these at this moment (monotonic seconds); answers who has been silent for too long."""
-        before = self._seen if now - self._last_look <= self._silence / 2 else {}
-        self._last_look = now
-        self._seen = {h.instance_id: _unchanged(before.get(h.instance_id), h.beats, now) for h in holders}
-        return frozenset(i for i, (_, since) in self._seen.items() if now - since >= self._silence)
-
-
-def _unchanged(before: tuple[int, float] | None, beats: int, now: float) -> tuple[int, float]:
-    return before if before is not None and before[0] == beats else (beats, now)
+        return readable(found.mappings())

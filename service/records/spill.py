@@ -1,4 +1,4 @@
-"""Where records go while the database is away: files of this process's own, replayed when it is back.
+"""Files for records while the database is away: this process's own, replayed when it is back.
 
 A lock on one more file shows, for as long as the process lives, that its records are its own: the operating system
 lets go of it whatever way the process ends. Whoever finds it free has proof, not a guess, that the process is dead, and
@@ -16,31 +16,41 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Final
 from zlib import crc32
 
-from service.records.record import COLUMNS, Row
+from service.records.record import Row, UnreadableRowError, complete
 
-_CHECKED = 8
-
-
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of all files together: about 90,000 calls, since each is kept once when room gets scarce."""
+_LOCK: Final = ".lock"
+_SEGMENT: Final = ".spill"
+_INSTANCE_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_WORTH_COMPACTING: Final = 2
+# The files are compacted again once they are this many times as large as after the last time.
+_CHECKED: Final = 8
 # Hexadecimal digits of the checksum at the head of a line.
+
+
 def to_line(row: Row) -> bytes:
-    """The row with its checksum before it, ended by a newline."""
+    """Return the row with its checksum before it, ended by a newline."""
     body = json.dumps(row, separators=(",", ":")).encode()
     return b"%08x %s\n" % (crc32(body), body)
 
 
 def from_line(line: bytes) -> Row | None:
-    """The row, or ``None`` if the line is torn or not one of ours."""
+    """Return the row, or ``None`` if the line is torn or not one of ours."""
     check, body = line[:_CHECKED], line[_CHECKED + 1 :].removesuffix(b"\n")
     if not line.endswith(b"\n") or check != b"%08x" % crc32(body):
         return None
-    row = json.loads(body)
-    return row if row.keys() >= set(COLUMNS) else None
+    try:
+        return complete(json.loads(body))
+    except UnreadableRowError:
+        return None
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
-    """Of each call under each claim only the newest state, in the order they were first seen."""
+    """Return of each call under each claim only the newest state, in the order they were first seen."""
     newest: dict[tuple[str, int, str], Row] = {}
     for row in rows:
         key = (row["call_id"], row["claim"], row["instance_id"])
@@ -58,7 +68,7 @@ class Part:
     damaged: int
     """Lines that were torn or changed, and left out."""
     end: int
-    """Where in the file the next part begins."""
+    """The offset at which the next part begins."""
     last: bool
     """Nothing follows."""
 
@@ -97,7 +107,7 @@ class Segment:
 
 
 def read_part(path: Path, begin: int, most: int) -> Part:
-    """Up to ``most`` lines from this offset on. A segment that is gone is at its end."""
+    """Return up to ``most`` lines from this offset on. A segment that is gone is at its end."""
     rows: list[Row] = []
     damaged = 0
     try:
@@ -116,7 +126,7 @@ def read_part(path: Path, begin: int, most: int) -> Part:
 
 
 def compacted(paths: Iterable[Path], into: Path, *, sync: bool) -> Segment:
-    """A new segment with the latest state of each call in these, which it replaces."""
+    """Return a new segment with the latest state of each call in these, which it replaces."""
     sources = tuple(paths)
     segment = Segment(into, sync=sync)
     try:
@@ -136,26 +146,17 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def lines_of(rows: Sequence[Row]) -> bytes:
-    """The rows as they stand in a segment."""
+    """Return the rows as they stand in a segment."""
     return b"".join(map(to_line, rows))
 
 
-MAX_BYTES = 64 * 1024 * 1024
-"""How large the files may grow together: about 90,000 calls, since each is kept once when room gets scarce."""
-_LOCK = ".lock"
-_SEGMENT = ".spill"
-_INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_WORTH_COMPACTING = 2
-
-
-# The files are compacted again once they are this many times as large as after the last time.
 class SpillFolderError(ValueError):
-    """The folder for spilled records cannot be used; says which and why."""
+    """The folder for spilled records cannot be used; names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpillSize:
-    """How full the spill is."""
+    """The room the spill takes."""
 
     bytes: int
     damaged_lines: int
@@ -270,11 +271,11 @@ class Spill:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits to be replayed."""
+        """True if nothing waits to be replayed."""
         return not self._backlog and self._active is None
 
     def next_chunk(self, most: int) -> Chunk | None:
-        """Up to so many of the oldest rows, or ``None``. The same ones again until :meth:`done`."""
+        """Return up to so many of the oldest rows, or ``None``. The same ones again until :meth:`done`."""
         with self._lock:
             if not self._backlog:
                 self._retire()
@@ -283,7 +284,7 @@ class Spill:
             return Chunk(self._backlog[0], read_part(self._backlog[0], self._offset, most))
 
     def done(self, chunk: Chunk) -> None:
-        """The database has these rows."""
+        """Forget these rows: the database has them."""
         with self._lock:
             if not self._backlog or self._backlog[0] != chunk.path:
                 # It has been compacted into another one, which brings them again.
@@ -314,7 +315,7 @@ class Spill:
     # Other processes --------------------------------------------------------------------------------------------------
 
     def adopt(self) -> frozenset[str]:
-        """Take over the files of processes that are dead; answers every process proven dead and not yet forgotten."""
+        """Take over the files of processes that are dead; return every process proven dead and not yet forgotten."""
         with self._lock:
             for path in sorted(self._folder.glob(f"*{_LOCK}")):
                 if path.stem not in self._locks:
@@ -322,13 +323,13 @@ class Spill:
             return frozenset(self._locks) - {self._instance_id}
 
     def forget(self, instance_id: str) -> None:
-        """Everything of this dead process is dealt with."""
+        """Let go of a dead process once everything of it is dealt with."""
         with self._lock:
             if not any(path.name.startswith(f"{instance_id}.") for path in self._backlog):
                 self._unlock(instance_id, remove=True)
 
     def size(self) -> SpillSize:
-        """How full the spill is."""
+        """Return how full the spill is."""
         with self._lock:
             return SpillSize(self._size(), self._damaged, self._full)
 
@@ -349,7 +350,7 @@ class Spill:
 
 
 def _try_lock(path: Path) -> int | None:
-    """A descriptor that holds the file's lock, or ``None`` while another process does."""
+    """Return a descriptor that holds the file's lock, or ``None`` while another process does."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,115 +1,206 @@
 """Records in the database: written so that repeating, reordering or racing writes change nothing twice."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import (
-    ColumnElement,
-    Dialect,
-    Table,
-    Update,
-    and_,
-    bindparam,
-    func,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Dialect, Table, Update, and_, bindparam, func, or_, select, update
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.records.models import CallRecordRow
-from service.records.record import BEAT_COLUMNS, COLUMNS, CallRecord, DurationSource, Row
+from service.records.models import CallKeyRow, CallRecordRow
+from service.records.record import COLUMNS, HEARTBEAT_COLUMNS, DurationSource, Row, StoredCall, readable
 from service.storage.database import Database
+from service.storage.upsert import Insert, insert_into
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
 from telemetry.semconv.attributes import CallId
 
-CALLS = cast("Table", CallRecordRow.__table__)
+CALLS: Final = cast("Table", CallRecordRow.__table__)
+KEYS: Final = cast("Table", CallKeyRow.__table__)
 
-Upsert = sqlite.Insert | postgresql.Insert
+_WRITTEN: Final = (*COLUMNS, "written_ms")
+_IDENTITY: Final = ("call_id", "claim", "instance_id")
+_STALE: Final = DurationSource.LAST_SIGN_OF_LIFE.value
+_AT_ONCE: Final = 500
+# Calls one statement asks for; SQLite takes a few thousand parameters.
 
-_WRITTEN = (*COLUMNS, "written_ms")
-_KEYS = ("call_id", "claim", "instance_id")
-_STALE = DurationSource.LAST_SIGN_OF_LIFE.value
+
+class Owner(NamedTuple):
+    """The claim a call is held under, as the database has it."""
+
+    instance_id: str
+    claim: int
+    state: CallState
+    over: bool
+    handed_over: bool
+
+    @property
+    def undecided(self) -> bool:
+        """True while nobody has accepted or rejected the call."""
+        return self.state is CallState.PENDING and not self.over
 
 
-def upsert(dialect: Dialect) -> Upsert:
-    """Write a whole row, unless the database knows better; see :func:`_is_news`."""
-    insert = postgresql.insert(CALLS) if dialect.name == "postgresql" else sqlite.insert(CALLS)
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of rows that were written."""
+
+    lost: frozenset[tuple[str, int]]
+    """Calls, each with the claim it was written under, that are another's by now: their rows met nothing."""
+
+
+NOTHING_LOST: Final = Written(frozenset())
+
+
+def upsert(dialect: Dialect) -> Any:  # noqa: ANN401 -- each dialect has a type of its own for it
+    """Return the statement that writes a whole row, unless the database knows better; see :func:`_is_news`."""
+    insert = insert_into(CALLS, dialect)
     new = insert.excluded
     return insert.on_conflict_do_update(
         index_elements=[CALLS.c.call_id],
         set_={name: new[name] for name in _WRITTEN if name != "call_id"},
         where=_is_news(new),
-    )
+    ).returning(CALLS.c.call_id)
 
 
 def _is_news(new: Any) -> ColumnElement[bool]:  # noqa: ANN401 -- `excluded` has a different type on each dialect
-    """What a stored row gives way to.
+    """Return the condition under which a stored row gives way to a new one.
 
-    A newer state under the same claim; the same call announced once more after nobody took it up; and, where it was
-    given up at its last sign of life, its true end.
+    A newer state under the same claim; where the call was given up at its last activity, its true end; and of two
+    processes that took the call each for its own while the database was away, the one that was told first, unless it
+    turned the call away and the other took it.
     """
     old = CALLS.c
+    rejected = CallState.REJECTED.value
     newer_state = and_(old.claim == new.claim, old.instance_id == new.instance_id, old.version < new.version)
-    never_taken_up = or_(
-        old.state == CallState.PENDING.value, and_(old.duration_source == _STALE, old.started_ms.is_(None))
-    )
-    announced_again = and_(old.claim < new.claim, never_taken_up)
     true_end = and_(
         old.duration_source == _STALE, new.ended_ms.is_not(None), func.coalesce(new.duration_source, "") != _STALE
     )
-    return or_(newer_state, announced_again, true_end)
+    # A take-over keeps the moment of receipt, so that moments differ where a call was taken in hand twice.
+    told_first = and_(old.ended_ms.is_(None), new.received_ms < old.received_ms)
+    turned_away = and_(old.state == rejected, new.received_ms != old.received_ms)
+    rival = and_(new.state != rejected, or_(told_first, turned_away))
+    return or_(newer_state, true_end, rival)
 
 
-def beat() -> Update:
-    """Write what changes while a call just goes on."""
-    held = [CALLS.c[name] == bindparam(f"held_{name}") for name in _KEYS]
+def heartbeat() -> Update:
+    """Return the statement that writes what changes while a call just goes on."""
+    tracked = [CALLS.c[name] == bindparam(f"tracked_{name}") for name in _IDENTITY]
     return (
         update(CALLS)
-        .where(*held, CALLS.c.version < bindparam("version"), CALLS.c.ended_ms.is_(None))
-        .values({name: bindparam(name) for name in (*BEAT_COLUMNS, "written_ms")})
+        .where(*tracked, CALLS.c.version < bindparam("version"), CALLS.c.ended_ms.is_(None))
+        .values({name: bindparam(name) for name in (*HEARTBEAT_COLUMNS, "written_ms")})
     )
 
 
 class RecordStore:
-    """The table of call records."""
+    """The tables of call records and of their keys."""
 
-    __slots__ = ("_beat", "_clock", "_database", "_upsert")
+    __slots__ = ("_claim_key", "_claim_record", "_clock", "_database", "_heartbeat", "_key", "_upsert")
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._upsert = upsert(database.engine.dialect)
-        self._beat = beat()
+        dialect = database.engine.dialect
+        self._claim_key = insert_into(KEYS, dialect).on_conflict_do_nothing().returning(KEYS.c.call_id)
+        self._claim_record = insert_into(CALLS, dialect).on_conflict_do_nothing().returning(CALLS.c.call_id)
+        self._key = _key(insert_into(KEYS, dialect))
+        self._upsert = upsert(dialect)
+        self._heartbeat = heartbeat()
 
-    async def write(self, rows: Sequence[Row], beats: Sequence[Row] = ()) -> None:
-        """Write whole rows and heartbeats in one transaction. Raises what the database raises."""
-        written = {"written_ms": self._clock.now().unix_ms}
+    async def claim(self, rows: Sequence[Row]) -> Mapping[CallId, Owner]:
+        """Insert keys and records of new calls in one transaction; return the owners of those that are not new.
+
+        A call whose key or record is there already belongs to whoever inserted it, and nothing of it is written. One
+        that this very claim inserted before, with the acknowledgement lost, is new. Raises what the database raises.
+        """
+        ordered = _in_order(rows)
         async with self._database.writing() as session:
-            if rows:
-                await session.execute(self._upsert, [row | written for row in _in_order(rows)])
-            if beats:
-                await session.execute(self._beat, [_beat_parameters(row) | written for row in _in_order(beats)])
+            keys = [{"call_id": row["call_id"], "received_ms": row["received_ms"]} for row in ordered]
+            free = set(await session.scalars(self._claim_key, keys))
+            mine = [row | self._written() for row in ordered if row["call_id"] in free]
+            entered = set(await session.scalars(self._claim_record, mine)) if mine else set()
+            others = [row for row in ordered if row["call_id"] not in entered]
+            owners = await _owners(session, [row["call_id"] for row in others])
+        return {row["call_id"]: owners.get(row["call_id"], _ERASED) for row in others if not _is(row, owners)}
 
-    async def find(self, call_id: CallId) -> CallRecord | None:
-        """The call's record, if the database has one."""
+    async def write(self, rows: Sequence[Row], heartbeats: Sequence[Row] = (), *, keys: Sequence[Row] = ()) -> Written:
+        """Write whole rows and heartbeats in one transaction, and say which of them are another's by now.
+
+        ``keys`` are those of the rows whose key may not be there yet. Raises what the database raises.
+        """
+        async with self._database.writing() as session:
+            if keys:
+                await session.execute(
+                    self._key,
+                    [{"call_id": row["call_id"], "received_ms": row["received_ms"]} for row in _in_order(keys)],
+                )
+            met: set[str] = set()
+            if rows:
+                written = [row | self._written() for row in _in_order(rows)]
+                met = set(await session.scalars(self._upsert, written))
+            if heartbeats:
+                parameters = [_heartbeat_parameters(row) | self._written() for row in _in_order(heartbeats)]
+                await session.execute(self._heartbeat, parameters)
+            doubtful = [row for row in (*rows, *heartbeats) if row["call_id"] not in met]
+            owners = await _owners(session, [row["call_id"] for row in doubtful])
+        lost = (row for row in doubtful if row["call_id"] in owners and not _is(row, owners))
+        return Written(frozenset((row["call_id"], row["claim"]) for row in lost))
+
+    async def owners(self, call_ids: Sequence[CallId]) -> Mapping[str, Owner]:
+        """Return whose these calls are, leaving out those that have no record. Raises what the database raises."""
         async with self._database.reading() as session:
-            found = (await session.execute(select(CALLS).where(CALLS.c.call_id == call_id))).mappings().first()
-        return None if found is None else CallRecord.from_row(dict(found))
+            return await _owners(session, call_ids)
+
+    async def find(self, call_id: CallId) -> StoredCall | None:
+        """Return the call's record, if the database has one that can be read."""
+        async with self._database.reading() as session:
+            found = await session.execute(select(CALLS).where(CALLS.c.call_id == call_id))
+            return next(iter(readable(found.mappings())), None)
+
+    def _written(self) -> Row:
+        return {"written_ms": self._clock.now().unix_ms}
+
+
+_ERASED: Final = Owner("", 0, CallState.ENDED, over=True, handed_over=False)
+# A key outlives its record: what was erased is over.
+
+
+def _key(insert: Insert) -> Any:  # noqa: ANN401 -- each dialect has a type of its own for it
+    earlier = insert.excluded.received_ms
+    return insert.on_conflict_do_update(
+        index_elements=[KEYS.c.call_id], set_={"received_ms": earlier}, where=earlier < KEYS.c.received_ms
+    )
+
+
+async def _owners(session: AsyncSession, call_ids: Sequence[str]) -> dict[str, Owner]:
+    row = CALLS.c
+    columns = (row.call_id, row.instance_id, row.claim, row.state, row.ended_ms, row.handed_over_ms)
+    owners: dict[str, Owner] = {}
+    for start in range(0, len(call_ids), _AT_ONCE):
+        found = await session.execute(select(*columns).where(row.call_id.in_(call_ids[start : start + _AT_ONCE])))
+        for call_id, instance_id, claim, state, ended_ms, handed_over_ms in found:
+            owners[call_id] = Owner(
+                instance_id, claim, CallState(state), ended_ms is not None, handed_over_ms is not None
+            )
+    return owners
+
+
+def _is(row: Row, owners: Mapping[str, Owner]) -> bool:
+    owner = owners.get(row["call_id"])
+    return owner is not None and (owner.instance_id, owner.claim) == (row["instance_id"], row["claim"])
 
 
 def blames_data(error: Exception) -> bool:
-    """Whether the database is there and refuses a row for what is in it (SQLSTATE classes 22 and 23)."""
+    """Return true if the database is there and refuses a row for its content (SQLSTATE classes 22 and 23)."""
     state = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
     return isinstance(error, DataError | IntegrityError) or state.startswith(("22", "23"))
 
 
-def _in_order(rows: Sequence[Row]) -> list[Row]:
+def _in_order(rows: Iterable[Row]) -> list[Row]:
     # Two processes that write the same rows in the same order cannot deadlock.
     return sorted(rows, key=lambda row: str(row["call_id"]))
 
 
-def _beat_parameters(row: Row) -> Row:
-    return {name: row[name] for name in BEAT_COLUMNS} | {f"held_{name}": row[name] for name in _KEYS}
+def _heartbeat_parameters(row: Row) -> Row:
+    return {name: row[name] for name in HEARTBEAT_COLUMNS} | {f"tracked_{name}": row[name] for name in _IDENTITY}

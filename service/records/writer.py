@@ -2,18 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, Final, TypeVar
 
-from service.records.ledger import CallLedger, Change, HeldCall
+from service.periodic import NEVER, PeriodicWorker
+from service.records.ledger import CallLedger
 from service.records.record import Row
 from service.records.spill import Spill, latest
-from service.records.store import RecordStore, blames_data
+from service.records.store import NOTHING_LOST, Owner, RecordStore, Written, blames_data
+from service.records.tracked import Change, Claim, TrackedRecord
 from service.storage.database import DATABASE_ERRORS, detach_on_timeout
+from telemetry.semconv.attributes import CallId
 
 _logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Claims = dict[TrackedRecord, "asyncio.Future[Owner | None]"]
+"""Records that are being claimed, with where the answer is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +41,34 @@ class Pace:
     """… up to this."""
 
 
+class DatabaseAwayError(Exception):
+    """The database does not answer, or has not had its pause yet."""
+
+
 class Attempts:
     """Transactions one after the other, so that two of this process never wait for each other's rows."""
 
-    def __init__(self, store: RecordStore, pace: Pace) -> None:
-        self._store = store
+    def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._turn = asyncio.Lock()
+        self._transaction = asyncio.Lock()
         self._pause = 0.0
         self._away_since: float | None = None
         self._next_attempt = 0.0
         self._last_error: str | None = None
-        self._refused = 0
 
     @property
     def away(self) -> bool:
-        """Whether the last attempt failed."""
+        """True if the last attempt failed."""
         return self._away_since is not None
 
     @property
     def away_seconds(self) -> float | None:
-        """How long the database has been away; ``None`` while it is not."""
+        """Seconds since the database went away; ``None`` while it has not."""
         return None if self._away_since is None else _now() - self._away_since
 
     @property
     def due(self) -> bool:
-        """Whether the database is to be tried."""
+        """True if the database is to be tried."""
         return not self.away or _now() >= self._next_attempt
 
     @property
@@ -65,15 +76,25 @@ class Attempts:
         """The kind of the last failure."""
         return self._last_error
 
-    @property
-    def refused(self) -> int:
-        """Rows the database would not take, though it was there."""
-        return self._refused
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the transaction returns, once no other one of this process is under way.
 
-    async def write(self, rows: Sequence[Row], beats: Sequence[Row] = ()) -> bool:
-        """Write these in one transaction; false if the database is away, or has not yet had its pause."""
-        async with self._turn:
-            return self.due and await self._attempt(rows, beats)
+        Raises:
+            DatabaseAwayError: if the database is away, or has not had its pause yet.
+            Exception: what the database has against the data.
+        """
+        async with self._transaction:
+            if not self.due:
+                raise DatabaseAwayError
+            try:
+                result = await detach_on_timeout(self._pace.attempt, work())
+            except DATABASE_ERRORS as error:
+                if blames_data(error):
+                    raise
+                self.failed(error)
+                raise DatabaseAwayError from error
+            self._back()
+            return result
 
     def failed(self, error: Exception) -> None:
         """Leave the database alone for a while."""
@@ -84,26 +105,6 @@ class Attempts:
         self._pause = min(self._pace.longest_pause, max(self._pace.first_pause, 2 * self._pause))
         self._next_attempt = now + self._pause
         self._last_error = type(error).__name__
-
-    async def _attempt(self, rows: Sequence[Row], beats: Sequence[Row]) -> bool:
-        try:
-            await detach_on_timeout(self._pace.attempt, self._store.write(rows, beats))
-        except Exception as error:  # noqa: BLE001 -- drivers have errors of their own for values they cannot send
-            if isinstance(error, DATABASE_ERRORS) and not blames_data(error):
-                self.failed(error)
-                return False
-            return await self._one_by_one(rows, beats, error)
-        self._back()
-        return True
-
-    async def _one_by_one(self, rows: Sequence[Row], beats: Sequence[Row], error: Exception) -> bool:
-        """Write each alone: what the database dislikes about one must not hold up the others."""
-        if len(rows) + len(beats) == 1:
-            self._refused += 1
-            _logger.error("the database refused a call record: %s", type(error).__name__)
-            return True
-        apart = [((row,), ()) for row in rows] + [((), (row,)) for row in beats]
-        return all([await self._attempt(row, beat) for row, beat in apart])
 
     def _back(self) -> None:
         if self._away_since is not None:
@@ -116,67 +117,7 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-Round = Callable[[], Awaitable[bool]]
-"""Does some of the work; answers whether there is more of it that could be done now."""
-
-
-class Rounds:
-    """Runs rounds for as long as there is work, and lets others wait until one is over.
-
-    Whoever waits shares a round with all others that wait: that is what makes one commit serve many calls.
-    """
-
-    def __init__(self, once: Round, *, interval: float | None, failed: Callable[[Exception], None]) -> None:
-        """``interval`` in seconds; without it rounds are only made on demand. ``failed`` learns what a round raised."""
-        self._once = once
-        self._interval = interval
-        self._failed = failed
-        self._wake = asyncio.Event()
-        self._over = asyncio.Event()
-
-    async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
-            await self._woken()
-            self._wake.clear()
-            while await self._round():
-                pass
-
-    def wake(self) -> None:
-        """Begin a round now, or another one after the present."""
-        self._wake.set()
-
-    async def over(self) -> None:
-        """Wait until a round is over; it may have begun before."""
-        over = self._over
-        self._wake.set()
-        await over.wait()
-
-    async def _woken(self) -> None:
-        try:
-            async with asyncio.timeout(self._interval):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-
-    async def _round(self) -> bool:
-        try:
-            return await self._once()
-        except Exception as error:  # noqa: BLE001 -- one failing round must not end the work for good
-            self._failed(error)
-            return False
-        finally:
-            self._over.set()
-            self._over = asyncio.Event()
-
-
-_DATABASE_SHARE = 0.25
-# Of the time somebody waits for a record, before the spill gets the rest.
-_ROUNDS_TO_BE_IN_ONE = 2
-
-
-# The round that somebody finds under way may have begun without his record; the next one has it.
-class Kept(StrEnum):
+class Durability(StrEnum):
     """Where a call's record is safe."""
 
     DATABASE = "database"
@@ -186,49 +127,75 @@ class Kept(StrEnum):
     """Nowhere: it would be lost with the process."""
 
 
-class RecordWriter:
-    """Writes in rounds; what the database does not take is spilled, and what cannot be spilled waits in the ledger.
+_DATABASE_SHARE: Final = 0.25
+# Of the time somebody waits for a record, before the spill gets the rest.
 
-    Three kinds of rounds run beside each other, so that none holds up what a call waits for: changes are kept, what was
-    spilled is replayed, and what waits for a database that does not answer is spilled.
+_PASSES_TO_BE_IN_ONE: Final = 2
+# The pass that somebody finds under way may have begun without his record; the next one has it.
+
+
+class RecordWriter:
+    """Writes in passes; what the database does not take is spilled, and what cannot be spilled waits in the ledger.
+
+    Four kinds of passes run beside each other, so that none holds up what a call waits for: new calls are claimed,
+    changes are kept, what was spilled is replayed, and what waits for a database that does not answer is spilled.
     """
 
     def __init__(self, ledger: CallLedger, store: RecordStore, spill: Spill, pace: Pace | None = None) -> None:
         self._ledger = ledger
+        self._store = store
         self._spill = spill
         self._pace = pace or Pace()
-        self._database = Attempts(store, self._pace)
+        self._database = Attempts(self._pace)
         self._disk_error: str | None = None
         self._in_hand = 0
-        self._urgent: dict[HeldCall, None] = {}
+        self._claims: Claims = {}
+        self._urgent: dict[TrackedRecord, None] = {}
+        self._refused = 0
         self._unkept = 0
-        self._keeping = Rounds(self._keep_some, interval=self._pace.interval, failed=self._failed)
-        self._replaying = Rounds(self._replay_some, interval=self._pace.interval, failed=self._failed)
-        self._rescuing = Rounds(self._spill_urgent, interval=None, failed=self._failed)
+        self._assumed = 0
+        self._superseded = 0
+        self._claiming = self._worker(self._claim_some, NEVER)
+        self._keeping = self._worker(self._keep_some, self._pace.interval)
+        self._replaying = self._worker(self._replay_some, self._pace.interval)
+        self._rescuing = self._worker(self._spill_urgent, NEVER)
+
+    def _worker(self, work: Callable[[], Coroutine[Any, Any, bool]], interval: float | None) -> PeriodicWorker:
+        return PeriodicWorker(work, interval=interval, failed=self._failed, name="callscope-records")
 
     @property
     def settled(self) -> bool:
-        """Whether the database has everything."""
+        """True if the database has everything."""
         return self._spill.empty and not self._in_hand and not self._ledger.size().waiting
 
     @property
     def refused(self) -> int:
         """Records the database would not take, though it was there."""
-        return self._database.refused
+        return self._refused
 
     @property
     def unkept(self) -> int:
-        """How often somebody waited for a record in vain: it was kept later, or not at all."""
+        """How often a wait for a record was in vain: it was kept later, or not at all."""
         return self._unkept
 
     @property
+    def assumed(self) -> int:
+        """Calls taken as this process's own because the database could not be asked."""
+        return self._assumed
+
+    @property
+    def superseded(self) -> int:
+        """Spilled states, of this process or a dead one, of calls that were another's when they were replayed."""
+        return self._superseded
+
+    @property
     def away(self) -> bool:
-        """Whether the database is away."""
+        """True while the database is away."""
         return self._database.away
 
     @property
     def away_seconds(self) -> float | None:
-        """How long the database has been away; ``None`` while it is not."""
+        """Seconds since the database went away; ``None`` while it has not."""
         return self._database.away_seconds
 
     @property
@@ -239,52 +206,112 @@ class RecordWriter:
     async def run(self) -> None:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for rounds in (self._keeping, self._replaying, self._rescuing):
-                group.create_task(rounds.run())
+            for worker in (self._claiming, self._keeping, self._replaying, self._rescuing):
+                group.create_task(worker.run())
 
     # For those who wait -----------------------------------------------------------------------------------------------
 
     def hurry(self) -> None:
-        """Keep what waits now, with the next round."""
+        """Keep what waits now, with the next pass."""
         self._keeping.wake()
 
-    async def next_round(self) -> None:
-        """Begin to keep what waits and to replay what is spilled; wait until a round of each is over."""
+    async def next_pass(self) -> None:
+        """Begin to keep what waits and to replay what is spilled; wait until a pass of each is over."""
         self._replaying.wake()
-        await self._keeping.over()
-        await self._replaying.over()
+        await self._keeping.passed()
+        await self._replaying.passed()
 
-    async def kept(self, held: HeldCall, budget_seconds: float) -> Kept:
-        """Wait until the record, as it is now, outlives this process; answers where it is, after the budget at last."""
-        version = held.record.version
-        deadline = asyncio.get_running_loop().time() + budget_seconds
+    async def claimed(self, tracked: TrackedRecord, budget_seconds: float) -> Owner | None:
+        """Claim a new call; return its owner if that is another process, or if the call is over.
+
+        With the database away, or without an answer in time, the call is assumed to be this process's own, and its
+        record is spilled. Another's claim that turns up later lets it go.
+        """
+        if not self.away or self._database.due:
+            answer: asyncio.Future[Owner | None] = asyncio.get_running_loop().create_future()
+            self._claims[tracked] = answer
+            self._claiming.wake()
+            with suppress(TimeoutError, DatabaseAwayError):
+                async with asyncio.timeout(budget_seconds):
+                    return await answer
+        if tracked.claim is Claim.ASKED:
+            self._assumed += 1
+            _logger.warning("the database cannot say whose a call is; it is taken as announced to this process alone")
+        self._ledger.assume(tracked)
+        return None
+
+    async def _claim_some(self) -> bool:
+        claims, self._claims = self._claims, {}
+        if not claims:
+            return False
+        changes = [self._ledger.change(tracked) for tracked in claims]
+        try:
+            await self._claim(changes, claims)
+        finally:
+            for answer in claims.values():
+                if not answer.done():
+                    answer.set_exception(DatabaseAwayError())
+                    answer.exception()  # marks it as retrieved: whoever asked may have gone
+        return bool(self._claims)
+
+    async def _claim(
+        self, changes: Sequence[Change], claims: dict[TrackedRecord, asyncio.Future[Owner | None]]
+    ) -> None:
+        try:
+            owners = await self._database.run(lambda: self._store.claim([change.row for change in changes]))
+        except DatabaseAwayError:
+            return
+        except Exception as error:  # noqa: BLE001 -- drivers have errors of their own for values they cannot send
+            if len(changes) > 1:
+                for change in changes:
+                    await self._claim([change], claims)
+            else:
+                self._refuse(error)
+            return
+        for change in changes:
+            self._answer(change, owners.get(CallId(change.row["call_id"])), claims[change.tracked])
+
+    def _answer(self, change: Change, owner: Owner | None, answer: asyncio.Future[Owner | None]) -> None:
+        if owner is None:
+            self._ledger.confirm(change)
+        elif answer.done():
+            # Whoever asked has taken the call as its own meanwhile.
+            self._ledger.lose(change.row["call_id"], change.row["claim"])
+        if not answer.done():
+            answer.set_result(owner)
+
+    async def kept(self, tracked: TrackedRecord, version: int, budget_seconds: float) -> Durability:
+        """Wait until the record's version outlives this process; return where it is, at the latest after the budget."""
+        if tracked.kept >= version:
+            return Durability.DATABASE if tracked.stored >= version else Durability.SPILL
+        deadline = _now() + budget_seconds
         with suppress(TimeoutError):
             async with asyncio.timeout(_DATABASE_SHARE * budget_seconds):
-                await self._kept_in_turn(held, version)
-        if held.kept < version:
+                await self._kept_in_turn(tracked, version)
+        if tracked.kept < version:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
-                    await self._kept_urgently(held, version)
-        if held.kept < version:
+                    await self._kept_urgently(tracked, version)
+        if tracked.kept < version:
             self._unkept += 1
-            return Kept.MEMORY
-        return Kept.DATABASE if held.stored >= version else Kept.SPILL
+            return Durability.MEMORY
+        return Durability.DATABASE if tracked.stored >= version else Durability.SPILL
 
-    async def _kept_in_turn(self, held: HeldCall, version: int) -> None:
-        await self._keeping.over()
-        while held.kept < version and not self.away:
-            await self._keeping.over()
+    async def _kept_in_turn(self, tracked: TrackedRecord, version: int) -> None:
+        await self._keeping.passed()
+        while tracked.kept < version and not self.away and tracked.claim is not Claim.LOST:
+            await self._keeping.passed()
 
-    async def _kept_urgently(self, held: HeldCall, version: int) -> None:
-        self._urgent[held] = None
-        for _ in range(_ROUNDS_TO_BE_IN_ONE):
-            if held.kept < version:
-                await self._rescuing.over()
+    async def _kept_urgently(self, tracked: TrackedRecord, version: int) -> None:
+        self._urgent[tracked] = None
+        for _ in range(_PASSES_TO_BE_IN_ONE):
+            if tracked.kept < version:
+                await self._rescuing.passed()
 
     async def _spill_urgent(self) -> bool:
         urgent, self._urgent = self._urgent, {}
         if urgent:
-            await self.spilled([self._ledger.change(held) for held in urgent])
+            await self.spilled([self._ledger.change(tracked) for tracked in urgent])
         return False
 
     # Keeping changes --------------------------------------------------------------------------------------------------
@@ -310,12 +337,45 @@ class RecordWriter:
         return await self._written(changes) or await self.spilled(changes)
 
     async def _written(self, changes: Sequence[Change]) -> bool:
-        whole = [change.row for change in changes if not change.beat]
-        beats = [change.row for change in changes if change.beat]
-        if not await self._database.write(whole, beats):
+        whole = [change.row for change in changes if not change.heartbeat]
+        heartbeats = [change.row for change in changes if change.heartbeat]
+        keyless = [c.row for c in changes if not c.heartbeat and c.tracked.claim is not Claim.CONFIRMED]
+        try:
+            written = await self._write(whole, heartbeats, keyless)
+        except DatabaseAwayError:
             return False
+        for call_id, claim in written.lost:
+            self._ledger.lose(CallId(call_id), claim)
         self._ledger.stored(changes)
         return True
+
+    async def _write(self, whole: Sequence[Row], heartbeats: Sequence[Row], keyless: Sequence[Row]) -> Written:
+        """Write these; raise :class:`DatabaseAwayError` if the database does not take them now."""
+        try:
+            return await self._database.run(lambda: self._store.write(whole, heartbeats, keys=keyless))
+        except DatabaseAwayError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- drivers have errors of their own for values they cannot send
+            return await self._one_by_one(whole, heartbeats, keyless, error)
+
+    async def _one_by_one(
+        self, whole: Sequence[Row], heartbeats: Sequence[Row], keyless: Sequence[Row], error: Exception
+    ) -> Written:
+        """Write each alone: what the database dislikes about one must not hold up the others."""
+        if len(whole) + len(heartbeats) == 1:
+            self._refuse(error)
+            return NOTHING_LOST
+        keys = {row["call_id"] for row in keyless}
+        lost: set[tuple[str, int]] = set()
+        for row in whole:
+            lost |= (await self._write((row,), (), (row,) if row["call_id"] in keys else ())).lost
+        for row in heartbeats:
+            lost |= (await self._write((), (row,), ())).lost
+        return Written(frozenset(lost))
+
+    def _refuse(self, error: Exception) -> None:
+        self._refused += 1
+        _logger.error("the database refused a call record: %s", type(error).__name__)
 
     async def spilled(self, changes: Sequence[Change]) -> bool:
         """Keep these in the spill; false if the disk does not take them."""
@@ -335,8 +395,16 @@ class RecordWriter:
         if self._spill.empty or not self._database.due:
             return False
         chunk = await asyncio.to_thread(self._spill.next_chunk, self._pace.batch)
-        if chunk is None or not await self._database.write(latest(chunk.part.rows)):
+        if chunk is None:
             return False
+        rows = latest(chunk.part.rows)
+        try:
+            written = await self._write(rows, (), rows)
+        except DatabaseAwayError:
+            return False
+        self._superseded += len(written.lost)
+        for call_id, claim in written.lost:
+            self._ledger.lose(CallId(call_id), claim)
         await asyncio.to_thread(self._spill.done, chunk)
         return True
 

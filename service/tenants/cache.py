@@ -112,11 +112,18 @@ class TenantCache:
             return TenantAnswer(await self._tenants.get(number), stale=False)
         except TenantLookupError:
             self._failures += 1
-            remembered = self._remembered(number)
+            remembered = self.remembered(number)
             if remembered is None:
                 raise
             self._stale_answers += 1
             return TenantAnswer(remembered, stale=True)
+
+    def remembered(self, number: E164) -> CallTenant | None:
+        """Return the tenant found last for the number, without asking the database; ``None`` if that is long ago."""
+        entry = self._tenants.last_known(number)
+        if entry is None or self._clock.now().monotonic - entry.read_in.confirmed_at > self._grace:
+            return None
+        return entry.value
 
     async def instructions_for(self, tenant_id: str) -> str | None:
         """Return the tenant's instructions, ``None`` when it has none.
@@ -156,13 +163,6 @@ class TenantCache:
         await self._poll.close()
         await self._tenants.close()
         await self._instructions.close()
-
-    def _remembered(self, number: E164) -> CallTenant | None:
-        """Return the tenant found last, if that was recent enough."""
-        entry = self._tenants.last_known(number)
-        if entry is None or self._clock.now().monotonic - entry.read_in.confirmed_at > self._grace:
-            return None
-        return entry.value
 
 
 async def _within(seconds: float, query: Awaitable[T]) -> T:

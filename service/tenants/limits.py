@@ -1,11 +1,11 @@
 """Calls allowed at once, in total and per tenant, kept in step with the database while the service runs."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol
 
+from service.periodic import PeriodicWorker
 from service.storage.database import DATABASE_ERRORS
 from service.tenants.cache import ConfirmedRevision
 from service.tenants.errors import TenantLookupError
@@ -79,19 +79,20 @@ class LimitsFollower:
     A call is decided by the limit its own look-up brings; these are for what is shown, also while no call comes in.
     """
 
-    __slots__ = ("_limits", "_revision", "_revisions", "_task", "_tenants")
+    __slots__ = ("_limits", "_revision", "_revisions", "_tenants", "_worker")
 
     def __init__(self, tenants: OwnLimits, revisions: Revisions, limits: CallLimits) -> None:
         self._tenants = tenants
         self._revisions = revisions
         self._limits = limits
         self._revision: int | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._worker: PeriodicWorker | None = None
 
     async def start(self, every_seconds: float = REFRESH_SECONDS) -> None:
         """Refresh once, and from then on periodically."""
         await self.refresh()
-        self._task = asyncio.create_task(self._repeat(every_seconds), name="callscope-limits")
+        self._worker = PeriodicWorker(self.refresh, interval=every_seconds, failed=_log, name="callscope-limits")
+        self._worker.start()
 
     async def changed(self) -> None:
         """Let a change that this process made hold at once."""
@@ -108,18 +109,12 @@ class LimitsFollower:
 
     async def close(self) -> None:
         """Stop refreshing."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        if self._worker is not None:
+            await self._worker.stop()
 
-    async def _repeat(self, every_seconds: float) -> None:
-        while True:
-            await asyncio.sleep(every_seconds)
-            try:
-                await self.refresh()
-            except Exception as error:  # noqa: BLE001 -- one failed refresh must not be the last
-                _logger.error("tenants' limits could not be refreshed: %s", type(error).__name__)  # noqa: TRY400
+
+def _log(error: Exception) -> None:
+    _logger.error("tenants' limits could not be refreshed: %s", type(error).__name__)
 
 
 def _checked(name: str, limit: int) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Protocol, TypeVar
 
-from service.records.record import CallRecord as Row
 from service.records.record import DurationSource
+from service.records.record import StoredCall as Row
 from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant

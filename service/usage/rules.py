@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Final, Self, cast
 
 from sqlalchemy import Table, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.storage.database import Database
+from service.storage.upsert import insert_into
 from service.usage.models import ANY_TENANT, RoundingRow
 
 MAX_SECONDS = 86_400
@@ -135,14 +135,14 @@ async def read_rules(session: AsyncSession) -> Rules:
 
 async def agree(database: Database, agreed: Agreed, *, actor: str, now_ms: int) -> None:
     """Let a rule hold from its moment on; one that is there for the same moment is replaced."""
-    insert = postgresql.insert if database.engine.dialect.name == "postgresql" else sqlite.insert
     terms = {
         "initial_ms": agreed.rounding.initial_ms,
         "step_ms": agreed.rounding.step_ms,
         "set_ms": now_ms,
         "set_by": actor,
     }
-    statement = insert(ROUNDINGS).values(tenant_id=agreed.tenant_id, valid_from_ms=agreed.valid_from_ms, **terms)
+    insert = insert_into(ROUNDINGS, database.engine.dialect)
+    statement = insert.values(tenant_id=agreed.tenant_id, valid_from_ms=agreed.valid_from_ms, **terms)
     keys = [ROUNDINGS.c.tenant_id, ROUNDINGS.c.valid_from_ms]
     async with database.writing() as session:
         await session.execute(statement.on_conflict_do_update(index_elements=keys, set_=terms))

@@ -82,9 +82,9 @@ class CallTracker:
         """Time a phase of a call not received yet."""
         return TimedPhase(announced, self._sink.emit, self._scopes, self._clock, phase)
 
-    def passed(self, announced: CallRef, phase: Phase, started: Instant) -> None:
-        """Report a phase of a call not received yet that is over already."""
-        self._sink.emit(PhaseEnded(self._clock.now(), announced, phase, started))
+    def passed(self, announced: CallRef, phase: Phase, started: Instant, *, ended: Instant | None = None) -> None:
+        """Report a phase of a call not received yet that is over: since ``ended``, or now."""
+        self._sink.emit(PhaseEnded(ended or self._clock.now(), announced, phase, started))
 
     @property
     def has_room(self) -> bool:

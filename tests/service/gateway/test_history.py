@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from service.records.record import CallRecord
+from service.records.record import StoredCall
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript
 from service.timeline.detail import CallDetail
 from service.timeline.past import remembered, source_of
@@ -88,8 +88,8 @@ def test_a_record_of_any_state_is_told(
     assert (detail.ended_at is None) == (outcome is None)
 
 
-def _a_record(state: CallState) -> CallRecord:
-    record = CallRecord(
+def _a_record(state: CallState) -> StoredCall:
+    record = StoredCall(
         CallId("rtc_1"),
         TenantId("acme"),
         received_ms=1_000,

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.gateway import manager
+from service.records.calls import CallRecords, Ownership
+from service.records.ledger import NewCall
 from service.simulator.faults import CallFaults, NeverAnswer, Operation
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from telemetry.calls.lifecycle import CallState
@@ -21,13 +24,18 @@ NOBODYS = "sip:+19995550199@sip.example.com"
 class Gate:
     """Stands in for the records: a call is on record once the gate is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: CallRecords) -> None:
+        self.records = records
         self.asked: list[str] = []
         self.open = asyncio.Event()
 
-    async def keep(self, call_id: CallId) -> None:
-        self.asked.append(call_id)
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 -- the rest is the records' own
+        return getattr(self.records, name)
+
+    async def claim(self, call: NewCall, budget_seconds: float) -> Ownership:
+        self.asked.append(call.call_id)
         await self.open.wait()
+        return await self.records.claim(call, budget_seconds)
 
 
 @pytest.fixture
@@ -37,9 +45,9 @@ async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
 
 
 @pytest.fixture
-def gate(harness: GatewayHarness) -> Gate:
-    gate = Gate()
-    harness.container.manager._recording._keep = gate.keep
+def gate(harness: GatewayHarness, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    gate = Gate(harness.container.records)
+    monkeypatch.setattr(harness.container.manager._gate, "_records", gate)
     return gate
 
 

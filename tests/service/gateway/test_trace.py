@@ -10,7 +10,8 @@ from telemetry.recent.record import SpanRow, Trace
 from tests.service.gateway.harness import GatewayHarness, announcement, fresh_id, running_harness
 
 TALK = (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
-SETUP = ["webhook", "tenant_lookup", "capacity", "instructions", "record", "accept"]
+SETUP = ["webhook", "record", "tenant_lookup", "capacity", "instructions", "record", "accept"]
+# Twice on record: the number was not called before, so that the claim could not name its tenant.
 
 
 def trace(harness: GatewayHarness, call_id: str) -> Trace:

@@ -8,7 +8,7 @@ import pytest
 
 from service.reconciliation.figures import Asked, Field, Interval, Scope, merged
 from service.reconciliation.records import MICROS_PER_MS, RecordsLedger
-from service.records.record import CallRecord
+from service.records.record import StoredCall
 from service.records.store import RecordStore
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
@@ -25,13 +25,13 @@ STATES = [CallState.PENDING, CallState.ACCEPTED, CallState.STARTED, CallState.RE
 ENDS = [EndReason.HANGUP, EndReason.ERROR, EndReason.REFERRED, EndReason.SHUTDOWN]
 
 
-def _call(number: int, chance: random.Random) -> CallRecord:
+def _call(number: int, chance: random.Random) -> StoredCall:
     received = BEGIN + chance.randrange(-HOUR, HOUR)
     decided = received + chance.randrange(2_000)
     started = decided + chance.randrange(2_000)
     ran = chance.choice([0, 999, 61_250, HOUR // 2])
     state = chance.choice(STATES)
-    record = CallRecord(
+    record = StoredCall(
         CallId(f"rtc_{number}"),
         TenantId(f"tenant-{number % 3}"),
         received_ms=received,
@@ -61,7 +61,7 @@ def _call(number: int, chance: random.Random) -> CallRecord:
     return record
 
 
-Happened = Callable[[CallRecord], int | None]
+Happened = Callable[[StoredCall], int | None]
 
 MOMENTS: dict[Field, Happened] = {
     Field.RECEIVED: lambda r: r.received_ms,
@@ -76,7 +76,7 @@ MOMENTS: dict[Field, Happened] = {
 }
 
 
-def _by_hand(calls: Iterable[CallRecord], interval: Interval) -> dict[str, dict[Field, float]]:
+def _by_hand(calls: Iterable[StoredCall], interval: Interval) -> dict[str, dict[Field, float]]:
     counted: defaultdict[str, dict[Field, float]] = defaultdict(lambda: dict.fromkeys([*MOMENTS, Field.MINUTES], 0.0))
     for call in calls:
         for field, moment in MOMENTS.items():
@@ -89,7 +89,7 @@ def _by_hand(calls: Iterable[CallRecord], interval: Interval) -> dict[str, dict[
 
 
 @pytest.fixture
-async def calls(database: Database) -> list[CallRecord]:
+async def calls(database: Database) -> list[StoredCall]:
     """Four hundred calls in two hours."""
     chance = random.Random(11)  # noqa: S311 -- nobody is to be kept from guessing
     made = [_call(number, chance) for number in range(400)]
@@ -99,7 +99,7 @@ async def calls(database: Database) -> list[CallRecord]:
 
 @pytest.mark.parametrize("scope", Scope)
 async def test_a_window_is_what_looking_at_every_call_gives(
-    database: Database, calls: list[CallRecord], scope: Scope
+    database: Database, calls: list[StoredCall], scope: Scope
 ) -> None:
     """For windows of all lengths, of all processes or of one, each number is the one counted by hand."""
     ledger = RecordsLedger(database, "instance-1", overlap_ms=10_000)
@@ -116,7 +116,7 @@ async def test_a_window_is_what_looking_at_every_call_gives(
             assert found[tenant] == pytest.approx(row), (interval, tenant)
 
 
-async def test_one_tenants_window_has_its_calls_alone(database: Database, calls: list[CallRecord]) -> None:
+async def test_one_tenants_window_has_its_calls_alone(database: Database, calls: list[StoredCall]) -> None:
     """Asked of one tenant, there is that tenant and no other."""
     interval = Interval(BEGIN - HOUR, BEGIN + HOUR)
     ledger = RecordsLedger(database, "instance-1", overlap_ms=0)
@@ -125,7 +125,7 @@ async def test_one_tenants_window_has_its_calls_alone(database: Database, calls:
     assert rows["tenant-1"][Field.RECEIVED].value == sum(call.tenant_id == "tenant-1" for call in calls)
 
 
-async def test_late_billing_widens_the_time_alone(database: Database, calls: list[CallRecord]) -> None:
+async def test_late_billing_widens_the_time_alone(database: Database, calls: list[StoredCall]) -> None:
     """Call time that was billed later than it ran belongs to the interval, calls that happened before it do not."""
     interval = Interval(BEGIN, BEGIN + 60_000)
     ledger = RecordsLedger(database, "instance-1", overlap_ms=0)

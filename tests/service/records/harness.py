@@ -1,6 +1,5 @@
 """Processes that keep records, in miniature: each a tracker whose events go to a `CallRecords` of its own."""
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,9 +51,7 @@ class Keeper:
 
     async def die(self) -> None:
         """End as a crash would: nothing more is written, the operating system lets go of the lock."""
-        for task in self.records._tasks:
-            task.cancel()
-        await asyncio.gather(*self.records._tasks, return_exceptions=True)
+        await self.records.halt()
         for lock in list(self.records._spill._locks):
             self.records._spill._unlock(lock, remove=False)
         self.records._stopped = True

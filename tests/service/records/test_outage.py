@@ -10,7 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from service.records.calls import RecordsState
-from service.records.writer import Kept
+from service.records.writer import Durability
 from service.storage.database import Database
 from service.storage.migrations import upgrade
 from telemetry.semconv.attributes import CallId, EndReason
@@ -53,7 +53,7 @@ async def _work(keeper: Keeper, harness: RecordsHarness, prefix: str, count: int
     """Calls come and go, each of them waiting for its record as the admission does."""
     for number in range(count):
         call = keeper.running(f"{prefix}_{number}")
-        assert await keeper.records.ensure_written(call.call_id, BUDGET) is not Kept.MEMORY
+        assert await keeper.records.ensure_written(call.call_id, BUDGET) is not Durability.MEMORY
         harness.clock.advance(1)
         call.heartbeat()
         harness.clock.advance(1)
@@ -102,7 +102,7 @@ async def test_a_crash_during_the_outage_costs_no_record(peers: Peers, clock: Fa
             running = dead.running("running")
             clock.advance(5)
             running.heartbeat()
-            assert await dead.records.ensure_written(running.call_id, BUDGET) is Kept.SPILL
+            assert await dead.records.ensure_written(running.call_id, BUDGET) is Durability.SPILL
             await dead.die()
             next_one = await harness.keeper("next")
             assert await next_one.records.recover() == []
@@ -144,7 +144,7 @@ async def test_neither_database_nor_disk_is_a_clear_state_and_calls_go_on(clock:
             with disk.filled():
                 calls = [keeper.running(f"rtc_{number}") for number in range(300)]
                 await _until(keeper, RecordsState.REFUSING)
-                assert await keeper.records.ensure_written(CallId("rtc_299"), 0.2) is Kept.MEMORY
+                assert await keeper.records.ensure_written(CallId("rtc_299"), 0.2) is Durability.MEMORY
                 clock.advance(3)
                 for call in calls:
                     call.ended(EndReason.COMPLETED)

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, event
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
 from service.reconciliation.figures import Asked, Interval, Scope
 from service.reconciliation.records import RecordsLedger
+from service.records.instances import Instances
 from service.records.pages import CallPages, Place, Wanted
-from service.records.recovery import Instances
 from service.storage.database import Database
 from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader

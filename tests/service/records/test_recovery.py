@@ -6,9 +6,10 @@ from pathlib import Path
 from opentelemetry.trace import get_current_span
 
 from service.records.calls import BEAT_SECONDS, CallRecords
-from service.records.record import CallRecord
-from service.records.recovery import Holder, OrphanedCall, Watch
-from service.records.writer import Kept
+from service.records.instances import Holder, Watch
+from service.records.record import StoredCall
+from service.records.recovery import OrphanedCall
+from service.records.writer import Durability
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
@@ -42,7 +43,7 @@ async def test_open_calls_of_a_dead_process_are_found_at_once(harness: RecordsHa
     assert await next_one.records.recover() == []
 
 
-async def test_a_call_that_is_gone_ends_at_its_last_sign_of_life(harness: RecordsHarness) -> None:
+async def test_a_call_that_is_gone_ends_at_its_last_activity(harness: RecordsHarness) -> None:
     """Ended as stale, each call gets the terminal state its last one leads to, and no time after its last sign."""
     await _left_by_dead(harness)
     harness.clock.advance(1000)
@@ -92,7 +93,7 @@ async def test_the_living_keep_their_calls(harness: RecordsHarness) -> None:
     await living.flushed()
     for _ in range(20):
         harness.clock.advance(BEAT_SECONDS)
-        await living.records._beat()
+        await living.records._show_life()
         assert await looking.records.recover() == []
 
 
@@ -127,7 +128,7 @@ async def test_a_call_attached_to_again_goes_on_in_the_same_row(harness: Records
     harness.clock.advance(7.5)
     next_one = await harness.keeper("next")
     orphan = next(c for c in await next_one.records.recover() if c.state is CallState.STARTED)
-    seen = orphan.last_sign_of_life(harness.clock.now())
+    seen = orphan.last_activity(harness.clock.now())
     again = next_one.tracker.received(orphan.call_id, orphan.tenant_id, at=seen)
     again.accepted(at=seen)
     again.started(at=seen)
@@ -173,7 +174,7 @@ async def test_a_process_that_lost_its_calls_cannot_write_to_them_any_more(harne
     next_one = await harness.keeper("next")
     (orphan,) = await next_one.records.recover()
     revived = Keeper(lost.records, lost.tracker)
-    revived.records._tasks = [asyncio.create_task(revived.records._writer.run())]
+    revived.records._writing = asyncio.create_task(revived.records._writer.run())
     harness.clock.advance(100)
     call.heartbeat()
     await revived.flushed()
@@ -201,7 +202,7 @@ async def test_the_true_end_found_later_replaces_the_guess(
         dead.records._writer._database._next_attempt = float("inf")
         clock.advance(60)
         call.ended(EndReason.HANGUP)
-        assert await dead.records.ensure_written(CallId("rtc_1"), BUDGET) in (Kept.SPILL, Kept.DATABASE)
+        assert await dead.records.ensure_written(CallId("rtc_1"), BUDGET) in (Durability.SPILL, Durability.DATABASE)
         await dead.die()
         looking = await here.keeper("looking")
         while not (found := await looking.records.recover()):
@@ -256,7 +257,7 @@ async def test_a_repeated_announcement_goes_on_under_the_newest_claim(harness: R
     keeper.call().rejected(RejectionReason.CAPACITY)
     (written,) = ledger.take(10)
     ledger.give_back([written])
-    claimed = CallRecord.from_row(written.row)
+    claimed = StoredCall.from_row(written.row)
     claimed.claim, claimed.version, claimed.state = written.row["claim"] + 1, 1, CallState.PENDING
     assert ledger.adopt([claimed]) == []
     (again,) = ledger.take(10)
@@ -288,7 +289,7 @@ async def test_records_carry_the_trace_to_continue(database: Database, tmp_path:
 
 def test_watching_begins_anew_after_a_gap() -> None:
     """A process is not taken for dead over a stretch in which nobody could look, such as an outage of the database."""
-    watch, holder = Watch(15), [Holder("other", beats=7, stopped=False)]
+    watch, holder = Watch(15), [Holder("other", heartbeats=7, stopped=False)]
     assert [watch.silent(holder, now) for now in (0, 5, 100, 105, 110)] == [frozenset()] * 5
     assert watch.silent(holder, 115) == {"other"}
-    assert watch.silent([Holder("other", beats=8, stopped=False)], 120) == frozenset()
+    assert watch.silent([Holder("other", heartbeats=8, stopped=False)], 120) == frozenset()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.records.record import CallRecord, Row
+from service.records.record import Row, StoredCall
 from service.records.spill import MAX_BYTES, Spill, SpillFolderError, from_line, to_line
 from telemetry.semconv.attributes import CallId, TenantId
 from tests.peers.waiting import until
@@ -27,7 +27,7 @@ time.sleep(600)
 
 
 def _row(call_id: str = "rtc_1", version: int = 1, **columns: object) -> Row:
-    record = CallRecord(CallId(call_id), TenantId("acme"), 1, 1, 1, instance_id="mine", claim=1, version=version)
+    record = StoredCall(CallId(call_id), TenantId("acme"), 1, 1, 1, instance_id="mine", claim=1, version=version)
     return record.row() | columns
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from service.records.calls import RecordsState
-from service.records.writer import Kept
+from service.records.writer import Durability
 from telemetry.calls.events import TokenUsage
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock
@@ -123,7 +123,7 @@ async def test_a_call_can_wait_for_its_row(harness: RecordsHarness) -> None:
     """Once `ensure_written` answers `database`, another process finds the row."""
     keeper = await harness.keeper()
     keeper.call()
-    assert await keeper.records.ensure_written(CallId("rtc_1"), BUDGET) is Kept.DATABASE
+    assert await keeper.records.ensure_written(CallId("rtc_1"), BUDGET) is Durability.DATABASE
     found = await (await harness.keeper("two")).records.find(CallId("rtc_1"))
     assert found is not None
     assert found.state == "pending"

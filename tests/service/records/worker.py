@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from service.records.calls import CallRecords
-from service.records.writer import Kept
+from service.records.writer import Durability
 from service.storage.database import Database
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
@@ -35,7 +35,7 @@ def _say(*words: object) -> None:
 
 async def _drive(records: CallRecords, call: Call, heartbeats: int) -> None:
     clock = SystemClock()
-    if await records.ensure_written(call.call_id, BUDGET) is Kept.MEMORY:
+    if await records.ensure_written(call.call_id, BUDGET) is Durability.MEMORY:
         raise RuntimeError("no room")
     _say("safe", call.call_id)
     began = clock.now()

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from service.records.record import CallRecord, DurationSource
+from service.records.record import DurationSource, StoredCall
 from service.records.store import RecordStore
 from service.storage.database import Database
 from service.usage.period import Dimension, Grouping, Period, moment
@@ -59,9 +59,9 @@ class Made:
     def reason(self) -> str | None:
         return _STATES[self.outcome][1]
 
-    def record(self, number: int) -> CallRecord:
+    def record(self, number: int) -> StoredCall:
         closed = self.outcome is not None
-        return CallRecord(
+        return StoredCall(
             CallId(f"rtc_{number}"),
             TenantId(self.tenant_id),
             received_ms=self.start_ms,

@@ -1,0 +1,113 @@
+"""The processes that hold calls, and which of them are dead."""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, cast
+
+from sqlalchemy import Table, func, select, update
+
+from service.records.models import InstanceRow
+from service.records.store import CALLS
+from service.storage.database import Database
+from service.storage.upsert import insert_into
+from telemetry.clock import Clock
+
+INSTANCES: Final = cast("Table", InstanceRow.__table__)
+
+NO_HEARTBEATS: Final = -1
+"""The heartbeats of a process that never came to register itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process with open calls."""
+
+    instance_id: str
+    heartbeats: int
+    stopped: bool
+    """It has stopped in good order."""
+
+
+class Instances:
+    """This process's row among the others'."""
+
+    __slots__ = ("_clock", "_database", "_instance_id", "_started_ms")
+
+    def __init__(self, database: Database, instance_id: str, clock: Clock) -> None:
+        self._database = database
+        self._instance_id = instance_id
+        self._clock = clock
+        self._started_ms = clock.now().unix_ms
+
+    async def heartbeat(self) -> None:
+        """Show that this process lives; the first time registers it."""
+        now_ms = self._clock.now().unix_ms
+        statement = insert_into(INSTANCES, self._database.engine.dialect).values(
+            instance_id=self._instance_id,
+            host=socket.gethostname()[:255],
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            last_beat_ms=now_ms,
+            beats=1,
+        )
+        again = {"last_beat_ms": now_ms, "beats": INSTANCES.c.beats + 1, "stopped_ms": None}
+        async with self._database.writing() as session:
+            await session.execute(statement.on_conflict_do_update(index_elements=[INSTANCES.c.instance_id], set_=again))
+
+    async def stopped(self) -> None:
+        """Show that this process has stopped in good order."""
+        async with self._database.writing() as session:
+            await session.execute(
+                update(INSTANCES)
+                .where(INSTANCES.c.instance_id == self._instance_id)
+                .values(stopped_ms=self._clock.now().unix_ms)
+            )
+
+    async def other_holders(self) -> list[Holder]:
+        """Return the other processes that hold open calls, registered or not."""
+        holding = (
+            select(CALLS.c.instance_id)
+            .where(CALLS.c.ended_ms.is_(None), CALLS.c.instance_id != self._instance_id)
+            .distinct()
+            .subquery()
+        )
+        row = INSTANCES.c
+        known = select(holding.c.instance_id, func.coalesce(row.beats, NO_HEARTBEATS), row.stopped_ms.is_not(None))
+        async with self._database.reading() as session:
+            found = await session.execute(
+                known.select_from(holding).outerjoin(INSTANCES, row.instance_id == holding.c.instance_id)
+            )
+            return [Holder(instance_id, heartbeats, bool(stopped)) for instance_id, heartbeats, stopped in found]
+
+
+class Watch:
+    """Tells the dead from the living by watching for heartbeats that stand still while they are looked at.
+
+    No clock is compared with another machine's. What nobody watched does not count: after a gap between two looks, such
+    as an outage of the database in which no process could show that it lives, the watching begins anew.
+    """
+
+    __slots__ = ("_last_look", "_seen", "_silence")
+
+    def __init__(self, silence_seconds: float) -> None:
+        self._silence = silence_seconds
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._last_look = float("-inf")
+
+    def silent(self, holders: Iterable[Holder], now: float) -> frozenset[str]:
+        """Look at these at this moment (monotonic seconds); return those that have been silent for too long."""
+        before = self._seen if now - self._last_look <= self._silence / 2 else {}
+        self._last_look = now
+        self._seen = {h.instance_id: _unchanged(before.get(h.instance_id), h.heartbeats, now) for h in holders}
+        return frozenset(i for i in self._seen if self.silence(i) >= self._silence)
+
+    def silence(self, instance_id: str) -> float:
+        """Return the seconds for which the process's heartbeats had stood still at the last look; 0 if not watched."""
+        _, since = self._seen.get(instance_id, (0, self._last_look))
+        return self._last_look - since
+
+
+def _unchanged(before: tuple[int, float] | None, heartbeats: int, now: float) -> tuple[int, float]:
+    return before if before is not None and before[0] == heartbeats else (heartbeats, now)

@@ -1,0 +1,290 @@
+"""The record of one call while this process writes it: what each event changes, and how much of it is written."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final
+
+from service.records.record import DurationSource, Row, StoredCall
+from telemetry.calls.events import (
+    CallAbandoned,
+    CallAccepted,
+    CallEnded,
+    CallHeartbeat,
+    CallReferred,
+    CallRejected,
+    CallStarted,
+    Event,
+    FirstAudio,
+    TokensUsed,
+    TurnAnswered,
+    TurnInterrupted,
+    TurnStarted,
+)
+from telemetry.calls.lifecycle import CallState
+from telemetry.clock import Instant
+from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import EndReason, RejectionReason
+
+STALE: Final = "stale"
+"""The ``error_type`` of a call that was still being decided upon when its process died."""
+
+MAX_ERROR_TYPE: Final = 128
+"""Characters of an error's type that fit its column."""
+
+NOT_WRITTEN: Final = -1
+"""Older than every version."""
+
+
+class Claim(Enum):
+    """How certain it is that a call belongs to this process."""
+
+    ASKED = auto()
+    """The database is being asked, and nobody acts for the call before it has answered."""
+    ASSUMED = auto()
+    """The database could not be asked: the call is this process's as far as its memory goes."""
+    CONFIRMED = auto()
+    """The database has the call's key and record under this process's claim."""
+    LOST = auto()
+    """Another process owns the call: nothing more is written of it."""
+
+
+class TrackedRecord:
+    """One record that this process writes. Not safe for threads by itself: the ledger's lock guards it."""
+
+    __slots__ = (
+        "_anchor_ms",
+        "_anchor_seconds",
+        "_shaped",
+        "_whole",
+        "announced",
+        "claim",
+        "kept",
+        "record",
+        "required",
+        "resumed",
+        "seconds",
+        "stored",
+    )
+
+    def __init__(self, record: StoredCall, *, stored: bool = False, claim: Claim = Claim.ASSUMED) -> None:
+        self.record = record
+        self.claim = Claim.CONFIRMED if stored else claim
+        self.announced = False
+        """True from the claim of a new call to its first event."""
+        self.resumed = False
+        """True once a call that was taken over from another process is reported on by this one."""
+        self.seconds = record.billed_ms / 1000
+        """Call time so far in seconds, unrounded."""
+        self.stored = record.version if stored else NOT_WRITTEN
+        """The newest version the database has."""
+        self.kept = self.stored
+        """The newest version that outlives this process: in the database or in the spill."""
+        self.required = record.version
+        """The version that must be kept before the carrier is asked to accept the call."""
+        self._whole = self.stored
+        # The newest version of which the database has every column.
+        self._shaped = record.version
+        # The newest version in which more changed than a heartbeat changes.
+        self._anchor_ms = record.usage_from_ms if record.started_ms is None else record.last_seen_ms
+        self._anchor_seconds = self.seconds
+
+    @property
+    def over(self) -> bool:
+        """True once the call has ended."""
+        return self.record.ended_ms is not None
+
+    def changed(self, *, shape: bool) -> None:
+        """Begin a new version; ``shape`` if more changed than a heartbeat changes."""
+        self.record.version += 1
+        if shape:
+            self._shaped = self.record.version
+
+    def reclaimed(self, record: StoredCall) -> None:
+        """Go on under a newer claim of this process's own, as the database has it."""
+        self.record.claim = record.claim
+        self.record.version = max(self.record.version, record.version)
+        self.claim = Claim.CONFIRMED
+        self.changed(shape=True)
+
+    def anchor(self, at_ms: int) -> None:
+        """Derive the last activity from the time billed, from this moment on."""
+        self._anchor_ms, self._anchor_seconds = at_ms, self.seconds
+        self.record.last_seen_ms = max(self.record.last_seen_ms, at_ms)
+
+    def bill(self, seconds: float) -> None:
+        """Add call time; its end is the call's last activity."""
+        self.seconds += seconds
+        self.record.billed_ms = round(self.seconds * 1000)
+        self.record.last_seen_ms = self._anchor_ms + round((self.seconds - self._anchor_seconds) * 1000)
+
+    def waited(self, seconds: float) -> None:
+        """Note for how long the caller waited."""
+        self.record.longest_wait_ms = max(self.record.longest_wait_ms or 0, round(seconds * 1000))
+
+    def end_as_stale(self) -> None:
+        """End the call at its last activity: its process died, and the call with it or not long after."""
+        record = self.record
+        last = record.last_seen_ms
+        if record.state is CallState.PENDING:
+            reason = RejectionReason.CARRIER_ERROR
+            record.close(CallState.REJECTED, CallOutcome.REJECTED, reason, STALE, last)
+        elif record.state is CallState.ACCEPTED:
+            record.close(CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, None, last)
+        else:
+            record.close(CallState.ENDED, CallOutcome.STALE, EndReason.STALE, None, last)
+            record.duration_ms = record.billed_ms
+        record.duration_source = DurationSource.LAST_SIGN_OF_LIFE
+        self.changed(shape=True)
+
+    def change(self) -> "Change":
+        """Return what is to be written now."""
+        return Change(self, self.record.version, self.record.row(), heartbeat=self._whole >= self._shaped)
+
+    def written(self, change: "Change") -> None:
+        """Note that the database has this version."""
+        self.stored = max(self.stored, change.version)
+        self.kept = max(self.kept, change.version)
+        if self.claim is not Claim.LOST:
+            self.claim = Claim.CONFIRMED
+        if not change.heartbeat:
+            self._whole = max(self._whole, change.version)
+
+    def spilled(self, change: "Change") -> None:
+        """Note that the spill has this version. What the database gets next must then be whole."""
+        self.kept = max(self.kept, change.version)
+        self._whole = NOT_WRITTEN
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One version of a tracked record, to be written."""
+
+    tracked: TrackedRecord
+    version: int
+    row: Row
+    heartbeat: bool
+    """The database has the rest: only what a heartbeat changes need be written."""
+
+
+def _accepted(tracked: TrackedRecord, event: CallAccepted) -> None:
+    if tracked.record.state is CallState.PENDING:
+        tracked.record.state = CallState.ACCEPTED
+        tracked.record.decided_ms = tracked.record.last_seen_ms = event.at.unix_ms
+        tracked.waited(event.setup_seconds)
+
+
+def _rejected(tracked: TrackedRecord, event: CallRejected) -> None:
+    at_ms = event.at.unix_ms
+    tracked.record.decided_ms = tracked.record.last_seen_ms = at_ms
+    tracked.waited(event.setup_seconds)
+    tracked.record.close(CallState.REJECTED, CallOutcome.REJECTED, event.reason, _short(event.error_type), at_ms)
+
+
+def _started(tracked: TrackedRecord, event: CallStarted) -> None:
+    at_ms = event.at.unix_ms
+    if tracked.record.started_ms is None:
+        tracked.record.state = CallState.STARTED
+        tracked.record.started_ms = tracked.record.usage_from_ms = at_ms
+        tracked.record.duration_basis = DurationBasis.STARTED
+    tracked.anchor(at_ms)
+
+
+def _abandoned(tracked: TrackedRecord, event: CallAbandoned) -> None:
+    error_type = _short(event.error_type)
+    tracked.record.close(CallState.ABANDONED, CallOutcome.ABANDONED, event.reason, error_type, event.at.unix_ms)
+
+
+def _referred(tracked: TrackedRecord, event: CallReferred) -> None:
+    tracked.record.referred_ms = event.at.unix_ms
+
+
+def _heartbeat(tracked: TrackedRecord, event: CallHeartbeat) -> None:
+    tracked.bill(event.seconds)
+
+
+def _ended(tracked: TrackedRecord, event: CallEnded) -> None:
+    tracked.bill(event.unbilled_seconds)
+    record = tracked.record
+    stale = event.reason is EndReason.STALE
+    at_ms = record.last_seen_ms if stale else event.at.unix_ms
+    record.close(CallState.ENDED, _outcome(event), event.reason, _short(event.error_type), at_ms)
+    record.duration_ms = record.billed_ms
+    measured = DurationSource.RESUMED if tracked.resumed else DurationSource.MEASURED
+    record.duration_source = DurationSource.LAST_SIGN_OF_LIFE if stale else measured
+
+
+def _outcome(event: CallEnded) -> CallOutcome:
+    failed = event.error_type is not None or event.reason is EndReason.ERROR
+    return CallOutcome.FAILED if failed else CallOutcome(event.reason.value)
+
+
+def _first_audio(tracked: TrackedRecord, event: FirstAudio) -> None:
+    if tracked.record.first_audio_ms is None:
+        tracked.record.first_audio_ms = event.at.unix_ms
+        tracked.waited(event.seconds)
+
+
+def _turn_started(tracked: TrackedRecord, event: TurnStarted) -> None:  # noqa: ARG001 -- every reducer's signature
+    # The number is not taken: a process that takes a call over numbers its turns anew.
+    tracked.record.turns = (tracked.record.turns or 0) + 1
+
+
+def _turn_answered(tracked: TrackedRecord, event: TurnAnswered) -> None:
+    tracked.waited(event.seconds)
+
+
+def _turn_interrupted(tracked: TrackedRecord, event: TurnInterrupted) -> None:  # noqa: ARG001 -- the same
+    tracked.record.interruptions = (tracked.record.interruptions or 0) + 1
+
+
+def _tokens(tracked: TrackedRecord, event: TokensUsed) -> None:
+    tracked.record.add_tokens(event.usage)
+
+
+def _short(error_type: str | None) -> str | None:
+    """Return the type as its column takes it."""
+    if error_type is None:
+        return None
+    # No text column takes halves of surrogate pairs, and PostgreSQL's take no NUL.
+    return error_type.encode(errors="replace").decode().replace("\x00", "?")[:MAX_ERROR_TYPE]
+
+
+Reducer = Callable[[TrackedRecord, Any], None]
+"""Brings a record up to date with one type of event."""
+
+_OF_STATE: Final[Mapping[type[Event], Reducer]] = {
+    CallAccepted: _accepted,
+    CallRejected: _rejected,
+    CallStarted: _started,
+    CallAbandoned: _abandoned,
+    CallReferred: _referred,
+    CallEnded: _ended,
+    FirstAudio: _first_audio,
+}
+_OF_GOING_ON: Final[Mapping[type[Event], Reducer]] = {
+    CallHeartbeat: _heartbeat,
+    TokensUsed: _tokens,
+    TurnStarted: _turn_started,
+    TurnAnswered: _turn_answered,
+    TurnInterrupted: _turn_interrupted,
+}
+# They change no more than a heartbeat does: the columns of HEARTBEAT_COLUMNS.
+
+
+def reduce(tracked: TrackedRecord, event: Event) -> None:
+    """Bring the record up to date with an event that :func:`changes_record`."""
+    kind = type(event)
+    shaping = _OF_STATE.get(kind)
+    (shaping or _OF_GOING_ON[kind])(tracked, event)
+    tracked.changed(shape=shaping is not None)
+
+
+def changes_record(event: Event) -> bool:
+    """Return true for an event that changes a record which is there. A call's first event makes it instead."""
+    return type(event) in _OF_STATE or type(event) in _OF_GOING_ON
+
+
+def claim_at(at: Instant) -> int:
+    """Return the claim of a call taken in hand at this moment, in microseconds since 1970 UTC."""
+    return at.unix_nanos // 1000
