@@ -5,6 +5,7 @@ Importing this reads no environment, starts no thread and opens no socket; :func
 
 from telemetry.calls.call import Call
 from telemetry.calls.events import LimitHit, Phase, TokenUsage
+from telemetry.calls.reports import Report, ReportAnswer, ReportedCalls, ReportKind, ReportRefusedError
 from telemetry.calls.sinks import Sink
 from telemetry.calls.tracker import CallTracker
 from telemetry.export import InvalidVariableError
@@ -36,6 +37,11 @@ __all__ = [
     "Phase",
     "Privacy",
     "RejectionReason",
+    "Report",
+    "ReportAnswer",
+    "ReportKind",
+    "ReportRefusedError",
+    "ReportedCalls",
     "Sink",
     "Telemetry",
     "TenantId",

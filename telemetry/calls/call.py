@@ -31,6 +31,7 @@ from telemetry.calls.events import (
     SessionError,
     TokensUsed,
     TokenUsage,
+    TransitionInferred,
 )
 from telemetry.calls.lifecycle import STEPS, TERMINAL, CallState, Transition, violation_of
 from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
@@ -95,6 +96,7 @@ class Call:
         "_clock",
         "_conversation",
         "_ending",
+        "_heard",
         "_last_seen",
         "_listener",
         "_made",
@@ -135,6 +137,7 @@ class Call:
         """True if the call takes a place of its tenant's capacity, False if it is only observed."""
         self._started: Instant | None = None
         self._last_seen = received
+        self._heard: Instant | None = None
         self._billed = 0.0
         self._ending = False
         self._conversation = Conversation(ref, received)
@@ -158,6 +161,11 @@ class Call:
     def last_seen(self) -> Instant:
         """The moment of the last activity."""
         return self._last_seen
+
+    @property
+    def last_heard(self) -> Instant:
+        """The moment from which the call counts as silent: the last activity, or the last report's arrival if later."""
+        return self._last_seen if self._heard is None else max(self._last_seen, self._heard)
 
     @property
     def closed(self) -> ClosedCall:
@@ -292,6 +300,11 @@ class Call:
         with self.exclusive:
             self._last_seen = max(self._last_seen, now)
 
+    def arrived(self, at: Instant) -> None:
+        """Note the arrival of a report whose own time may lie apart: the call lives, and no time is billed for it."""
+        with self.exclusive:
+            self._heard = at if self._heard is None else max(self._heard, at)
+
     def heartbeat(self, at: Instant | None = None) -> None:
         """Note activity of the call and bill the time up to it."""
         now = at or self._clock.now()
@@ -376,6 +389,14 @@ class Call:
     def tool(self, name: str, tool_call_id: str) -> AbstractContextManager[None]:
         """Time a tool the model asked for; an exception marks it failed."""
         return TimedTool(self.ref, self._report, self._scopes, self._clock, name, tool_call_id)
+
+    def has_made(self, transition: Transition) -> bool:
+        """Return True if the call has made the transition."""
+        return bool(self._made & transition.bit)
+
+    def inferred(self, transition: Transition, at: Instant) -> None:
+        """Note that a transition was never reported and follows from what was; report the transition itself besides."""
+        self._report(TransitionInferred(at, self.ref, transition))
 
     # Internals --------------------------------------------------------------------------------------------------------
 

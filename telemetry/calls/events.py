@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar, dataclass_transform
 
-from telemetry.calls.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
 from telemetry.semconv.attributes import (
     DIRECT_SOURCE,
@@ -370,6 +370,13 @@ class MessageUnusable(CallEvent):
     """A message of the call's session, or a number in it, could not be used; the call goes on."""
 
     problem: MessageProblem
+
+
+@event
+class TransitionInferred(CallEvent):
+    """A transition was never reported and follows from a later report; its own event comes next."""
+
+    transition: Transition
 
 
 @event

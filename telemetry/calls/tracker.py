@@ -229,7 +229,7 @@ class CallTracker:
         """End every call without activity for longer than this, as ``stale``, and return their ids."""
         now = self._clock.now()
         with self._lock:
-            silent = [call for call in self._open.values() if now.since(call.last_seen) > stale_after_seconds]
+            silent = [call for call in self._open.values() if now.since(call.last_heard) > stale_after_seconds]
         for tenant_id, slots, moment in self._each_tenant():
             if not slots.usage(moment).peak_in_use:
                 del self._tenants[tenant_id]
@@ -240,7 +240,7 @@ class CallTracker:
         now = self._clock.now()
         with self._lock:
             calls = [call for call in self._open.values() if call.state is CallState.STARTED]
-        return max((now.since(call.last_seen) for call in calls), default=0.0)
+        return max((now.since(call.last_heard) for call in calls), default=0.0)
 
     def after_fork(self) -> None:
         """Replace the locks in a forked child: a thread of the parent may have held them at the fork."""

@@ -21,6 +21,7 @@ from telemetry.calls.events import (
     InstructionsFailed,
     LifecycleViolated,
     SessionError,
+    TransitionInferred,
     TurnEnded,
 )
 from telemetry.calls.sinks import Handler, NoopScopes, Scopes
@@ -121,6 +122,7 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
     InstructionsFailed: (logging.ERROR, "instructions.failed", lambda event: _error(event.error_type)),
     FallbackUsed: (logging.WARNING, "instructions.fallback_used", _nothing),
     SessionError: (logging.WARNING, "session.error", lambda event: {attr.SESSION_ERROR_CODE: event.code}),
+    TransitionInferred: (logging.INFO, "lifecycle.inferred", lambda event: {attr.TRANSITION: event.transition.value}),
     LifecycleViolated: (logging.WARNING, "lifecycle.violated", _violated),
     TurnEnded: (
         logging.DEBUG,

@@ -29,6 +29,7 @@ from telemetry.calls.events import (
     MessageUnusable,
     TokensUsed,
     ToolEnded,
+    TransitionInferred,
     TurnAnswered,
     TurnInterrupted,
     WebhookReceived,
@@ -122,6 +123,7 @@ class MetricsSink:
             ToolEnded: self._tool_ended,
             MessageUnusable: self._unusable,
             LifecycleViolated: self._violated,
+            TransitionInferred: self._inferred,
         }
         self._handlers = {kind: _behind_barrier(handle, barrier) for kind, handle in handlers.items()}
 
@@ -236,6 +238,9 @@ class MetricsSink:
 
     def _unusable(self, event: MessageUnusable) -> None:
         self._add_by(event, _BY_PROBLEM[event.problem], (catalogue.UNUSABLE_MESSAGES, 1))
+
+    def _inferred(self, event: TransitionInferred) -> None:
+        self._add_by(event, {attr.TRANSITION: Label(event.transition.value)}, (catalogue.INFERRED, 1))
 
     def _violated(self, event: LifecycleViolated) -> None:
         self._add_by(event, _BY_VIOLATION[event.violation], (catalogue.VIOLATIONS, 1))

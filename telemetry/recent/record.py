@@ -320,6 +320,8 @@ class CallDetails:
     """Rows dropped, by kind; kinds without loss are absent."""
     gaps: tuple[Gap, ...]
     """The gaps in turns, speech and tools."""
+    inferred: tuple[Transition, ...] = ()
+    """Transitions that no report told of in time."""
 
     @property
     def events_truncated(self) -> bool:

@@ -25,6 +25,7 @@ from telemetry.calls.events import (
     TokensUsed,
     ToolEnded,
     ToolStarted,
+    TransitionInferred,
     TurnAnswered,
     TurnEnded,
     TurnInterrupted,
@@ -126,6 +127,10 @@ def _session_error(call: RetainedCall, event: SessionError, at: float) -> None:
     call.keep(Rows.ERRORS, ErrorRow(at, Trouble.SESSION, short(event.code) or ""))
 
 
+def _inferred(call: RetainedCall, event: TransitionInferred, _at: float) -> None:
+    call.inferred = (*call.inferred, event.transition)
+
+
 def _violated(call: RetainedCall, event: LifecycleViolated, at: float) -> None:
     transition = short(event.transition) or ""
     call.keep(Rows.ERRORS, ErrorRow(at, Trouble.LIFECYCLE, transition, event.violation))
@@ -148,6 +153,7 @@ LIFECYCLE_REDUCERS: Final[dict[type[Event], Reducer]] = {
     ToolEnded: _tool_ended,
     SessionError: _session_error,
     LifecycleViolated: _violated,
+    TransitionInferred: _inferred,
 }
 """Reducers of the lifecycle, phases, tools and errors."""
 

@@ -85,6 +85,7 @@ class RetainedCall:
         "ending_under_way",
         "fallback",
         "first_audio",
+        "inferred",
         "interruptions",
         "last_seen",
         "left_out",
@@ -129,6 +130,7 @@ class RetainedCall:
         self.ending: Ending | None = None
         self.unanswered: CallUnanswered | None = None
         self.ending_under_way = False
+        self.inferred: tuple[Transition, ...] = ()
         self.started: float | None = None
         self.ended: float | None = None
         self.run_seconds: float | None = None

@@ -95,6 +95,7 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         logs=_rows(call, Rows.LOGS, LogRow),
         dropped=_dropped(call),
         gaps=tuple(_gaps(call)),
+        inferred=call.inferred,
     )
 
 

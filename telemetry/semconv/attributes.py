@@ -198,6 +198,7 @@ OUTCOME = MetricKey("voice.call.outcome")
 ERROR_TYPE = MetricKey(error_attributes.ERROR_TYPE)
 CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
 WEBHOOK_OUTCOME = MetricKey("voice.webhook.outcome")
+TRANSITION = MetricKey("voice.lifecycle.transition")
 VIOLATION = MetricKey("voice.lifecycle.violation")
 MESSAGE_PROBLEM = MetricKey("voice.session.message.problem")
 SIGNAL = MetricKey("signal")
@@ -207,7 +208,6 @@ CALL_DURATION = TraceKey("voice.call.duration_s")
 CALL_SETUP_DURATION = TraceKey("voice.call.setup.duration_s")
 CALL_FIRST_AUDIO = TraceKey("voice.call.time_to_first_audio_s")
 PHASE = TraceKey("voice.phase")
-TRANSITION = TraceKey("voice.lifecycle.transition")
 LIMIT_VALUE = TraceKey("voice.capacity.limit")
 LIMIT_IN_USE = TraceKey("voice.capacity.in_use")
 TURN_NUMBER = TraceKey("voice.turn.number")
@@ -242,6 +242,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),
+    Attribute(TRANSITION, M, "The transition; on metrics, one that was inferred."),
     Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
     Attribute(MESSAGE_PROBLEM, M, "Why a session's message could not be used.", _values(MessageProblem)),
     Attribute(SIGNAL, M, "The exported signal.", ("metrics", "traces", "logs")),
@@ -250,7 +251,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(CALL_SETUP_DURATION, T, "Received to decided, in seconds."),
     Attribute(CALL_FIRST_AUDIO, T, "Received to the first audio of the agent, in seconds."),
     Attribute(PHASE, T, "The phase of the call's path a span covers."),
-    Attribute(TRANSITION, T, "The transition that was reported."),
     Attribute(LIMIT_VALUE, T, "The limit that was reached."),
     Attribute(LIMIT_IN_USE, T, "Calls in use when the limit was looked at."),
     Attribute(TURN_NUMBER, T, "The turn, from 1."),

@@ -306,6 +306,15 @@ UNUSABLE_MESSAGES = Instrument(
     (*TENANT, attr.MESSAGE_PROBLEM),
     series_per_tenant=len(attr.MessageProblem),
 )
+INFERRED = Instrument(
+    "voice.lifecycle.inferred",
+    Kind.COUNTER,
+    "{transition}",
+    "Transitions that no report told of in time and that followed from later ones.",
+    (*TENANT, attr.TRANSITION),
+    (Live("inferred_transitions", public=False),),
+    series_per_tenant=4,
+)
 TOKEN_USAGE = Instrument(
     genai.TOKEN_USAGE,
     Kind.HISTOGRAM,
@@ -390,6 +399,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     OLDEST_SILENCE,
     WEBHOOKS,
     VIOLATIONS,
+    INFERRED,
     UNUSABLE_MESSAGES,
     TOKEN_USAGE,
     TOOL_DURATION,

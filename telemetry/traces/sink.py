@@ -43,6 +43,7 @@ from telemetry.calls.events import (
     TokensUsed,
     ToolEnded,
     ToolStarted,
+    TransitionInferred,
     TurnAnswered,
     TurnEnded,
     TurnInterrupted,
@@ -123,6 +124,7 @@ class CallTraces:
             ContentHeard: self._content_heard,
             SessionError: self._session_error,
             LifecycleViolated: self._violated,
+            TransitionInferred: self._inferred,
         }
         self._handlers: dict[type[Event], Handler] = {
             CallAnnounced: self._announced,
@@ -301,6 +303,9 @@ class CallTraces:
 
     def _session_error(self, event: SessionError, call: CallSpans) -> None:
         call.body.note("session.error", {attr.SESSION_ERROR_CODE: event.code}, event.at)
+
+    def _inferred(self, event: TransitionInferred, call: CallSpans) -> None:
+        call.root.note("lifecycle.inferred", {attr.TRANSITION: str(event.transition)}, event.at)
 
     def _violated(self, event: LifecycleViolated, call: CallSpans) -> None:
         # Announced, but the tracker refused it: no other end will come.

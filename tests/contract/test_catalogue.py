@@ -43,6 +43,7 @@ PROMISED = {
     "voice.capacity.limit": ("ObservableGauge", "{call}", {TENANT, "voice.capacity.scope"}),
     "voice.capacity.utilization": ("ObservableGauge", "1", {TENANT, "voice.capacity.scope"}),
     "voice.webhook.received": ("Counter", "{event}", {"voice.webhook.outcome"}),
+    "voice.lifecycle.inferred": ("Counter", "{transition}", {TENANT, "voice.lifecycle.transition"}),
     "voice.lifecycle.violations": ("Counter", "{violation}", {TENANT, "voice.lifecycle.violation"}),
     "gen_ai.client.token.usage": (
         "Histogram",

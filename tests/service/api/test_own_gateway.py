@@ -8,6 +8,8 @@ import httpx2
 import pytest
 
 from examples.own_gateway import create_app
+from telemetry import ReportAnswer
+from telemetry.testing import TelemetryKit
 from tests.support.contract import Contract
 from tests.support.server import serving
 
@@ -30,8 +32,20 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
 
 def test_the_documentation_shows_the_file_that_runs() -> None:
     """The code block in the documentation is the example, to the letter."""
-    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-gateway.md").read_text(), re.DOTALL)
+    shown, _ = documented()
     assert shown == EXAMPLE.read_text()
+
+
+def test_the_documented_report_waits_for_its_call() -> None:
+    """The second code block runs as it stands: an end that comes first waits for the rest of its call."""
+    with TelemetryKit() as telemetry:
+        names: dict[str, object] = {"telemetry": telemetry}
+        exec(documented()[1], names)  # noqa: S102 -- the documentation's own code
+        assert names["answer"] is ReportAnswer.WAITING
+
+
+def documented() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own-gateway.md").read_text(), re.DOTALL)
 
 
 def test_a_reported_call_is_counted_and_listed(client: httpx2.Client) -> None:

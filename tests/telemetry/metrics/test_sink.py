@@ -6,7 +6,7 @@ import pytest
 
 from telemetry.calls.call import Call
 from telemetry.calls.events import Event, TokenUsage
-from telemetry.calls.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
@@ -283,6 +283,7 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     abandoned = kit.tracker.received("rtc_3", "acme")
     abandoned.accepted()
     abandoned.abandoned(EndReason.HANGUP)
+    call.inferred(Transition.ACCEPTED, kit.clock.now())
     kit.tracker.received("rtc_4", "acme").unanswered(UnansweredReason.CANCELED)
     kit.tracker.taken_over("rtc_5", "acme", CallState.STARTED).handed_over()
     kit.tracker.webhook(WebhookOutcome.ACCEPTED)

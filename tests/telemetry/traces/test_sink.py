@@ -46,13 +46,14 @@ from telemetry.calls.events import (
     TokenUsage,
     ToolEnded,
     ToolStarted,
+    TransitionInferred,
     TurnAnswered,
     TurnEnd,
     TurnEnded,
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.calls.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
@@ -380,6 +381,7 @@ EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     ContentHeard: {"content": st.sampled_from(Content), "text": st.just("Hi"), "tool_call_id": st.none()},
     SessionError: {"code": st.just("odd")},
     MessageUnusable: {"problem": st.sampled_from(MessageProblem)},
+    TransitionInferred: {"transition": st.sampled_from(Transition)},
     LifecycleViolated: {"violation": st.sampled_from(Violation), "transition": st.just("started")},
     CallRejected: {"reason": st.sampled_from(RejectionReason), "setup_seconds": st.just(1.0), "error_type": ERRORS},
     CallUnanswered: {"reason": st.sampled_from(UnansweredReason), "error_type": ERRORS},
