@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all peers check bench lock clean
+.PHONY: help run test test-all lowest peers check bench lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: $(READY) ## set up and run the suite of every change, on all cores: minute
 
 test-all: $(READY) ## the same with real programs, endurance and coverage
 	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term
+
+lowest: $(READY) ## run the library's and the API's tests on the lowest versions that pyproject.toml allows
+	./tests/packaging/lowest.sh
 
 check: $(READY) ## lint, format, types, import direction, generated documentation
 	$(BIN)/ruff check .
@@ -35,9 +38,9 @@ peers: ## bring the real programs the tests run against: Collector, Prometheus, 
 
 lock: $(READY) ## resolve the dependencies again
 	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
-		--no-emit-index-url --no-header --quiet pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-header --quiet --extra service pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
-		--no-emit-index-url --no-header --quiet --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+		--no-emit-index-url --no-header --quiet --extra service --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,84 +1,59 @@
-"""The ``callscope`` command."""
+"""The ``callscope`` command: the list of commands, each in its module of :mod:`service.commands`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from service.app import app_of
-from service.commands.call import call
-from service.commands.demo import DemoOptions, run_demo
-from service.commands.doctor import doctor
-from service.commands.reconcile import reconcile
-from service.commands.simulate import simulate
-from service.commands.tenants import app as tenants
-from service.commands.usage import usage
-from service.container import build_container
-from service.server import address_of, listen, run, server_for
-from service.settings import Settings, SettingsError, load_settings
-from service.storage.url import DatabaseUrlError
-from telemetry.export import InvalidVariableError
+from service.commands.group import LazyGroup, ListedCommand
+from service.commands.loading import package_version
+from service.commands.output import use_forgiving_output
+
+COMMANDS: Final = {
+    "serve": ListedCommand("service.commands.serve:serve", "Run the service until it is told to stop."),
+    "demo": ListedCommand("service.commands.demo:demo", "Run the service with tenants and simulated calls."),
+    "simulate": ListedCommand(
+        "service.commands.simulate:simulate", "Be the carrier of a gateway, and report what happened."
+    ),
+    "doctor": ListedCommand("service.commands.doctor:doctor", "Send test telemetry, and say what arrived or why not."),
+    "call": ListedCommand("service.commands.call:call", "Show one call: phases, speech, waits, tools, errors."),
+    "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
+    "reconcile": ListedCommand(
+        "service.commands.reconcile:reconcile", "Compare counters, registry, records and backend."
+    ),
+    "tenants": ListedCommand("service.commands.tenants:app", "Manage tenants, their numbers and instructions."),
+}
+
+
+class CallscopeGroup(LazyGroup):
+    """The commands of ``callscope``."""
+
+    listed = COMMANDS
+
 
 app = typer.Typer(
-    help="OpenTelemetry-native observability for multi-tenant voice calls.",
+    cls=CallscopeGroup,
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,  # plain help needs no rich, which takes longer to import than the rest
+    pretty_exceptions_enable=False,
 )
-app.add_typer(tenants, name="tenants")
-app.command()(simulate)
-app.command()(doctor)
-app.command()(call)
-app.command()(usage)
-app.command()(reconcile)
-
-_WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 
 
-@app.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Instead of HOST.")] = None,
-    port: Annotated[int | None, typer.Option(help="Instead of PORT; 0 takes any free one.")] = None,
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(package_version())
+        raise typer.Exit
+
+
+@app.callback()
+def callscope(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """Run the service until it is interrupted or terminated.
-
-    Exit codes: 0 stopped in good order, 1 it could not start.
-    """
-    try:
-        chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-        run(_serve(load_settings(**chosen)))
-    except _WRONG as error:
-        _refuse(str(error))
-    except OSError as error:
-        _refuse(f"cannot listen: {error.strerror or error}")
-
-
-@app.command()
-def demo(
-    calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
-    time_scale: Annotated[float, typer.Option(help="Real seconds that a second of conversation takes.")] = 1.0,
-) -> None:
-    """Run the service with three tenants and simulated calls, and print where to look."""
-    options = DemoOptions(calls_per_second, seed, time_scale)
-    try:
-        run(run_demo(options, tell=typer.echo))
-    except _WRONG as error:
-        _refuse(str(error))
-    except OSError as error:
-        _refuse(f"cannot listen: {error.strerror or error}; set PORT to another port")
+    """OpenTelemetry-native observability for multi-tenant voice calls."""
 
 
 def main() -> None:
-    """The entry point of the command."""
-    app()
-
-
-async def _serve(settings: Settings) -> None:
-    with listen(settings.host, settings.port) as listening:
-        # Not on standard output: what is there is one JSON object a line.
-        typer.echo(f"Callscope serves {address_of(listening)}", err=True)
-        await server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls).serve([listening])
-
-
-def _refuse(reason: str) -> None:
-    typer.echo(reason, err=True)
-    raise typer.Exit(1)
+    """Run the command line."""
+    use_forgiving_output()
+    app(prog_name="callscope")

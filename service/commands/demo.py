@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from typing import Final
+from typing import Annotated, Final
 from uuid import uuid4
 
+import typer
 from pydantic import SecretStr
 
 from service.app import app_of
+from service.commands.serve import WRONG, refuse
 from service.container import Container, build_container
 from service.http.security import HEADER
-from service.server import address_of, listen, server_for
+from service.server import address_of, listen, run, server_for
 from service.settings import Settings, load_settings
 from service.simulator.plan import Pace, Plan
 from service.simulator.simulator import Line, Simulator
@@ -50,6 +52,21 @@ class DemoOptions:
     seed: int
     time_scale: float
     """Real seconds that a second of conversation takes."""
+
+
+def demo(
+    calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
+    time_scale: Annotated[float, typer.Option(help="Real seconds that a second of conversation takes.")] = 1.0,
+) -> None:
+    """Run the service with three tenants and simulated calls, and print where to look."""
+    options = DemoOptions(calls_per_second, seed, time_scale)
+    try:
+        run(run_demo(options, tell=typer.echo))
+    except WRONG as error:
+        refuse(str(error))
+    except OSError as error:
+        refuse(f"cannot listen: {error.strerror or error}; set PORT to another port")
 
 
 async def run_demo(options: DemoOptions, *, tell: Tell) -> None:

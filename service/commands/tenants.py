@@ -71,9 +71,10 @@ def _numbers(tenant: Tenant) -> str:
 
 T = TypeVar("T")
 app = typer.Typer(
-    help="Who may be called: tenants, their numbers, limits and instructions.",
+    help="Manage tenants, their numbers, limits and instructions.",
     no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
+    add_completion=False,
+    rich_markup_mode=None,
 )
 DatabaseUrl = Annotated[
     str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")

@@ -9,9 +9,8 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
-from fastapi import FastAPI
+from fastapi import FastAPI, routing
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -58,18 +57,29 @@ def _with_problems(document: Document, problem: type[BaseModel], invalid: Docume
 
 def _with_whole_examples(app: FastAPI, document: Document) -> Document:
     """Give the examples their nulls back: FastAPI leaves every ``None`` out of the document, also out of those."""
-    for route in iter_route_contexts(app.routes):
+    for route in _every_route(app):
         operations = document.get("paths", {}).get(route.path_format, {})
         for method in {method.lower() for method in route.methods or ()} & operations.keys():
             _restore(operations[method]["responses"], route.responses)
     return document
 
 
+def _every_route(app: FastAPI) -> Iterator[Any]:
+    """Yield each route with its whole path, those of included routers too."""
+    contexts = getattr(routing, "iter_route_contexts", None)
+    if contexts is not None:
+        yield from contexts(app.routes)
+        return
+    # Older versions have one flat list, in which are routes that are not in the document.
+    yield from (route for route in app.routes if hasattr(route, "responses"))
+
+
 def _restore(answers: Document, declared: Mapping[int | str, Document]) -> None:
     for status, answer in declared.items():
         for media_type, content in answer.get("content", {}).items():
             whole = {key: content[key] for key in ("example", "examples") if key in content}
-            answers[str(status)]["content"][media_type].update(deepcopy(whole))
+            if whole:
+                answers[str(status)]["content"][media_type].update(deepcopy(whole))
 
 
 def _error_answers(document: Document) -> Iterator[Document]:
