@@ -1,4 +1,4 @@
-"""The providers that benchmarks measure on: a live reader and a cumulative one, and spans that go nowhere."""
+"""The providers that benchmarks measure on: our one reader, the SDK's beside it if asked for, no exported span."""
 
 from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, TraceBasedExemplarFilter, UpDownCounter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -23,16 +23,18 @@ SERIES = 1_000_000
 class Pipeline:
     """One side's own providers. ``SpanProcessor()``, the default, drops every span."""
 
-    def __init__(self, clock: Clock, spans: SpanProcessor | None = None, max_tenants: int = 20_000) -> None:
+    def __init__(self, clock: Clock, spans: SpanProcessor | None = None, *, beside: bool = True) -> None:
+        """Build them; ``beside`` adds the SDK's own reader of totals, as an application with two readers has it."""
+        max_tenants = 20_000
         self.clock = clock
         self.barrier = RecordingBarrier()
         self.labels = TenantLabels(max_tenants)
-        self.live = LiveMetricsReader(LiveMetricsStore(max_tenants), barrier=self.barrier, max_tenants=max_tenants)
+        self.live = LiveMetricsReader(LiveMetricsStore(max_tenants, series=SERIES), barrier=self.barrier)
         self.cumulative = InMemoryMetricReader(
             cardinality_limits={Counter: SERIES, UpDownCounter: SERIES, Histogram: SERIES}
         )
         self.metrics = MeterProvider(
-            [self.live, self.cumulative],
+            [self.live, self.cumulative] if beside else [self.live],
             resource=Resource({}),
             exemplar_filter=TraceBasedExemplarFilter(),
             shutdown_on_exit=False,

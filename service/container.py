@@ -145,7 +145,6 @@ def build_container(
             "service.version": version("callscope"),
             "deployment.environment.name": settings.app_env,
         },
-        pause_gc=True,
         strict=settings.app_env == "test",
     )
     records.trace_by(telemetry.traces)

@@ -67,7 +67,7 @@ class Telemetry:
 
     def observe_limits(self, limits: Limits) -> None:
         """Register the gauges of capacity and of silent calls, once the limits are known."""
-        observe_calls(self.meter, self.barrier, self.tracker, limits, self.labels)
+        observe_calls(self.meter, self.live, self.tracker, limits, self.labels)
 
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export what is left and stop within the budget; return True if all arrived. A second call does nothing.
@@ -100,7 +100,6 @@ def start_telemetry(
     recent_limits: RecentLimits | None = None,
     instance: UUID | None = None,
     max_tenants: int = DEFAULT_MAX_TENANTS,
-    pause_gc: bool = False,
     strict: bool = False,
 ) -> Telemetry:
     """Build providers, live reader, sinks and tracker, and start exporting as the ``OTEL_*`` variables say.
@@ -119,7 +118,6 @@ def start_telemetry(
         recent_limits: bounds of the history of calls.
         instance: ``service.instance.id`` of this process; random unless given.
         max_tenants: tenants with numbers of their own; further ones count together under ``_other``.
-        pause_gc: switch the process's automatic garbage collection off while metrics are exported.
         strict: raise a sink's failure instead of counting it, for tests.
 
     Raises:
@@ -129,19 +127,17 @@ def start_telemetry(
     barrier, labels = RecordingBarrier(), TenantLabels(max_tenants)
     register = SpanRegister()
     recorder = SpanRecorder(register)
-    live = LiveMetricsReader(LiveMetricsStore(max_tenants), barrier=barrier, max_tenants=max_tenants)
     pipelines = build_pipelines(
         os.environ if environ is None else environ,
-        metric_readers=[live],
+        store=LiveMetricsStore(max_tenants, series=cardinality_limit(max_tenants)),
+        barrier=barrier,
         span_processors=[recorder, *span_processors],
         log_processors=log_processors,
         resource_attributes=resource_attributes,
-        series=cardinality_limit(max_tenants),
         clock=clock,
         instance=instance,
-        collection_lock=live.collection_lock,
-        pause_gc=pause_gc,
     )
+    live = pipelines.live
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)
     traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
@@ -165,7 +161,7 @@ def _observe_exports(telemetry: Telemetry) -> None:
             signals = telemetry.pipelines.health().signals
             return [Observation(value(s), {attr.SIGNAL: s.signal.value}) for s in signals if s.enabled]
 
-        observe(telemetry.meter, telemetry.barrier, instrument, what)
+        observe(telemetry.meter, telemetry.live, instrument, what)
 
     per_signal(catalogue.EXPORT_FAILURES, lambda health: health.consecutive_failures)
     per_signal(catalogue.EXPORT_AGE, lambda health: health.age_seconds)
@@ -173,7 +169,7 @@ def _observe_exports(telemetry: Telemetry) -> None:
     per_signal(catalogue.EXPORT_REJECTED, lambda health: health.rejected)
     observe(
         telemetry.meter,
-        telemetry.barrier,
+        telemetry.live,
         catalogue.SINK_FAILURES,
         lambda: [Observation(telemetry.sink_failures)],
     )

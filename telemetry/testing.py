@@ -169,9 +169,9 @@ class TelemetryKit:
         self.clock = clock or FakeClock()
         self.tenant_labels = TenantLabels(max_tenants)
         self.barrier = RecordingBarrier(PATIENCE_SECONDS)
-        self.store = LiveMetricsStore(max_tenants)
-        self.reader = LiveMetricsReader(self.store, barrier=self.barrier, max_tenants=max_tenants)
         limit = catalogue.cardinality_limit(max_tenants)
+        self.store = LiveMetricsStore(max_tenants, series=limit)
+        self.reader = LiveMetricsReader(self.store, barrier=self.barrier)
         self._cumulative = InMemoryMetricReader(
             cardinality_limits={Counter: limit, UpDownCounter: limit, Histogram: limit}
         )

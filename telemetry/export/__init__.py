@@ -2,12 +2,11 @@
 
 from telemetry.export.environment import InvalidVariableError
 from telemetry.export.health import ExportHealth, SignalHealth
-from telemetry.export.pipelines import DEFAULT_BUDGET, DEFAULT_SERIES, Pipelines, build_pipelines
+from telemetry.export.pipelines import DEFAULT_BUDGET, Pipelines, build_pipelines
 from telemetry.export.signals import Protocol, Signal
 
 __all__ = [
     "DEFAULT_BUDGET",
-    "DEFAULT_SERIES",
     "ExportHealth",
     "InvalidVariableError",
     "Pipelines",

@@ -4,7 +4,6 @@ import atexit
 import logging
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from threading import Lock, Thread
 from time import monotonic
@@ -17,7 +16,7 @@ from opentelemetry.sdk._logs import LoggerProvider as SdkLoggerProvider
 from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
@@ -25,13 +24,16 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from telemetry.clock import Clock, SystemClock
 from telemetry.export.batches import BatchedItems, LogIntake, SpanIntake
-from telemetry.export.delta import Deltas, LowMemoryDeltas
 from telemetry.export.health import ExportHealth, HealthRecord, SignalHealth
-from telemetry.export.plan import ExportPlan, Temporality, read_plan, read_resource
-from telemetry.export.reader import Cumulative, DeltaLedger, ExportingReader
+from telemetry.export.metrics import MetricsExporter
+from telemetry.export.plan import ExportPlan, read_plan, read_resource
 from telemetry.export.senders import logs_sender, metrics_sender, spans_sender
 from telemetry.export.signals import Signal
 from telemetry.export.thread import ExportThread
+from telemetry.metrics.barrier import CollectionBarrier
+from telemetry.metrics.live_table import LiveMetricsStore
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME
 
 
 class Source(Protocol):
@@ -119,8 +121,13 @@ class Pipelines:
     """Everything that exports. Begins on construction; :meth:`shutdown` ends it."""
 
     def __init__(
-        self, providers: Providers, pipelines: Mapping[Signal, Pipeline], records: Mapping[Signal, HealthRecord]
+        self,
+        providers: Providers,
+        live: LiveMetricsReader,
+        pipelines: Mapping[Signal, Pipeline],
+        records: Mapping[Signal, HealthRecord],
     ) -> None:
+        self.live = live
         self.meter_provider = providers.meter_provider
         self.tracer_provider = providers.tracer_provider
         self.logger_provider = providers.logger_provider
@@ -208,57 +215,55 @@ def _shut_down(provider: SdkTracerProvider | SdkLoggerProvider | SdkMeterProvide
         _logger.exception("The %s could not be shut down.", type(provider).__name__)
 
 
-DEFAULT_SERIES = 100_000
-"""Most attribute sets of one instrument that are exported apart; the SDK's 2000 would merge tenants without a word."""
-
-
 def build_pipelines(
     environ: Mapping[str, str],
     *,
+    store: LiveMetricsStore | None = None,
+    barrier: CollectionBarrier | None = None,
     views: Sequence[View] = (),
     metric_readers: Sequence[MetricReader] = (),
     span_processors: Sequence[SpanProcessor] = (),
     log_processors: Sequence[LogRecordProcessor] = (),
     resource_attributes: Mapping[str, str] | None = None,
-    series: int = DEFAULT_SERIES,
     clock: Clock | None = None,
     phase: Callable[[], float] = random.random,
     instance: UUID | None = None,
-    collection_lock: AbstractContextManager[object] | None = None,
-    pause_gc: bool = False,
 ) -> Pipelines:
     """Build the three providers and start exporting as the ``OTEL_*`` variables in ``environ`` say.
 
     The readers and processors handed in see everything, exported or not; they are shut down with the rest. With no
     endpoint configured nothing is exported and no thread started. ``OTEL_SDK_DISABLED=true`` ends exporting, spans and
-    logs; metrics are still made, for the readers handed in, because the service answers from them.
+    logs; metrics are still made, because the service answers from them.
 
     A value that makes no sense raises :class:`InvalidVariableError`, which names the variable.
 
     Args:
         environ: the variables, usually ``os.environ``.
+        store: where metrics are folded, with its limit of series; one of its own if not given.
+        barrier: keeps a collection from seeing half an event.
         views: how instruments are aggregated.
-        metric_readers: readers besides the exporting one.
+        metric_readers: readers of the application's own. Each stores all measurements once more, and holds the SDK's
+            collection lock while it collects.
         span_processors: processors that see spans before the exporting one.
         log_processors: the same for log records.
         resource_attributes: what the application says of itself, such as ``service.version``.
-        series: most attribute sets of one instrument that are exported apart.
         clock: for the ages in health reports.
         phase: where in its interval, between 0 and 1, the process exports metrics, so that workers take turns.
         instance: tells this process from others; random unless given.
-        collection_lock: entered while metrics are collected for export, for a reader that must know when they are.
-        pause_gc: put automatic garbage collection off while metrics are exported; a change to the whole process.
 
     """
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, instance or uuid4())
-    records = {signal: HealthRecord(plan.routes[signal], clock or SystemClock()) for signal in Signal}
+    clock = clock or SystemClock()
+    records = {signal: HealthRecord(plan.routes[signal], clock) for signal in Signal}
+    histograms = plan.metrics.histograms
+    live = LiveMetricsReader(store or LiveMetricsStore(), barrier=barrier, histograms=histograms, clock=clock)
     pipelines = _PipelineBuilder(plan, records)
-    exporting = pipelines.readers(series, phase(), collection_lock or nullcontext(), pause_gc=pause_gc)
-    meters = _meter_provider(plan, resource, views, (*metric_readers, *exporting))
+    pipelines.add_metrics(live, resource, phase())
+    meters = _meter_provider(plan, resource, (*_own_views(plan), *views), (live, *metric_readers))
     tracers = _tracer_provider(plan, resource, meters, (*span_processors, *pipelines.span_processors()))
     loggers = _logger_provider(plan, resource, meters, (*log_processors, *pipelines.log_processors()))
-    return Pipelines(Providers(meters, tracers, loggers, resource), pipelines.made, records)
+    return Pipelines(Providers(meters, tracers, loggers, resource), live, pipelines.made, records)
 
 
 class _PipelineBuilder:
@@ -269,29 +274,15 @@ class _PipelineBuilder:
         self._records = records
         self.made: dict[Signal, Pipeline] = {}
 
-    def readers(
-        self, series: int, phase: float, collection_lock: AbstractContextManager[object], *, pause_gc: bool
-    ) -> Iterator[MetricReader]:
-        """The exporting reader, if metrics are exported."""
+    def add_metrics(self, live: LiveMetricsReader, resource: Resource, phase: float) -> None:
+        """Export from the live reader's table, if metrics are exported."""
         if (route := self._plan.routes[Signal.METRICS]).enabled:
             sender, record = metrics_sender(route), self._records[Signal.METRICS]
-            plan = self._plan.metrics
-            ledger = _LEDGERS[plan.temporality]()
-            reader = ExportingReader(
-                sender,
-                record,
-                plan,
-                ledger=ledger,
-                series=series,
-                phase=phase,
-                collection_lock=collection_lock,
-                pause_gc=pause_gc,
-            )
-            self.made[Signal.METRICS] = Pipeline(reader, sender, record)
-            yield reader
+            exporter = MetricsExporter(live, sender, record, self._plan.metrics, resource=resource, phase=phase)
+            self.made[Signal.METRICS] = Pipeline(exporter, sender, record)
 
     def span_processors(self) -> Iterator[SpanProcessor]:
-        """The exporting processor, if traces are exported."""
+        """Yield the exporting processor, if traces are exported."""
         if (route := self._plan.routes[Signal.TRACES]).enabled:
             sender, record = spans_sender(route), self._records[Signal.TRACES]
             batches = BatchedItems("export traces", sender, record, self._plan.traces.batching)
@@ -299,7 +290,7 @@ class _PipelineBuilder:
             yield SpanIntake(batches)
 
     def log_processors(self) -> Iterator[LogRecordProcessor]:
-        """The exporting processor, if logs are exported."""
+        """Yield the exporting processor, if logs are exported."""
         if (route := self._plan.routes[Signal.LOGS]).enabled:
             sender, record = logs_sender(route), self._records[Signal.LOGS]
             batches = BatchedItems("export logs", sender, record, self._plan.logs.batching)
@@ -307,11 +298,13 @@ class _PipelineBuilder:
             yield LogIntake(batches)
 
 
-_LEDGERS: Mapping[Temporality, Callable[[], DeltaLedger]] = {
-    Temporality.CUMULATIVE: Cumulative,
-    Temporality.DELTA: Deltas,
-    Temporality.LOWMEMORY: LowMemoryDeltas,
-}
+def _own_views(plan: ExportPlan) -> Iterator[View]:
+    """Yield what keeps the catalogue's histograms in their own buckets, which the live view needs."""
+    if not isinstance(plan.metrics.histograms, ExplicitBucketHistogramAggregation):
+        for instrument in INSTRUMENTS:
+            if instrument.boundaries:
+                aggregation = ExplicitBucketHistogramAggregation(instrument.boundaries)
+                yield View(instrument_name=instrument.name, meter_name=METER_NAME, aggregation=aggregation)
 
 
 def _meter_provider(

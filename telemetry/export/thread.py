@@ -87,6 +87,11 @@ class ExportThread:
         """True while rounds are made."""
         return self._thread.is_alive()
 
+    @property
+    def ending(self) -> bool:
+        """True once the last round has been asked for."""
+        return self._stopping
+
     def wake(self) -> None:
         """Export now; after a failed round, only when the next is due, so that failing does not become a loop."""
         with self._changed:

@@ -120,11 +120,6 @@ class RecordingBarrier:
         """Events recorded without the barrier because a collection held it too long."""
         return self._torn
 
-    @property
-    def collecting_live(self) -> bool:
-        """True if this thread's collection is the live reader's, which has no use for our gauges."""
-        return self._this_thread.collecting
-
     def enter(self) -> bool:
         """Begin an event's measurements; answers whether the barrier is held, for :meth:`leave`."""
         if not self._lock.acquire(blocking=False) and not self._wait():

@@ -7,8 +7,8 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from telemetry.calls.slots import Usage
 from telemetry.calls.tracker import CallTracker
-from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels
+from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import CapacityScope, Label, TenantId
@@ -29,11 +29,15 @@ class Limits(Protocol):
         ...
 
 
-def observe(meter: Meter, barrier: RecordingBarrier, instrument: Instrument, what: Observe) -> None:
-    """Register an observable of the catalogue. The live reader has no use for it and is spared its cost."""
+def observe(meter: Meter, live: LiveMetricsReader, instrument: Instrument, what: Observe) -> None:
+    """Register an observable of the catalogue, which the live reader reads when somebody exports.
+
+    The SDK's callback is for further readers of the application's own.
+    """
+    live.observe(instrument, what)
 
     def callback(_options: CallbackOptions) -> Iterable[Observation]:
-        return () if barrier.collecting_live else what()
+        return () if live.collecting else what()
 
     create = (
         meter.create_observable_gauge if instrument.kind is Kind.OBSERVABLE_GAUGE else meter.create_observable_counter
@@ -42,7 +46,7 @@ def observe(meter: Meter, barrier: RecordingBarrier, instrument: Instrument, wha
 
 
 def observe_calls(
-    meter: Meter, barrier: RecordingBarrier, tracker: CallTracker, limits: Limits, labels: TenantLabels
+    meter: Meter, live: LiveMetricsReader, tracker: CallTracker, limits: Limits, labels: TenantLabels
 ) -> None:
     """Register the capacity gauges and the leak detector."""
 
@@ -56,9 +60,9 @@ def observe_calls(
     def utilization() -> Iterable[Observation]:
         return [Observation(reading.share, reading.attributes) for reading in readings() if reading.allowed]
 
-    observe(meter, barrier, catalogue.CAPACITY_LIMIT, limit)
-    observe(meter, barrier, catalogue.CAPACITY_UTILIZATION, utilization)
-    observe(meter, barrier, catalogue.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
+    observe(meter, live, catalogue.CAPACITY_LIMIT, limit)
+    observe(meter, live, catalogue.CAPACITY_UTILIZATION, utilization)
+    observe(meter, live, catalogue.OLDEST_SILENCE, lambda: [Observation(tracker.oldest_silence())])
 
 
 class _Reading(NamedTuple):

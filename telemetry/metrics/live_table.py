@@ -1,13 +1,14 @@
 """The table behind the live endpoints: one row a tenant, one for the total."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData, NumberDataPoint
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from telemetry.metrics.series import DEFAULT_SERIES, Projection, SeriesTable
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT
 from telemetry.semconv.catalogue import Live
@@ -182,6 +183,50 @@ class _Row:
 _READ = tuple((name, live, _INDEX[name]) for name, live in _LIVE.items())
 
 
+class _Cells:
+    """The cells that a counter's series adds to: its fields, in its tenant's row and in the total."""
+
+    __slots__ = ("_indices", "_sums", "_total")
+
+    def __init__(self, indices: Sequence[int], row: _Row, total: _Row) -> None:
+        self._indices, self._sums, self._total = indices, row.sums, total.sums
+
+    def add(self, point: NumberDataPoint) -> None:
+        """Add what was counted."""
+        value = point.value
+        for index in self._indices:
+            self._sums[index] += value
+            self._total[index] += value
+
+
+class _Distributions:
+    """The distributions that a histogram's series adds to: its tenant's, and that of all."""
+
+    __slots__ = ("_distributions",)
+
+    def __init__(self, instrument: str, row: _Row, total: _Row) -> None:
+        self._distributions = (row.distribution(instrument), total.distribution(instrument))
+
+    def add(self, point: HistogramDataPoint) -> None:
+        """Add what was measured."""
+        for distribution in self._distributions:
+            distribution.fold(point)
+
+
+class _Tallied:
+    """Cells of the row that several share, which tells how often that happens."""
+
+    __slots__ = ("_cells", "_tally")
+
+    def __init__(self, cells: Projection, tally: Callable[[], None]) -> None:
+        self._cells, self._tally = cells, tally
+
+    def add(self, point: object) -> None:
+        """Add, and count the data point."""
+        self._tally()
+        self._cells.add(point)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreSize:
     """Sizes of the table."""
@@ -190,20 +235,22 @@ class StoreSize:
     folded_into_other: int
     """Data points of tenants past the bound, which count under ``_other``."""
     overflowed: int
-    """Data points the SDK merged because a cardinality limit was reached; they count under ``_other``."""
+    """Data points of series past their limit, which count under ``_other`` too."""
 
 
 class LiveMetricsStore:
-    """Counts since the process started, per tenant and in total. Safe for threads.
+    """Counts since the process started, per tenant and in total: a view of the table of series. Safe for threads.
 
     Holds at most ``max_tenants`` tenants; what belongs to later ones counts under ``_other``: totals stay exact.
     """
 
-    def __init__(self, max_tenants: int = 20_000) -> None:
+    def __init__(self, max_tenants: int = 20_000, *, series: int = DEFAULT_SERIES) -> None:
         if max_tenants < 1:
             raise ValueError(f"max_tenants must be at least 1, not {max_tenants}")
         self._max_tenants = max_tenants
-        self._lock = Lock()
+        self.series = SeriesTable(series, self._project)
+        """Every series, of this view and of everybody else; at most ``series`` of one instrument apart."""
+        self._lock = self.series.lock
         self._total = _Row(0)
         self._rows: dict[str, _Row] = {}
         self._in_order = [self._total]
@@ -258,47 +305,43 @@ class LiveMetricsStore:
             return StoreSize(len(self._rows), self._folded_into_other, self._overflowed)
 
     def fold(self, data: MetricsData) -> None:
-        """Add what a collection with delta temporality brought. Other scopes' metrics pass by."""
-        with self._lock:
-            for resource_metrics in data.resource_metrics:
-                for scope_metrics in resource_metrics.scope_metrics:
-                    if scope_metrics.scope.name == catalogue.METER_NAME:
-                        for metric in scope_metrics.metrics:
-                            self._fold_points(metric.name, metric.data.data_points)
+        """Take in a collection, in which counters, up-down counters and histograms are deltas."""
+        self.series.fold(data)
 
-    def _fold_points(self, instrument: str, points: Sequence[object]) -> None:
-        fields = _FIELDS_OF.get(instrument, ())
-        summarised = instrument in _BOUNDS
+    def _project(
+        self, scope: InstrumentationScope, instrument: str, attributes: Mapping[str, object]
+    ) -> Projection | None:
+        """Return the cells of a series; ``None`` for one that the live view does not show."""
+        if scope.name != catalogue.METER_NAME:
+            return None
+        fields, summarised = _FIELDS_OF.get(instrument, ()), instrument in _BOUNDS
         if not fields and not summarised:
-            return
-        for point in points:
-            if isinstance(point, NumberDataPoint):
-                self._add(fields, point)
-            elif summarised and isinstance(point, HistogramDataPoint):
-                for row in (self._total, self._row(point.attributes or {})):
-                    row.distribution(instrument).fold(point)
-
-    def _add(self, fields: Sequence[Live], point: NumberDataPoint) -> None:
-        attributes = point.attributes or {}
-        row = self._row(attributes)
-        for live in fields:
-            if live.key is None or _carries(attributes, live):
-                index = _INDEX[live.field]
-                row.sums[index] += point.value
-                self._total.sums[index] += point.value
-
-    def _row(self, attributes: Mapping[str, object]) -> _Row:
+            return None
         tenant = attributes.get(TENANT_ID)
+        label = OTHER if tenant is None else str(tenant)
+        row = self._row(label)
+        if summarised:
+            cells: Projection = _Distributions(instrument, row, self._total)
+        else:
+            chosen = [live for live in fields if live.key is None or _carries(attributes, live)]
+            cells = _Cells([_INDEX[live.field] for live in chosen], row, self._total)
         if tenant is None:
-            self._overflowed += 1
-            tenant = OTHER
-        row = self._rows.get(str(tenant))
-        return row if row is not None else self._new_row(str(tenant))
+            return _Tallied(cells, self._note_overflow)
+        return cells if self._rows.get(label) is row else _Tallied(cells, self._note_other)
+
+    def _note_overflow(self) -> None:
+        self._overflowed += 1
+
+    def _note_other(self) -> None:
+        self._folded_into_other += 1
+
+    def _row(self, tenant: str) -> _Row:
+        row = self._rows.get(tenant)
+        return row if row is not None else self._new_row(tenant)
 
     def _new_row(self, tenant: str) -> _Row:
         reserved = tenant in (OTHER, UNKNOWN_TENANT)
         if not reserved and len(self._rows) >= self._max_tenants:
-            self._folded_into_other += 1
             tenant = OTHER
         row = self._rows.get(tenant)
         if row is None:

@@ -4,8 +4,8 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from threading import Lock, active_count
+from collections.abc import Iterator
+from threading import active_count
 
 import pytest
 from opentelemetry import _logs, context, metrics, trace
@@ -143,22 +143,6 @@ def _flushed(pipelines: Pipelines) -> list[bool]:
     """Only the SDK's providers can flush; these are."""
     providers = (pipelines.meter_provider, pipelines.tracer_provider, pipelines.logger_provider)
     return [bool(getattr(provider, "force_flush")(30_000)) for provider in providers]  # noqa: B009 - not in the API
-
-
-def test_collecting_takes_its_turn(receiver: Receiver, protocol: str) -> None:
-    """What is to be entered while metrics are collected for export is, and is left again."""
-    turn, held = Lock(), []
-
-    def observed(_options: CallbackOptions) -> Iterable[Observation]:
-        held.append(turn.locked())
-        return [Observation(1)]
-
-    with running(to(receiver.endpoint, protocol), collection_lock=turn) as pipelines:
-        pipelines.meter_provider.get_meter("test").create_observable_gauge("test.turn", [observed])
-        assert pipelines.flush()
-        assert held
-        assert all(held)
-        assert not turn.locked()
 
 
 def test_a_log_record_is_kept_without_its_context() -> None:

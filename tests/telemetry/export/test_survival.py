@@ -13,6 +13,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from telemetry.export import Pipelines, SignalHealth
+from telemetry.metrics.live_table import LiveMetricsStore
 from tests.telemetry.export.running import FAST, end_spans, log, running, say_something, to
 from tests.telemetry.otlp_receiver import (
     RECEIVERS,
@@ -245,7 +246,7 @@ def test_workers_started_together_do_not_export_together(receiver: Receiver, pro
 
 def test_many_series_leave_in_several_requests_and_none_is_merged(receiver: Receiver, protocol: str) -> None:
     """Five thousand tenants, more than the SDK's default limit, arrive as as many series in bounded requests."""
-    with running(to(receiver.endpoint, protocol), series=10_000) as pipelines:
+    with running(to(receiver.endpoint, protocol), store=LiveMetricsStore(series=10_000)) as pipelines:
         counter = pipelines.meter_provider.get_meter("test").create_counter("test.calls")
         for tenant in range(5_000):
             counter.add(1, {"tenant.id": str(tenant)})
@@ -256,7 +257,7 @@ def test_many_series_leave_in_several_requests_and_none_is_merged(receiver: Rece
 
 def test_beyond_the_limit_series_are_merged_visibly(receiver: Receiver, protocol: str) -> None:
     """The limit given is the reader's own: what exceeds it is one series that says so, and totals stay right."""
-    with running(to(receiver.endpoint, protocol), series=3) as pipelines:
+    with running(to(receiver.endpoint, protocol), store=LiveMetricsStore(series=3)) as pipelines:
         counter = pipelines.meter_provider.get_meter("test").create_counter("test.calls")
         for tenant in range(10):
             counter.add(1, {"tenant.id": str(tenant)})

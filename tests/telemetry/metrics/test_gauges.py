@@ -24,7 +24,7 @@ def of_tenant(tenant: str) -> Labels:
 
 
 def observe(kit: TelemetryKit) -> TelemetryKit:
-    observe_calls(kit.meter, kit.barrier, kit.tracker, FixedLimits(), kit.tenant_labels)
+    observe_calls(kit.meter, kit.reader, kit.tracker, FixedLimits(), kit.tenant_labels)
     return kit
 
 
@@ -81,7 +81,7 @@ def test_live_reads_do_not_pay_for_gauges(kit: TelemetryKit) -> None:
             return super().total()
 
     limits = CountingLimits()
-    observe_calls(kit.meter, kit.barrier, kit.tracker, limits, kit.tenant_labels)
+    observe_calls(kit.meter, kit.reader, kit.tracker, limits, kit.tenant_labels)
     kit.tracker.received("rtc_1", "acme")
     assert kit.live()["accepted_calls"] == 0
     assert limits.asked == 0

@@ -45,11 +45,11 @@ class FaultyStore(LiveMetricsStore):
 class Pipeline:
     """A live reader beside another reader, whose collections can be held up inside the SDK's lock."""
 
-    def __init__(self, max_tenants: int = 1000) -> None:
+    def __init__(self, series: int = 1_000_000) -> None:
         self.clock = FakeClock()
-        self.store = FaultyStore(100_000)
+        self.store = FaultyStore(100_000, series=series)
         recording = RecordingBarrier(LONG)
-        self.reader = LiveMetricsReader(self.store, barrier=recording, clock=self.clock, max_tenants=max_tenants)
+        self.reader = LiveMetricsReader(self.store, barrier=recording, clock=self.clock)
         self.other = InMemoryMetricReader()
         self.provider = MeterProvider([self.other, self.reader], resource=Resource({}), shutdown_on_exit=False)
         meter = self.provider.get_meter(catalogue.METER_NAME)
@@ -186,11 +186,11 @@ async def test_few_events_are_folded_by_whoever_reads(pipeline: Pipeline) -> Non
     assert pipeline.store.folded_by != get_ident()
 
 
-async def test_an_event_loop_waits_for_nobody_who_takes_turns(pipeline: Pipeline) -> None:
-    """While one who shares the turn collects, even before the SDK's lock is won, a read does not fold by itself."""
+async def test_an_event_loop_waits_for_no_fold_under_way(pipeline: Pipeline) -> None:
+    """While another thread folds, even before the SDK's lock is won, a read does not fold by itself."""
     pipeline.received(1)
     assert await pipeline.reader.refreshed(LONG) == 0
-    with pipeline.reader.collection_lock:
+    with pipeline.reader._collection_lock:
         pipeline.received(2)
         pipeline.clock.advance(0.25)
         assert await pipeline.reader.refreshed(0.01) == 0.25
@@ -345,9 +345,9 @@ def test_a_reader_that_belongs_to_no_provider_shows_nothing(caplog: pytest.LogCa
 
 
 def test_totals_are_exact_past_the_cardinality_limit() -> None:
-    """More tenants in one collection than the reader has room for: the total is right, the overflow is told."""
-    made = Pipeline(max_tenants=1)
-    limit = catalogue.cardinality_limit(1)
+    """More tenants in one collection than the table has room for: the total is right, the overflow is told."""
+    limit = 200
+    made = Pipeline(series=limit)
     calls = [made.tracker.received(f"call-{number}", f"tenant-{number}") for number in range(limit + 50)]
     for call in calls:
         call.accepted()
