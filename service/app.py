@@ -21,6 +21,7 @@ from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
+from service.gateway.carriers.sip import DIALLED_HEADERS
 from service.http.instrumentation import instrument
 from service.http.problems import use_problem_details
 from service.http.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
@@ -80,7 +81,11 @@ def _routers(container: Container) -> Iterator[APIRouter]:
     tenants = ConfiguredTenants(container.tenants)
     urls = TraceUrls(container.settings.trace_url_template)
     yield webhooks_router(
-        carrier=container.carrier if container.takes_calls else None, manager=container.manager, tracker=tracker
+        carrier=container.carrier if container.takes_calls else None,
+        manager=container.manager,
+        tracker=tracker,
+        region=container.settings.default_region,
+        dialled_headers=container.settings.dialled_headers or DIALLED_HEADERS,
     )
     yield metrics_router(
         live=telemetry.live,

@@ -1,4 +1,8 @@
-"""Telephone numbers in the one form Callscope stores and compares: E.164, ``+`` and at most fifteen digits."""
+"""What a call can be dialled to, in the one form Callscope stores and compares.
+
+A telephone number is E.164: ``+`` and at most fifteen digits. Beside numbers, a tenant may own short codes, which only
+its network knows (``70042``), and users of SIP addresses (``sip:front-desk``).
+"""
 
 import re
 from enum import StrEnum
@@ -7,8 +11,14 @@ from typing import NewType
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumberFormat, ValidationResult
 
-E164 = NewType("E164", str)
-"""A number in international form, such as ``+18005550100``. Only :func:`to_e164` makes one."""
+Address = NewType("Address", str)
+"""A number in E.164, a short code, or ``sip:`` and a user's name in lower case: what one tenant can own."""
+
+E164 = Address
+"""An address that is a number in international form, such as ``+18005550100``. :func:`to_e164` makes them."""
+
+SIP_NAME = "sip:"
+"""What the name of a SIP address's user begins with, to tell it from a mistyped number."""
 
 MAX_DIGITS = 15
 """Digits after the ``+`` (ITU-T E.164)."""
@@ -18,6 +28,13 @@ MAX_WRITTEN = 64
 
 _WRITTEN = re.compile(r"\+?[0-9][0-9().\- ]*|\+?\([0-9().\- ]*")
 """Digits with the visual separators of RFC 3966 §5.1.1 and spaces; no letters, no ``*``, no extension."""
+
+
+_SHORT_CODE = re.compile(r"[0-9]{2,6}")
+_NAME = re.compile(r"[a-z][a-z0-9._-]{0,59}")
+_SEPARATORS = str.maketrans("", "", "().- ")
+_PREFIXES = ("00", "011")
+"""What is dialled before a country code: in most countries, and in those of the North American plan (ITU-T E.123)."""
 
 
 class NumberProblem(StrEnum):
@@ -34,7 +51,7 @@ class NumberProblem(StrEnum):
 
 
 def to_e164(text: str, *, region: str | None = None) -> E164 | NumberProblem:
-    """The number ``text`` stands for, or why there is none; never raises.
+    """Return the number ``text`` stands for, or why there is none; never raises.
 
     ``region`` is the ISO 3166 country whose national form a text without ``+`` is read in. A number written with
     ``+`` may be longer than its country's plan foresees, since networks do deliver such; one read nationally may not.
@@ -47,13 +64,43 @@ def to_e164(text: str, *, region: str | None = None) -> E164 | NumberProblem:
     return NumberProblem.NO_COUNTRY if region is None else _settled(written, region, _PLANNED)
 
 
-def is_planned(number: E164) -> bool:
-    """Whether the number has a length its country's numbering plan foresees."""
+def to_address(text: str) -> Address | NumberProblem:
+    """Return what a tenant owns as it is stored, or why it cannot be owned: a short code, a SIP name, or a number."""
+    written = text.strip(" ")
+    if written.lower().startswith(SIP_NAME):
+        return sip_name(written[len(SIP_NAME) :]) or NumberProblem.NOT_A_NUMBER
+    return Address(written) if _SHORT_CODE.fullmatch(written) else to_e164(written)
+
+
+def sip_name(user: str) -> Address | None:
+    """Return the address of a SIP user's name, whatever its case; None for what is no name."""
+    name = user.lower()
+    return Address(SIP_NAME + name) if _NAME.fullmatch(name) else None
+
+
+def readings(text: str, *, region: str | None = None) -> tuple[Address, ...]:
+    """Return what a dialled text can stand for, the likeliest first, in the forms a tenant can own.
+
+    Trunks leave out the ``+``, put ``00`` or ``011`` in its place, send national forms where ``region`` is known, and
+    short codes. Which of the readings was meant, only their owners tell.
+    """
+    found = [to_e164(text, region=region)]
+    digits = text.translate(_SEPARATORS).removeprefix("+")
+    if len(text) <= MAX_WRITTEN and digits.isascii() and digits.isdigit():
+        found += [to_e164(f"+{digits.removeprefix(prefix)}") for prefix in _PREFIXES if digits.startswith(prefix)]
+        found += [to_e164(f"+{digits}"), *([Address(digits)] if _SHORT_CODE.fullmatch(digits) else [])]
+    named = sip_name(text)
+    read = [reading for reading in (*found, named) if reading is not None and not isinstance(reading, NumberProblem)]
+    return tuple(dict.fromkeys(read))
+
+
+def is_planned(number: Address) -> bool:
+    """Return True for a number of a length that its country's numbering plan foresees."""
     return _read(number, None, _PLANNED) is not None
 
 
 def _settled(written: str, region: str | None, accepted: frozenset[int]) -> E164 | NumberProblem:
-    """The number, if reading it again gives the same: else two spellings of one number could miss each other."""
+    """Return the number if reading it again gives the same: else two spellings of one number could miss each other."""
     number = _read(written, region, accepted)
     if number is None or len(number) > MAX_DIGITS + 1 or _read(number, None, accepted) != number:
         return NumberProblem.IMPOSSIBLE

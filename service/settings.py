@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
+from phonenumbers import SUPPORTED_REGIONS
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = ".env"
 """Read from the working directory; the environment wins over it."""
+
+_HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 _ADDRESS = re.compile(r"https?://[^\s?#]+")
 
@@ -48,6 +51,10 @@ class Settings(BaseSettings):
     """The longest a call may run, in seconds; it is hung up at the heartbeat after. None for no limit."""
     max_silence_seconds: float | None = Field(None, gt=0)
     """The longest nobody may speak on a call, in seconds, likewise."""
+    default_region: str | None = None
+    """The country that numbers without ``+`` are read in, such as ``US``."""
+    dialled_headers: Annotated[tuple[str, ...], NoDecode] = ()
+    """The SIP headers that may name the dialled number, the most telling first, in lower case; none for the usual."""
     trace_url_template: str | None = None
     """A link to one trace in a trace backend, with ``{trace_id}`` in its place."""
     prometheus_url: SecretStr | None = None
@@ -62,6 +69,23 @@ class Settings(BaseSettings):
     """Where call records wait while the database is away; shared by the processes of one machine."""
     number_hash_key: SecretStr | None = None
     """Keys the hashes by which calls of one caller can be joined; without it, a process joins only its own."""
+
+    @field_validator("default_region")
+    @classmethod
+    def _is_a_region(cls, value: str | None) -> str | None:
+        if value and value.upper() not in SUPPORTED_REGIONS:
+            raise ValueError("must be a country of two letters (ISO 3166), such as US")
+        return value.upper() if value else None
+
+    @field_validator("dialled_headers", mode="before")
+    @classmethod
+    def _split_headers(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+        if any(not _HEADER.fullmatch(name) for name in names):
+            raise ValueError("must be names of SIP headers, separated by commas, such as X-Dialled,To")
+        return names
 
     @field_validator("admin_token", mode="before")
     @classmethod

@@ -31,8 +31,13 @@ _MAX_DEPTH: Final = 8
 
 
 def mask_number(number: str) -> str:
-    """Return the number with all but its last four digits hidden; one of so few digits is hidden entirely."""
+    """Return the number with all but its last four digits hidden; one of so few digits is hidden entirely.
+
+    Of a name, which has no digits, the first two letters show.
+    """
     digits = [character for character in number if character.isdigit()]
+    if not digits:
+        return number.removeprefix("sip:")[:2] + "…"
     return "…" + "".join(digits[-_SHOWN_DIGITS:]) if len(digits) > _SHOWN_DIGITS else "…"
 
 

@@ -195,6 +195,7 @@ class FoundCall(BaseModel):
     turns: int
     interruptions: int
     caller: str | None = Field(description="Masked to its last four digits.")
+    dialled: str | None = Field(description="Likewise; of a name, its first two letters.")
     trace_id: str | None
     sampled: bool = Field(description="Whether head sampling kept its trace.")
     links: dict[str, str] = Field(description="`self`, `timeline`; `trace`, `trace_backend` where there is one.")
@@ -247,6 +248,7 @@ def _found(call: CallSummary, urls: TraceUrls) -> FoundCall:
         turns=call.turns,
         interruptions=call.interruptions,
         caller=call.caller,
+        dialled=call.dialled,
         trace_id=call.trace_id,
         sampled=call.sampled,
         links=_links(call, urls),
@@ -289,6 +291,7 @@ FOUND_EXAMPLE: dict[str, Any] = {
             "turns": 7,
             "interruptions": 1,
             "caller": "…5678",
+            "dialled": "…0100",
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
             "sampled": True,
             "links": {

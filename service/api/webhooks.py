@@ -14,14 +14,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.e164 import E164
 from service.gateway.admission import IncomingCall
 from service.gateway.carriers.carrier import Carrier, SignatureError
-from service.gateway.carriers.sip import NoSipNumber, SipHeader, SipNumber, caller_number, dialled_number, sip_headers
+from service.gateway.carriers.sip import (
+    DIALLED_HEADERS,
+    NoSipNumber,
+    SipHeader,
+    SipNumber,
+    caller_number,
+    dialled,
+    sip_headers,
+)
 from service.gateway.durability import Announced
 from service.gateway.manager import CallManager
 from service.http import tags
 from service.http.problems import FieldProblem, ProblemError, declared
 from service.http.responses import JSON, Answers, header
 from telemetry.calls.tracker import CallTracker
-from telemetry.clock import Instant
 from telemetry.semconv.attributes import CallId, WebhookOutcome
 
 PATH: Final = "/api/v1/openai/webhook"
@@ -180,7 +187,14 @@ class _Announcement:
     headers: tuple[SipHeader, ...]
 
 
-def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: CallTracker) -> APIRouter:
+def webhooks_router(
+    *,
+    carrier: Carrier | None,
+    manager: CallManager,
+    tracker: CallTracker,
+    region: str | None = None,
+    dialled_headers: tuple[str, ...] = DIALLED_HEADERS,
+) -> APIRouter:
     """The webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
     router = APIRouter(tags=[tags.CARRIER])
     seen = SeenDeliveries()
@@ -208,7 +222,15 @@ def webhooks_router(*, carrier: Carrier | None, manager: CallManager, tracker: C
         webhook_id = request.headers["webhook-id"]
         if webhook_id in seen:
             return _answered(tracker, WebhookOutcome.DEDUPED)
-        announced = await manager.announce(_incoming(announcement, received, request))
+        announced = await manager.announce(
+            IncomingCall(
+                call_id=announcement.call_id,
+                received=received,
+                dialled=dialled(announcement.headers, region=region, order=dialled_headers),
+                caller=_number(caller_number(announcement.headers, region=region)),
+                traceparent=request.headers.get("traceparent") or _traceparent(announcement.headers),
+            )
+        )
         if announced is Announced.REFUSED:
             raise _refused(
                 tracker,
@@ -283,16 +305,6 @@ def _call_id(data: dict[str, Any], tracker: CallTracker) -> CallId:
     if not _CALL_ID.fullmatch(call_id):
         raise _malformed(tracker, "data.call_id", "must be 1 to 128 letters, digits or any of _ . : -")
     return CallId(call_id)
-
-
-def _incoming(announcement: _Announcement, received: Instant, request: Request) -> IncomingCall:
-    return IncomingCall(
-        call_id=announcement.call_id,
-        received=received,
-        dialled=_number(dialled_number(announcement.headers)),
-        caller=_number(caller_number(announcement.headers)),
-        traceparent=request.headers.get("traceparent") or _traceparent(announcement.headers),
-    )
 
 
 def _number(found: SipNumber | NoSipNumber) -> E164 | None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Protocol
 
-from service.e164 import E164
+from service.e164 import E164, Address
 from service.gateway.capacity import Capacity, Slot
 from service.gateway.carriers.carrier import REJECTION_STATUS, Carrier, CarrierError
+from service.gateway.carriers.sip import Dialled
 from service.gateway.durability import DurabilityGate
 from service.gateway.tools import tools_for
 from service.records.calls import Ownership
@@ -35,20 +36,34 @@ class IncomingCall:
     call_id: CallId
     received: Instant
     """The moment the webhook arrived."""
-    dialled: E164 | None = field(default=None, repr=False)
-    """The number the announcement named, if it named one."""
+    dialled: Dialled = field(default=Dialled(), repr=False)
     caller: E164 | None = field(default=None, repr=False)
     traceparent: str | None = field(default=None, repr=False)
+
+
+NO_TENANT = "no_tenant"
+"""Why a call reaches nobody: a telephone number that no tenant owns."""
+
+TENANT_DISABLED = "tenant_disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A call that reaches no tenant."""
+
+    reason: RejectionReason
+    problem: str | None = None
+    """Why what was dialled matched nothing: :data:`NO_TENANT`, or a :class:`service.gateway.carriers.sip.Missing`."""
 
 
 class TenantSource(Protocol):
     """The source of tenants at call time."""
 
-    def remembered(self, number: E164) -> CallTenant | None:
+    def remembered(self, number: Address) -> CallTenant | None:
         """Return the tenant found last for the number, without asking anybody; ``None`` if there is none."""
         ...
 
-    async def tenant_for(self, number: E164) -> TenantAnswer:
+    async def tenant_for(self, number: Address) -> TenantAnswer:
         """Find the tenant the number reaches.
 
         Raises:
@@ -68,6 +83,19 @@ class TenantSource(Protocol):
 def keeps_content(tenant: CallTenant | None) -> bool:
     """Return true if transcripts and the like of the tenant's calls go on spans."""
     return tenant is not None and tenant.features.get(CAPTURE_CONTENT) is True
+
+
+async def tenant_reached(tenants: TenantSource, dialled: Dialled) -> tuple[CallTenant, Address] | None:
+    """Return the tenant that owns one of the readings of what was dialled, with that; None if nobody owns any.
+
+    Raises:
+        TenantLookupError: if that cannot be said now.
+    """
+    for reading in dialled.readings:
+        tenant = (await tenants.tenant_for(reading)).tenant
+        if tenant is not None:
+            return tenant, reading
+    return None
 
 
 class Admission:
@@ -95,41 +123,48 @@ class Admission:
 
     async def claim(self, incoming: IncomingCall) -> Ownership:
         """Find out whose call it is before anything is counted. Its record names the tenant the number had last."""
-        hint = None if incoming.dialled is None else self._tenants.remembered(incoming.dialled)
+        address, hint = incoming.dialled.shown, None
+        for reading in incoming.dialled.readings:
+            hint = self._tenants.remembered(reading)
+            if hint is not None:
+                address = reading
+                break
         tenant_id = UNKNOWN_TENANT if hint is None else hint.tenant_id
-        call = NewCall(incoming.call_id, tenant_id, incoming.received, incoming.caller, incoming.dialled)
+        call = NewCall(incoming.call_id, tenant_id, incoming.received, incoming.caller, address)
         return await self._gate.claim(call)
 
-    async def receive(self, incoming: IncomingCall, claimed: Instant) -> tuple[Call, CallTenant | RejectionReason]:
+    async def receive(self, incoming: IncomingCall, claimed: Instant) -> tuple[Call, CallTenant | Unplaced]:
         """Find the tenant of a call that is this process's since ``claimed``, and count the call as received.
 
         Returns the call with its tenant, or with the reason why it has none.
         """
-        placed: CallTenant | RejectionReason
+        dialled, address = incoming.dialled, incoming.dialled.shown
+        tenant: CallTenant | None = None
+        unplaced = Unplaced(RejectionReason.TENANT_NOT_CONFIGURED, dialled.problem or NO_TENANT)
         announced = self._tracker.announced(incoming.call_id, at=incoming.received, traceparent=incoming.traceparent)
         self._tracker.passed(announced, Phase.WEBHOOK, incoming.received, ended=claimed)
         self._tracker.passed(announced, Phase.RECORD, claimed)
         try:
             with self._tracker.phase(announced, Phase.TENANT_LOOKUP):
-                tenant = (await self._tenants.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
-            placed = tenant or RejectionReason.TENANT_NOT_CONFIGURED
+                found = await tenant_reached(self._tenants, dialled)
+            tenant, address = found or (None, address)
         except TenantLookupError:
-            placed = RejectionReason.TENANT_LOOKUP_FAILED
+            unplaced = Unplaced(RejectionReason.TENANT_LOOKUP_FAILED)
         except asyncio.CancelledError:
-            self._count(incoming, None).finish(EndReason.SHUTDOWN)
+            self._count(incoming, None, address).finish(EndReason.SHUTDOWN)
             raise
-        return self._count(incoming, placed if isinstance(placed, CallTenant) else None), placed
+        return self._count(incoming, tenant, address), tenant or unplaced
 
-    async def decide(self, call: Call, placed: CallTenant | RejectionReason) -> Slot | None:
+    async def decide(self, call: Call, placed: CallTenant | Unplaced) -> Slot | None:
         """Accept the call or turn it away; returns the slot of an accepted call, for whoever ends it to give back."""
-        if isinstance(placed, RejectionReason):
-            await self._turn_away(call, placed)
+        if isinstance(placed, Unplaced):
+            await self._turn_away(call, placed.reason, error_type=placed.problem)
             return None
         return await self._decide(call, placed)
 
     async def _decide(self, call: Call, tenant: CallTenant) -> Slot | None:
         if not tenant.enabled:
-            await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED)
+            await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED, error_type=TENANT_DISABLED)
             return None
         with call.phase(Phase.CAPACITY):
             reserved = self._reserve(tenant)
@@ -144,13 +179,13 @@ class Admission:
                 reserved.release()
         return reserved if accepted else None
 
-    def _count(self, incoming: IncomingCall, tenant: CallTenant | None) -> Call:
+    def _count(self, incoming: IncomingCall, tenant: CallTenant | None, dialled: str | None) -> Call:
         return self._tracker.received(
             incoming.call_id,
             tenant.tenant_id if tenant else UNKNOWN_TENANT,
             at=incoming.received,
             caller=incoming.caller,
-            dialled=incoming.dialled,
+            dialled=dialled,
             content=keeps_content(tenant),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from service.gateway.admission import Admission, IncomingCall
+from service.gateway.admission import Admission, IncomingCall, Unplaced
 from service.gateway.capacity import Slot
 from service.gateway.durability import Announced, DurabilityGate
 from service.gateway.pauses import Pauses
@@ -17,7 +17,7 @@ from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock, SystemClock
-from telemetry.semconv.attributes import OTHER, CallId, EndReason, RejectionReason
+from telemetry.semconv.attributes import OTHER, CallId, EndReason
 
 _logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class CallManager:
         call, placed = await self._admission.receive(incoming, began)
         await self._guarded(call, self._take_through(call, placed))
 
-    async def _take_through(self, call: Call, placed: CallTenant | RejectionReason) -> None:
+    async def _take_through(self, call: Call, placed: CallTenant | Unplaced) -> None:
         slot = await self._admission.decide(call, placed)
         if slot is not None and isinstance(placed, CallTenant):
             await self._holding(slot, self._session_manager.attend(call, placed))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
 
-from service.gateway.admission import IncomingCall, TenantSource, keeps_content
+from service.gateway.admission import IncomingCall, TenantSource, keeps_content, tenant_reached
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.manager import CallManager
@@ -80,10 +80,11 @@ class Recovery:
         if orphan is None or orphan.looked_up:
             return
         try:
-            tenant = (await self._numbers.tenant_for(incoming.dialled)).tenant if incoming.dialled else None
+            reached = await tenant_reached(self._numbers, incoming.dialled)
         except TenantLookupError as error:
             _logger.warning("a call could not be taken over yet: %s", type(error).__name__)
             return
+        tenant = reached[0] if reached else None
         found = orphan.tenant_id if tenant is None else tenant.tenant_id
         orphan = self._left[incoming.call_id] = replace(orphan, tenant_id=found, looked_up=True)
         await self._take(orphan, tenant or _gone(orphan))

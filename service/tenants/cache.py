@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from service.e164 import E164
+from service.e164 import Address
 from service.storage.database import DATABASE_ERRORS, detach_on_timeout, failure_reason
 from service.tenants.batching import LruMap, QueryBatcher
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
@@ -100,7 +100,7 @@ class TenantCache:
             max_absent=policy.max_instructions,
         )
 
-    async def tenant_for(self, number: E164) -> TenantAnswer:
+    async def tenant_for(self, number: Address) -> TenantAnswer:
         """Return the tenant the number reaches, enabled or not.
 
         "No tenant has the number" is never answered from the past.
@@ -118,7 +118,7 @@ class TenantCache:
             self._stale_answers += 1
             return TenantAnswer(remembered, stale=True)
 
-    def remembered(self, number: E164) -> CallTenant | None:
+    def remembered(self, number: Address) -> CallTenant | None:
         """Return the tenant found last for the number, without asking the database; ``None`` if that is long ago."""
         entry = self._tenants.last_known(number)
         if entry is None or self._clock.now().monotonic - entry.read_in.confirmed_at > self._grace:

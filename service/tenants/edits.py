@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.e164 import E164
+from service.e164 import Address
 from service.tenants.errors import NumberTakenError
 from service.tenants.models import AuditRow, ChangesRow, InstructionsRow, NumberRow, TenantRow
 from service.tenants.reading import batches, owners
@@ -45,12 +45,12 @@ class Edit:
         return AuditAction.DELETED if self.after is None else AuditAction.CHANGED
 
     @property
-    def gained(self) -> frozenset[E164]:
+    def gained(self) -> frozenset[Address]:
         """Numbers the tenant gets."""
         return _numbers(self.after) - _numbers(self.before)
 
     @property
-    def lost(self) -> frozenset[E164]:
+    def lost(self) -> frozenset[Address]:
         """Numbers the tenant gives up."""
         return _numbers(self.before) - _numbers(self.after)
 
@@ -113,7 +113,7 @@ def _created(spec: TenantSpec, stamp: Stamp) -> Tenant:
     )
 
 
-def _numbers(tenant: Tenant | None) -> frozenset[E164]:
+def _numbers(tenant: Tenant | None) -> frozenset[Address]:
     return frozenset() if tenant is None else frozenset(tenant.numbers)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from service.e164 import E164
+from service.e164 import Address
 
 
 class TenantError(Exception):
@@ -37,7 +37,7 @@ class InvalidFieldError(TenantError):
 class NumberTakenError(TenantError):
     """Numbers that belong to another tenant; ``owners`` says to which."""
 
-    def __init__(self, owners: Mapping[E164, str]) -> None:
+    def __init__(self, owners: Mapping[Address, str]) -> None:
         listed = ", ".join(f"{number} belongs to {owner!r}" for number, owner in sorted(owners.items()))
         super().__init__("numbers", listed)
         self.owners = MappingProxyType(dict(owners))

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from pydantic_core import PydanticCustomError
 
-from service.e164 import E164, NumberProblem, is_planned, to_e164
+from service.e164 import Address, NumberProblem, is_planned, to_address, to_e164
 from telemetry.semconv.attributes import TenantId
 
 MAX_LIMIT = 1_000_000
@@ -45,7 +45,7 @@ _EXACT_INTEGER = 2**53
 """Beyond this size integers change on their way through other programs' JSON."""
 
 _NUMBER_HELP: Mapping[NumberProblem, str] = {
-    NumberProblem.NOT_A_NUMBER: "is not a telephone number",
+    NumberProblem.NOT_A_NUMBER: "is not a telephone number, a short code of 2 to 6 digits, or sip: and a user's name",
     NumberProblem.NO_COUNTRY: "needs its country: write it as + and the country code, such as +18005550100",
     NumberProblem.IMPOSSIBLE: "is in no country's numbering plan",
 }
@@ -72,14 +72,14 @@ def name(text: str) -> str:
     return text
 
 
-def number(value: object) -> E164:
-    """Return the E.164 form of a telephone number written in international form with any usual separators."""
+def number(value: object) -> Address:
+    """Return the stored form of a number in international form, of a short code, or of ``sip:`` and a user's name."""
     if not isinstance(value, str):
         raise wrong("must be text: put the number in quotes")
-    found = to_e164(value)
+    found = to_address(value)
     if isinstance(found, NumberProblem):
         raise wrong(f"{_shown(value)} {_NUMBER_HELP[found]}")
-    if not is_planned(found):
+    if found.startswith("+") and not is_planned(found):
         raise wrong(f"{_shown(value)} {_NUMBER_HELP[NumberProblem.IMPOSSIBLE]}")
     return found
 

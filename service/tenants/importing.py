@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from service.e164 import E164, NumberProblem, to_e164
+from service.e164 import Address, NumberProblem, to_address
 from service.tenants.errors import ImportProblem, ImportRefusedError
 from service.tenants.spec import TenantSpec, problems_of
 
@@ -27,7 +27,7 @@ def duplicates_as_written(entries: Sequence[object]) -> list[ImportProblem]:
     return _repeated(list(_written_claims(entry)) for entry in entries)
 
 
-def taken(specs: Sequence[TenantSpec], owners: Mapping[E164, str]) -> list[ImportProblem]:
+def taken(specs: Sequence[TenantSpec], owners: Mapping[Address, str]) -> list[ImportProblem]:
     """Return the problems of numbers that belong to tenants which keep them."""
     return [
         ImportProblem(row, "numbers", f"{number} belongs to {owners[number]!r}")
@@ -58,7 +58,7 @@ def _written_claims(entry: object) -> Iterator[_Claim]:
     if isinstance(tenant_id := entry.get("tenant_id"), str):
         yield "tenant_id", tenant_id
     if isinstance(numbers := entry.get("numbers"), list):
-        read = {to_e164(number) for number in numbers if isinstance(number, str)}
+        read = {to_address(number) for number in numbers if isinstance(number, str)}
         yield from _numbers(sorted(number for number in read if not isinstance(number, NumberProblem)))
 
 

@@ -42,7 +42,7 @@ class NumberRow(Base):
 
     __tablename__ = "tenant_numbers"
 
-    number: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(TENANT_ID, ForeignKey("tenants.tenant_id", ondelete="CASCADE"), index=True)
 
 

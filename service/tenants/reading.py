@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, ScalarSelect, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
-from service.e164 import E164
+from service.e164 import Address
 from service.tenants.models import AuditRow, InstructionsRow, NumberRow, TenantRow
 from service.tenants.tenant import (
     AuditAction,
@@ -61,12 +61,12 @@ async def own_limits(session: AsyncSession) -> dict[TenantId, int]:
     return {TenantId(tenant_id): limit for tenant_id, limit in await session.execute(query) if limit is not None}
 
 
-async def owners(session: AsyncSession, numbers: Iterable[E164]) -> dict[E164, str]:
+async def owners(session: AsyncSession, numbers: Iterable[Address]) -> dict[Address, str]:
     """Return number → tenant id for those of the numbers that have a tenant."""
-    found: dict[E164, str] = {}
+    found: dict[Address, str] = {}
     for batch in batches(sorted(numbers)):
         query = select(NumberRow.number, NumberRow.tenant_id).where(NumberRow.number.in_(batch))
-        found.update((E164(number), owner) for number, owner in await session.execute(query))
+        found.update((Address(number), owner) for number, owner in await session.execute(query))
     return found
 
 
@@ -121,11 +121,11 @@ async def _whole(session: AsyncSession, rows: Sequence[TenantRow]) -> list[Tenan
     return [_tenant(row, numbers[row.tenant_id], *newest.get(row.tenant_id, (0, None))) for row in rows]
 
 
-async def _numbers(session: AsyncSession, tenant_ids: Sequence[str]) -> defaultdict[str, list[E164]]:
-    found: defaultdict[str, list[E164]] = defaultdict(list)
+async def _numbers(session: AsyncSession, tenant_ids: Sequence[str]) -> defaultdict[str, list[Address]]:
+    found: defaultdict[str, list[Address]] = defaultdict(list)
     query = select(NumberRow.tenant_id, NumberRow.number).where(NumberRow.tenant_id.in_(tenant_ids))
     for owner, number in await session.execute(query):
-        found[owner].append(E164(number))
+        found[owner].append(Address(number))
     return found
 
 
@@ -153,7 +153,7 @@ def call_tenant(row: TenantRow) -> CallTenant:
     )
 
 
-def _tenant(row: TenantRow, numbers: list[E164], instructions_version: int, text: str | None) -> Tenant:
+def _tenant(row: TenantRow, numbers: list[Address], instructions_version: int, text: str | None) -> Tenant:
     return Tenant(
         tenant_id=TenantId(row.tenant_id),
         name=row.name,

@@ -15,7 +15,7 @@ from pydantic import (
     ValidationError,
 )
 
-from service.e164 import E164
+from service.e164 import Address
 from service.tenants import fields
 from service.tenants.errors import InvalidFieldError
 from service.tenants.tenant import AuditEntry, Tenant
@@ -25,7 +25,7 @@ Location = tuple[int | str, ...]
 """The names and indices that lead to a field."""
 
 
-def _sorted_unique(numbers: tuple[E164, ...]) -> tuple[E164, ...]:
+def _sorted_unique(numbers: tuple[Address, ...]) -> tuple[Address, ...]:
     return tuple(sorted(set(numbers)))
 
 
@@ -41,7 +41,7 @@ class TenantSpec(BaseModel):
     name: Annotated[StrictStr, Field(max_length=200), AfterValidator(fields.name)] = ""
     """For people; a new tenant without one is shown by its id."""
     numbers: Annotated[
-        tuple[Annotated[E164, BeforeValidator(fields.number)], ...],
+        tuple[Annotated[Address, BeforeValidator(fields.number)], ...],
         BeforeValidator(fields.not_too_many),
         AfterValidator(_sorted_unique),
     ] = ()

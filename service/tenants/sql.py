@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.e164 import E164
+from service.e164 import Address
 from service.storage.database import Database
 from service.tenants import reading
 from service.tenants.edits import Edit, Stamp, changed, merged, next_version, store
@@ -237,7 +237,7 @@ def _edit(before: Tenant | None, spec: TenantSpec, stamp: Stamp) -> Edit:
     return Edit(after.tenant_id, before, after)
 
 
-def _with_numbers(tenant: Tenant, added: Sequence[E164]) -> _Stated:
+def _with_numbers(tenant: Tenant, added: Sequence[Address]) -> _Stated:
     return {"numbers": tuple(sorted({*tenant.numbers, *added}))}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from service.e164 import E164
+from service.e164 import Address
 from telemetry.semconv.attributes import TenantId
 
 Features = Mapping[str, bool | int | float | str | None]
@@ -30,7 +30,7 @@ class CallTenant:
 class Tenant(CallTenant):
     """A tenant, whole."""
 
-    numbers: tuple[E164, ...]
+    numbers: tuple[Address, ...]
     """The dialled numbers that reach it, sorted."""
     instructions: str | None
     """Text for the agent; ``None``: nothing, the fallback rule applies."""

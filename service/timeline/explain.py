@@ -86,7 +86,7 @@ def _rejected(call: CallDetails) -> str:
         return "Rejected."
     cause = _REJECTED[decision.reason]
     if decision.reason is RejectionReason.TENANT_NOT_CONFIGURED and call.summary.tenant_id == UNKNOWN_TENANT:
-        cause = "the dialled number reaches no tenant" if call.dialled else "no dialled number could be read"
+        cause = "the dialled number reaches no tenant" if call.summary.dialled else "no dialled number could be read"
     said = f"Rejected after {span_of_time(decision.setup_seconds)} ({decision.reason}): {cause}"
     return said + _limit(decision.limit) + (f" ({decision.error_type})." if decision.error_type else ".")
 

@@ -78,9 +78,9 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, Source]:
             duration=max(0.0, as_of - started) if started is not None else summary.duration + shift,
             longest_wait=max(summary.longest_wait, _perhaps(row, row.decided_ms) or 0.0, first_audio or 0.0),
             caller=row.caller_masked,
+            dialled=row.dialled_masked,
         ),
         as_of=as_of,
-        dialled=row.dialled_masked,
         caller_hash=row.caller_hash,
         steps=before + after,
         decision=_decision(row) or (call.decision and moved(call.decision, shift)),
@@ -123,7 +123,6 @@ def remembered(row: Row) -> CallDetails:
     return CallDetails(
         summary=_summary(row),
         as_of=_offset(row, row.last_seen_ms if row.ended_ms is None else row.ended_ms),
-        dialled=row.dialled_masked,
         caller_hash=row.caller_hash,
         steps=tuple(sorted(_steps(row), key=lambda step: step.at)),
         decision=_decision(row),
@@ -168,6 +167,7 @@ def _summary(row: Row) -> CallSummary:
         trace_id=row.trace_id,
         sampled=row.trace_id is not None,
         caller=row.caller_masked,
+        dialled=row.dialled_masked,
     )
 
 

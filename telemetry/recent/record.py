@@ -270,6 +270,8 @@ class CallSummary:
     sampled: bool
     caller: str | None
     """Masked to its last four digits."""
+    dialled: str | None
+    """Likewise; of a name, its first two letters."""
     unanswered_reason: UnansweredReason | None = None
     direction: CallDirection = CallDirection.INBOUND
     source: str = DIRECT_SOURCE
@@ -293,8 +295,6 @@ class CallDetails:
     summary: CallSummary
     as_of: float
     """The moment the details were made; the end of a call that is over."""
-    dialled: str | None
-    """Masked to its last four digits."""
     caller_hash: str | None
     steps: tuple[StateChange, ...]
     decision: Decision | None

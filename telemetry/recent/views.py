@@ -63,6 +63,7 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         trace_id=format_trace_id(call.trace.trace_id) if call.trace else None,
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
+        dialled=call.dialled_masked,
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
         source=call.ref.source,
@@ -75,7 +76,6 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
     return CallDetails(
         summary=summary_of(call, now),
         as_of=moment,
-        dialled=call.dialled_masked,
         caller_hash=call.caller_hash,
         steps=tuple(call.steps),
         decision=call.decision,

@@ -223,6 +223,7 @@ SPAN_CLOSED = TraceKey("callscope.span.closed")
 
 CALLER = TraceKey("voice.caller.number")
 DIALLED = TraceKey("voice.dialled.number")
+DIALLED_PROBLEM = TraceKey("voice.dialled.problem")
 CALLER_HASH = TraceKey("voice.caller.hash")
 TRANSCRIPT = TraceKey("voice.transcript")
 DTMF = TraceKey("voice.dtmf")
@@ -264,7 +265,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(HTTP_STATUS, M, "What a request was answered, where there was an answer."),
     Attribute(SPAN_CLOSED, T, "Why the span was ended from outside, such as `shutdown`; absent where its maker did."),
     Attribute(CALLER, P, "The caller's number, masked to its last four digits."),
-    Attribute(DIALLED, P, "The dialled number, masked to its last four digits."),
+    Attribute(DIALLED, P, "The dialled number, masked to its last four digits; of a name, its first two letters."),
+    Attribute(DIALLED_PROBLEM, T, "Why what was dialled reaches no tenant, such as `no_tenant` or `no_country`."),
     Attribute(CALLER_HASH, P, "A keyed hash of the caller's number, for joining calls of one caller."),
     Attribute(TRANSCRIPT, P, "What was said; only where the tenant switched content on."),
     Attribute(DTMF, P, "The key that was pressed; only where the tenant switched content on."),

@@ -54,7 +54,7 @@ from telemetry.clock import Instant
 from telemetry.privacy import Privacy
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import CallId, SetupOutcome, TraceKey
+from telemetry.semconv.attributes import CallId, RejectionReason, SetupOutcome, TraceKey
 from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 
 MAX_CHARACTERS: Final = 4_096
@@ -352,7 +352,12 @@ class _Endings:
         spans = self._calls.get(event.call.call_id)
         if spans is not None:
             spans.root.describe(_ending(event))
-            self._calls.end(event.call.call_id, at or event.at, event.error_type)
+            self._calls.end(event.call.call_id, at or event.at, None if _wrong_number(event) else event.error_type)
+
+
+def _wrong_number(event: Event) -> bool:
+    """Return True for a call that reached nobody: its caller's mistake, and no error of the service."""
+    return isinstance(event, CallRejected) and event.reason is RejectionReason.TENANT_NOT_CONFIGURED
 
 
 def _ending(event: Terminal) -> Described:
@@ -368,6 +373,8 @@ def _ending(event: Terminal) -> Described:
         attr.REJECTION_REASON: str(event.reason),
         attr.CALL_SETUP_DURATION: event.setup_seconds,
     }
+    if _wrong_number(event) and event.error_type is not None:
+        described[attr.DIALLED_PROBLEM] = event.error_type
     if event.limit is not None:
         described |= {
             attr.CAPACITY_SCOPE: str(event.limit.scope),

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator
 
 from service.api.tenants.conditions import Conditions, conditions, known
 from service.api.tenants.schemas import json_body
-from service.e164 import E164
+from service.e164 import Address
 from service.http.security import HEADER, fingerprint
 from service.tenants import fields
 from service.tenants.repository import MAX_PAGE
@@ -53,9 +53,9 @@ TenantInPath = Annotated[
     AfterValidator(fields.tenant_id),
 ]
 NumberInPath = Annotated[
-    E164,
+    Address,
     BeforeValidator(fields.number),
-    Path(description="A dialled number in international form.", examples=["+18005550100"]),
+    Path(description="A number in international form, a short code, or `sip:` and a name.", examples=["+18005550100"]),
 ]
 FeatureInPath = Annotated[
     str, Path(description="A feature's name.", pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", examples=["capture_content"])

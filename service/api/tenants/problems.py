@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
-from service.e164 import E164
+from service.e164 import Address
 from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
 from service.http.responses import Answers, answer, database_needed, header, json_answer
 from service.tenants.errors import (
@@ -111,7 +111,7 @@ WITH_BODY: Answers = CHANGED | {
 """The same for one that has a body."""
 NUMBER_TAKEN: Answers = {
     409: declared(
-        _taken(NumberTakenError({E164("+18005550100"): "globex"}), "body.numbers"),
+        _taken(NumberTakenError({Address("+18005550100"): "globex"}), "body.numbers"),
         "A number belongs to another tenant, which is named; nothing was changed.",
         _EXAMPLE,
     ),

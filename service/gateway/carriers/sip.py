@@ -14,30 +14,52 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from service.e164 import E164, NumberProblem, to_e164
+from service.e164 import E164, Address, NumberProblem, readings, to_e164
 
 _WITHHELD_USERS = frozenset({"anonymous", "restricted", "unavailable", "unknown", "private", "withheld", "blocked"})
 """Users that networks put in place of a caller's number."""
 _WITHHELD_HOST = "anonymous.invalid"
 """The host of an anonymous URI (RFC 3323 §4.1.1.3)."""
 _SCHEMES = frozenset({"sip", "sips", "tel"})
+_ADDRESS = re.compile(r"\s*(?:sips?|tel)\s*:", re.IGNORECASE)
+"""How an address begins, which tells it from what merely stands in angle brackets."""
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|,|[^",<]++', re.DOTALL)
 """Quoted strings, angle brackets, commas and what stands between. Each character is consumed once, also where a quote
 or bracket is never closed."""
 
 
 def addresses(value: str) -> Iterator[str]:
-    """The URI of each address in a header's value: within angle brackets, or bare (RFC 3261 §20.10)."""
-    bracketed, bare = "", ""
+    """Yield the URI of each address in a header's value: within angle brackets, or bare (RFC 3261 §20.10).
+
+    Where brackets stand twice the last address wins, as a display name may hold the others. A name whose quotes do not
+    add up would hide the address behind it; then it is the last one in brackets all the same.
+    """
+    bracketed, bare, hidden = "", "", ""
     for part in _PARTS.findall(value):
         if part == ",":
-            yield bracketed or bare.strip()
-            bracketed, bare = "", ""
+            yield bracketed or hidden or bare.strip()
+            bracketed, bare, hidden = "", "", ""
         elif part[0] == "<":
-            bracketed = bracketed or part.strip("<> \t\r\n")
+            uri = part.strip("<> \t\r\n")
+            bracketed = uri if not bracketed or _ADDRESS.match(uri) else bracketed
         elif part[0] != '"':
             bare += part
-    yield bracketed or bare.strip()
+        elif not _is_closed(part):
+            hidden = _last_bracketed(part)
+    yield bracketed or hidden or bare.strip()
+
+
+def _is_closed(quoted: str) -> bool:
+    """Return True if the quoted string ends with a quote that no backslash takes away."""
+    body = quoted[1:-1]
+    return len(quoted) > 1 and quoted[-1] == '"' and (len(body) - len(body.rstrip("\\"))) % 2 == 0
+
+
+def _last_bracketed(text: str) -> str:
+    """Return the last address in angle brackets, empty if there is none."""
+    _, bracket, last = text.rpartition("<")
+    uri = last.partition(">")[0].strip()
+    return uri if bracket and _ADDRESS.match(uri) else ""
 
 
 def telephone(uri: str) -> str:
@@ -80,17 +102,19 @@ def _context(user: str) -> str:
     return ""
 
 
-DIALLED_HEADERS = ("p-called-party-id", "request-uri", "to", "diversion")
+DIALLED_HEADERS = ("p-called-party-id", "request-uri", "to", "diversion", "history-info")
 """Where the dialled number is looked for, the most telling first; the first header with a number in it decides.
 
 ``P-Called-Party-ID`` (RFC 7315 §4.2) is what the last proxy was about to reach, whatever the caller's ``To`` says.
 ``Request-URI`` is no header, but some gateways pass it on as one: it is where the INVITE goes (RFC 3261 §8.1.1.1).
 ``To`` (RFC 3261 §20.39) is whom the caller wanted, and on most trunks the only one there. ``Diversion`` (RFC 5806) is
-who forwarded the call here: it decides only where the others carry no number, as when a trunk addresses an account.
+who forwarded the call here: it decides only where the others carry no number, as when a trunk addresses an account; so
+does ``History-Info`` (RFC 7044 §5), whose first entry is whom the caller wanted.
 """
-CALLER_HEADERS = ("from", "p-asserted-identity")
+CALLER_HEADERS = ("from", "p-asserted-identity", "remote-party-id")
 """Where the caller's number is looked for: what the caller shows (RFC 3261 §20.20), then what the network vouches for
-(RFC 3325 §9.1). A caller who asks to be withheld in the first is not looked up in the second."""
+(RFC 3325 §9.1), also in the header older trunks have for it. A caller who asks to be withheld in the first is not
+looked up in the others."""
 MAX_HEADERS = 256
 """Headers that are looked at; an INVITE has about twenty."""
 MAX_VALUE = 8_192
@@ -99,6 +123,10 @@ MAX_ADDRESSES = 32
 """Addresses that are tried, over all headers; reading one as a number costs some microseconds."""
 _COMPACT: Mapping[str, str] = MappingProxyType({"f": "from", "t": "to"})
 """Compact header names (RFC 3261 §7.3.3) of the headers used here."""
+MAX_READINGS = 16
+"""Readings of what was dialled that are looked up, over all headers."""
+_PARTY_WITHHELD = re.compile(r";\s*privacy\s*=\s*\"?(?:full|uri)\b", re.IGNORECASE)
+"""``Remote-Party-ID`` asks for the number to be kept (draft-ietf-sip-privacy-04 §5)."""
 _WITHHOLDING = frozenset({"id", "user", "full"})
 """Values of ``Privacy`` that ask for the caller's identity to be kept (RFC 3323 §4.2, RFC 3325 §9.3)."""
 
@@ -164,13 +192,49 @@ def sip_headers(raw: object) -> tuple[SipHeader, ...]:
     return tuple(header for header in headers if header is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """What was called, as far as the headers tell."""
+
+    readings: tuple[Address, ...] = ()
+    """What it can stand for, to be looked up in this order."""
+    written: str | None = None
+    """The user of the most telling header's address, as it stands there; personal."""
+    problem: Missing | None = None
+    """Why that is no telephone number; None if it is one."""
+
+    @property
+    def shown(self) -> str | None:
+        """What is shown, masked, of a call that reaches nobody; None if nothing can be read. Personal."""
+        return self.readings[0] if self.readings else self.written
+
+
+def dialled(
+    headers: Iterable[SipHeader], *, region: str | None = None, order: tuple[str, ...] = DIALLED_HEADERS
+) -> Dialled:
+    """Return what was called. ``region`` is the country national numbers are read in, such as ``"US"``.
+
+    ``order`` names the headers to try, in lower case; a trunk with a header of its own puts it in front. The first
+    header with a telephone number in it decides; what stands in those before may be a short code or a name.
+    """
+    found: list[Address] = []
+    written: str | None = None
+    present = tuple(headers)
+    for uri in islice(_uris(present, order), MAX_ADDRESSES):
+        user = telephone(uri)
+        written = written or user or None
+        found += readings(user, region=region)
+        if not isinstance(to_e164(user, region=region), NumberProblem):
+            break
+    number = dialled_number(present, region=region, order=order)
+    problem = number.reason if isinstance(number, NoSipNumber) else None
+    return Dialled(tuple(dict.fromkeys(found))[:MAX_READINGS], written, problem)
+
+
 def dialled_number(
     headers: Iterable[SipHeader], *, region: str | None = None, order: tuple[str, ...] = DIALLED_HEADERS
 ) -> SipNumber | NoSipNumber:
-    """The number that was called. ``region`` is the country national numbers are read in, such as ``"US"``.
-
-    ``order`` names the headers to try, in lower case; a trunk with a header of its own puts it in front.
-    """
+    """Return the telephone number that was called, if the headers leave no doubt which; see :func:`dialled`."""
     return _first_number(tuple(headers), order, region)
 
 
@@ -195,9 +259,11 @@ def _header(entry: object) -> SipHeader | None:
 
 
 def _withholds(header: SipHeader) -> bool:
-    """Whether this header asks for the caller not to be shown."""
+    """Return True for a header that asks for the caller not to be shown."""
     if header.name == "privacy":
         return not _WITHHOLDING.isdisjoint(re.split(r"[;,\s]+", header.value[:MAX_VALUE].lower()))
+    if header.name == "remote-party-id":
+        return _PARTY_WITHHELD.search(header.value[:MAX_VALUE]) is not None
     return header.name == "from" and any(is_anonymous(uri) for uri in addresses(header.value[:MAX_VALUE]))
 
 
@@ -223,6 +289,13 @@ def _outcomes(
                 yield NoSipNumber(Missing.TOO_LONG, name)
             elif name == wanted:
                 yield from (_outcome(name, uri, region) for uri in addresses(value))
+
+
+def _uris(headers: tuple[SipHeader, ...], order: tuple[str, ...]) -> Iterator[str]:
+    for wanted in order:
+        for name, value in headers:
+            if name == wanted and len(value) <= MAX_VALUE:
+                yield from addresses(value)
 
 
 def _outcome(name: str, uri: str, region: str | None) -> SipNumber | NoSipNumber:

@@ -20,6 +20,7 @@ from service.gateway.carriers.sip import (
     dialled_number,
     sip_headers,
 )
+from service.gateway.carriers.sip import dialled as dialled_address
 
 NUMBER = E164("+18005551212")
 
@@ -69,6 +70,11 @@ def caller(value: str) -> SipNumber | NoSipNumber:
         "+18005551212",
         "+18005551212@gw.example.com",
         "<sip:alice@example.com>, <tel:+18005551212>",
+        '"unclosed <sip:+18005551212@example.com>',
+        r'"Ada\" <sip:+18005551212@example.com>;tag=1',
+        '"12" pipe shop" <sip:+18005551212@example.com>',
+        '"Ada" <sip:+14255550123@evil> <sip:+18005551212@example.com>',
+        "<x> <sip:+18005551212@example.com>",
     ],
 )
 def test_forms_of_an_address_give_its_number(value: str) -> None:
@@ -87,7 +93,6 @@ def test_forms_of_an_address_give_its_number(value: str) -> None:
         ("<sip:@example.com>", Missing.NOT_A_NUMBER),
         ("<sip:*67@example.com>", Missing.NOT_A_NUMBER),
         ('"+18005551212" <sip:alice@example.com>', Missing.NOT_A_NUMBER),
-        ('"unclosed <sip:+18005551212@example.com>', Missing.NOT_A_NUMBER),
         ("mailto:+18005551212", Missing.NOT_A_NUMBER),
         ("<sip:+1800555\x001212@example.com>", Missing.NOT_A_NUMBER),
         ("<sip:+1800\r\nTo:5551212@example.com>", Missing.NOT_A_NUMBER),
@@ -327,3 +332,72 @@ def test_a_number_survives_every_wrapping(national: int, form: str, separator: s
     value = WRAPPINGS[form].format(user=user, host=f"{tag}.example.com", tag=tag, name=name)
     assert dialled(value) == SipNumber(E164(f"+1{digits}"), "to")
     assert caller(value) == SipNumber(E164(f"+1{digits}"), "from")
+
+
+@pytest.mark.parametrize(
+    ("value", "region", "readings"),
+    [
+        ("sip:18005550100@gw.example.com;user=phone", None, ["+18005550100"]),
+        ("<sip:18005550100@gw.example.com;user=phone>", "US", ["+18005550100"]),
+        ("<sip:8005550100@gw.example.com>", "US", ["+18005550100"]),
+        ("<sip:0018005550100@gw.example.com>", None, ["+18005550100"]),
+        ("<sip:0018005550100@gw.example.com>", "DE", ["+18005550100"]),
+        ("<sip:01118005550100@gw.example.com>", None, ["+18005550100"]),
+        ("<sip:011498912345678@gw.example.com>", "US", ["+498912345678"]),
+        ("<sip:070042@gw.example.com>", "DE", ["070042"]),
+        ("<sip:70042@gw.example.com>", None, ["70042"]),
+        ("<sip:+70042@gw.example.com>", None, ["70042"]),
+        ("<tel:70042;phone-context=example.com>", None, ["70042"]),
+        ("<sip:Front-Desk@example.com>", None, ["sip:front-desk"]),
+        ("<sip:@example.com>", None, []),
+        ("<sip:*67@example.com>", None, []),
+    ],
+)
+def test_what_was_dialled_is_read_as_trunks_send_it(value: str, region: str | None, readings: list[str]) -> None:
+    """Without plus, with the prefix of another country, national, short, or a name: in a form a tenant can own."""
+    found = dialled_address(invite(("To", value)), region=region).readings
+    assert set(readings) <= set(found)
+    assert bool(readings) is bool(found)
+
+
+def test_the_first_header_with_a_number_ends_the_search() -> None:
+    """A name before it is looked up first; what stands in later headers was dialled by somebody else."""
+    headers = invite(
+        ("To", "<sip:proj_abc@sip.example.com>"),
+        ("Diversion", "<sip:+18005551212@pstn.example.com>"),
+        ("History-Info", "<sip:+14255550123@pstn.example.com>;index=1"),
+    )
+    found = dialled_address(headers)
+    assert (found.readings, found.written) == (("sip:proj_abc", NUMBER), "proj_abc")
+    assert found.problem is None
+
+
+def test_history_tells_whom_the_caller_wanted() -> None:
+    """Of a call forwarded more than once, the first entry is the number that was dialled."""
+    history = (
+        "<sip:+18005551212@a.example.com?Reason=SIP%3Bcause%3D302>;index=1, <sip:+14255550123@b.example.com>;index=1.1"
+    )
+    headers = invite(("To", "<sip:proj_abc@sip.example.com>"), ("History-Info", history))
+    assert dialled_number(headers) == SipNumber(NUMBER, "history-info")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('"Ada" <sip:+14255550123@gw>;party=calling;privacy=off', SipNumber(E164("+14255550123"), "remote-party-id")),
+        ("<sip:+14255550123@gw>;party=calling", SipNumber(E164("+14255550123"), "remote-party-id")),
+        ("<sip:+14255550123@gw>;privacy=full;screen=yes", NoSipNumber(Missing.WITHHELD, "remote-party-id")),
+        ('<sip:+14255550123@gw>; Privacy = "uri"', NoSipNumber(Missing.WITHHELD, "remote-party-id")),
+    ],
+)
+def test_the_remote_party_is_the_caller_unless_withheld(value: str, expected: SipNumber | NoSipNumber) -> None:
+    """Older trunks vouch for the caller in Remote-Party-ID, whose privacy parameter is obeyed."""
+    headers = invite(("From", "sip:trunk@gw.example.com"), ("Remote-Party-ID", value))
+    assert caller_number(headers) == expected
+
+
+def test_nothing_dialled_says_why() -> None:
+    """No header, a value too long, a national number without a region: each is told as itself."""
+    assert dialled_address(()).problem is Missing.NO_HEADER
+    assert dialled_address(invite(("To", "x" * (MAX_VALUE + 1)))).problem is Missing.TOO_LONG
+    assert dialled_address(invite(("To", "sip:8005551212@gw"))).problem is Missing.NO_COUNTRY
