@@ -28,8 +28,7 @@ from service.records.pages import CallPages, Place, Wanted
 from service.storage.database import Database
 from service.usage.period import Grouping, Period
 from service.usage.report import UsageReader
-from service.usage.writing import Asked as AskedUsage
-from service.usage.writing import as_json
+from service.usage.serializer import UsageHead, as_json
 from telemetry.recent.record import CallOutcome
 from tests.peers.binaries import find
 from tests.peers.postgres import Postgres
@@ -139,7 +138,7 @@ async def _space(url: str) -> None:
 
 async def _written(database: Database, group_by: str, tenant_id: str | None = None) -> int:
     """A report as the endpoint writes it; answers its length."""
-    asked = AskedUsage(MONTH, Grouping.parse(group_by, MONTH), tenant_id)
+    asked = UsageHead(MONTH, Grouping.parse(group_by, MONTH), tenant_id)
     lines = UsageReader(database).lines(asked.period, asked.grouping, tenant_id=tenant_id)
     return sum([len(piece) async for piece in as_json(lines, asked)])
 

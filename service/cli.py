@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "doctor": ListedCommand("service.commands.doctor:doctor", "Send test telemetry, and say what arrived or why not."),
     "call": ListedCommand("service.commands.call:call", "Show one call: phases, speech, waits, tools, errors."),
     "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
+    "billing": ListedCommand("service.commands.billing:app", "Freeze periods, settle differences, agree on roundings."),
     "reconcile": ListedCommand(
         "service.commands.reconcile:reconcile", "Compare counters, registry, records and backend."
     ),

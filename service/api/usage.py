@@ -1,8 +1,10 @@
-"""Usage over HTTP: how long calls ran, as JSON or CSV."""
+"""Usage over HTTP: call time of a period, as JSON or CSV."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
@@ -10,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from service.http import tags
-from service.http.problems import ProblemError, declared_invalid, invalid_request
+from service.http.problems import ProblemError, declared, declared_invalid, invalid_request
 from service.http.responses import JSON, Answers, admin_router, database_needed
 from service.http.security import AdminCheck
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.report import UsageLine, UsageReader
-from service.usage.writing import Asked, Lines, as_csv, as_json
+from service.usage.rules import UnknownTenantError
+from service.usage.serializer import MINUTES_ROUNDING, Lines, UsageHead, as_csv, as_json
 
 PATH = "/api/v1/usage"
 CSV = "text/csv; charset=utf-8"
@@ -24,26 +27,35 @@ Seconds = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]{3}$", description="Exact
 
 
 class UsageFigures(BaseModel):
-    """What was used."""
+    """Figures of a line, or of all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: int = Field(description="Calls that started here or, if they never started, were received here.")
     answered_calls: int = Field(description="Of these, those whose media session began.")
     open_calls: int = Field(description="Of these, those that are not over: their time grows.")
+    split_calls: int = Field(
+        description="Calls of which a part is in another line or period; what rounding adds counts where they end."
+    )
     seconds: Seconds
     rounded_seconds: Seconds
+    rounded_minutes: str = Field(
+        pattern=r"^[0-9]+\.[0-9]{2}$", description="Half up to hundredths; the total is the sum of the lines."
+    )
 
 
 class UsageEntry(UsageFigures):
     """One line; it has the fields that lines are told apart by."""
 
+    month: str | None = Field(None, description="The local month.", examples=["2026-11"])
     day: str | None = Field(None, description="The local date.", examples=["2026-11-01"])
     hour: str | None = Field(None, description="When the local hour began.", examples=["2026-11-01T13:00:00+01:00"])
     tenant_id: str | None = None
-    outcome: str | None = Field(None, description="How calls turned out; `open` for those that are not over.")
+    outcome: str | None = Field(None, description="The outcome of the calls; `open` for those that are not over.")
     reason: str | None = None
-    rounding: tuple[str, ...] = Field(description="The rounding rules that hold in the period, the first one first.")
+    rounding: tuple[str, ...] = Field(
+        description="Rules that hold in the period, the first one first; `by start`: a call counts where it started."
+    )
 
 
 class UsageReport(BaseModel):
@@ -56,32 +68,58 @@ class UsageReport(BaseModel):
     tz: str
     group_by: tuple[str, ...]
     tenant_id: str | None
+    freezes: tuple[int, ...] = Field(
+        description="Numbers of the freezes that cover a part of the period: what was billed there is theirs to say."
+    )
+    minutes_rounding: str = Field(description="The rounding of minutes, in words.")
     lines: tuple[UsageEntry, ...]
     total: UsageFigures
 
 
-class Format(StrEnum):
-    """How the answer is written."""
+class UsageFormat(StrEnum):
+    """Forms of the answer."""
 
     JSON = "json"
     CSV = "csv"
 
 
-_FIGURES = {"calls": 2, "answered_calls": 2, "open_calls": 0, "seconds": "92.250", "rounded_seconds": "120.000"}
+_FIGURES = {
+    "calls": 2,
+    "answered_calls": 2,
+    "open_calls": 0,
+    "split_calls": 0,
+    "seconds": "92.250",
+    "rounded_seconds": "120.000",
+    "rounded_minutes": "2.00",
+}
 EXAMPLE: dict[str, Any] = {
     "from": "2026-11-01T00:00:00+01:00",
     "to": "2026-12-01T00:00:00+01:00",
     "tz": "Europe/Berlin",
     "group_by": ["tenant"],
     "tenant_id": None,
+    "freezes": [],
+    "minutes_rounding": MINUTES_ROUNDING,
     "lines": [{"tenant_id": "acme", **_FIGURES, "rounding": ["per_started_minute"]}],
     "total": _FIGURES,
 }
-"""What the OpenAPI document shows."""
+"""A report, for the OpenAPI document."""
 
+NO_SUCH_TENANT = declared(
+    ProblemError(HTTPStatus.NOT_FOUND, str(UnknownTenantError("acmee"))),
+    "No tenant has this id, and no call was recorded under it.",
+    f"{PATH}?tenant_id=acmee",
+)
+"""Declares the answer to a tenant that nobody knows."""
 _CSV_EXAMPLE = (
-    "tenant_id,calls,answered_calls,open_calls,seconds,rounded_seconds,rounding\r\n"
-    "acme,2,2,0,92.250,120.000,per_started_minute\r\n"
+    "from,2026-11-01T00:00:00+01:00\r\n"
+    "to,2026-12-01T00:00:00+01:00\r\n"
+    "\r\n"
+    "tenant_id,calls,answered_calls,open_calls,split_calls,seconds,rounded_seconds,rounded_minutes,rounding\r\n"
+    "acme,2,2,0,0,92.250,120.000,2.00,per_started_minute\r\n"
+    "\r\n"
+    "total,rounded_seconds,120.000\r\n"
+    "lines,1\r\n"
 )
 
 _ANSWERS: Answers = {
@@ -90,6 +128,7 @@ _ANSWERS: Answers = {
         "description": "The usage of the period. Sums of several periods that follow each other are the sum of all.",
         "content": {JSON: {"example": EXAMPLE}, CSV: {"schema": {"type": "string"}, "example": _CSV_EXAMPLE}},
     },
+    404: NO_SUCH_TENANT,
     422: declared_invalid(f"{PATH}?from=2026-11-01&to=2026-10-01", "query.to", "must be later than from"),
 }
 
@@ -104,25 +143,26 @@ _GroupBy = Annotated[
     str,
     Query(
         max_length=40,
-        description="What lines are told apart by: `tenant`, `day` or `hour`, `outcome`, or several of them.",
+        description="Facts that tell lines apart: `tenant`, one of `month`, `day`, `hour`, and `outcome`.",
         examples=["tenant,day"],
     ),
 ]
 _Zone = Annotated[
-    str, Query(max_length=64, description="Whose days and hours: an IANA time zone.", examples=["Europe/Berlin"])
+    str, Query(max_length=64, description="IANA time zone of months, days and hours.", examples=["Europe/Berlin"])
 ]
 _Tenant = Annotated[
     str | None, Query(max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$", description="Of this tenant alone.")
 ]
-_Format = Annotated[Format | None, Query(alias="format", description="CSV also if `Accept` asks for `text/csv`.")]
+_Format = Annotated[UsageFormat | None, Query(alias="format", description="CSV also if `Accept` asks for `text/csv`.")]
+_Bare = Annotated[bool, Query(description="Of CSV the lines alone, without the blocks that tell period and total.")]
 _Accept = Annotated[str, Header(include_in_schema=False)]
 
 
 def usage_router(*, usage: UsageReader, admin: AdminCheck) -> APIRouter:
-    """The route ``/api/v1/usage``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/usage``; ``admin`` decides who may use it."""
     router = admin_router(tags.USAGE, admin)
 
-    @router.get(PATH, summary="How long calls ran", operation_id="usage", responses=_ANSWERS)
+    @router.get(PATH, summary="Call time of a period", operation_id="usage", responses=_ANSWERS)
     async def usage_of_period(
         start: _From,
         to: _To,
@@ -130,40 +170,57 @@ def usage_router(*, usage: UsageReader, admin: AdminCheck) -> APIRouter:
         tz: _Zone = "UTC",
         tenant_id: _Tenant = None,
         form: _Format = None,
+        bare: _Bare = False,
         accept: _Accept = "",
     ) -> Response:
         """Add up call time, exact to the millisecond, with each tenant's rounding beside it.
 
         A call's time counts where it ran: one that runs across midnight counts on both days, each with its part. The
-        call itself counts where it started, and what rounding adds where it ended. Days on which clocks change have
-        their real length.
+        call itself counts where it started, and what rounding adds where it ended; a rule that goes `by start` counts
+        the whole call where it started. Days on which clocks change have their real length. Calls that reached no
+        tenant are in no line.
         """
-        asked = asked_for(start, to, tz, group_by, tenant_id)
-        lines = usage.lines(asked.period, asked.grouping, tenant_id=tenant_id)
-        with database_needed():
+        head = usage_head(start, to, tz, group_by, tenant_id)
+        with database_needed(), tenant_known():
+            head = replace(head, freezes=await usage.covering(head.period, tenant_id))
+            lines = usage.lines(head.period, head.grouping, tenant_id=tenant_id)
             first = await anext(lines, None)
-        if form is Format.CSV or (form is None and "text/csv" in accept):
-            return StreamingResponse(as_csv(_all(first, lines), asked), headers=_CSV_HEADERS, media_type=CSV)
-        return StreamingResponse(as_json(_all(first, lines), asked), headers=_HEADERS, media_type=JSON)
+        if form is UsageFormat.CSV or (form is None and "text/csv" in accept):
+            pieces = as_csv(_all(first, lines), head, bare=bare)
+            return StreamingResponse(pieces, headers=file_headers(f"{head.file_name}.csv"), media_type=CSV)
+        return StreamingResponse(as_json(_all(first, lines), head), headers=_HEADERS, media_type=JSON)
 
     return router
 
 
 _HEADERS = {"Cache-Control": "no-store"}
-_CSV_HEADERS = _HEADERS | {"Content-Disposition": 'attachment; filename="usage.csv"'}
 
 
-def asked_for(start: str, end: str, zone: str, group_by: str, tenant_id: str | None) -> Asked:
-    """What a request asks for; raises a 422 problem that names the parameter."""
+def file_headers(name: str) -> dict[str, str]:
+    """Return the headers of an answer that is saved under a name."""
+    return _HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def usage_head(start: str, end: str, zone: str, group_by: str, tenant_id: str | None) -> UsageHead:
+    """Return the question of a request; raise a 422 problem that names the wrong parameter."""
     try:
         period = Period.parse(start, end, zone)
-        return Asked(period, Grouping.parse(group_by, period), tenant_id)
+        return UsageHead(period, Grouping.parse(group_by, period), tenant_id)
     except PeriodError as error:
         raise invalid_parameter(error) from None
 
 
+@contextmanager
+def tenant_known() -> Iterator[None]:
+    """Raise a 404 problem for a tenant that nobody knows."""
+    try:
+        yield
+    except UnknownTenantError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
+
+
 def invalid_parameter(error: PeriodError, where: str = "query") -> ProblemError:
-    """The 422 problem that names the wrong parameter."""
+    """Return the 422 problem that names the wrong parameter."""
     return invalid_request([{"loc": (where, error.field), "msg": str(error)}])
 
 

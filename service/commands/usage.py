@@ -1,16 +1,14 @@
-"""``callscope usage``: how long calls ran, from the command line.
+"""``callscope usage``: call time of a period, from the command line.
 
 Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command line itself is wrong.
 """
 
 import asyncio
-import sys
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -20,75 +18,64 @@ from service.settings import SettingsError, load_settings
 from service.storage.database import DATABASE_ERRORS, Database, failure_reason
 from service.storage.url import DatabaseUrlError
 from service.usage.period import Grouping, Period, PeriodError
-from service.usage.query import Sums
-from service.usage.report import UsageReader, seconds
-from service.usage.writing import Asked, Lines, as_csv, as_json, entry
+from service.usage.report import UsageReader
+from service.usage.rules import UnknownTenantError
+from service.usage.serializer import (
+    MINUTES_ROUNDING,
+    Lines,
+    UsageHead,
+    UsageTotal,
+    as_csv,
+    as_json,
+    columns,
+    entry,
+)
 
-_NUMBERS = ("calls", "answered_calls", "open_calls", "seconds", "rounded_seconds", "rounded minutes")
+_TEXTS = frozenset({"month", "day", "hour", "tenant_id", "outcome", "reason", "rounding"})
+# Columns that are no figures.
 
 
 @dataclass(frozen=True, slots=True)
 class UsageTable:
     """A report in memory; give it a grouping that a person would read to the end."""
 
-    asked: Asked
+    head: UsageHead
     table: Table
-    total: Sums
+    total: UsageTotal
 
     @classmethod
-    async def of(cls, lines: Lines, asked: Asked) -> "UsageTable":
-        """The table of a report."""
-        total = Sums()
+    async def of(cls, lines: Lines, head: UsageHead) -> "UsageTable":
+        """Return the table of a report."""
+        total = UsageTotal()
         table = Table(show_footer=True)
-        names: list[str] = []
+        names = columns(head.grouping)
+        for name in names:
+            justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
+            table.add_column(name.replace("_", " "), justify=justify)
         async with aclosing(lines):
             async for line in lines:
-                cells = entry(line, asked.grouping) | {"rounding": ", ".join(line.rounding)}
-                cells = _with_minutes(cells, line.sums)
-                names = names or _columns(table, cells)
+                cells = entry(line, head.grouping) | {"rounding": ", ".join(line.rounding)}
                 table.add_row(*(str(cells[name] if cells[name] is not None else "") for name in names))
-                total.add(line.sums)
-        _foot(table, names, total)
-        return cls(asked, table, total)
+                total.add(line)
+        sums = total.figures()
+        for column, name in zip(table.columns, names, strict=True):
+            column.footer = str(sums.get(name, ""))
+        return cls(head, table, total)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        period = self.asked.period
+        period = self.head.period
         yield f"{period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} ({period.zone.key})"
-        yield self.table if self.table.columns else "No calls."
+        for number in self.head.freezes:
+            yield f"Freeze {number} covers a part of the period: callscope billing show {number}"
+        if not self.total.lines:
+            yield "No calls."
+            return
+        yield self.table
+        yield MINUTES_ROUNDING
 
 
-def minutes(milliseconds: int) -> Decimal:
-    """Milliseconds as minutes with two decimals, rounded half up for the eye; seconds beside it are exact."""
-    return (seconds(milliseconds) / 60).quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def _with_minutes(cells: dict[str, object], sums: Sums) -> dict[str, object]:
-    rounding = cells.pop("rounding")
-    return cells | {"rounded minutes": minutes(sums.rounded_ms), "rounding": rounding}
-
-
-def _columns(table: Table, cells: dict[str, object]) -> list[str]:
-    for name in cells:
-        table.add_column(name.replace("_", " "), justify="right" if name in _NUMBERS else "left")
-    return list(cells)
-
-
-def _foot(table: Table, names: list[str], total: Sums) -> None:
-    figures = (
-        total.calls,
-        total.answered,
-        total.still_open,
-        seconds(total.duration_ms),
-        seconds(total.rounded_ms),
-        minutes(total.rounded_ms),
-    )
-    for name, figure in zip(_NUMBERS, figures, strict=True):
-        if name in names:
-            table.columns[names.index(name)].footer = str(figure)
-
-
-class Form(StrEnum):
-    """How the report is printed."""
+class ReportForm(StrEnum):
+    """Forms of the report."""
 
     TABLE = "table"
     JSON = "json"
@@ -99,23 +86,25 @@ def usage(
     start: Annotated[str | None, typer.Option("--from", help="A date or moment; the first of this month.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="The first that no longer belongs; tomorrow.")] = None,
     group_by: Annotated[
-        str, typer.Option(help="tenant, day or hour, outcome; several separated by commas.")
+        str, typer.Option(help="tenant, one of month, day, hour, and outcome; several separated by commas.")
     ] = "tenant",
     tz: Annotated[str, typer.Option(help="Whose days and hours: an IANA time zone.")] = "UTC",
     tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
-    form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TABLE,
+    form: Annotated[ReportForm, typer.Option("--format", help="How to print it.")] = ReportForm.TABLE,
     database_url: Annotated[
         str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")
     ] = None,
 ) -> None:
-    """Show how long calls ran, exact and as each tenant's rounding counts it."""
+    """Show call time, exact and as each tenant's rounding counts it."""
     try:
         period = _period(start, end, tz)
-        asked = Asked(period, Grouping.parse(group_by, period), tenant)
+        head = UsageHead(period, Grouping.parse(group_by, period), tenant)
         url = database_url or load_settings().database_url.get_secret_value()
-        asyncio.run(_print(url, asked, form))
+        asyncio.run(_print(url, head, form))
     except PeriodError as error:
         raise typer.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
+    except UnknownTenantError as error:
+        raise typer.BadParameter(str(error), param_hint="--tenant") from None
     except (DatabaseUrlError, SettingsError) as error:
         _refuse(str(error))
     except DATABASE_ERRORS as error:
@@ -129,15 +118,17 @@ def _period(start: str | None, end: str | None, zone: str) -> Period:
     return Period.parse(start or today.replace(day=1).isoformat(), end or tomorrow.isoformat(), zone)
 
 
-async def _print(url: str, asked: Asked, form: Form) -> None:
+async def _print(url: str, head: UsageHead, form: ReportForm) -> None:
     async with Database.from_url(url) as database:
-        lines = UsageReader(database).lines(asked.period, asked.grouping, tenant_id=asked.tenant_id)
-        if form is Form.TABLE:
-            Console().print(await UsageTable.of(lines, asked))
+        usage = UsageReader(database)
+        head = replace(head, freezes=await usage.covering(head.period, head.tenant_id))
+        lines = usage.lines(head.period, head.grouping, tenant_id=head.tenant_id)
+        if form is ReportForm.TABLE:
+            Console().print(await UsageTable.of(lines, head))
             return
-        async for piece in as_json(lines, asked) if form is Form.JSON else as_csv(lines, asked):
-            sys.stdout.write(piece.decode())
-        sys.stdout.write("" if form is Form.CSV else "\n")
+        async for piece in as_json(lines, head) if form is ReportForm.JSON else as_csv(lines, head):
+            typer.echo(piece, nl=False)
+        typer.echo("" if form is ReportForm.CSV else "\n", nl=False)
 
 
 def _refuse(reason: str) -> None:

@@ -15,7 +15,7 @@ from service.records.record import DurationSource
 from service.records.store import CALLS
 from service.records.tracked import STALE
 from service.storage.database import Database
-from service.usage.query import SETUP_MS, longest_call_ms
+from service.usage.query import longest_call_ms
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 
@@ -23,6 +23,8 @@ Condition = ColumnElement[bool]
 Number = ColumnElement[int]
 MICROS_PER_MS = 1000
 """Claims are in microseconds, all other moments in milliseconds."""
+_SETUP_MS = 3_600_000
+# Longer than any call took from its announcement to its start.
 _ROW = CALLS.c
 _CLAIMED_MS = _ROW.claim // MICROS_PER_MS
 _OWN = _ROW.received_ms == _CLAIMED_MS
@@ -211,7 +213,7 @@ class RecordsLedger:
         """
         row = CALLS.c
         async with self._database.reading() as session:
-            earliest = interval.start_ms - late_ms - await longest_call_ms(session) - SETUP_MS
+            earliest = interval.start_ms - late_ms - await longest_call_ms(session) - _SETUP_MS
             begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, _OVER)
             own = [row.instance_id == self._instance_id] if asked.scope is Scope.PROCESS else []
             tallies = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)

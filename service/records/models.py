@@ -137,6 +137,17 @@ class CallRecordRow(Base):
             sqlite_where=text(CLOSED),
             postgresql_where=text(CLOSED),
         ),
+        Index(
+            "ix_call_records_tenant_usage",
+            "tenant_id",
+            "usage_from_ms",
+            "duration_ms",
+            "outcome",
+            "reason",
+            "ended_ms",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
         Index("ix_call_records_duration", "duration_ms"),
     )
 

@@ -259,6 +259,8 @@ def _ended(task: asyncio.Task[Any]) -> None:
 
 MIGRATION_LOCK = 0x_CA11_5C09
 """Key of the advisory lock for migrating: one process at a time."""
+ROUNDING_LOCK = 0x_CA11_20D5
+"""Key for changing rounding rules: the version that a change names must not move meanwhile."""
 CLAIM_LOCK = 0x_CA11_C1A1
 """Key for taking over calls: two processes that lock the same rows in different orders would deadlock."""
 FREEZE_LOCK = 0x_CA11_F0ED

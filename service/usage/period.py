@@ -1,4 +1,4 @@
-"""What usage is asked of: a period, a time zone, and how to divide it."""
+"""Periods of time in a time zone, and their division into months, days or hours."""
 
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -10,21 +10,30 @@ from zoneinfo import ZoneInfo
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
+MAX_DAYS = 3700
+"""The longest period: ten years."""
+MAX_SLOTS = 100_000
+"""Months, days or hours a period may be divided into."""
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+"""Years a period may lie in."""
 _LOOK_MS = DAY_MS
 # No zone has changed its offset and back again within a day.
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+# Names of files beside the zones: what they mean depends on the machine, or is nothing.
 
 
 class Unit(StrEnum):
-    """How time is divided."""
+    """Units that divide time."""
 
+    MONTH = "month"
     DAY = "day"
     HOUR = "hour"
 
     @property
     def milliseconds(self) -> int:
-        """Its length while no clock changes."""
-        return DAY_MS if self is Unit.DAY else HOUR_MS
+        """Length while no clock changes; of a month the least."""
+        return {Unit.MONTH: 28 * DAY_MS, Unit.DAY: DAY_MS, Unit.HOUR: HOUR_MS}[self]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +53,29 @@ class LocalTime:
 
     @classmethod
     def over(cls, zone: ZoneInfo, start_ms: int, end_ms: int) -> "LocalTime":
-        """The zone from a day before the period to a day after it."""
+        """Return the zone from a day before the period to a day after it."""
         return cls(zone, tuple(_stretches(zone, start_ms - DAY_MS, end_ms + DAY_MS)))
 
     def slot(self, unit: Unit, at_ms: int) -> int:
-        """The number of the day, or the moment the hour began, that this moment is in."""
+        """Return the number of the month or day, or the moment the hour began, that this moment is in."""
         offset = self._stretch(at_ms).offset_ms
+        if unit is Unit.MONTH:
+            local = _EPOCH + timedelta(milliseconds=at_ms + offset)
+            return local.year * 12 + local.month - 1
         whole = (at_ms + offset) // unit.milliseconds
         return whole if unit is Unit.DAY else whole * HOUR_MS - offset
 
     def slot_end(self, unit: Unit, at_ms: int) -> int:
-        """The first moment after this one that is in another slot."""
+        """Return the first moment after this one that is in another slot."""
         slot, end = self.slot(unit, at_ms), at_ms
         while self.slot(unit, end) == slot:
             end = self._next_edge(unit, end)
         return end
 
     def label(self, unit: Unit, slot: int) -> str:
-        """The slot for people: a date, or a moment with its offset."""
+        """Return the slot for people: a month, a date, or a moment with its offset."""
+        if unit is Unit.MONTH:
+            return f"{slot // 12:04d}-{slot % 12 + 1:02d}"
         if unit is Unit.DAY:
             return (_EPOCH + timedelta(days=slot)).date().isoformat()
         offset = self._stretch_of_hour(slot).offset_ms
@@ -73,25 +87,29 @@ class LocalTime:
         return self.stretches[max(0, bisect_right(self.stretches, at_ms, key=lambda s: s.start_ms) - 1)]
 
     def _stretch_of_hour(self, slot: int) -> Stretch:
-        """An hour that a change of clocks cuts begins, by its own reckoning, in the stretch before."""
+        """Return the stretch an hour counts from; one that a change of clocks cuts counts from before it."""
         own = [s for s in self.stretches if slot < s.start_ms < slot + HOUR_MS]
         return next((s for s in own if (slot + s.offset_ms) % HOUR_MS == 0), self._stretch(slot))
 
     def _next_edge(self, unit: Unit, at_ms: int) -> int:
         stretch = self._stretch(at_ms)
         local = at_ms + stretch.offset_ms
-        edge = (local // unit.milliseconds + 1) * unit.milliseconds - stretch.offset_ms
+        if unit is Unit.MONTH:
+            month = self.slot(unit, at_ms) + 1
+            edge = milliseconds(datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)) - stretch.offset_ms
+        else:
+            edge = (local // unit.milliseconds + 1) * unit.milliseconds - stretch.offset_ms
         changes = (s.start_ms for s in self.stretches if s.start_ms > at_ms)
         return min(edge, next(changes, edge))
 
 
 def moment(at_ms: int, zone: ZoneInfo) -> datetime:
-    """The moment on the zone's clocks."""
+    """Return the moment on the zone's clocks."""
     return (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone)
 
 
 def milliseconds(at: datetime) -> int:
-    """An aware moment in milliseconds since 1970 UTC."""
+    """Return an aware moment in milliseconds since 1970 UTC."""
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -119,12 +137,6 @@ def _offset(zone: ZoneInfo, at_ms: int) -> int:
     return (moment(at_ms, zone).utcoffset() or timedelta()) // timedelta(milliseconds=1)
 
 
-MAX_DAYS = 3700
-"""The longest period: ten years."""
-MAX_SLOTS = 100_000
-"""Days or hours a period may be divided into."""
-
-
 class PeriodError(ValueError):
     """A period that cannot be asked for; ``field`` is the parameter that is wrong."""
 
@@ -134,9 +146,10 @@ class PeriodError(ValueError):
 
 
 class Dimension(StrEnum):
-    """What lines of usage are told apart by."""
+    """Facts that lines of usage are told apart by."""
 
     TENANT = "tenant"
+    MONTH = "month"
     DAY = "day"
     HOUR = "hour"
     OUTCOME = "outcome"
@@ -152,9 +165,9 @@ class Period:
 
     @classmethod
     def parse(cls, start: str, end: str, zone: str = "UTC") -> Self:
-        """The period between two dates (local midnights) or moments. Raises :class:`PeriodError`."""
-        found = _zone(zone)
-        period = cls(_moment("from", start, found), _moment("to", end, found), found)
+        """Return the period between two dates (local midnights) or moments; raise :class:`PeriodError`."""
+        found = zone_named(zone)
+        period = cls(parse_moment("from", start, found), parse_moment("to", end, found), found)
         if period.start_ms >= period.end_ms:
             raise PeriodError("to", "must be later than from: it is the first moment that no longer belongs")
         if period.end_ms - period.start_ms > MAX_DAYS * Unit.DAY.milliseconds:
@@ -163,28 +176,29 @@ class Period:
 
     @property
     def start(self) -> datetime:
-        """Its first moment, on the zone's clocks."""
+        """First moment, on the zone's clocks."""
         return moment(self.start_ms, self.zone)
 
     @property
     def end(self) -> datetime:
-        """The first moment after it, on the zone's clocks."""
+        """First moment after it, on the zone's clocks."""
         return moment(self.end_ms, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How lines are told apart: at most one division of time, tenant and outcome besides."""
+    """The facts lines are told apart by: at most one unit of time, tenant and outcome besides."""
 
     dimensions: tuple[Dimension, ...]
 
     @classmethod
     def parse(cls, text: str, period: Period) -> Self:
-        """Dimensions separated by commas. Raises :class:`PeriodError`."""
+        """Parse dimensions separated by commas; raise :class:`PeriodError`."""
         names = [name.strip() for name in text.split(",") if name.strip()]
         unknown = [name for name in names if name not in set(Dimension)]
-        if unknown or not names or len(set(names)) < len(names) or {Dimension.DAY, Dimension.HOUR} <= set(names):
-            raise PeriodError("group_by", "must be tenant, day, hour, outcome, or several of them, of day and hour one")
+        if unknown or not names or len(set(names)) < len(names) or len(set(names) & set(Unit)) > 1:
+            known = "must be tenant, month, day, hour, outcome, or several of them, of month, day and hour one"
+            raise PeriodError("group_by", known)
         grouping = cls(tuple(Dimension(name) for name in names))
         unit = grouping.unit
         if unit is not None and (period.end_ms - period.start_ms) // unit.milliseconds > MAX_SLOTS:
@@ -193,35 +207,47 @@ class Grouping:
 
     @property
     def unit(self) -> Unit | None:
-        """How time is divided, if it is."""
-        named = (dimension.value for dimension in self.dimensions if dimension in (Dimension.DAY, Dimension.HOUR))
-        return next(map(Unit, named), None)
+        """Unit that divides time; ``None``: the period is one line."""
+        return next((Unit(dimension.value) for dimension in self.dimensions if dimension.value in set(Unit)), None)
 
     @property
     def by_tenant(self) -> bool:
-        """Whether tenants are told apart."""
+        """True if tenants are told apart."""
         return Dimension.TENANT in self.dimensions
 
     @property
     def by_outcome(self) -> bool:
-        """Whether outcomes are told apart."""
+        """True if outcomes are told apart."""
         return Dimension.OUTCOME in self.dimensions
 
 
-def _zone(name: str) -> ZoneInfo:
+def bounded(field: str, at: datetime) -> int:
+    """Return an aware moment in milliseconds; raise :class:`PeriodError` for one in a year beyond all billing."""
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise PeriodError(field, f"must be in the years {FIRST_YEAR} to {LAST_YEAR}")
+    return milliseconds(at)
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """Return the IANA time zone of this name; raise :class:`PeriodError`."""
+    wrong = PeriodError("tz", "must be a name of the IANA time zone database, such as Europe/Berlin")
+    if name in _NO_ZONES or name.startswith(("posix/", "right/")):
+        raise wrong
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         # Not in the database, not a relative path, a folder of the database.
-        raise PeriodError("tz", "must be a name of the IANA time zone database, such as Europe/Berlin") from None
+        raise wrong from None
 
 
-def _moment(field: str, text: str, zone: ZoneInfo) -> int:
+def parse_moment(field: str, text: str, zone: ZoneInfo) -> int:
+    """Return a date (the local midnight) or a moment in milliseconds; raise :class:`PeriodError`."""
     try:
         if len(text) == len("2026-01-01"):
             # Where clocks are put forward at midnight, this is the first moment after it.
-            return milliseconds(datetime.combine(date.fromisoformat(text), time(), zone))
-        at = datetime.fromisoformat(text)
+            at = datetime.combine(date.fromisoformat(text), time(), zone)
+        else:
+            at = datetime.fromisoformat(text)
     except ValueError:
         raise PeriodError(field, "must be a date, or a date and time, in ISO 8601, such as 2026-01-31") from None
-    return milliseconds(at if at.tzinfo is not None else at.replace(tzinfo=zone))
+    return bounded(field, at if at.tzinfo is not None else at.replace(tzinfo=zone))

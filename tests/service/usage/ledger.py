@@ -40,6 +40,8 @@ class Made:
     seconds: float = 0.0
     tenant_id: str = "acme"
     outcome: CallOutcome | None = CallOutcome.HANGUP
+    received_ms: int | None = None
+    """When it was announced, by whatever clock; ``None``: as it started."""
 
     @property
     def start_ms(self) -> int:
@@ -64,7 +66,7 @@ class Made:
         return StoredCall(
             CallId(f"rtc_{number}"),
             TenantId(self.tenant_id),
-            received_ms=self.start_ms,
+            received_ms=self.start_ms if self.received_ms is None else self.received_ms,
             last_seen_ms=self.start_ms + self.duration_ms,
             usage_from_ms=self.start_ms,
             instance_id="maker",
@@ -105,21 +107,32 @@ def keyed(lines: Iterable[UsageLine]) -> dict[Key, Sums]:
 
 
 def added_up(calls: Iterable[Made], period: Period, grouping: Grouping, rules: Rules) -> dict[Key, Sums]:
-    """What a report must say: each call's time minute by minute, each in the slot the clock shows.
+    """Return the report that is right: each call's time minute by minute, each in the slot the clock shows.
 
     Periods must begin and end on whole minutes or between calls; clocks change on whole minutes anyway.
     """
     sums: dict[Key, Sums] = defaultdict(Sums)
     for call in calls:
         end_ms = call.start_ms + call.duration_ms
-        if period.start_ms <= call.start_ms < period.end_ms:
+        rule = rules.rounding(call.tenant_id, call.start_ms)
+        cost_ms = rule.rounded(call.duration_ms)
+        starts_within = period.start_ms <= call.start_ms < period.end_ms
+        if starts_within:
             one = Sums(1, int(call.answered), int(call.outcome is None))
             sums[_key(call, call.start_ms, period.zone, grouping)].add(one)
-        surplus = rules.rounding(call.tenant_id, call.start_ms).rounded(call.duration_ms) - call.duration_ms
+        if rule.by_start:
+            if starts_within:
+                whole = Sums(0, 0, 0, call.duration_ms, cost_ms)
+                sums[_key(call, call.start_ms, period.zone, grouping)].add(whole)
+            continue
+        parts: dict[Key, Sums] = defaultdict(Sums)
         for at_ms, until_ms in pairwise(_minutes(call.start_ms, end_ms)):
             if period.start_ms <= at_ms < period.end_ms:
-                part, more = until_ms - at_ms, surplus if until_ms == end_ms else 0
-                sums[_key(call, at_ms, period.zone, grouping)].add(Sums(0, 0, 0, part, part + more))
+                part, more = until_ms - at_ms, cost_ms - call.duration_ms if until_ms == end_ms else 0
+                parts[_key(call, at_ms, period.zone, grouping)].add(Sums(0, 0, 0, part, part + more))
+        for key, found in parts.items():
+            found.split_calls = int(found.duration_ms < call.duration_ms)
+            sums[key].add(found)
     return dict(sums)
 
 
@@ -136,6 +149,8 @@ def _minutes(start_ms: int, end_ms: int) -> list[int]:
 
 def _key(call: Made, at_ms: int, zone: ZoneInfo, grouping: Grouping) -> Key:
     slot = None
+    if Dimension.MONTH in grouping.dimensions:
+        slot = f"{moment(at_ms, zone):%Y-%m}"
     if Dimension.DAY in grouping.dimensions:
         slot = moment(at_ms, zone).date().isoformat()
     if Dimension.HOUR in grouping.dimensions:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.usage.period import LocalTime, Unit, milliseconds, moment
+from service.usage.period import LocalTime, Period, PeriodError, Unit, milliseconds, moment
 from tests.service.usage.ledger import clock_hour
 
 ZONES = st.sampled_from(sorted(available_timezones())).map(ZoneInfo)
@@ -56,7 +56,8 @@ def test_slots_follow_each_other_without_gap_or_overlap(zone: ZoneInfo, start_ms
     """A slot ends later than any moment in it, and where it ends another slot is."""
     local = LocalTime.over(zone, start_ms, start_ms + 10 * 86_400_000)
     end_ms = local.slot_end(unit, start_ms)
-    assert start_ms < end_ms <= start_ms + 50 * 3_600_000
+    longest = 33 * 24 if unit is Unit.MONTH else 50
+    assert start_ms < end_ms <= start_ms + longest * 3_600_000
     assert local.slot(unit, end_ms - 1) == local.slot(unit, start_ms) != local.slot(unit, end_ms)
 
 
@@ -97,3 +98,33 @@ def test_a_zone_without_changes_is_one_stretch(days: int) -> None:
     start_ms = _ms("2026-01-01T00:00+00:00")
     end_ms = start_ms + timedelta(days=days) // timedelta(milliseconds=1)
     assert len(LocalTime.over(ZoneInfo("UTC"), start_ms, end_ms).stretches) == 1
+
+
+@given(ZONES, MOMENTS)
+@settings(max_examples=100, deadline=None)
+def test_a_moments_month_is_that_of_its_date(zone: ZoneInfo, at_ms: int) -> None:
+    """The label of a moment's month is the one the zone's clocks show, and the next slot is another month."""
+    local = LocalTime.over(zone, at_ms, at_ms + 40 * 86_400_000)
+    assert local.label(Unit.MONTH, local.slot(Unit.MONTH, at_ms)) == f"{moment(at_ms, zone):%Y-%m}"
+    end_ms = local.slot_end(Unit.MONTH, at_ms)
+    assert f"{moment(end_ms, zone):%Y-%m}" != f"{moment(at_ms, zone):%Y-%m}" == f"{moment(end_ms - 1, zone):%Y-%m}"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "1969-12-31", "9999-12-31", "9999-12-31T23:59:59-12:00", "2200-01-01"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_years_beyond_all_billing_are_refused(text: str, zone: str) -> None:
+    """A date at the ends of the calendar is a wrong parameter, in every zone."""
+    with pytest.raises(PeriodError, match="must be in the years 1970 to 2199") as refused:
+        Period.parse(text, "2026-01-01", zone)
+    assert refused.value.field == "from"
+    with pytest.raises(PeriodError) as refused:
+        Period.parse("2026-01-01", text, zone)
+    assert refused.value.field == "to"
+
+
+@pytest.mark.parametrize("name", ["localtime", "posixrules", "Factory", "right/UTC", "posix/UTC", "", "/etc/passwd"])
+def test_what_means_another_zone_on_another_machine_is_refused(name: str) -> None:
+    """Only names of the time zone database are zones, even where a file of another name is there."""
+    with pytest.raises(PeriodError, match="IANA time zone") as refused:
+        Period.parse("2026-01-01", "2026-02-01", name)
+    assert refused.value.field == "tz"

@@ -1,10 +1,31 @@
-"""Rounding rules: what a call costs under each, and what holds under all of them."""
+"""Rounding rules: the cost of a call under each, and the agreement on them."""
+
+import asyncio
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.usage.rules import PER_SECOND, Rounding, RoundingError
+from service.storage.database import Database
+from service.tenants.spec import TenantSpec
+from service.tenants.sql import SqlTenantRepository
+from service.usage.models import ANY_TENANT
+from service.usage.rules import (
+    PER_SECOND,
+    Agreed,
+    NoSuchRuleError,
+    Rounding,
+    RoundingError,
+    RuleChangedError,
+    UnknownTenantError,
+    agree,
+    read_changes,
+    read_rules,
+    withdraw,
+)
+from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import UNKNOWN_TENANT
+from tests.service.usage.ledger import Made, written
 
 RULES = st.builds(
     lambda initial, step: Rounding(initial * 1000, step * 1000), st.integers(1, 7200), st.integers(1, 7200)
@@ -56,8 +77,10 @@ def test_what_is_rounded_stays_as_it_is(rule: Rounding, duration_ms: int) -> Non
 
 @given(RULES)
 def test_a_rule_reads_as_it_is_written(rule: Rounding) -> None:
-    """A rule's name, read again, is the same rule."""
+    """A rule's name, read again, is the same rule; where calls count is told beside it."""
     assert Rounding.parse(str(rule)) == rule
+    by_start = Rounding.parse(rule.intervals, by_start=True)
+    assert str(by_start) == f"{rule.intervals} by start"
 
 
 def test_started_minutes_are_sixty_sixty() -> None:
@@ -71,3 +94,84 @@ def test_what_is_no_rule_is_refused_with_what_is_one(text: str) -> None:
     """The error says which forms there are."""
     with pytest.raises(RoundingError, match="per_started_minute, or INITIAL/STEP"):
         Rounding.parse(text)
+
+
+ACME = TenantSpec.model_validate({"tenant_id": "acme"})
+
+
+@pytest.fixture
+async def known(database: Database) -> Database:
+    """A database with the tenant ``acme``."""
+    await SqlTenantRepository(database).put(ACME, actor="test")
+    return database
+
+
+async def in_force(database: Database) -> list[tuple[str, str, str]]:
+    async with database.reading() as session:
+        rules = await read_rules(session)
+    return [(name, str(one.rounding), one.set_by) for name, of in rules.of_tenant.items() for one in of]
+
+
+async def history(database: Database) -> list[tuple[str, str, str]]:
+    async with database.reading() as session:
+        return [(one.actor, str(one.before), str(one.after)) for one in await read_changes(session, "acme")]
+
+
+async def test_every_change_of_a_rule_keeps_its_author(known: Database) -> None:
+    """Agreed, replaced and withdrawn: what holds is the last, and the history has each with who and what."""
+    first = await agree(known, Agreed("acme", 5, Rounding.parse("6/6")), actor="ada", now_ms=10)
+    by_start = Rounding.parse("60/60", by_start=True)
+    second = await agree(known, Agreed("acme", 5, by_start), actor="bob", now_ms=20, based_on=first)
+    assert await in_force(known) == [("acme", "per_started_minute by start", "bob")]
+    await withdraw(known, "acme", 5, actor="cleo", now_ms=30, based_on=second)
+    assert await in_force(known) == []
+    assert await history(known) == [
+        ("cleo", "per_started_minute by start", "None"),
+        ("bob", "6/6", "per_started_minute by start"),
+        ("ada", "None", "6/6"),
+    ]
+
+
+async def test_a_rule_is_replaced_only_by_who_knows_it(known: Database) -> None:
+    """Without the version, with an old one, or where none must be, a replacement is refused and changes nothing."""
+    version = await agree(known, Agreed("acme", 5, Rounding.parse("6/6")), actor="ada", now_ms=10)
+    other = Agreed("acme", 5, PER_SECOND)
+    for refused in ({}, {"based_on": version + 1}, {"based_on": version, "new": True}):
+        with pytest.raises(RuleChangedError) as changed:
+            await agree(known, other, actor="eve", now_ms=20, **refused)  # type: ignore[arg-type] # two kinds of value
+        assert (changed.value.version, changed.value.demanded) == (version, bool(refused))
+    with pytest.raises(RuleChangedError):
+        await withdraw(known, "acme", 5, actor="eve", now_ms=20, based_on=None)
+    assert await in_force(known) == [("acme", "6/6", "ada")]
+
+
+async def test_the_same_rule_again_changes_nothing(known: Database) -> None:
+    """A repeated request is harmless: no version, no author, no history."""
+    agreed = Agreed("acme", 5, Rounding.parse("6/6"))
+    version = await agree(known, agreed, actor="ada", now_ms=10)
+    assert await agree(known, agreed, actor="bob", now_ms=20) == version
+    assert await in_force(known) == [("acme", "6/6", "ada")]
+    assert len(await history(known)) == 1
+
+
+async def test_one_of_two_at_once_is_told(known: Database) -> None:
+    """Of replacements based on the same version one is made."""
+    version = await agree(known, Agreed("acme", 5, Rounding.parse("6/6")), actor="ada", now_ms=10)
+    changes = [
+        agree(known, Agreed("acme", 5, Rounding.parse(f"{n}/1")), actor="x", now_ms=20, based_on=version)
+        for n in range(2, 8)
+    ]
+    answers = await asyncio.gather(*changes, return_exceptions=True)
+    assert sum(isinstance(answer, RuleChangedError) for answer in answers) == 5
+
+
+async def test_a_typo_agrees_with_nobody(known: Database) -> None:
+    """No rule for an id that neither a tenant nor a call has, nor for calls that reached nobody; ``*`` is everybody."""
+    await written(known, [Made(1000, 1, "gone"), Made(1000, 0, UNKNOWN_TENANT, CallOutcome.REJECTED)])
+    for tenant_id in ("acmee", UNKNOWN_TENANT):
+        with pytest.raises(UnknownTenantError, match=tenant_id):
+            await agree(known, Agreed(tenant_id, 0, PER_SECOND), actor="x", now_ms=0)
+    for tenant_id in ("gone", ANY_TENANT):
+        await agree(known, Agreed(tenant_id, 0, PER_SECOND), actor="x", now_ms=0)
+    with pytest.raises(NoSuchRuleError):
+        await withdraw(known, "acme", 7, actor="x", now_ms=0, based_on=0)
