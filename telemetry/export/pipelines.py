@@ -26,7 +26,9 @@ from telemetry.clock import Clock, SystemClock
 from telemetry.export.batches import BatchedItems, LogIntake, SpanIntake
 from telemetry.export.health import ExportHealth, HealthRecord, SignalHealth
 from telemetry.export.metrics import MetricsExporter
+from telemetry.export.outcome import ExportOutcome
 from telemetry.export.plan import ExportPlan, read_plan, read_resource
+from telemetry.export.scraping import ScrapeEndpoint
 from telemetry.export.senders import logs_sender, metrics_sender, spans_sender
 from telemetry.export.signals import Signal
 from telemetry.export.thread import ExportThread
@@ -126,8 +128,11 @@ class Pipelines:
         live: LiveMetricsReader,
         pipelines: Mapping[Signal, Pipeline],
         records: Mapping[Signal, HealthRecord],
+        scraped: ScrapeEndpoint | None = None,
     ) -> None:
         self.live = live
+        self.scraped = scraped
+        """The endpoint that Prometheus reads from; ``None``: there is none."""
         self.meter_provider = providers.meter_provider
         self.tracer_provider = providers.tracer_provider
         self.logger_provider = providers.logger_provider
@@ -139,17 +144,18 @@ class Pipelines:
         atexit.register(self.shutdown)
         for pipeline in pipelines.values():
             pipeline.start()
+        if scraped is not None:
+            scraped.start()
 
     def health(self) -> ExportHealth:
         """Return the health of each signal's export; cheap and never blocking."""
-        return ExportHealth(
-            **{
-                signal: self._pipelines[signal].health()
-                if signal in self._pipelines
-                else record.snapshot(thread_alive=False)
-                for signal, record in self._records.items()
-            }
-        )
+        return ExportHealth(**{signal: self._health(signal, record) for signal, record in self._records.items()})
+
+    def _health(self, signal: Signal, record: HealthRecord) -> SignalHealth:
+        if signal in self._pipelines:
+            return self._pipelines[signal].health()
+        scraped = self.scraped if signal is Signal.METRICS else None
+        return record.snapshot(thread_alive=scraped is not None and scraped.alive)
 
     def flush(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export now whatever there is, all signals at once; true only if all of it arrived in time."""
@@ -172,6 +178,8 @@ class Pipelines:
     def _end(self, budget_seconds: float) -> bool:
         atexit.unregister(self.shutdown)
         start = monotonic()
+        if self.scraped is not None:
+            self.scraped.close()
         arrived = self._end_pipelines(start, budget_seconds)
         self._end_providers(start + budget_seconds - monotonic())
         return arrived
@@ -263,7 +271,8 @@ def build_pipelines(
     meters = _meter_provider(plan, resource, (*_own_views(plan), *views), (live, *metric_readers))
     tracers = _tracer_provider(plan, resource, meters, (*span_processors, *pipelines.span_processors()))
     loggers = _logger_provider(plan, resource, meters, (*log_processors, *pipelines.log_processors()))
-    return Pipelines(Providers(meters, tracers, loggers, resource), live, pipelines.made, records)
+    providers = Providers(meters, tracers, loggers, resource)
+    return Pipelines(providers, live, pipelines.made, records, _scrape_endpoint(plan, live, resource, records))
 
 
 class _PipelineBuilder:
@@ -276,7 +285,7 @@ class _PipelineBuilder:
 
     def add_metrics(self, live: LiveMetricsReader, resource: Resource, phase: float) -> None:
         """Export from the live reader's table, if metrics are exported."""
-        if (route := self._plan.routes[Signal.METRICS]).enabled:
+        if (route := self._plan.routes[Signal.METRICS]).pushed:
             sender, record = metrics_sender(route), self._records[Signal.METRICS]
             exporter = MetricsExporter(live, sender, record, self._plan.metrics, resource=resource, phase=phase)
             self.made[Signal.METRICS] = Pipeline(exporter, sender, record)
@@ -296,6 +305,22 @@ class _PipelineBuilder:
             batches = BatchedItems("export logs", sender, record, self._plan.logs.batching)
             self.made[Signal.LOGS] = Pipeline(batches, sender, record)
             yield LogIntake(batches)
+
+
+def _scrape_endpoint(
+    plan: ExportPlan, live: LiveMetricsReader, resource: Resource, records: Mapping[Signal, HealthRecord]
+) -> ScrapeEndpoint | None:
+    """Return the endpoint to scrape, if it is asked for. Where metrics are pushed too, their health is the push's."""
+    route = plan.routes[Signal.METRICS]
+    if route.scraped is None:
+        return None
+    record = records[Signal.METRICS]
+    scraped = _nothing if route.pushed else lambda: record.exported(ExportOutcome())
+    return ScrapeEndpoint(live, route.scraped, resource, scraped)
+
+
+def _nothing() -> None:
+    """Take no note of a scrape."""
 
 
 def _own_views(plan: ExportPlan) -> Iterator[View]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import entry_points
 from urllib.parse import unquote
@@ -134,28 +134,47 @@ class Temporality(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ScrapeAddress:
+    """Address of the endpoint, as the variables say."""
+
+    host: str
+    port: int
+    token: str | None = field(default=None, repr=False)
+    """The bearer token that a scrape has to bring; ``None``: none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """One signal's way out: over OTLP, to the console, both or none."""
+    """One signal's way out: over OTLP, to the console, both or none; and for metrics, an endpoint to scrape."""
 
     signal: Signal
     destination: OtlpDestination | None = None
     console: bool = False
+    scraped: ScrapeAddress | None = None
+    """Address at which Prometheus may come and read; ``None``: it may not."""
+
+    @property
+    def pushed(self) -> bool:
+        """True if anything is sent or printed."""
+        return self.console or self.destination is not None
 
     @property
     def enabled(self) -> bool:
-        """True if anything is exported."""
-        return self.console or self.destination is not None
+        """True if anything is exported, in whatever way."""
+        return self.pushed or self.scraped is not None
 
     @property
     def protocol(self) -> Protocol | None:
         """The protocol whose health is reported."""
         if self.destination:
             return self.destination.protocol
-        return Protocol.CONSOLE if self.console else None
+        if self.console:
+            return Protocol.CONSOLE
+        return Protocol.PROMETHEUS if self.scraped else None
 
     @property
     def address(self) -> str | None:
-        """The endpoint without credentials."""
+        """The endpoint without credentials; ``None`` where nothing is sent."""
         return self.destination.address if self.destination else None
 
 
@@ -240,11 +259,22 @@ def read_route(environment: Environment, signal: Signal) -> Route:
     variable = environment.find(f"OTEL_{signal.upper()}_EXPORTER")
     if variable is None:
         return Route(signal, read_destination(environment, signal) if is_named(environment, signal) else None)
-    exporters = variable.choices(("otlp", "console", "none"))
+    exporters = variable.choices(("otlp", "console", "none", *(("prometheus",) if signal is Signal.METRICS else ())))
     if "none" in exporters and len(exporters) > 1:
         raise variable.wrong("none cannot be combined with an exporter")
     destination = read_destination(environment, signal) if "otlp" in exporters else None
-    return Route(signal, destination, console="console" in exporters)
+    scraped = read_scrape_address(environment) if "prometheus" in exporters else None
+    return Route(signal, destination, console="console" in exporters, scraped=scraped)
+
+
+def read_scrape_address(environment: Environment) -> ScrapeAddress:
+    """Return the address that ``OTEL_EXPORTER_PROMETHEUS_HOST``, ``_PORT`` and ``_TOKEN`` name."""
+    host = environment.get("OTEL_EXPORTER_PROMETHEUS_HOST", "localhost")
+    port = environment.get("OTEL_EXPORTER_PROMETHEUS_PORT", "9464")
+    if port.whole(at_least=0) > 65_535:  # noqa: PLR2004 -- the highest port there is
+        raise port.wrong(f"{port.text} is not a port")
+    token = environment.find("OTEL_EXPORTER_PROMETHEUS_TOKEN")
+    return ScrapeAddress(host.text, port.whole(at_least=0), token.text if token else None)
 
 
 def _metrics(environment: Environment) -> MetricsPlan:

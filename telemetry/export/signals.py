@@ -26,6 +26,8 @@ class Protocol(StrEnum):
     GRPC = "grpc"
     CONSOLE = "console"
     """Printed to standard output, for a developer's eyes."""
+    PROMETHEUS = "prometheus"
+    """Read from here by whoever scrapes."""
 
 
 class Compression(StrEnum):

@@ -140,6 +140,7 @@ def _settings(scrape: Mapping[str, int], interval: str, *, rules: bool) -> dict[
     settings["global"] |= {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval}
     settings["rule_files"] = [str(SHIPPED.parent / name) for name in settings["rule_files"]] if rules else []
     settings["scrape_configs"] = [
-        {"job_name": job, "static_configs": [{"targets": [f"{HOST}:{port}"]}]} for job, port in scrape.items()
+        {"job_name": job, "honor_labels": job == "callscope", "static_configs": [{"targets": [f"{HOST}:{port}"]}]}
+        for job, port in scrape.items()
     ]
     return settings

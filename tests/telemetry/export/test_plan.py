@@ -36,7 +36,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "'zstd' is not one of deflate, gzip, none"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem", "cannot read /nowhere/ca.pem: No such file"),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere/client.pem", "cannot read /nowhere/client.pem"),
-        ("OTEL_METRICS_EXPORTER", "prometheus", "'prometheus' is not one of console, none, otlp"),
+        ("OTEL_METRICS_EXPORTER", "statsd", "'statsd' is not one of console, none, otlp, prometheus"),
         ("OTEL_TRACES_EXPORTER", "none,otlp", "none cannot be combined"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "diff", "'diff' is not one of"),
         ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", "'exponential' is not one of"),
