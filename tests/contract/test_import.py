@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("import")  # they share what takes seconds to make
+
 PROBE = """
 import importlib, json, os, pkgutil, socket, sys, threading
 
@@ -42,8 +44,6 @@ for module in pkgutil.walk_packages(package.__path__, sys.argv[1] + "."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 from opentelemetry import metrics, trace
-
-pytestmark = pytest.mark.xdist_group("import")  # they share what takes seconds to make
 print(json.dumps({
     "modules": sorted(name for name in sys.modules if name.split(".")[0] == sys.argv[1]),
     "read": read,

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from mypy import api
 
+pytestmark = pytest.mark.xdist_group("types")  # they share what takes seconds to make
+
 HEAD = """
 from telemetry.metrics.cardinality import TenantLabels
 from telemetry.metrics.sink import Record
 from telemetry.semconv import attributes as attr
 from telemetry.semconv.attributes import CallId, Label, TenantId
-
-pytestmark = pytest.mark.xdist_group("types")  # they share what takes seconds to make
 
 
 def measure(record: Record, labels: TenantLabels, call_id: CallId, tenant_id: TenantId) -> None:
