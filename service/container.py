@@ -127,7 +127,7 @@ class Container:
 
 
 def build_container(
-    settings: Settings, *, clock: Clock | None = None, patience: CarrierTimeouts | None = None
+    settings: Settings, *, clock: Clock | None = None, timeouts: CarrierTimeouts | None = None
 ) -> Container:
     """Put the parts together. Exports start at once; calls are taken after :meth:`Container.start`."""
     clock = clock or SystemClock()
@@ -155,7 +155,7 @@ def build_container(
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
-    carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, patience)
+    carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, timeouts)
     gate = DurabilityGate(records)
     owned = OwnedCalls(carrier, gate.owns)
     admission = Admission(

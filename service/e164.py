@@ -1,4 +1,4 @@
-"""What a call can be dialled to, in the one form Callscope stores and compares.
+"""Dialled addresses, in the one form Callscope stores and compares.
 
 A telephone number is E.164: ``+`` and at most fifteen digits. Beside numbers, a tenant may own short codes, which only
 its network knows (``70042``), and users of SIP addresses (``sip:front-desk``).
@@ -18,7 +18,7 @@ E164 = Address
 """An address that is a number in international form, such as ``+18005550100``. :func:`to_e164` makes them."""
 
 SIP_NAME = "sip:"
-"""What the name of a SIP address's user begins with, to tell it from a mistyped number."""
+"""The beginning of a SIP user's name as an address, which tells it from a mistyped number."""
 
 MAX_DIGITS = 15
 """Digits after the ``+`` (ITU-T E.164)."""
@@ -34,7 +34,7 @@ _SHORT_CODE = re.compile(r"[0-9]{2,6}")
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,59}")
 _SEPARATORS = str.maketrans("", "", "().- ")
 _PREFIXES = ("00", "011")
-"""What is dialled before a country code: in most countries, and in those of the North American plan (ITU-T E.123)."""
+"""Prefixes dialled before a country code: in most countries, and in those of the North American plan (ITU-T E.164)."""
 
 
 class NumberProblem(StrEnum):
@@ -118,7 +118,7 @@ def _read(written: str, region: str | None, accepted: frozenset[int]) -> str | N
 
 
 _PLANNED = frozenset({ValidationResult.IS_POSSIBLE})
-"""What a numbering plan has; numbers that only neighbours can dial without their area code are not meant."""
+"""Lengths a numbering plan has; numbers that only neighbours can dial without their area code are not meant."""
 
 _DELIVERABLE = _PLANNED | {ValidationResult.TOO_LONG, ValidationResult.INVALID_LENGTH}
-"""What a network may deliver in international form; too short, local-only and unknown countries it may not."""
+"""Lengths a network may deliver in international form; too short, local-only and unknown countries it may not."""

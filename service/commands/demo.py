@@ -21,7 +21,7 @@ from service.container import Container, build_container
 from service.http.security import HEADER
 from service.server import address_of, listen, run, server_for
 from service.settings import Settings, load_settings
-from service.simulator.plan import Pace, Plan
+from service.simulator.plan import Plan, TimeScale
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
 from service.simulator.traffic import Traffic
@@ -81,7 +81,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
     line = Line(
         secret=secret,
         numbers=numbers_of(tenants),
-        pace=Pace(scale=options.time_scale),
+        pace=TimeScale(scale=options.time_scale),
         fallback_instructions=FALLBACK,
     )
     async with Simulator(line) as carrier:

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import typer
 
-from service.simulator.plan import USUAL, Pace, Plan, Shares
+from service.simulator.plan import USUAL, Plan, Shares, TimeScale
 from service.simulator.rendering import summary
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
@@ -63,7 +63,7 @@ def simulate(
         line = Line(
             secret=secret,
             numbers=_numbers(tenants, tenants_file),
-            pace=Pace(scale=time_scale),
+            pace=TimeScale(scale=time_scale),
             fallback_instructions=fallback_instructions,
             port=port,
         )

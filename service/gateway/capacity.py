@@ -25,7 +25,7 @@ class Slot:
 
 
 class Capacity:
-    """Who holds how many slots. Limits are given with each request, so lowering one never touches running calls."""
+    """The slots held, by tenant. Limits are given with each request, so lowering one never touches running calls."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -37,12 +37,8 @@ class Capacity:
         """Slots held by all tenants together."""
         return self._total
 
-    def held_by(self, tenant_id: TenantId) -> int:
-        """Slots the tenant holds."""
-        return self._held[tenant_id]
-
     def reserve(self, tenant_id: TenantId, *, limit: int, total_limit: int) -> Slot | LimitHit:
-        """A slot, or the limit that stands in the way.
+        """Reserve a slot; returns the limit that stands in the way if there is one.
 
         The tenant's own limit is looked at first, as it says more; one that is no tighter than the total is none.
         """
@@ -57,7 +53,7 @@ class Capacity:
             return Slot(self, tenant_id)
 
     def occupy(self, tenant_id: TenantId) -> Slot:
-        """A slot for a call that runs already, whatever the limits."""
+        """Take a slot for a call that runs already, whatever the limits."""
         with self._lock:
             self._held[tenant_id] += 1
             self._total += 1

@@ -57,7 +57,7 @@ _logged: set[tuple[str, str]] = set()
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """How a session ended."""
+    """The end of a session."""
 
     reason: EndReason
     error_type: str | None = None

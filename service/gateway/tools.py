@@ -1,4 +1,4 @@
-"""What the model may ask the gateway to do during a call."""
+"""The tools that the model may ask the gateway to run during a call."""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +23,7 @@ class ToolError(Exception):
 
 
 class CallControl(Protocol):
-    """What a tool can do to its call."""
+    """A tool's control over its call."""
 
     @property
     def transfer_targets(self) -> Mapping[str, str]:
@@ -51,7 +51,7 @@ class CallTool:
 
 
 def tools_for(targets: Mapping[str, str]) -> dict[str, CallTool]:
-    """The tools of a call of a tenant with these transfer destinations; without any, no transfer is offered."""
+    """Return the tools of a call of a tenant with these transfer destinations; without any, no transfer is offered."""
     offered = [_END_TOOL, _CURRENT_TIME_TOOL]
     if targets:
         offered.append(_transfer_tool(sorted(targets)))
@@ -59,7 +59,7 @@ def tools_for(targets: Mapping[str, str]) -> dict[str, CallTool]:
 
 
 def read_arguments(written: str) -> Arguments:
-    """The model's arguments.
+    """Return the model's arguments.
 
     Raises:
         ToolError: if they are too long or not a JSON object.

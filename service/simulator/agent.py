@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from service.simulator import wire
 from service.simulator.faults import SidebandBreak, SocketCut
 from service.simulator.leg import Closing
-from service.simulator.plan import Pace
-from service.simulator.record import CallRecord, End
+from service.simulator.plan import TimeScale
+from service.simulator.record import CallNotes, End
 from service.simulator.script import (
     AgentGreets,
     AgentSpeaks,
@@ -20,7 +20,7 @@ from service.simulator.script import (
     CallerSpeaks,
     CallerStaysSilent,
     ResponseFails,
-    TokenUsage,
+    ScriptedUsage,
 )
 from service.simulator.wire import Event
 from telemetry.clock import Clock
@@ -42,7 +42,7 @@ GOOD_ORDER = frozenset({1000, 1001})
 
 
 def closed_with(code: int) -> Closing:
-    """The carrier closes the sideband by itself."""
+    """Return the closing of a sideband by the carrier itself."""
     return Closing(End.CLOSED, code, failed=code not in GOOD_ORDER)
 
 
@@ -54,16 +54,16 @@ class LineCutError(Exception):
         self.closing = closing
 
 
-class Stage:
+class SidebandContext:
     """One open sideband, as the conversation sees it."""
 
     def __init__(
         self,
         send: Callable[[Frame], Awaitable[None]],
         break_off: Callable[[SidebandBreak], Awaitable[bool]],
-        record: CallRecord,
+        record: CallNotes,
         *,
-        pace: Pace,
+        pace: TimeScale,
         clock: Clock,
     ) -> None:
         self.record, self.pace = record, pace
@@ -73,20 +73,20 @@ class Stage:
         self._breaks = deque(sorted(record.dialled.faults.breaks, key=lambda fault: fault.after_events))
 
     def new_id(self, prefix: str) -> str:
-        """An id that is unique among all calls."""
+        """Return an id that is unique among all calls."""
         self._ids += 1
         return f"{prefix}_{self.record.dialled.call_id.removeprefix('rtc_')}_{self._ids}"
 
     def now(self) -> float:
-        """Seconds since the sideband opened."""
+        """Return the seconds since the sideband opened."""
         return self._clock.now().since(self._opened_at)
 
     def unix(self) -> int:
-        """The wall-clock time in seconds."""
+        """Return the wall-clock time in seconds."""
         return self._clock.now().unix_nanos // 1_000_000_000
 
     def now_ms(self) -> int:
-        """Milliseconds on the session's audio timeline."""
+        """Return the milliseconds on the session's audio timeline."""
         return round(self.now() * 1000)
 
     async def pause(self, seconds: float) -> None:
@@ -126,8 +126,8 @@ def _closing_of(cut: SocketCut) -> Closing:
 class GatewayEvents:
     """Client events as they arrive; the conversation waits here for those it needs."""
 
-    def __init__(self, stage: Stage, session: Mapping[str, Any]) -> None:
-        self._stage = stage
+    def __init__(self, context: SidebandContext, session: Mapping[str, Any]) -> None:
+        self._context = context
         self._session = dict(session)
         self.active_response: str | None = None
         """The response being generated."""
@@ -161,20 +161,20 @@ class GatewayEvents:
                 await self._handle(message)
 
     def response_began(self, response_id: str) -> None:
-        """A response is being generated; it serves whatever request was open."""
+        """Note that a response is being generated; it serves whatever request was open."""
         self.active_response, self.cancelled = response_id, False
         self._requested.clear()
 
     def response_ended(self) -> None:
-        """No response is being generated."""
+        """Note that no response is being generated."""
         self.active_response = None
 
     def expect_output(self, tool_call_id: str) -> None:
-        """A function was called; its output may come from now on."""
+        """Note that a function was called; its output may come from now on."""
         self._awaited[tool_call_id] = asyncio.Event()
 
     async def output_and_request(self, tool_call_id: str, within: float) -> bool:
-        """Whether the function's output and then a request to go on came within so many seconds."""
+        """Wait so many seconds for a function's output, then a request to go on; returns False if they do not come."""
         try:
             async with asyncio.timeout(within):
                 await self._awaited[tool_call_id].wait()
@@ -184,7 +184,7 @@ class GatewayEvents:
         return True
 
     async def request(self, within: float) -> bool:
-        """Whether the gateway asked for a response within so many seconds."""
+        """Wait so many seconds for the gateway to ask for a response; returns False if it does not."""
         try:
             async with asyncio.timeout(within):
                 await self._requested.wait()
@@ -197,15 +197,15 @@ class GatewayEvents:
             event = json.loads(message)
             handler = self._handlers[event["type"]]
         except (ValueError, KeyError, TypeError):
-            await self._stage.send(wire.error("invalid_event", "The event is malformed or its type unknown."))
+            await self._context.send(wire.error("invalid_event", "The event is malformed or its type unknown."))
         else:
             await handler(event)
 
     async def _item_created(self, event: Mapping[str, Any]) -> None:
-        item = {"id": self._stage.new_id("item"), "object": "realtime.item", "status": "completed"}
+        item = {"id": self._context.new_id("item"), "object": "realtime.item", "status": "completed"}
         item |= event.get("item") or {}
-        await self._stage.send(wire.item_added(item, event.get("previous_item_id")))
-        await self._stage.send(wire.item_done(item, event.get("previous_item_id")))
+        await self._context.send(wire.item_added(item, event.get("previous_item_id")))
+        await self._context.send(wire.item_done(item, event.get("previous_item_id")))
         if item.get("type") == "function_call_output" and item.get("call_id") in self._awaited:
             self._awaited[item["call_id"]].set()
 
@@ -213,24 +213,24 @@ class GatewayEvents:
         if self.active_response is None:
             self._requested.set()
             return
-        message = f"Conversation already has an active response in progress: {self.active_response}."
+        message = f"SimulatedConversation already has an active response in progress: {self.active_response}."
         code = "conversation_already_has_active_response"
-        await self._stage.send(wire.error(code, message, cause=event.get("event_id")))
+        await self._context.send(wire.error(code, message, cause=event.get("event_id")))
 
     async def _response_cancelled(self, event: Mapping[str, Any]) -> None:
         if self.active_response is not None:
             self.cancelled = True
             return
         message = "Cancellation failed: no active response found"
-        await self._stage.send(wire.error("response_cancel_not_active", message, cause=event.get("event_id")))
+        await self._context.send(wire.error("response_cancel_not_active", message, cause=event.get("event_id")))
 
     async def _session_updated(self, event: Mapping[str, Any]) -> None:
         self._session |= event.get("session") or {}
-        await self._stage.send({"type": "session.updated", "session": self._session})
+        await self._context.send({"type": "session.updated", "session": self._session})
 
 
 @dataclass(slots=True)
-class Playback:
+class SpokenResponse:
     """A response the caller is hearing."""
 
     response_id: str
@@ -243,18 +243,18 @@ class Playback:
 class Agent:
     """The model, as the sideband shows it."""
 
-    def __init__(self, stage: Stage, gateway: GatewayEvents) -> None:
-        self._stage, self._gateway = stage, gateway
-        self._audible: Playback | None = None
+    def __init__(self, context: SidebandContext, gateway: GatewayEvents) -> None:
+        self._context, self._gateway = context, gateway
+        self._audible: SpokenResponse | None = None
         self._speech_ended_at: float | None = None
 
     def asked(self) -> None:
-        """The caller finished speaking: the time to the answer runs."""
-        self._speech_ended_at = self._stage.now()
+        """Note that the caller finished speaking: the time to the answer runs."""
+        self._speech_ended_at = self._context.now()
 
     async def greet(self, step: AgentGreets) -> None:
         """Speak first, if the gateway asks for it."""
-        if await self._gateway.request(within=self._stage.pace.greeting):
+        if await self._gateway.request(within=self._context.pace.greeting):
             await self.speak(step.speech)
 
     async def speak(self, speech: AgentSpeaks) -> None:
@@ -263,159 +263,159 @@ class Agent:
         cut = speech.speak_seconds if speech.cut_after is None else min(speech.cut_after, speech.speak_seconds)
         generate = min(speech.generate_seconds, speech.speak_seconds)
         if cut < generate:
-            await self._stage.pause(cut)
+            await self._context.pause(cut)
             return
-        await self._stage.pause(generate)
+        await self._context.pause(generate)
         await self._generated(playback)
-        await self._stage.pause(cut - generate)
+        await self._context.pause(cut - generate)
         if speech.cut_after is None:
             await self._played(playback)
 
     async def cut_off(self) -> None:
-        """The caller talks over the agent: what was not yet heard is dropped."""
+        """Drop what was not yet heard, as the caller talks over the agent."""
         playback, self._audible = self._audible, None
         if playback is None:
             return
-        self._stage.record.count("interruptions")
-        heard_ms = self._stage.now_ms() - playback.started_ms
-        await self._stage.send(wire.playback("cleared", playback.response_id))
-        await self._stage.send(wire.truncated(playback.item_id, heard_ms))
+        self._context.record.count("interruptions")
+        heard_ms = self._context.now_ms() - playback.started_ms
+        await self._context.send(wire.playback("cleared", playback.response_id))
+        await self._context.send(wire.truncated(playback.item_id, heard_ms))
         if not playback.generated:
             await self._cancelled(playback, "turn_detected")
 
     async def use_tool(self, step: AgentUsesTool) -> None:
         """Call a function and wait for its output; a gateway that never answers loses the caller."""
         tool_call_id = await self.call_function(step)
-        if not await self._gateway.output_and_request(tool_call_id, self._stage.pace.patience):
+        if not await self._gateway.output_and_request(tool_call_id, self._context.pace.patience):
             raise LineCutError(Closing(End.CALLER_HUNG_UP))
 
     async def call_function(self, step: AgentUsesTool) -> str:
-        """A response that is nothing but a function call; its id."""
+        """Send a response that is nothing but a function call; returns its id."""
         response_id = await self._respond(step.think_seconds)
-        item_id, tool_call_id = self._stage.new_id("item"), self._stage.new_id("call")
+        item_id, tool_call_id = self._context.new_id("item"), self._context.new_id("call")
         begun = wire.function_item(item_id, "in_progress", step.name, tool_call_id, "")
         called = wire.function_item(item_id, "completed", step.name, tool_call_id, step.arguments)
         self._gateway.expect_output(tool_call_id)
-        await self._stage.send(wire.output_item("added", response_id, begun))
-        await self._stage.send(wire.arguments_done(response_id, called))
-        await self._stage.send(wire.output_item("done", response_id, called))
-        self._stage.record.count("tool_calls")
+        await self._context.send(wire.output_item("added", response_id, begun))
+        await self._context.send(wire.arguments_done(response_id, called))
+        await self._context.send(wire.output_item("done", response_id, called))
+        self._context.record.count("tool_calls")
         await self._done(wire.response(response_id, "completed", output=[called]), step.usage)
         return tool_call_id
 
     async def fail(self, step: ResponseFails) -> None:
-        """A response the model could not give."""
+        """Send a response that the model could not give."""
         response_id = await self._respond(step.think_seconds)
         what = {"type": "server_error", "code": step.code, "message": step.message}
         details = {"type": "failed", "error": what}
-        self._stage.record.count("responses_failed")
+        self._context.record.count("responses_failed")
         await self._done(wire.response(response_id, "failed", status_details=details), None)
 
     async def _respond(self, think_seconds: float) -> str:
-        response_id = self._stage.new_id("resp")
+        response_id = self._context.new_id("resp")
         self._gateway.response_began(response_id)
-        await self._stage.send(wire.response_created(response_id))
-        await self._stage.pause(think_seconds)
+        await self._context.send(wire.response_created(response_id))
+        await self._context.pause(think_seconds)
         return response_id
 
-    async def _begin(self, speech: AgentSpeaks) -> Playback:
-        response_id, item_id = await self._respond(speech.think_seconds), self._stage.new_id("item")
+    async def _begin(self, speech: AgentSpeaks) -> SpokenResponse:
+        response_id, item_id = await self._respond(speech.think_seconds), self._context.new_id("item")
         item = wire.agent_item(item_id, "in_progress")
-        await self._stage.send(wire.output_item("added", response_id, item))
-        await self._stage.send(wire.item_added(item, None))
-        await self._stage.send(
+        await self._context.send(wire.output_item("added", response_id, item))
+        await self._context.send(wire.item_added(item, None))
+        await self._context.send(
             wire.content("content_part.added", response_id, item_id, part={"type": "audio", "transcript": ""})
         )
-        self._audible = Playback(response_id, item_id, speech, self._stage.now_ms())
+        self._audible = SpokenResponse(response_id, item_id, speech, self._context.now_ms())
         self._heard()
-        await self._stage.send(wire.playback("started", response_id))
-        await self._stage.send(wire.content("output_audio_transcript.delta", response_id, item_id, delta=speech.text))
+        await self._context.send(wire.playback("started", response_id))
+        await self._context.send(wire.content("output_audio_transcript.delta", response_id, item_id, delta=speech.text))
         return self._audible
 
     def _heard(self) -> None:
         asked, self._speech_ended_at = self._speech_ended_at, None
-        self._stage.record.heard(None if asked is None else self._stage.now() - asked)
+        self._context.record.heard(None if asked is None else self._context.now() - asked)
 
-    async def _generated(self, playback: Playback) -> None:
+    async def _generated(self, playback: SpokenResponse) -> None:
         playback.generated = True
         response_id, item_id, text = playback.response_id, playback.item_id, playback.speech.text
         if self._gateway.cancelled:
             await self._cancelled(playback, "client_cancelled")
             return
         item = wire.agent_item(item_id, "completed", text)
-        await self._stage.send(wire.content("output_audio.done", response_id, item_id))
-        await self._stage.send(wire.content("output_audio_transcript.done", response_id, item_id, transcript=text))
+        await self._context.send(wire.content("output_audio.done", response_id, item_id))
+        await self._context.send(wire.content("output_audio_transcript.done", response_id, item_id, transcript=text))
         part = {"type": "audio", "transcript": text}
-        await self._stage.send(wire.content("content_part.done", response_id, item_id, part=part))
-        await self._stage.send(wire.output_item("done", response_id, item))
-        await self._stage.send(wire.item_done(item, None))
+        await self._context.send(wire.content("content_part.done", response_id, item_id, part=part))
+        await self._context.send(wire.output_item("done", response_id, item))
+        await self._context.send(wire.item_done(item, None))
         await self._done(wire.response(response_id, "completed", output=[item]), playback.speech.usage)
 
-    async def _cancelled(self, playback: Playback, reason: str) -> None:
+    async def _cancelled(self, playback: SpokenResponse, reason: str) -> None:
         details = {"type": "cancelled", "reason": reason}
         usage = playback.speech.usage
         spent = replace(usage, output_audio=usage.output_audio // 2)
         await self._done(wire.response(playback.response_id, "cancelled", status_details=details), spent)
 
-    async def _played(self, playback: Playback) -> None:
+    async def _played(self, playback: SpokenResponse) -> None:
         self._audible = None
-        await self._stage.send(wire.playback("stopped", playback.response_id))
+        await self._context.send(wire.playback("stopped", playback.response_id))
 
-    async def _done(self, final: wire.Event, usage: TokenUsage | None) -> None:
+    async def _done(self, final: wire.Event, usage: ScriptedUsage | None) -> None:
         self._gateway.response_ended()
         if usage is not None:
-            self._stage.record.spent(usage)
+            self._context.record.spent(usage)
             final = final | {"usage": wire.usage(usage)}
-        await self._stage.send(wire.response_done(final))
-        await self._stage.send(wire.rate_limits(49950))
+        await self._context.send(wire.response_done(final))
+        await self._context.send(wire.rate_limits(49950))
 
 
 AUDIO_TOKENS_A_SECOND = 10
-"""What a second of speech costs when it is transcribed."""
+"""Tokens of a second of speech that is transcribed."""
 
 
 class Caller:
     """The person on the line."""
 
-    def __init__(self, stage: Stage, gateway: GatewayEvents, agent: Agent) -> None:
-        self._stage, self._gateway, self._agent = stage, gateway, agent
+    def __init__(self, context: SidebandContext, gateway: GatewayEvents, agent: Agent) -> None:
+        self._context, self._gateway, self._agent = context, gateway, agent
         self._last_item: str | None = None
 
     async def speak(self, step: CallerSpeaks) -> None:
         """Say something, over the agent's voice if it is still audible."""
-        item_id = self._stage.new_id("item")
-        await self._stage.send(wire.speech_started(item_id, self._stage.now_ms()))
+        item_id = self._context.new_id("item")
+        await self._context.send(wire.speech_started(item_id, self._context.now_ms()))
         await self._agent.cut_off()
-        await self._stage.pause(step.seconds)
-        self._stage.record.count("turns")
+        await self._context.pause(step.seconds)
+        self._context.record.count("turns")
         self._agent.asked()
-        await self._stage.pause(SILENCE_SECONDS)
-        await self._stage.send(wire.speech_stopped(item_id, self._stage.now_ms()))
+        await self._context.pause(SILENCE_SECONDS)
+        await self._context.send(wire.speech_stopped(item_id, self._context.now_ms()))
         await self._commit(item_id)
         if self._gateway.transcribes:
             await self._transcribe(item_id, step)
 
     async def press_key(self, step: CallerPressesKey) -> None:
         """Press a key."""
-        self._stage.record.count("keys_pressed")
-        await self._stage.send_as_is(wire.dtmf(step.digit, self._stage.unix()))
+        self._context.record.count("keys_pressed")
+        await self._context.send_as_is(wire.dtmf(step.digit, self._context.unix()))
 
     async def stay_silent(self, step: CallerStaysSilent) -> None:
         """Say nothing until the carrier remarks on it."""
-        started, item_id = self._stage.now_ms(), self._stage.new_id("item")
-        await self._stage.pause(step.seconds)
-        self._stage.record.count("silences")
-        await self._stage.send(wire.silence(item_id, started, self._stage.now_ms()))
+        started, item_id = self._context.now_ms(), self._context.new_id("item")
+        await self._context.pause(step.seconds)
+        self._context.record.count("silences")
+        await self._context.send(wire.silence(item_id, started, self._context.now_ms()))
         await self._commit(item_id)
 
     async def _commit(self, item_id: str) -> None:
         previous, self._last_item = self._last_item, item_id
         item = wire.caller_item(item_id)
-        await self._stage.send(wire.committed(item_id, previous))
-        await self._stage.send(wire.item_added(item, previous))
-        await self._stage.send(wire.item_done(item, previous))
+        await self._context.send(wire.committed(item_id, previous))
+        await self._context.send(wire.item_added(item, previous))
+        await self._context.send(wire.item_done(item, previous))
 
     async def _transcribe(self, item_id: str, step: CallerSpeaks) -> None:
         heard, written = round(step.seconds * AUDIO_TOKENS_A_SECOND), len(step.transcript.split())
-        self._stage.record.count("tokens_transcription", heard + written)
-        await self._stage.send(wire.transcription(item_id, step.transcript, heard, written))
+        self._context.record.count("tokens_transcription", heard + written)
+        await self._context.send(wire.transcription(item_id, step.transcript, heard, written))

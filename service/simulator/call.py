@@ -11,7 +11,7 @@ from service.simulator.script import CallScript
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How the webhook of one call reaches the gateway."""
+    """The way the webhook of one call reaches the gateway."""
 
     twins: int = 0
     """So many more deliveries of the same ``webhook-id`` at the same time as the first."""
@@ -43,11 +43,11 @@ class SimulatedCall:
     delivery: Delivery = ONCE
 
     def webhook_id(self, reissue: int = 0) -> str:
-        """The ``webhook-id`` of the call's event, or of one of its reissues."""
+        """Return the ``webhook-id`` of the call's event, or of one of its reissues."""
         return "wh_" + hashlib.sha256(f"{self.call_id}/{reissue}".encode()).hexdigest()[:32]
 
     def webhook_body(self, created_at: int) -> bytes:
-        """The ``realtime.call.incoming`` event announcing the call."""
+        """Return the ``realtime.call.incoming`` event announcing the call."""
         headers = [{"name": name, "value": value} for name, value in self.sip_headers]
         data: dict[str, object] = {"call_id": self.call_id, "sip_headers": headers}
         if self.media_security is not None:
@@ -91,7 +91,7 @@ def _filled(form: str, number: str, rng: Random) -> str:
 
 
 def sip_headers(caller: str, dialled: str, rng: Random) -> tuple[SipHeader, ...]:
-    """The headers of one INVITE; the dialled number is always in the ``To``, the caller's may be withheld."""
+    """Return the headers of one INVITE; the dialled number is always in the ``To``, the caller's may be withheld."""
     calling = _ANONYMOUS if rng.random() < ANONYMOUS_SHARE else _CALLING
     from_name, to_name, id_name = rng.choice(_NAME_STYLES)
     essential = [
@@ -105,7 +105,7 @@ def sip_headers(caller: str, dialled: str, rng: Random) -> tuple[SipHeader, ...]
 
 
 MEDIA_SECURITY = ("srtp", "srtp", "rtp", None)
-"""What an INVITE may say of the media; older trunks say nothing."""
+"""The media security an INVITE may name; older trunks name none."""
 
 
 def dial(
@@ -117,7 +117,7 @@ def dial(
     faults: CallFaults = NO_FAULTS,
     delivery: Delivery = ONCE,
 ) -> SimulatedCall:
-    """A call to a number; what is not given is drawn from ``rng``."""
+    """Return a call to a number; what is not given is drawn from ``rng``."""
     caller = f"+1415555{rng.randrange(10_000):04d}"
     drawn_id = f"rtc_u1_{rng.getrandbits(128):032x}"
     return SimulatedCall(

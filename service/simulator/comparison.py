@@ -10,17 +10,17 @@ import httpx2
 from service.simulator.ground_truth import LIVE_FIELDS
 
 SECONDS_A_CALL = 0.25
-"""How far the two ends' clocks of one call may be apart: each starts and stops where it learns of it."""
+"""Seconds the two ends may differ about one call: each starts and stops where it learns of it."""
 
 GLOBAL = "global"
 """The scope of the numbers over all tenants."""
 
 LIVE_PATH = "/api/v1/metrics/live"
-"""Where a gateway answers its live numbers; below it, by tenant id."""
+"""The path of a gateway's live numbers; below it, by tenant id."""
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CountDifference:
     """One number that is not the same at both ends."""
 
     scope: str
@@ -37,8 +37,8 @@ def differences(
     *,
     ignored: Iterable[str] = (),
     seconds_a_call: float = SECONDS_A_CALL,
-) -> list[Difference]:
-    """Where a gateway's live answers, ``{"global": {…}, "tenants": {id: {…}}}``, differ from a truth.
+) -> list[CountDifference]:
+    """Return where a gateway's live answers, ``{"global": {…}, "tenants": {id: {…}}}``, differ from the truth.
 
     Counts must be the same; minutes may differ by ``seconds_a_call`` for each started call. A tenant the gateway does
     not know must have had no call.
@@ -48,7 +48,7 @@ def differences(
     for tenant_id, row in truth["tenants"].items():
         pairs.append((tenant_id, row, answers["tenants"].get(tenant_id, {})))
     return [
-        Difference(scope, field, row[field], answer.get(field))
+        CountDifference(scope, field, row[field], answer.get(field))
         for scope, row, answer in pairs
         for field in fields
         if not _agree(field, row, answer, seconds_a_call)
@@ -65,7 +65,7 @@ def _agree(field: str, truth: Mapping[str, float], answer: Mapping[str, float], 
 
 
 async def live_answers(client: httpx2.AsyncClient, tenant_ids: Iterable[str]) -> dict[str, Any]:
-    """A gateway's live numbers in all and by tenant; tenants it does not know are left out.
+    """Return a gateway's live numbers in all and by tenant; tenants it does not know are left out.
 
     ``client`` carries the gateway's address and the admin token. Raises :class:`httpx2.HTTPError`.
     """

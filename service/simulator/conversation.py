@@ -17,35 +17,35 @@ from service.simulator.agent import (
     Frame,
     GatewayEvents,
     LineCutError,
-    Stage,
+    SidebandContext,
     closed_with,
 )
 from service.simulator.faults import SidebandBreak
 from service.simulator.leg import CallLeg, Closing
 from service.simulator.listener import abort, is_closing, send_text_frame
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 from service.simulator.record import End
 from telemetry.clock import Clock
 
 EXPIRED = "Your session hit the maximum duration of 60 minutes."
 """The carrier's words when a session reaches its longest duration."""
 APOLOGY = say.AgentSpeaks("I am sorry, that is not possible right now.")
-"""What the agent says when the gateway answers that it could not end or transfer the call."""
+"""The agent's words when the gateway answers that it could not end or transfer the call."""
 
 
-class Performance:
+class ScriptPlayer:
     """The conversation of one call."""
 
-    def __init__(self, stage: Stage, gateway: GatewayEvents) -> None:
-        self._stage, self._gateway = stage, gateway
-        self._agent = Agent(stage, gateway)
-        self._caller = Caller(stage, gateway, self._agent)
+    def __init__(self, context: SidebandContext, gateway: GatewayEvents) -> None:
+        self._context, self._gateway = context, gateway
+        self._agent = Agent(context, gateway)
+        self._caller = Caller(context, gateway, self._agent)
 
     async def play(self) -> Closing:
-        """The whole script; raises :class:`service.simulator.agent.LineCutError` where it stops short."""
-        self._stage.cut_if_due()
-        await self._stage.send({"type": "session.created", "session": self._gateway.session})
-        script = self._stage.record.dialled.script
+        """Play the whole script; raises :class:`service.simulator.agent.LineCutError` where it stops short."""
+        self._context.cut_if_due()
+        await self._context.send({"type": "session.created", "session": self._gateway.session})
+        script = self._context.record.dialled.script
         for step in script.steps:
             await self._play(step)
         return await self._end(script.ending)
@@ -70,16 +70,16 @@ class Performance:
                 await self._beside(step)
 
     async def _beside(self, step: say.SessionWarns | say.SendsUnusable | say.Pause) -> None:
-        """What is neither the caller's nor the agent's doing."""
+        """Play a step that is neither the caller's nor the agent's doing."""
         match step:
             case say.SessionWarns():
                 await self._error(step.code, step.message)
             case say.SendsUnusable():
-                self._stage.record.count("unusable_messages")
+                self._context.record.count("unusable_messages")
                 as_text = step.as_text or isinstance(step.message, str)
-                await self._stage.send_frame(Frame(step.message, as_text=as_text))
+                await self._context.send_frame(Frame(step.message, as_text=as_text))
             case say.Pause():
-                await self._stage.pause(step.seconds)
+                await self._context.pause(step.seconds)
             case _:
                 assert_never(step)
 
@@ -104,15 +104,15 @@ class Performance:
                 assert_never(ending)
 
     async def _wait_for_gateway(self, tool_use: say.AgentUsesTool) -> Closing:
-        """The gateway is expected to end the call; a caller it fails or keeps waiting hangs up."""
+        """Wait for the gateway to end the call; a caller it fails or keeps waiting hangs up."""
         tool_call_id = await self._agent.call_function(tool_use)
-        if await self._gateway.output_and_request(tool_call_id, self._stage.pace.patience):
+        if await self._gateway.output_and_request(tool_call_id, self._context.pace.patience):
             await self._agent.speak(APOLOGY)
         return Closing(End.CALLER_HUNG_UP)
 
     async def _error(self, code: str, message: str) -> None:
-        self._stage.record.count("session_errors")
-        await self._stage.send(wire.error(code, message))
+        self._context.record.count("session_errors")
+        await self._context.send(wire.error(code, message))
 
 
 SESSION_SECONDS = 3600
@@ -123,7 +123,7 @@ SHORTEST_TEARDOWN = 0.05
 """Real seconds a teardown takes at any pace: never does the sideband end before the answer to the request arrives."""
 
 
-class Conversation:
+class SimulatedConversation:
     """Caller and agent talking; ends by the first of the script's end and what the gateway asked for."""
 
     def __init__(
@@ -131,7 +131,7 @@ class Conversation:
         leg: CallLeg,
         socket: WebSocket,
         *,
-        pace: Pace,
+        pace: TimeScale,
         clock: Clock,
         broke: Callable[[SidebandBreak], None],
     ) -> None:
@@ -140,17 +140,17 @@ class Conversation:
         self._socket: WebSocket | None = socket
         self._broke = broke
         self._broken: list[WebSocket] = []
-        stage = Stage(self._send, self._break_off, leg.record, pace=pace, clock=clock)
+        context = SidebandContext(self._send, self._break_off, leg.record, pace=pace, clock=clock)
         silence_ms = round(SILENCE_SECONDS * pace.scale * 1000)
-        session = wire.session(stage.new_id("sess"), leg.session, stage.unix() + SESSION_SECONDS, silence_ms)
-        self._gateway = GatewayEvents(stage, session)
-        self._stage = stage
+        session = wire.session(context.new_id("sess"), leg.session, context.unix() + SESSION_SECONDS, silence_ms)
+        self._gateway = GatewayEvents(context, session)
+        self._context = context
         self.over: asyncio.Future[Closing] = asyncio.ensure_future(self._first_end())
 
     async def watched_again(self, socket: WebSocket) -> None:
-        """Another sideband is open; it learns of the session, and of nothing that it missed."""
+        """Go on with another sideband, which learns of the session and of nothing that it missed."""
         self._socket = socket
-        await self._stage.send({"type": "session.created", "session": self._gateway.session})
+        await self._context.send({"type": "session.created", "session": self._gateway.session})
 
     async def listen(self, socket: WebSocket) -> None:
         """Take what the gateway says on this sideband, until it leaves."""
@@ -192,7 +192,7 @@ class Conversation:
 
     async def _played(self) -> Closing:
         try:
-            return await Performance(self._stage, self._gateway).play()
+            return await ScriptPlayer(self._context, self._gateway).play()
         except LineCutError as cut:
             return cut.closing
 
@@ -207,7 +207,7 @@ class Conversation:
         return True
 
     async def _send(self, frame: Frame) -> None:
-        """Nobody hears what is sent while no sideband is open."""
+        """Send a message, which nobody hears while no sideband is open."""
         if self._socket is None:
             return
         try:
@@ -239,15 +239,15 @@ LEFT = Closing(End.LEFT)
 class Sidebands:
     """The sidebands of all calls. A gateway that leaves has ``linger_seconds`` to come back before its call is over."""
 
-    def __init__(self, *, pace: Pace, clock: Clock, linger_seconds: float) -> None:
+    def __init__(self, *, pace: TimeScale, clock: Clock, linger_seconds: float) -> None:
         self._pace, self._clock, self._linger_seconds = pace, clock, linger_seconds
-        self._conversations: dict[CallLeg, Conversation] = {}
+        self._conversations: dict[CallLeg, SimulatedConversation] = {}
         self._lingering: set[asyncio.Task[None]] = set()
 
     async def open(self, socket: WebSocket, leg: CallLeg) -> None:
         """Hold an accepted call's conversation on this sideband, from its beginning or from where it is by now.
 
-        Raises :class:`service.simulator.leg.CarrierError` when the sideband may not be opened.
+        Raises :class:`service.simulator.leg.ControlRefusedError` when the sideband may not be opened.
         """
         leg.admit()
         await socket.accept()
@@ -291,12 +291,12 @@ class Sidebands:
             conversation.over.cancel()
         leg.detach(closing)
 
-    async def _conversation(self, socket: WebSocket, leg: CallLeg) -> Conversation:
+    async def _conversation(self, socket: WebSocket, leg: CallLeg) -> SimulatedConversation:
         known = self._conversations.get(leg)
         if known is not None:
             await known.watched_again(socket)
             return known
-        self._conversations[leg] = Conversation(
+        self._conversations[leg] = SimulatedConversation(
             leg, socket, pace=self._pace, clock=self._clock, broke=lambda fault: self._broke(leg, fault)
         )
         return self._conversations[leg]
@@ -306,13 +306,15 @@ class Sidebands:
         seconds = max(self._linger_seconds, self._pace.patience)
         self._keep(leg, self._conversations[leg], seconds, Closing(End.CALLER_HUNG_UP))
 
-    def _keep(self, leg: CallLeg, conversation: Conversation, seconds: float, otherwise: Closing) -> None:
+    def _keep(self, leg: CallLeg, conversation: SimulatedConversation, seconds: float, otherwise: Closing) -> None:
         lingering = asyncio.create_task(self._linger(leg, conversation, seconds, otherwise))
         self._lingering.add(lingering)
         lingering.add_done_callback(self._lingering.discard)
 
-    async def _linger(self, leg: CallLeg, conversation: Conversation, seconds: float, otherwise: Closing) -> None:
-        """The call goes on unwatched until somebody comes back, it is over, or nobody has come for too long."""
+    async def _linger(
+        self, leg: CallLeg, conversation: SimulatedConversation, seconds: float, otherwise: Closing
+    ) -> None:
+        """Wait until somebody comes back, the call is over, or nobody has come for too long."""
         returned = asyncio.ensure_future(leg.returned.wait())
         waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
         await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -324,8 +326,8 @@ class Sidebands:
             self._over(leg, await _closing_of(conversation, otherwise))
 
 
-async def _closing_of(conversation: Conversation, otherwise: Closing) -> Closing:
-    """How a conversation that nobody watches any more has ended; one that goes on is broken off."""
+async def _closing_of(conversation: SimulatedConversation, otherwise: Closing) -> Closing:
+    """Return how a conversation that nobody watches any more ended; one that goes on is broken off."""
     if not conversation.over.done():
         await conversation.stop()
         return otherwise

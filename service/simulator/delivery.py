@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import httpx2
 
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 from telemetry.clock import Clock
 
 PREFIX = "whsec_"
-"""How a Standard Webhooks secret begins; the rest is the base64 of the key."""
+"""The beginning of a Standard Webhooks secret; the rest is the base64 of the key."""
 
 
 class InvalidSecretError(ValueError):
@@ -21,7 +21,7 @@ class InvalidSecretError(ValueError):
 
 
 def key_of(secret: str) -> bytes:
-    """The signing key inside a ``whsec_…`` secret; raises :class:`InvalidSecretError`."""
+    """Return the signing key inside a ``whsec_…`` secret; raises :class:`InvalidSecretError`."""
     if not secret.startswith(PREFIX):
         raise InvalidSecretError(f"the webhook secret must start with {PREFIX!r}")
     try:
@@ -31,14 +31,14 @@ def key_of(secret: str) -> bytes:
 
 
 def signature(secret: str, webhook_id: str, timestamp: int, body: bytes) -> str:
-    """The ``webhook-signature`` of one delivery attempt at ``timestamp`` (Unix seconds)."""
+    """Return the ``webhook-signature`` of one delivery attempt at ``timestamp`` (Unix seconds)."""
     signed = b"%s.%d.%s" % (webhook_id.encode(), timestamp, body)
     digest = hmac.new(key_of(secret), signed, hashlib.sha256).digest()
     return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def signed_headers(secret: str, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """Every header of one delivery attempt."""
+    """Return every header of one delivery attempt."""
     return {
         "content-type": "application/json",
         "user-agent": "OpenAI/1.0 (+https://platform.openai.com/docs/webhooks)",
@@ -61,21 +61,21 @@ ANSWER_TIMEOUT = 5.0
 MAX_CONNECTIONS = 100
 """Deliveries in progress at a time; further ones wait."""
 WEBHOOK_PATH = "/api/v1/openai/webhook"
-"""Where a gateway listens, below its address."""
+"""The path a gateway listens at, below its address."""
 
 
 class WebhookSender:
     """Posts events to one gateway."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, *, secret: str, pace: Pace, clock: Clock, attempts: int = ATTEMPTS
+        self, client: httpx2.AsyncClient, *, secret: str, pace: TimeScale, clock: Clock, attempts: int = ATTEMPTS
     ) -> None:
         self._client, self._secret, self._pace, self._clock = client, secret, pace, clock
         self._attempts = attempts
         self._free = asyncio.Semaphore(MAX_CONNECTIONS)
 
     async def deliver(self, target: Callable[[], str], webhook_id: str, body: bytes) -> list[int]:
-        """The status of every attempt, 0 where no answer came; the last one is a 2xx if the delivery succeeded.
+        """Deliver an event; returns each attempt's status, 0 where none came, the last a 2xx if it succeeded.
 
         ``target`` is asked before each attempt: a gateway may come back at another address.
         """
@@ -100,11 +100,11 @@ class WebhookSender:
 
 
 def delivered(statuses: list[int]) -> bool:
-    """Whether the last attempt was answered 2xx; redirects are not followed and count as failures."""
+    """Return True if the last attempt was answered 2xx; redirects are not followed and count as failures."""
     return bool(statuses) and 200 <= statuses[-1] < 300  # noqa: PLR2004 - RFC 9110's successful statuses
 
 
 def webhook_client() -> httpx2.AsyncClient:
-    """An HTTP client as the carrier's: no redirects, no proxies of this machine, few seconds of patience."""
+    """Return an HTTP client as the carrier's: no redirects, no proxies of this machine, few seconds of patience."""
     limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
     return httpx2.AsyncClient(limits=limits, timeout=ANSWER_TIMEOUT, trust_env=False)

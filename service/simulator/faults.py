@@ -1,4 +1,4 @@
-"""What can go wrong at the carrier, as data; a call is given one :class:`CallFaults`."""
+"""The faults of a carrier, as data; a call is given one :class:`CallFaults`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ ALWAYS = 1_000_000
 
 
 class Operation(StrEnum):
-    """What a gateway may ask of the carrier about a call."""
+    """A request of a gateway about a call."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -44,7 +44,7 @@ class DropConnection:
 
 
 Fault = Refuse | NeverAnswer | DropConnection
-"""How one control request goes wrong."""
+"""The fault of one control request."""
 
 
 @dataclass(frozen=True, slots=True)

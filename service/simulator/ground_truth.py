@@ -1,4 +1,4 @@
-"""What the carrier saw, counted as it happens: the yardstick for what a gateway says of itself."""
+"""The ground truth: the carrier's counts, made as it happens, by which a gateway's own are judged."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -56,16 +56,16 @@ EXTRA_FIELDS = (
     "tokens_output_audio",
     "tokens_transcription",
 )
-"""What else the carrier counts. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
+"""Further counts of the carrier. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
 ``accepts_lost``: an accept was carried out and its answer never arrived. ``violations``: the gateway asked for what the
-protocol does not allow (:class:`Violation`)."""
+protocol does not allow (:class:`ProtocolBreach`)."""
 
 MAX_REPORTED_CALLS = 20_000
 """The truth lists so many of the latest calls; the numbers cover all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class ProtocolBreach:
     """Something a gateway must not do."""
 
     call_id: str
@@ -82,7 +82,7 @@ class CallReport:
     """The dialled number."""
     script: str
     end: str
-    """How it came to its end: a value of :class:`service.simulator.record.End`."""
+    """The way it came to its end: a value of :class:`service.simulator.record.End`."""
     accepted: bool
     started: bool
     referred: bool
@@ -97,10 +97,10 @@ class CallReport:
     deliveries: tuple[int, ...]
     """The status of each webhook delivery in order; 0 where none came."""
     counts: dict[str, float]
-    """What this call added to the tally."""
+    """The counts this call added to the ground truth."""
 
 
-class Tally:
+class GroundTruth:
     """Counts by tenant. Tenants come from configuration, so the table is bounded by it."""
 
     __slots__ = ("_counts", "_now", "_reports", "_running", "_violations")
@@ -110,26 +110,26 @@ class Tally:
         self._now = now
         self._running: dict[str, tuple[str, float]] = {}
         self._reports: deque[CallReport] = deque(maxlen=MAX_REPORTED_CALLS)
-        self._violations: deque[Violation] = deque(maxlen=MAX_REPORTED_CALLS)
+        self._violations: deque[ProtocolBreach] = deque(maxlen=MAX_REPORTED_CALLS)
 
     def add(self, tenant_id: str, field: str, amount: float = 1) -> None:
         """Count something under a tenant."""
         counts = self._counts[tenant_id]
         counts[field] = counts.get(field, 0) + amount
 
-    def violated(self, tenant_id: str, violation: Violation) -> None:
+    def violated(self, tenant_id: str, violation: ProtocolBreach) -> None:
         """Count a breach of the protocol, and keep it for the report."""
         self.add(tenant_id, "violations")
         self._violations.append(violation)
 
     def started(self, tenant_id: str, call_id: str) -> None:
-        """A sideband opened."""
+        """Note that a sideband opened."""
         self.add(tenant_id, "started_calls")
         self.add(tenant_id, "active_calls")
         self._running[call_id] = (tenant_id, self._now())
 
     def ended(self, tenant_id: str, call_id: str) -> float:
-        """A sideband closed; its seconds."""
+        """Note that a sideband closed; returns its seconds."""
         _, since = self._running.pop(call_id)
         seconds = self._now() - since
         self.add(tenant_id, "ended_calls")
@@ -138,18 +138,18 @@ class Tally:
         return seconds
 
     def reported(self, report: CallReport) -> None:
-        """A call is over."""
+        """Note that a call is over."""
         self._reports.append(report)
 
     def counts(self) -> dict[str, Any]:
-        """The numbers at this moment, in all and by tenant, the minutes of running calls included."""
+        """Return the numbers at this moment, in all and by tenant, the minutes of running calls included."""
         running = self._running_minutes()
         tenants = {tenant: _row(counts, running.get(tenant, 0.0)) for tenant, counts in self._counts.items()}
         fields = LIVE_FIELDS + EXTRA_FIELDS
         return {"global": {field: sum(row[field] for row in tenants.values()) for field in fields}, "tenants": tenants}
 
     def as_json(self) -> dict[str, Any]:
-        """The whole truth at this moment: the numbers, the latest calls, what broke the protocol."""
+        """Return the whole truth at this moment: the numbers, the latest calls, what broke the protocol."""
         return self.counts() | {
             "calls": [asdict(report) for report in self._reports],
             "violations": [asdict(violation) for violation in self._violations],

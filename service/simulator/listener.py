@@ -18,7 +18,7 @@ CONNECTION = "callscope.simulator.connection"
 """The ASGI scope extension that gives applications the connection itself."""
 
 STOP_SECONDS = 1
-"""How long requests in progress may take once the server is stopping."""
+"""Seconds that requests in progress may take once the server is stopping."""
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _transport(connection: HTTPConnection) -> asyncio.Transport:
 
 
 def is_closing(connection: HTTPConnection) -> bool:
-    """Whether the other end is gone already."""
+    """Return True if the other end is gone already."""
     return _transport(connection).is_closing()
 
 

@@ -24,11 +24,11 @@ from service.simulator.script import (
     Ending,
     Pause,
     ResponseFails,
+    ScriptedUsage,
     SessionExpires,
     SessionWarns,
     SidebandCloses,
     Step,
-    TokenUsage,
 )
 from service.simulator.tenants import unassigned_number
 
@@ -138,7 +138,7 @@ def _turns(shares: Shares, rng: Random) -> tuple[Step, ...]:
 
 
 def _turn(shares: Shares, number: int, rng: Random, *, last: bool) -> list[Step]:
-    """The caller speaks and is answered; the last answer of a call is heard to its end."""
+    """Return a turn: the caller speaks and is answered; a call's last answer is heard to its end."""
     question = CallerSpeaks(rng.choice(_QUESTIONS), round(rng.uniform(1.0, 4.0), 2))
     steps: list[Step] = [question]
     if rng.random() < shares.failures:
@@ -167,10 +167,10 @@ def _speech(text: str, turn: int, rng: Random, *, interrupted: bool = False) -> 
     )
 
 
-def _usage(turn: int, rng: Random, *, audible: bool) -> TokenUsage:
-    """The context grows with every turn, and most of it comes from the cache."""
+def _usage(turn: int, rng: Random, *, audible: bool) -> ScriptedUsage:
+    """Return a turn's tokens: the context grows with every turn, and most of it comes from the cache."""
     text, audio = 120 + 35 * turn + rng.randrange(20), 45 * turn + rng.randrange(20)
-    return TokenUsage(
+    return ScriptedUsage(
         input_text=text,
         input_audio=audio,
         cached_text=text // 64 * 64,
@@ -185,7 +185,7 @@ _REPEATS = (Delivery(twins=1), Delivery(twins=2), Delivery(echoes=1), Delivery(r
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What traffic to make. Two runs of one plan differ in their ids only."""
+    """A plan of traffic. Two runs of one plan differ in their ids only."""
 
     run_id: str
     """Tells this run's call ids from those of any other run against the same gateway."""
@@ -211,11 +211,11 @@ class Plan:
             raise ValueError("shares of faulty calls together must not exceed 1")
 
     def places(self) -> Iterable[int]:
-        """The places of the plan's calls, from 0."""
+        """Return the places of the plan's calls, from 0."""
         return count() if self.calls is None else range(self.calls)
 
     def gap(self, place: int) -> float:
-        """Seconds between the beginnings of the call before and this one."""
+        """Return the seconds between the beginnings of the call before and this one."""
         return self._rng("gap", place).expovariate(self.calls_per_second)
 
     def call(self, place: int, numbers: Sequence[str]) -> SimulatedCall:
@@ -255,8 +255,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast scripted time passes."""
+class TimeScale:
+    """The pace at which scripted time passes."""
 
     scale: float = 1.0
     """Real seconds a natural second takes."""
@@ -274,5 +274,5 @@ class Pace:
         await asyncio.sleep(max(seconds * self.scale, at_least))
 
 
-NATURAL = Pace()
+NATURAL = TimeScale()
 """As long as people talk."""

@@ -1,4 +1,4 @@
-"""What happened in one call, as the carrier notes it down; every note is counted in the tally at once."""
+"""The carrier's notes on one call; every note is counted in the ground truth at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from enum import StrEnum
 
 from service.gateway.carriers.carrier import REJECTION_REASON
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.ground_truth import CallReport, Tally, Violation
-from service.simulator.script import CallScript, TokenUsage
+from service.simulator.ground_truth import CallReport, GroundTruth, ProtocolBreach
+from service.simulator.script import CallScript, ScriptedUsage
 
 
 class End(StrEnum):
-    """How a call came to its end."""
+    """The way a call came to its end."""
 
     CALLER_HUNG_UP = "caller_hung_up"
     AGENT_HUNG_UP = "agent_hung_up"
@@ -45,8 +45,8 @@ _COUNTED_ENDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Dialled:
-    """What identifies a call before anything happens to it."""
+class PlacedCall:
+    """A call as it is placed, before anything happens to it."""
 
     call_id: str
     tenant_id: str
@@ -56,10 +56,12 @@ class Dialled:
     faults: CallFaults = NO_FAULTS
 
 
-class CallRecord:
+class CallNotes:
     """The notes on one call."""
 
-    def __init__(self, dialled: Dialled, *, tally: Tally, now: Callable[[], float], fallback: str | None) -> None:
+    def __init__(
+        self, dialled: PlacedCall, *, tally: GroundTruth, now: Callable[[], float], fallback: str | None
+    ) -> None:
         self.dialled = dialled
         self.accepted = self.started = self.referred = self.failed = False
         self.end = End.UNANSWERED
@@ -75,77 +77,77 @@ class CallRecord:
         self._seconds = 0.0
 
     def count(self, field: str, amount: float = 1) -> None:
-        """Something happened so many times."""
+        """Count something that happened so many times."""
         self._counts[field] = self._counts.get(field, 0) + amount
         self._tally.add(self.dialled.tenant_id, field, amount)
 
-    def spent(self, usage: TokenUsage) -> None:
-        """A response used so many tokens."""
+    def spent(self, usage: ScriptedUsage) -> None:
+        """Count the tokens of a response."""
         for kind, tokens in usage.by_kind().items():
             self.count(f"tokens_{kind}", tokens)
 
     def violated(self, what: str) -> None:
-        """The gateway broke the protocol."""
+        """Note a breach of the protocol by the gateway."""
         self._counts["violations"] = self._counts.get("violations", 0) + 1
-        self._tally.violated(self.dialled.tenant_id, Violation(self.dialled.call_id, what))
+        self._tally.violated(self.dialled.tenant_id, ProtocolBreach(self.dialled.call_id, what))
 
     def heard(self, since_speech: float | None) -> None:
-        """The caller hears the agent, ``since_speech`` seconds after having spoken."""
+        """Note that the caller hears the agent, ``since_speech`` seconds after having spoken."""
         if self._first_audio is None:
             self._first_audio = self._now() - self._rang_at
         if since_speech is not None:
             self._turns.append(since_speech)
 
     def accept_asked(self, instructions: str | None) -> None:
-        """An accept was asked for; the instructions tell whether the gateway fell back to its general ones."""
+        """Note that an accept was asked for; its instructions show if the gateway fell back to its general ones."""
         if self._fallback is not None and instructions == self._fallback and not self._fell_back:
             self._fell_back = True
             self.count("fallback_instructions_used")
 
     def rejected(self, status: int) -> None:
-        """A reject was asked for; the first one's status tells the gateway's reason."""
+        """Note that a reject was asked for; the first one's status tells the gateway's reason."""
         if self._rejection_status is None and not self.accepted:
             self._rejection_status = status
             self.count(f"rejected_calls_{REJECTION_REASON.get(status, 'other')}")
 
     def accept_known(self) -> None:
-        """The gateway knows that its accept succeeded."""
+        """Note that the gateway knows that its accept succeeded."""
         if not self.accepted:
             self.accepted = True
             self.count("accepted_calls")
 
     def refer_known(self) -> None:
-        """The gateway knows that its refer was taken; it is a transfer unless nothing comes of it."""
+        """Note that the gateway knows that its refer was taken; it is a transfer unless nothing comes of it."""
         if not self.referred and not self.dialled.faults.refer_ignored:
             self.referred = True
             self.count("referred_calls")
 
     def opened(self) -> None:
-        """The sideband is open."""
+        """Note that the sideband is open."""
         self.started = True
         self._tally.started(self.dialled.tenant_id, self.dialled.call_id)
 
     def closed(self, *, failed: bool) -> None:
-        """The sideband is closed; ``failed`` when an error of the carrier's own closed it."""
+        """Note that the sideband is closed; ``failed`` when an error of the carrier's own closed it."""
         self.failed = failed
         self._seconds = self._tally.ended(self.dialled.tenant_id, self.dialled.call_id)
         if failed:
             self.count("failed_calls")
 
     def finished(self, end: End) -> None:
-        """The call is over. An accept the gateway never learned of leaves nothing it could abandon."""
+        """Note that the call is over. An accept the gateway never learned of leaves nothing it could abandon."""
         self.end = end
         field = _COUNTED_ENDS.get(end)
         if field is not None and (end is not End.ABANDONED or self.accepted):
             self.count(field)
 
     def hung_up_after_leaving(self) -> None:
-        """The gateway closed the sideband first and asked for the hang-up then."""
+        """Note that the gateway closed the sideband first and asked for the hang-up then."""
         self.end = End.AGENT_HUNG_UP
         self.count("left_open", -1)
 
     def report(self) -> CallReport:
-        """The notes so far."""
+        """Return the notes so far."""
         return CallReport(
             call_id=self.dialled.call_id,
             tenant_id=self.dialled.tenant_id,

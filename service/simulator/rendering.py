@@ -18,13 +18,13 @@ _PROGRESS = (
 
 
 def progress_line(truth: Mapping[str, Any]) -> str:
-    """How far the traffic is, in one line."""
+    """Return a line that tells how far the traffic is."""
     totals = truth["global"]
     return "  ".join(f"{label} {totals[field]:g}" for label, field in _PROGRESS)
 
 
 def summary(truth: Mapping[str, Any]) -> str:
-    """The twelve live fields in all and by tenant, then whatever else was counted, then breaches of the protocol."""
+    """Return the twelve live fields in all and by tenant, then what else was counted, then breaches of the protocol."""
     totals = truth["global"]
     rows = [_row(field, truth) for field in LIVE_FIELDS]
     others = [f"{field:40}{totals[field]:>12.10g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
@@ -42,7 +42,7 @@ def _row(field: str, truth: Mapping[str, Any]) -> str:
 
 
 def _shown(truth: Mapping[str, Any]) -> list[str]:
-    """As many tenants as fit beside each other."""
+    """Return as many tenants as fit beside each other."""
     return list(truth["tenants"])[:_MAX_COLUMNS]
 
 

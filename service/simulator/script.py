@@ -1,4 +1,4 @@
-"""What happens in one simulated call, as data: steps in order, then an ending. Times are natural seconds."""
+"""The script of one simulated call, as data: steps in order, then an ending. Times are natural seconds."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ END_TOOL = "end_call"
 
 
 @dataclass(frozen=True, slots=True)
-class TokenUsage:
+class ScriptedUsage:
     """Tokens of one response by direction and modality; the cached ones are part of the input."""
 
     input_text: int = 120
@@ -37,7 +37,7 @@ class TokenUsage:
         return self.output_text + self.output_audio
 
     def by_kind(self) -> dict[str, int]:
-        """Tokens by kind; ``input`` and ``output`` are the totals of theirs."""
+        """Return the tokens by kind; ``input`` and ``output`` are the totals of theirs."""
         return {
             "input": self.input,
             "input_text": self.input_text,
@@ -49,7 +49,7 @@ class TokenUsage:
         }
 
 
-USAGE = TokenUsage()
+USAGE = ScriptedUsage()
 """A plausible response's usage, for scripts that do not care."""
 
 
@@ -81,7 +81,7 @@ class AgentSpeaks:
     """From the first audio to the end of the playback."""
     cut_after: float | None = None
     """The script goes on so many seconds into the playback, with the agent still talking."""
-    usage: TokenUsage = USAGE
+    usage: ScriptedUsage = USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class AgentUsesTool:
     name: str
     arguments: str = "{}"
     think_seconds: float = 0.3
-    usage: TokenUsage = TokenUsage(output_text=25, output_audio=0)
+    usage: ScriptedUsage = ScriptedUsage(output_text=25, output_audio=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class CallerHangsUp:
 class AgentHangsUp:
     """The model calls :data:`END_TOOL`; the gateway is expected to ask the carrier for a hang-up."""
 
-    usage: TokenUsage = TokenUsage(output_text=12, output_audio=0)
+    usage: ScriptedUsage = ScriptedUsage(output_text=12, output_audio=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +173,10 @@ class AgentTransfers:
     """The model calls :data:`TRANSFER_TOOL`; the gateway is expected to ask the carrier for a refer."""
 
     target: str = "sales"
-    usage: TokenUsage = TokenUsage(output_text=18, output_audio=0)
+    usage: ScriptedUsage = ScriptedUsage(output_text=18, output_audio=0)
 
     def as_tool_use(self) -> AgentUsesTool:
-        """The function call that asks for it."""
+        """Return the function call that asks for it."""
         return AgentUsesTool(TRANSFER_TOOL, json.dumps({"target": self.target}), usage=self.usage)
 
 
@@ -198,7 +198,7 @@ class LineGoesDead:
 
 
 Ending = CallerHangsUp | AgentHangsUp | AgentTransfers | SessionExpires | SidebandCloses | LineGoesDead
-"""How a call is over."""
+"""The way a call is over."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,23 +15,23 @@ from starlette.websockets import WebSocket
 
 from service.simulator.conversation import Sidebands
 from service.simulator.faults import DropConnection, Fault, NeverAnswer, Operation, Refuse
-from service.simulator.leg import CallLeg, CarrierError, Exchange, call_not_found, refusal
+from service.simulator.leg import CallLeg, CallRegistry, ControlRefusedError, call_not_found, refusal
 from service.simulator.listener import abort
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 
 DECLINE = 603
 """The SIP status of a reject that names none."""
 SIP_ERRORS = range(300, 700)
 """SIP statuses a caller can be turned away with."""
 DESTINATIONS = ("tel:", "sip:", "sips:")
-"""What a refer's ``target_uri`` may begin with."""
+"""Beginnings of a refer's ``target_uri``."""
 Body = Mapping[str, Any]
 """The JSON object of a request; empty where there was none."""
 
 
-def invalid(param: str, problem: str) -> CarrierError:
-    """A request whose body cannot be served."""
-    return CarrierError(400, "invalid_value", f"Invalid value for '{param}': {problem}.")
+def invalid(param: str, problem: str) -> ControlRefusedError:
+    """Return the error of a request whose body cannot be served."""
+    return ControlRefusedError(400, "invalid_value", f"Invalid value for '{param}': {problem}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Control:
     asked: Callable[[CallLeg, Body], None]
     """The request arrived, whatever comes of it; raises for a body that cannot be served."""
     carry_out: Callable[[CallLeg, Body], None]
-    """Do it; raises :class:`CarrierError` where the call's state forbids it."""
+    """Do it; raises :class:`ControlRefusedError` where the call's state forbids it."""
     known: Callable[[CallLeg], None]
     """The gateway is told that it succeeded."""
     lost: Callable[[CallLeg], None]
@@ -49,7 +49,7 @@ class Control:
 
 
 def _nothing(_: CallLeg) -> None:
-    """Such a request leaves nothing to note."""
+    """Note nothing."""
 
 
 def _accept_asked(leg: CallLeg, body: Body) -> None:
@@ -93,14 +93,14 @@ CONTROLS: Mapping[Operation, Control] = {
 """Every control request a gateway can make."""
 
 
-def error_response(error: CarrierError) -> JSONResponse:
-    """An error as the carrier words it."""
+def error_response(error: ControlRefusedError) -> JSONResponse:
+    """Return an error as the carrier words it."""
     what = {"message": error.message, "type": error.kind, "param": None, "code": error.code}
     return JSONResponse({"error": what}, status_code=error.status)
 
 
 async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body) -> Response:
-    """Answer a control request, or leave it unanswered as the call's faults say; raises :class:`CarrierError`."""
+    """Answer a control request as the call's faults say, or not at all; raises :class:`ControlRefusedError`."""
     control, fault = CONTROLS[operation], leg.ask(operation)
     control.asked(leg, body)
     if fault is None:
@@ -130,13 +130,15 @@ ANSWER_SECONDS = 0.08
 
 
 class CarrierApi:
-    """Serves the calls of an exchange."""
+    """Serves the calls of a registry."""
 
-    def __init__(self, exchange: Exchange, sidebands: Sidebands, *, pace: Pace, api_key: str | None = None) -> None:
-        self._exchange, self._sidebands, self._pace, self._api_key = exchange, sidebands, pace, api_key
+    def __init__(
+        self, registry: CallRegistry, sidebands: Sidebands, *, pace: TimeScale, api_key: str | None = None
+    ) -> None:
+        self._registry, self._sidebands, self._pace, self._api_key = registry, sidebands, pace, api_key
 
     def app(self) -> Starlette:
-        """The application; ``/truth`` is the truth so far, which no real carrier has."""
+        """Return the application; ``/truth`` is the truth so far, which no real carrier has."""
         control = [
             Route(f"/v1/realtime/calls/{{call_id:path}}/{operation}", self._control(operation), methods=["POST"])
             for operation in Operation
@@ -151,9 +153,9 @@ class CarrierApi:
             await self._pace.pause(ANSWER_SECONDS)
             try:
                 self._authenticate(request)
-                leg = self._exchange.find(request.path_params["call_id"])
+                leg = self._registry.find(request.path_params["call_id"])
                 return await serve(request, leg, operation, await _body_of(request))
-            except CarrierError as error:
+            except ControlRefusedError as error:
                 return error_response(error)
 
         return endpoint
@@ -163,20 +165,20 @@ class CarrierApi:
             self._authenticate(socket)
             if "openai-beta" in socket.headers:
                 raise call_not_found()
-            leg = self._exchange.find(socket.query_params.get("call_id", ""))
+            leg = self._registry.find(socket.query_params.get("call_id", ""))
             await self._sidebands.open(socket, leg)
-        except CarrierError as error:
+        except ControlRefusedError as error:
             await socket.send_denial_response(error_response(error))
 
     async def _truth(self, _: Request) -> JSONResponse:
-        return JSONResponse(self._exchange.tally.as_json())
+        return JSONResponse(self._registry.tally.as_json())
 
     def _authenticate(self, connection: HTTPConnection) -> None:
         scheme, _, key = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
-            raise CarrierError(401, None, "Missing bearer or basic authentication in header")
+            raise ControlRefusedError(401, None, "Missing bearer or basic authentication in header")
         if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key.encode()):
-            raise CarrierError(401, "invalid_api_key", "Incorrect API key provided.")
+            raise ControlRefusedError(401, "invalid_api_key", "Incorrect API key provided.")
 
 
 async def _body_of(request: Request) -> Body:
@@ -184,18 +186,18 @@ async def _body_of(request: Request) -> Body:
     try:
         body = json.loads(text) if text else {}
     except ValueError as error:
-        raise CarrierError(400, None, "We could not parse the JSON body of your request.") from error
+        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.") from error
     if not isinstance(body, dict):
-        raise CarrierError(400, None, "We could not parse the JSON body of your request.")
+        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.")
     return body
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:
-    """The gateway has hung up on its own request, as one that is killed does: nobody reads this."""
+    """Answer a gateway that has hung up on its own request, as one that is killed does: nobody reads this."""
     return Response()
 
 
 async def _unknown_url(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     message = f"Invalid URL ({request.method} {request.url.path})"
-    return error_response(CarrierError(status, "unknown_url", message))
+    return error_response(ControlRefusedError(status, "unknown_url", message))

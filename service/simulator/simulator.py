@@ -11,10 +11,10 @@ from service.simulator.call import SimulatedCall
 from service.simulator.conversation import Sidebands
 from service.simulator.delivery import ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
 from service.simulator.ground_truth import CallReport
-from service.simulator.leg import CallLeg, Exchange, State
+from service.simulator.leg import CallLeg, CallRegistry, LegState
 from service.simulator.listener import Listener
-from service.simulator.plan import NATURAL, Pace
-from service.simulator.record import Dialled, End
+from service.simulator.plan import NATURAL, TimeScale
+from service.simulator.record import End, PlacedCall
 from service.simulator.server import CarrierApi
 from telemetry.clock import Clock, SystemClock
 
@@ -41,7 +41,7 @@ async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
     leg.record.count("duplicates_sent", plan.twins + plan.reissues)
     if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.twins) + reissues):
         leg.record.count("received")
-    elif leg.state is State.RINGING:
+    elif leg.state is LegState.RINGING:
         leg.give_up(End.UNDELIVERED)
 
 
@@ -72,24 +72,24 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
 
 
 QUIET_SECONDS = 2.0
-"""How long going off the air may wait for the last callers to be gone."""
+"""Seconds that going off the air may wait for the last callers to be gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """How a simulated carrier is set up."""
+    """The set-up of a simulated carrier."""
 
     secret: str
     """The webhooks' signing secret, ``whsec_…``."""
     numbers: Mapping[str, str] = field(default_factory=dict)
     """Numbers in E.164 and the ids of the tenants that have them; any other number belongs to ``_unknown``."""
-    pace: Pace = NATURAL
+    pace: TimeScale = NATURAL
     ring_seconds: float = 30.0
     """Real seconds a caller waits to be accepted, and then for the sideband to open."""
     linger_seconds: float = 0.0
     """Real seconds a call goes on after its gateway has left without a word: so long another may come back to it."""
     delivery_attempts: int = ATTEMPTS
-    """How often a webhook is delivered that nobody answers 2xx."""
+    """Attempts to deliver a webhook that nobody answers 2xx."""
     fallback_instructions: str | None = None
     """The gateway's general instructions, so that their use can be seen in an accept."""
     api_key: str | None = None
@@ -106,13 +106,13 @@ class Simulator:
         key_of(line.secret)
         self._line = line
         self._clock = clock or SystemClock()
-        self._exchange = Exchange(
+        self._registry = CallRegistry(
             line.numbers,
             now=lambda: self._clock.now().monotonic,
             fallback=line.fallback_instructions,
         )
         sidebands = Sidebands(pace=line.pace, clock=self._clock, linger_seconds=line.linger_seconds)
-        api = CarrierApi(self._exchange, sidebands, pace=line.pace, api_key=line.api_key)
+        api = CarrierApi(self._registry, sidebands, pace=line.pace, api_key=line.api_key)
         self._listener = Listener(api.app(), host=line.host, port=line.port)
         self._open = AsyncExitStack()
         self.target = target
@@ -133,40 +133,40 @@ class Simulator:
     ) -> None:
         """Go off the air; callers still on the line hang up."""
         self.hang_up_all()
-        await self._exchange.quiet(within=QUIET_SECONDS)
+        await self._registry.quiet(within=QUIET_SECONDS)
         await self._open.aclose()
 
     @property
     def base_url(self) -> str:
-        """What a gateway gives its SDK client as ``base_url``."""
+        """The ``base_url`` a gateway gives its SDK client."""
         return f"http://{self._listener.address}/v1"
 
     @property
     def numbers(self) -> Mapping[str, str]:
-        """Whose numbers are whose."""
+        """The numbers with their tenants' ids."""
         return self._line.numbers
 
     @property
     def running(self) -> int:
         """Calls that are not over."""
-        return self._exchange.running
+        return self._registry.running
 
     def truth(self) -> dict[str, Any]:
-        """What the carrier saw until now: see :mod:`service.simulator.ground_truth`."""
-        return self._exchange.tally.as_json()
+        """Return what the carrier saw until now: see :mod:`service.simulator.ground_truth`."""
+        return self._registry.tally.as_json()
 
     def counts(self) -> dict[str, Any]:
-        """The truth's numbers alone."""
-        return self._exchange.tally.counts()
+        """Return the ground truth's numbers alone."""
+        return self._registry.tally.counts()
 
     def hang_up_all(self) -> None:
-        """Every caller hangs up now."""
-        self._exchange.hang_up_all()
+        """Have every caller hang up now."""
+        self._registry.hang_up_all()
 
     async def place_call(self, call: SimulatedCall) -> CallReport:
         """Have one call happen; returns when the carrier considers it over."""
-        tenant_id = self._exchange.tenant_of(call.number)
-        leg = self._exchange.ring(Dialled(call.call_id, tenant_id, call.number, call.script, call.faults))
+        tenant_id = self._registry.tenant_of(call.number)
+        leg = self._registry.ring(PlacedCall(call.call_id, tenant_id, call.number, call.script, call.faults))
         created_at = self._clock.now().unix_nanos // 1_000_000_000
 
         async def post(webhook_id: str) -> list[int]:
@@ -175,5 +175,5 @@ class Simulator:
         try:
             await happen(call, leg, post, ring_seconds=self._line.ring_seconds)
         finally:
-            self._exchange.retire(leg)
+            self._registry.retire(leg)
         return leg.record.report()

@@ -14,14 +14,14 @@ UNASSIGNED_AREA = "212"
 """Numbers in this area belong to no tenant."""
 
 NUMBERS_AN_AREA = 10_000
-"""Subscriber numbers after the exchange 555."""
+"""Subscriber numbers after the registry 555."""
 
 Tenant = Mapping[str, Any]
 """One tenant in the import's shape."""
 
 
 def number_of(index: int) -> str:
-    """The number of a tenant by its index from 0, in E.164; raises :class:`ValueError` when there are no more."""
+    """Return a tenant's number by its index from 0, in E.164; raises :class:`ValueError` when there are no more."""
     area, subscriber = divmod(index, NUMBERS_AN_AREA)
     if not 0 <= area < len(TOLL_FREE):
         raise ValueError(f"only {len(TOLL_FREE) * NUMBERS_AN_AREA} numbers can be given out, asked for number {index}")
@@ -29,7 +29,7 @@ def number_of(index: int) -> str:
 
 
 def unassigned_number(rng: Random) -> str:
-    """A number no tenant here has."""
+    """Return a number no tenant here has."""
     return f"+1{UNASSIGNED_AREA}555{rng.randrange(NUMBERS_AN_AREA):04d}"
 
 
@@ -46,16 +46,16 @@ def _tenant(tenant_id: str, name: str, index: int, max_concurrent_calls: int | N
 
 
 def simulated_tenants(count: int, *, max_concurrent_calls: int | None = None) -> list[Tenant]:
-    """Tenants ``tenant-001`` and on, each with one number."""
+    """Return tenants ``tenant-001`` and on, each with one number."""
     ids = [f"tenant-{index + 1:03d}" for index in range(count)]
     return [_tenant(tenant_id, tenant_id.title(), index, max_concurrent_calls) for index, tenant_id in enumerate(ids)]
 
 
 def demo_tenants(*, max_concurrent_calls: int | None = None) -> list[Tenant]:
-    """Three tenants with names; their numbers are those of the first three of :func:`simulated_tenants`."""
+    """Return three tenants with names; their numbers are those of the first three simulated tenants."""
     return [_tenant(name.lower(), name, index, max_concurrent_calls) for index, name in enumerate(DEMO_NAMES)]
 
 
 def numbers_of(tenants: Sequence[Tenant]) -> dict[str, str]:
-    """Every number with the id of the tenant that has it."""
+    """Return every number with the id of the tenant that has it."""
     return {number: tenant["tenant_id"] for tenant in tenants for number in tenant["numbers"]}

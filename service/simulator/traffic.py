@@ -45,7 +45,7 @@ class Traffic:
             asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._break_off)
 
     async def _place(self, call: SimulatedCall) -> None:
-        """A call whose turn came and whose task had not begun when the traffic was stopped is not placed."""
+        """Place a call, unless the traffic was stopped between its turn and the start of its task."""
         if not self._stopping.is_set():
             self.placed += 1
             await self._simulator.place_call(call)
@@ -75,7 +75,7 @@ class Traffic:
 
 
 PROGRESS_SECONDS = 2.0
-"""How often a line tells how far the traffic is."""
+"""Seconds between lines that tell how far the traffic is."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Either makes every caller hang up and the run end in good order."""
 
@@ -83,7 +83,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 async def run(
     carrier: Simulator, plan: Plan, *, tell: Callable[[str], None], progress_seconds: float = PROGRESS_SECONDS
 ) -> None:
-    """One whole run in the foreground; raises :class:`OSError` when the carrier cannot listen."""
+    """Run a plan in the foreground; raises :class:`OSError` when the carrier cannot listen."""
     traffic = Traffic(carrier, plan)
     async with carrier:
         tell(f"the carrier serves {carrier.base_url} and calls {carrier.target}")

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from service.simulator.script import TokenUsage
+from service.simulator.script import ScriptedUsage
 
 Event = dict[str, Any]
 """One JSON object on the sideband."""
@@ -23,7 +23,7 @@ _TURN_DETECTION = {
 
 
 def session(session_id: str, accepted: Mapping[str, Any], expires_at: int, silence_ms: int) -> Event:
-    """The session as accepted, with the carrier's defaults where the gateway said nothing."""
+    """Return the session as accepted, with the carrier's defaults where the gateway said nothing."""
     detection = _TURN_DETECTION | {"silence_duration_ms": silence_ms}
     audio = accepted.get("audio") or {}
     heard = {"format": _PCM, "transcription": None, "noise_reduction": None, "turn_detection": detection}
@@ -35,50 +35,50 @@ def session(session_id: str, accepted: Mapping[str, Any], expires_at: int, silen
 
 
 def speech_started(item_id: str, at_ms: int) -> Event:
-    """The carrier hears the caller."""
+    """Return the event that the carrier hears the caller."""
     return {"type": "input_audio_buffer.speech_started", "audio_start_ms": at_ms, "item_id": item_id}
 
 
 def speech_stopped(item_id: str, at_ms: int) -> Event:
-    """The carrier no longer hears the caller."""
+    """Return the event that the carrier no longer hears the caller."""
     return {"type": "input_audio_buffer.speech_stopped", "audio_end_ms": at_ms, "item_id": item_id}
 
 
 def committed(item_id: str, previous: str | None) -> Event:
-    """What the caller said became an item of the conversation."""
+    """Return the event that the caller's speech became an item of the conversation."""
     return {"type": "input_audio_buffer.committed", "previous_item_id": previous, "item_id": item_id}
 
 
 def silence(item_id: str, start_ms: int, end_ms: int) -> Event:
-    """Nobody spoke for the whole idle timeout."""
+    """Return the event that nobody spoke for the whole idle timeout."""
     kind = "input_audio_buffer.timeout_triggered"
     return {"type": kind, "audio_start_ms": start_ms, "audio_end_ms": end_ms, "item_id": item_id}
 
 
 def dtmf(digit: str, received_at: int) -> Event:
-    """The caller pressed a key; the only event with a wall-clock time, and the only one without an id."""
+    """Return the event of a pressed key, the only one with a wall-clock time and without an id."""
     return {"type": "input_audio_buffer.dtmf_event_received", "event": digit, "received_at": received_at}
 
 
 def caller_item(item_id: str) -> Event:
-    """The caller's speech as an item."""
+    """Return the caller's speech as an item."""
     content = [{"type": "input_audio", "transcript": None}]
     head = {"id": item_id, "object": "realtime.item", "type": "message"}
     return head | {"status": "completed", "role": "user", "content": content}
 
 
 def item_added(item: Mapping[str, Any], previous: str | None) -> Event:
-    """The conversation has a new item."""
+    """Return the event that the conversation has a new item."""
     return {"type": "conversation.item.added", "previous_item_id": previous, "item": item}
 
 
 def item_done(item: Mapping[str, Any], previous: str | None) -> Event:
-    """The conversation's new item is complete."""
+    """Return the event that the conversation's new item is complete."""
     return {"type": "conversation.item.done", "previous_item_id": previous, "item": item}
 
 
 def transcription(item_id: str, transcript: str, audio_tokens: int, text_tokens: int) -> Event:
-    """What the caller said, as text; billed apart from the responses."""
+    """Return the event of the caller's words as text, billed apart from the responses."""
     usage = {
         "type": "tokens",
         "total_tokens": audio_tokens + text_tokens,
@@ -91,13 +91,13 @@ def transcription(item_id: str, transcript: str, audio_tokens: int, text_tokens:
 
 
 def truncated(item_id: str, audio_end_ms: int) -> Event:
-    """What was not yet played of an item is forgotten."""
+    """Return the event that the unplayed rest of an item is forgotten."""
     kind = "conversation.item.truncated"
     return {"type": kind, "item_id": item_id, "content_index": 0, "audio_end_ms": audio_end_ms}
 
 
 def response(response_id: str, status: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON values of any type
-    """A response object; ``fields`` replace its defaults."""
+    """Return a response object; ``fields`` replace its defaults."""
     return {
         "object": "realtime.response",
         "id": response_id,
@@ -114,17 +114,17 @@ def response(response_id: str, status: str, **fields: Any) -> Event:  # noqa: AN
 
 
 def response_created(response_id: str) -> Event:
-    """The model began to answer."""
+    """Return the event that the model began to answer."""
     return {"type": "response.created", "response": response(response_id, "in_progress")}
 
 
 def response_done(final: Event) -> Event:
-    """The model is done with a response, whatever became of it."""
+    """Return the event that the model is done with a response, whatever became of it."""
     return {"type": "response.done", "response": final}
 
 
-def usage(tokens: TokenUsage) -> Event:
-    """The usage of a response."""
+def usage(tokens: ScriptedUsage) -> Event:
+    """Return the usage of a response."""
     cached = {"text_tokens": tokens.cached_text, "audio_tokens": tokens.cached_audio, "image_tokens": 0}
     return {
         "total_tokens": tokens.input + tokens.output,
@@ -142,49 +142,49 @@ def usage(tokens: TokenUsage) -> Event:
 
 
 def output_item(kind: str, response_id: str, item: Mapping[str, Any]) -> Event:
-    """``response.output_item.added`` or ``.done``, by ``kind``."""
+    """Return ``response.output_item.added`` or ``.done``, by ``kind``."""
     return {"type": f"response.output_item.{kind}", "response_id": response_id, "output_index": 0, "item": item}
 
 
 def content(kind: str, response_id: str, item_id: str, **fields: Any) -> Event:  # noqa: ANN401 - JSON values
-    """An event about the first content part of a response's first item; ``kind`` is its type after ``response.``."""
+    """Return an event about the first content of a response's first item; ``kind`` is its type after ``response.``."""
     place = {"response_id": response_id, "item_id": item_id, "output_index": 0, "content_index": 0}
     return {"type": f"response.{kind}", **place, **fields}
 
 
 def agent_item(item_id: str, status: str, text: str | None = None) -> Event:
-    """The agent's message; without text it has no content yet."""
+    """Return the agent's message; without text it has no content yet."""
     said = [] if text is None else [{"type": "output_audio", "transcript": text}]
     head = {"id": item_id, "object": "realtime.item", "type": "message"}
     return head | {"status": status, "role": "assistant", "content": said}
 
 
 def function_item(item_id: str, status: str, name: str, tool_call_id: str, arguments: str) -> Event:
-    """The model's call of a function."""
+    """Return the model's call of a function."""
     head = {"id": item_id, "object": "realtime.item", "type": "function_call", "status": status}
     return head | {"name": name, "call_id": tool_call_id, "arguments": arguments}
 
 
 def arguments_done(response_id: str, item: Mapping[str, Any]) -> Event:
-    """The arguments of a function call are complete."""
+    """Return the event that the arguments of a function call are complete."""
     place = {"response_id": response_id, "item_id": item["id"], "output_index": 0}
     called = {"call_id": item["call_id"], "name": item["name"], "arguments": item["arguments"]}
     return {"type": "response.function_call_arguments.done", **place, **called}
 
 
 def playback(kind: str, response_id: str) -> Event:
-    """``output_audio_buffer.started``, ``.stopped`` or ``.cleared``, by ``kind``."""
+    """Return ``output_audio_buffer.started``, ``.stopped`` or ``.cleared``, by ``kind``."""
     return {"type": f"output_audio_buffer.{kind}", "response_id": response_id}
 
 
 def rate_limits(remaining_tokens: int) -> Event:
-    """What is left of the account's allowance."""
+    """Return the event that tells the rest of the account's allowance."""
     requests = {"name": "requests", "limit": 1000, "remaining": 999, "reset_seconds": 60}
     tokens = {"name": "tokens", "limit": 50000, "remaining": remaining_tokens, "reset_seconds": 60}
     return {"type": "rate_limits.updated", "rate_limits": [requests, tokens]}
 
 
 def error(code: str, message: str, *, cause: str | None = None, kind: str = "invalid_request_error") -> Event:
-    """An ``error`` event; ``cause`` is the id of the client's event that brought it about."""
+    """Return an ``error`` event; ``cause`` is the id of the client's event that brought it about."""
     what = {"type": kind, "code": code, "message": message, "param": None, "event_id": cause}
     return {"type": "error", "error": what}

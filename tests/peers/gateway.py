@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 
 from service.simulator.call import SimulatedCall, dial
-from service.simulator.comparison import Difference, differences, live_answers
+from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.plan import Pace, Plan
+from service.simulator.plan import Plan, TimeScale
 from service.simulator.script import CallScript
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
@@ -50,7 +50,7 @@ class Gateway:
         """Wait until the service has no call."""
         await eventually(self._idle, "no call to be open")
 
-    async def answers(self) -> tuple[dict[str, Any], dict[str, Any], list[Difference]]:
+    async def answers(self) -> tuple[dict[str, Any], dict[str, Any], list[CountDifference]]:
         """The carrier's truth, the service's numbers, and where they differ."""
         truth = self.carrier.truth()
         said = await live_answers(self.client, truth["tenants"])
@@ -82,7 +82,7 @@ async def gateway(
     line = Line(
         secret=SECRET,
         numbers=numbers_of(loaded),
-        pace=Pace(scale=scale),
+        pace=TimeScale(scale=scale),
         fallback_instructions=FALLBACK,
         linger_seconds=linger_seconds,
     )

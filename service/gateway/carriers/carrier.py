@@ -1,4 +1,4 @@
-"""What the gateway needs of a carrier."""
+"""The gateway's view of a carrier."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -32,7 +32,7 @@ class PlaybackStarted:
 
     response_id: str
     exact: bool = True
-    """Whether the carrier reports playback itself; otherwise this is the first audio it sent, and the end of the
+    """True if the carrier reports playback itself; otherwise this is the first audio it sent, and the end of the
     response is all that will be known of the playback's end."""
 
 
@@ -67,7 +67,7 @@ class ResponseDone:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What somebody said, as text; of the caller only where the session transcribes."""
+    """Speech as text; the caller's only where the session transcribes."""
 
     speaker: Speaker
     text: str = field(repr=False)
@@ -163,7 +163,7 @@ class CarrierSession(Protocol):
     """A running session: what is heard on it, and what can be said."""
 
     def signals(self) -> AsyncIterator[Signal]:
-        """What happens, until the session is over.
+        """Yield what happens, until the connection ends.
 
         Raises:
             SessionClosedError: always, at the end.

@@ -43,7 +43,7 @@ _WITHOUT_ERROR: Final = frozenset({_NORMAL_CLOSURE, 1001, 1005})
 
 @dataclass(frozen=True, slots=True)
 class CarrierTimeouts:
-    """How long the carrier may take to answer, in seconds."""
+    """The time the carrier may take to answer, in seconds."""
 
     accept: float = 10.0
     """It has been seen to take over five seconds, if only to say 404."""
@@ -54,10 +54,10 @@ class CarrierTimeouts:
 class OpenAIRealtimeCarrier:
     """Call control and sessions of one OpenAI project."""
 
-    def __init__(self, client: AsyncOpenAI, model: str, patience: CarrierTimeouts | None = None) -> None:
+    def __init__(self, client: AsyncOpenAI, model: str, timeouts: CarrierTimeouts | None = None) -> None:
         self._client = client
         self._model = model
-        self._patience = patience or CarrierTimeouts()
+        self._timeouts = timeouts or CarrierTimeouts()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance)."""
@@ -71,7 +71,7 @@ class OpenAIRealtimeCarrier:
         self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
     ) -> None:
         """Take the call, with what the caller says as text if ``transcribe``."""
-        once = self._client.with_options(max_retries=0, timeout=self._patience.accept)
+        once = self._client.with_options(max_retries=0, timeout=self._timeouts.accept)
         await _controlled(
             once.realtime.calls.accept(
                 call_id,
@@ -93,7 +93,7 @@ class OpenAIRealtimeCarrier:
 
     async def refer(self, call_id: CallId, target_uri: str) -> None:
         """Hand the caller to another destination."""
-        once = self._client.with_options(max_retries=0, timeout=self._patience.control)
+        once = self._client.with_options(max_retries=0, timeout=self._timeouts.control)
         await _controlled(once.realtime.calls.refer(call_id, target_uri=target_uri))
 
     async def hangup(self, call_id: CallId) -> None:
@@ -115,7 +115,7 @@ class OpenAIRealtimeCarrier:
 
     @property
     def _insistent(self) -> AsyncOpenAI:
-        return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=self._patience.control)
+        return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=self._timeouts.control)
 
     async def _attach(self, call_id: CallId) -> AsyncRealtimeConnection:
         for delay in ATTACH_DELAYS:
@@ -128,7 +128,7 @@ class OpenAIRealtimeCarrier:
         return await self._connect(call_id)
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
-        options: Any = {"open_timeout": self._patience.control, "max_size": _MAX_FRAME_BYTES}
+        options: Any = {"open_timeout": self._timeouts.control, "max_size": _MAX_FRAME_BYTES}
         try:
             return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
         except InvalidStatus as error:
@@ -148,7 +148,7 @@ class RealtimeSession:
         self._left = False
 
     async def signals(self) -> AsyncIterator[Signal]:
-        """What happens on the call, until the carrier closes."""
+        """Yield what happens on the call, until the connection ends."""
         fatal: str | None = None
         try:
             while True:
@@ -175,7 +175,7 @@ class RealtimeSession:
         return await self._send(self._connection.response.create()) and sent
 
     async def probe(self) -> None:
-        """An update that changes nothing: a session that lives answers it with ``session.updated``."""
+        """Send an update that changes nothing: a session that is alive answers it with ``session.updated``."""
         await self._send(self._connection.session.update(session={"type": "realtime"}))
 
     async def close(self) -> None:

@@ -97,7 +97,7 @@ class _ShapeError(Exception):
     """The event lacks what its type promises."""
 
 
-class _Reading:
+class _NumberCheck:
     """One message being read; collects what is wrong with its numbers."""
 
     __slots__ = ("unknown_numbers",)
@@ -133,7 +133,7 @@ def translate(message: bytes) -> tuple[Signal, ...]:
     translator = TRANSLATORS.get(event["type"])
     if translator is None:
         return (ALIVE,)
-    reading = _Reading()
+    reading = _NumberCheck()
     try:
         signal = translator(event, reading)
     except _ShapeError:
@@ -141,7 +141,7 @@ def translate(message: bytes) -> tuple[Signal, ...]:
     return (*(Unusable(MessageProblem.NUMBER, event["type"]) for _ in range(reading.unknown_numbers)), signal)
 
 
-def _session(event: Event, reading: _Reading) -> Signal:
+def _session(event: Event, reading: _NumberCheck) -> Signal:
     """Translate the session's settings: how long the caller is silent before speech is taken to be over."""
     detection: Any = _object(event, "session")
     for key in ("audio", "input", "turn_detection"):
@@ -153,13 +153,13 @@ def _session(event: Event, reading: _Reading) -> Signal:
     return TurnDetection(None if milliseconds is None else milliseconds / 1000)
 
 
-def _fault(event: Event, _reading: _Reading) -> Signal:
+def _fault(event: Event, _reading: _NumberCheck) -> Signal:
     error = _object(event, "error")
     code = _code(error.get("code") or error.get("type"))
     return SessionFault(code, fatal=code in _FATAL_CODES)
 
 
-def _done(event: Event, reading: _Reading) -> Signal:
+def _done(event: Event, reading: _NumberCheck) -> Signal:
     response = _object(event, "response")
     details = response.get("status_details")
     reason = details.get("reason") if isinstance(details, dict) else None
@@ -189,7 +189,7 @@ def _tool(item: Event) -> ToolRequest:
     return ToolRequest(_id(item["call_id"]), _text(item.get("name")), _text(item.get("arguments")))
 
 
-def _usage(usage: object, reading: _Reading) -> TokenUsage | None:
+def _usage(usage: object, reading: _NumberCheck) -> TokenUsage | None:
     """Return the tokens a response was billed; None where neither the input nor the output is known."""
     if not isinstance(usage, dict):
         return None
@@ -208,7 +208,7 @@ def _usage(usage: object, reading: _Reading) -> TokenUsage | None:
     return None if tokens.input is None and tokens.output is None else tokens
 
 
-def _transcribed(event: Event, reading: _Reading) -> Signal:
+def _transcribed(event: Event, reading: _NumberCheck) -> Signal:
     # Billed by tokens or by seconds, as the model has it; seconds are no tokens.
     return Words(
         Speaker.CALLER,
@@ -247,7 +247,7 @@ def _code(code: object) -> str:
     return code if isinstance(code, str) and _CODE.fullmatch(code) else "_OTHER"
 
 
-TRANSLATORS: Final[Mapping[str, Callable[[Event, _Reading], Signal]]] = {
+TRANSLATORS: Final[Mapping[str, Callable[[Event, _NumberCheck], Signal]]] = {
     "session.created": _session,
     "session.updated": _session,
     "input_audio_buffer.speech_started": lambda _event, _: CallerSpeech(speaking=True),

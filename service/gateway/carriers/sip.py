@@ -1,4 +1,4 @@
-"""Who was called and who calls, out of the headers of a SIP INVITE.
+"""The dialled number and the caller's, out of the headers of a SIP INVITE.
 
 Header values are a stranger's text. Every function here is total: whatever comes in, it answers a number or says why
 there is none, in time proportional to the input. The grammar is that of RFC 3261 (§7.3 headers, §20 From and To), read
@@ -22,7 +22,7 @@ _WITHHELD_HOST = "anonymous.invalid"
 """The host of an anonymous URI (RFC 3323 §4.1.1.3)."""
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 _ADDRESS = re.compile(r"\s*(?:sips?|tel)\s*:", re.IGNORECASE)
-"""How an address begins, which tells it from what merely stands in angle brackets."""
+"""The beginning of an address, which tells it from what merely stands in angle brackets."""
 _PARTS = re.compile(r'"(?:[^"\\]|\\.)*+"?|<[^>]*+>?|,|[^",<]++', re.DOTALL)
 """Quoted strings, angle brackets, commas and what stands between. Each character is consumed once, also where a quote
 or bracket is never closed."""
@@ -63,7 +63,7 @@ def _last_bracketed(text: str) -> str:
 
 
 def telephone(uri: str) -> str:
-    """What an address has where a telephone number would be; empty when there is no such place.
+    """Return what an address has where a telephone number would be; empty when there is no such place.
 
     A local number becomes global with the ``phone-context`` that goes with it (RFC 3966 §5.1.5). A SIP address without
     a user names a host, so only an explicit ``+`` makes it a number.
@@ -77,7 +77,7 @@ def telephone(uri: str) -> str:
 
 
 def is_anonymous(uri: str) -> bool:
-    """Whether a network put this address in place of one that its owner wants withheld."""
+    """Return True for an address that a network put in place of one that its owner wants withheld."""
     user, _, host = _after_scheme(uri).partition("@")
     return _plain_user(user).lower() in _WITHHELD_USERS or host.lower().startswith(_WITHHELD_HOST)
 
@@ -88,12 +88,12 @@ def _after_scheme(uri: str) -> str:
 
 
 def _plain_user(user: str) -> str:
-    """The user without parameters, password and port, percent-decoded (RFC 3261 §19.1.2)."""
+    """Return the user without parameters, password and port, percent-decoded (RFC 3261 §19.1.2)."""
     return unquote(re.split(r"[;:?]", user, maxsplit=1)[0]).strip()
 
 
 def _context(user: str) -> str:
-    """The global prefix a ``phone-context`` parameter states, or nothing."""
+    """Return the global prefix a ``phone-context`` parameter states, or nothing."""
     for parameter in user.split(";")[1:]:
         name, _, value = parameter.partition("=")
         context = unquote(value).strip()
@@ -103,7 +103,7 @@ def _context(user: str) -> str:
 
 
 DIALLED_HEADERS = ("p-called-party-id", "request-uri", "to", "diversion", "history-info")
-"""Where the dialled number is looked for, the most telling first; the first header with a number in it decides.
+"""Headers in which the dialled number is looked for, the most telling first; the first with a number decides.
 
 ``P-Called-Party-ID`` (RFC 7315 §4.2) is what the last proxy was about to reach, whatever the caller's ``To`` says.
 ``Request-URI`` is no header, but some gateways pass it on as one: it is where the INVITE goes (RFC 3261 §8.1.1.1).
@@ -112,7 +112,7 @@ who forwarded the call here: it decides only where the others carry no number, a
 does ``History-Info`` (RFC 7044 §5), whose first entry is whom the caller wanted.
 """
 CALLER_HEADERS = ("from", "p-asserted-identity", "remote-party-id")
-"""Where the caller's number is looked for: what the caller shows (RFC 3261 §20.20), then what the network vouches for
+"""Headers in which the caller is looked for: what the caller shows (RFC 3261 §20.20), then what the network vouches for
 (RFC 3325 §9.1), also in the header older trunks have for it. A caller who asks to be withheld in the first is not
 looked up in the others."""
 MAX_HEADERS = 256
@@ -182,7 +182,7 @@ class NoSipNumber:
 
 
 def sip_headers(raw: object) -> tuple[SipHeader, ...]:
-    """The headers among whatever a webhook carried: mappings, or objects, with a textual ``name`` and ``value``.
+    """Return the headers among whatever a webhook carried: mappings, or objects, with a textual ``name`` and ``value``.
 
     Order and repeats are kept. What is no such thing is left out, and so is everything after :data:`MAX_HEADERS`.
     """
@@ -194,10 +194,10 @@ def sip_headers(raw: object) -> tuple[SipHeader, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Dialled:
-    """What was called, as far as the headers tell."""
+    """The address that was called, as far as the headers tell."""
 
     readings: tuple[Address, ...] = ()
-    """What it can stand for, to be looked up in this order."""
+    """The addresses it can stand for, to be looked up in this order."""
     written: str | None = None
     """The user of the most telling header's address, as it stands there; personal."""
     problem: Missing | None = None
@@ -205,7 +205,7 @@ class Dialled:
 
     @property
     def shown(self) -> str | None:
-        """What is shown, masked, of a call that reaches nobody; None if nothing can be read. Personal."""
+        """The address that is shown, masked, of a call that reaches nobody; None if nothing can be read. Personal."""
         return self.readings[0] if self.readings else self.written
 
 
@@ -239,7 +239,7 @@ def dialled_number(
 
 
 def caller_number(headers: Iterable[SipHeader], *, region: str | None = None) -> SipNumber | NoSipNumber:
-    """The number of who calls, unless the caller asked for it to be withheld."""
+    """Return the number of who calls, unless the caller asked for it to be withheld."""
     present = tuple(headers)
     withholding = next((header.name for header in present if _withholds(header)), None)
     if withholding is not None:
@@ -270,7 +270,7 @@ def _withholds(header: SipHeader) -> bool:
 def _first_number(
     headers: tuple[SipHeader, ...], order: tuple[str, ...], region: str | None
 ) -> SipNumber | NoSipNumber:
-    """The first number in the order of preference, else what was wrong with the first header that was there."""
+    """Return the first number in the order of preference, else what was wrong with the first header that was there."""
     failure = NoSipNumber(Missing.NO_HEADER, None)
     for outcome in islice(_outcomes(headers, order, region), MAX_ADDRESSES):
         if isinstance(outcome, SipNumber):

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from service.records.record import Row
 from service.records.store import CALLS
-from service.simulator.ground_truth import CallReport, Tally
+from service.simulator.ground_truth import CallReport, GroundTruth
 from service.storage.database import Database
 from tests.peers.gateway import eventually
 from tests.peers.program import NotStartedError
@@ -26,7 +26,7 @@ class Outage:
     back: float
 
 
-class Sessions(Tally):
+class Sessions(GroundTruth):
     """The carrier's tally, which also remembers when each session began and ended."""
 
     __slots__ = ("spans",)

@@ -22,10 +22,10 @@ from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
 from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
-from service.simulator.comparison import Difference, differences, live_answers
+from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
 from service.simulator.ground_truth import CallReport
-from service.simulator.plan import Pace, Plan
+from service.simulator.plan import Plan, TimeScale
 from service.simulator.script import CallScript
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
@@ -37,7 +37,7 @@ from telemetry.recent.record import CallDetails
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
 FALLBACK = "You answer the emitter."
-QUICK = Pace(scale=0.01)
+QUICK = TimeScale(scale=0.01)
 """Conversations a hundred times as fast as people talk."""
 
 SETTLED_SECONDS = 60.0
@@ -122,7 +122,7 @@ class GatewayHarness:
         assert numbers is not None
         return numbers
 
-    async def differences(self) -> list[Difference]:
+    async def differences(self) -> list[CountDifference]:
         """Where the admin endpoints and the carrier's truth disagree."""
         truth = self.carrier.truth()
         return differences(truth, await live_answers(self.client, truth["tenants"]))
@@ -180,7 +180,7 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 
 @asynccontextmanager
-async def on_the_air(*, tenants: int = 2, pace: Pace = QUICK) -> AsyncIterator[Simulator]:
+async def on_the_air(*, tenants: int = 2, pace: TimeScale = QUICK) -> AsyncIterator[Simulator]:
     """A carrier whose callers dial the numbers of so many tenants, and stay on the line when a gateway leaves."""
     line = Line(
         secret=SECRET,
@@ -199,7 +199,7 @@ async def serving(
     folder: Path,
     *,
     tenant_limit: int | None = None,
-    patience: CarrierTimeouts | None = None,
+    timeouts: CarrierTimeouts | None = None,
     **chosen: Any,  # noqa: ANN401 - settings of every type
 ) -> AsyncIterator[GatewayHarness]:
     """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
@@ -214,7 +214,7 @@ async def serving(
         **chosen,
     )
     specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
-    container = build_container(settings, patience=patience)
+    container = build_container(settings, timeouts=timeouts)
     with listen("127.0.0.1", 0) as listening:
         server = _Server(server_for(app_of(container)).config)
         serving = asyncio.create_task(server.serve([listening]))
@@ -235,7 +235,7 @@ async def running_harness(
     folder: Path,
     *,
     tenants: int = 2,
-    pace: Pace = QUICK,
+    pace: TimeScale = QUICK,
     **chosen: Any,  # noqa: ANN401 - what serving() takes
 ) -> AsyncIterator[GatewayHarness]:
     """A service and a carrier of its own."""

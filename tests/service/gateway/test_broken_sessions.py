@@ -119,7 +119,7 @@ async def test_a_call_that_can_be_neither_attached_nor_hung_up_ended_when_it_bro
 ) -> None:
     """Nothing is known of it after the break, so nothing after it is billed."""
     monkeypatch.setattr(session, "REATTACH_DELAYS", (0.0, 0.01))
-    async with running_harness(tmp_path, patience=CarrierTimeouts(control=0.5)) as harness:
+    async with running_harness(tmp_path, timeouts=CarrierTimeouts(control=0.5)) as harness:
         faults = SidebandBreak(12, None, refusals=(500,) * ALWAYS_REFUSED)
         report, record = await broken(harness, faults, hangup=Refuse(500, times=ALWAYS))
         assert report.counts["sidebands_broken"] == 1

@@ -18,7 +18,7 @@ from service.simulator.script import (
 from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, RejectionReason
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, fresh_id, running_harness
 
-IMPATIENT = CarrierTimeouts(accept=0.5, control=0.5)
+SHORT_TIMEOUTS = CarrierTimeouts(accept=0.5, control=0.5)
 PLAIN = CallScript(
     "plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp()
 )
@@ -41,7 +41,7 @@ PLAIN = CallScript(
 )
 async def test_an_accept_that_fails(tmp_path: Path, fault: Fault, error_type: str) -> None:
     """It is asked once, the call is rejected with the carrier's error, and a call taken all the same is hung up."""
-    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
+    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
         call_id = fresh_id()
         await harness.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
         summary = harness.record(call_id).summary
@@ -54,7 +54,7 @@ async def test_an_accept_that_fails(tmp_path: Path, fault: Fault, error_type: st
 
 async def test_a_session_that_cannot_be_attached(tmp_path: Path) -> None:
     """Accepted and never started: abandoned with the status, and hung up, so that no caller talks to nobody."""
-    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
+    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
         call_id = fresh_id()
         await harness.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
         summary = harness.record(call_id).summary
@@ -82,7 +82,7 @@ async def test_a_socket_cut_at_any_step(tmp_path: Path, after_events: int, code:
 async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: Fault) -> None:
     """The model is told, the call goes on and ends for another reason; nothing is counted as referred."""
     script = CallScript("refer", PLAIN.steps, AgentTransfers("sales"))
-    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
+    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
         call_id = fresh_id()
         await harness.call(script, faults=CallFaults(refer=fault), call_id=call_id)
         assert (await harness.numbers())["referred_calls"] == 0
@@ -93,7 +93,7 @@ async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: Fault) -> N
 async def test_a_hangup_that_fails_once_is_asked_again(tmp_path: Path) -> None:
     """Hanging up twice does no harm, so a lost answer is not the end of it."""
     script = CallScript("bye", PLAIN.steps, AgentHangsUp())
-    async with running_harness(tmp_path, patience=IMPATIENT) as harness:
+    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
         call_id = fresh_id()
         await harness.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
         assert harness.record(call_id).summary.end_reason is EndReason.COMPLETED

@@ -52,7 +52,7 @@ async def test_a_running_call_is_handed_to_the_next_process(tmp_path: Path) -> N
 
 
 async def test_a_call_that_ended_meanwhile_is_stale(tmp_path: Path) -> None:
-    """Nobody saw its end: it is over at its last sign of life, in the record alone."""
+    """Nobody saw its end: it is over at its last activity, in the record alone."""
     async with on_the_air() as carrier:
         async with serving(carrier, tmp_path) as first:
             call_id, placing = await _running(first)

@@ -10,7 +10,7 @@ import pytest
 
 from service.records.record import Row
 from service.simulator import leg
-from service.simulator.plan import Pace, Plan, Shares
+from service.simulator.plan import Plan, Shares, TimeScale
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.traffic import Traffic
@@ -50,7 +50,7 @@ async def test_twenty_kills_under_load_lose_nothing(
     line = Line(
         secret=SECRET,
         numbers=numbers_of(tenants),
-        pace=Pace(scale=0.5, patience=5),
+        pace=TimeScale(scale=0.5, patience=5),
         ring_seconds=60,
         linger_seconds=300,
         delivery_attempts=1_000,
@@ -123,7 +123,7 @@ def _each_call_is_recorded_once(truth: Mapping[str, Any], rows: Mapping[str, Row
 
 
 def _minutes_are_right(carrier: Simulator, rows: Mapping[str, Row], crashes: Crashes) -> None:
-    tally = carrier._exchange.tally
+    tally = carrier._registry.tally
     assert isinstance(tally, Sessions)
     wrong = []
     for report in tally._reports:

@@ -122,7 +122,7 @@ async def test_errors_that_end_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_line_that_goes_dead_is_swept(tmp_path: Path) -> None:
-    """A session that gives no sign of life is ended as stale, billed no further than its last sign, and hung up."""
+    """A session that shows no activity is ended as stale, billed no further than that, and hung up."""
     script = CallScript("dead", (HELLO, *TURN), LineGoesDead())
     async with running_harness(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as harness:
         call_id = fresh_id()

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
 from tests.service.simulator.harness import API_KEY, FALLBACK, SECRET, SimulatorHarness
@@ -22,7 +22,7 @@ async def harness(patience: float) -> AsyncIterator[SimulatorHarness]:
     line = Line(
         secret=SECRET,
         numbers=numbers_of(demo_tenants()),
-        pace=Pace(scale=0.01, patience=patience, greeting=30.0),
+        pace=TimeScale(scale=0.01, patience=patience, greeting=30.0),
         ring_seconds=30.0,
         fallback_instructions=FALLBACK,
         api_key=API_KEY,

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.simulator.comparison import LIVE_PATH, Difference, differences, live_answers
-from service.simulator.ground_truth import LIVE_FIELDS, Tally
+from service.simulator.comparison import LIVE_PATH, CountDifference, differences, live_answers
+from service.simulator.ground_truth import LIVE_FIELDS, GroundTruth
 
 
 class _Clock:
@@ -23,7 +23,7 @@ class _Clock:
 
 def _truth() -> dict[str, Any]:
     clock = _Clock()
-    tally = Tally(["_unknown", "acme"], clock)
+    tally = GroundTruth(["_unknown", "acme"], clock)
     tally.started("acme", "rtc_1")
     tally.started("acme", "rtc_2")
     clock.seconds += 30
@@ -53,7 +53,7 @@ def test_a_count_that_is_off_by_one_is_told() -> None:
     """Counts are exact, globally and by tenant."""
     answers = _answers(_truth())
     answers["tenants"]["acme"]["ended_calls"] = 2
-    assert differences(_truth(), answers) == [Difference("acme", "ended_calls", 1, 2)]
+    assert differences(_truth(), answers) == [CountDifference("acme", "ended_calls", 1, 2)]
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.4, False), (0.6, True)])
@@ -70,7 +70,7 @@ def test_a_tenant_without_calls_may_be_unknown_to_the_gateway() -> None:
     del answers["tenants"]["_unknown"]
     assert differences(_truth(), answers) == []
     del answers["tenants"]["acme"]
-    assert Difference("acme", "started_calls", 2, None) in differences(_truth(), answers)
+    assert CountDifference("acme", "started_calls", 2, None) in differences(_truth(), answers)
 
 
 async def test_answers_are_read_in_all_and_by_tenant() -> None:
@@ -95,5 +95,5 @@ def test_a_missing_field_is_told_and_an_ignored_one_is_not() -> None:
     """A gateway that leaves a field out differs in it, even where the truth is zero."""
     answers = _answers(_truth())
     del answers["global"]["instructions_db_errors"]
-    assert differences(_truth(), answers) == [Difference("global", "instructions_db_errors", 0, None)]
+    assert differences(_truth(), answers) == [CountDifference("global", "instructions_db_errors", 0, None)]
     assert differences(_truth(), answers, ignored={"instructions_db_errors"}) == []

@@ -19,10 +19,10 @@ from service.simulator.script import (
     LineGoesDead,
     Pause,
     ResponseFails,
+    ScriptedUsage,
     SessionExpires,
     SessionWarns,
     SidebandCloses,
-    TokenUsage,
 )
 from tests.service.simulator.harness import FALLBACK, SimulatorHarness
 
@@ -39,7 +39,7 @@ def _first(harness: SimulatorHarness, kind: str) -> dict[str, Any]:
 
 async def test_a_conversation_is_counted_alike_at_both_ends(harness: SimulatorHarness) -> None:
     """A greeting and one turn give both ends the same calls, turns and tokens."""
-    usage = TokenUsage(input_text=10, input_audio=20, cached_text=5, output_text=7, output_audio=30)
+    usage = ScriptedUsage(input_text=10, input_audio=20, cached_text=5, output_text=7, output_audio=30)
     report = await harness.call(CallScript("plain", (GREETING, CallerSpeaks("Hi"), AgentSpeaks("Hello", usage=usage))))
     await harness.gateway.settled()
     seen, totals = harness.gateway.seen, harness.totals

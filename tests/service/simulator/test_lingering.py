@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 from service.simulator.script import CallScript, Pause, Step
 from service.simulator.simulator import Line, Simulator
 from tests.service.simulator.harness import ACME, API_KEY, SECRET, SimulatorHarness
@@ -21,7 +21,7 @@ async def _lingering(seconds: float) -> AsyncIterator[SimulatorHarness]:
     line = Line(
         secret=SECRET,
         numbers={ACME: "acme"},
-        pace=Pace(scale=0.01),
+        pace=TimeScale(scale=0.01),
         linger_seconds=seconds,
         delivery_attempts=50,
     )

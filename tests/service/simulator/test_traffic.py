@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from service.simulator.call import Delivery, dial
-from service.simulator.plan import NATURAL, Pace, Plan, Shares
+from service.simulator.plan import NATURAL, Plan, Shares, TimeScale
 from service.simulator.script import CallScript, LineGoesDead, Pause
 from service.simulator.simulator import Line, Simulator
 from service.simulator.traffic import Traffic
@@ -153,7 +153,7 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def test_going_off_the_air_ends_what_runs(harness: SimulatorHarness) -> None:
     """A call that runs when the carrier stops is over, with its end noted."""
-    async with Simulator(Line(secret=SECRET, pace=Pace(0.01)), target=harness.gateway.address) as carrier:
+    async with Simulator(Line(secret=SECRET, pace=TimeScale(0.01)), target=harness.gateway.address) as carrier:
         harness.gateway.client = harness.gateway.client.with_options(base_url=carrier.base_url)
         call = dial(ACME, CallScript("dead", (), LineGoesDead()), rng=Random(1))  # noqa: S311 - not secret
         placed = asyncio.create_task(carrier.place_call(call))
@@ -183,7 +183,7 @@ def test_time_can_be_scaled_but_not_turned() -> None:
     """A negative scale is refused; the usual one is natural."""
     assert NATURAL.scale == 1.0
     with pytest.raises(ValueError, match="time scale"):
-        Pace(scale=-1.0)
+        TimeScale(scale=-1.0)
 
 
 @pytest.mark.parametrize("accepted", [True, False])
