@@ -91,6 +91,7 @@ class WindowSummary(_Closed):
 
     seconds: float = Field(description="How long the window really is; less than its name while the process is young.")
     received: int | None = _meaning("received")
+    unanswered: int | None = _meaning("unanswered")
     started: int | None = _meaning("started")
     ended: int | None = _meaning("ended")
     failed: int | None = _meaning("failed")
@@ -102,6 +103,8 @@ class WindowSummary(_Closed):
     setup_seconds: Percentiles = Field(description="Received until accepted or rejected.")
     turn_latency_seconds: Percentiles = Field(description="End of the caller's speech until the answer's first audio.")
     time_to_first_audio_seconds: Percentiles = Field(description="Received until the caller hears the agent.")
+    dead_air_seconds: Percentiles = Field(description="Silences of three seconds and more.")
+    talk_over_seconds: Percentiles = Field(description="Stretches in which both parties spoke.")
     duration_seconds: Percentiles = Field(description="Started until ended.")
     capacity: CapacityUse
 
@@ -164,6 +167,7 @@ _PERCENTILES = dict(zip(PERCENTILES, (0.31, 0.46, 0.55, 0.72), strict=True))
 EXAMPLE_WINDOW: Final[dict[str, Any]] = {
     "seconds": 3570.0,
     "received": 40,
+    "unanswered": 0,
     "started": 36,
     "ended": 32,
     "failed": 2,

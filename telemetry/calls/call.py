@@ -29,6 +29,8 @@ from telemetry.calls.events import (
     Phase,
     PhaseEnded,
     SessionError,
+    Stage,
+    StageWaited,
     TokensUsed,
     TokenUsage,
     TransitionInferred,
@@ -259,7 +261,8 @@ class Call:
         """
         now = at or self._clock.now()
         with self.exclusive:
-            self._end_conversation(now)
+            # Of a stale call nothing is known after its last activity, so no silence is measured there.
+            self._end_conversation(min(now, self._last_seen) if reason is EndReason.STALE else now)
             return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type, fault))
 
     def handed_over(self, at: Instant | None = None) -> bool:
@@ -373,6 +376,10 @@ class Call:
     def unusable_message(self, problem: MessageProblem) -> None:
         """Report a message of the session, or a number in it, that could not be used."""
         self._report(MessageUnusable(self._clock.now(), self.ref, problem))
+
+    def stage_waited(self, stage: Stage, seconds: float) -> None:
+        """Report how long one stage of an answer took, where the source tells stages apart."""
+        self._report(StageWaited(self._clock.now(), self.ref, stage, seconds))
 
     def tokens_used(self, usage: TokenUsage, model: str, response_id: str | None = None) -> None:
         """Report the tokens of one response. Each response once: usage is per response, not cumulative."""

@@ -14,6 +14,7 @@ from telemetry.calls.events import (
     TurnInterrupted,
     TurnStarted,
 )
+from telemetry.calls.talk import TalkMeter
 from telemetry.clock import Instant
 
 
@@ -43,6 +44,7 @@ class Conversation:
         "_heard",
         "_overlapped",
         "_received",
+        "_talk",
     )
 
     def __init__(self, call: CallRef, received: Instant) -> None:
@@ -54,6 +56,7 @@ class Conversation:
         self._caller_since: Instant | None = None
         self._agent_since: Instant | None = None
         self._awaiting_since: Instant | None = None
+        self._talk = TalkMeter(call)
 
     @property
     def turns(self) -> int:
@@ -67,11 +70,12 @@ class Conversation:
         last, self._current = self._current, _Turn(self._current.number + 1, at)
         self._caller_since = at
         self._awaiting_since = None
+        talk = self._talk.started(Speaker.CALLER, at)
         begun = TurnStarted(at, self._call, self._current.number)
         if self._agent_since is not None and self._overlapped is None:
             self._overlapped = last
-            return [begun]
-        return [*self._close(last, at), begun]
+            return [begun, *talk]
+        return [*self._close(last, at), begun, *talk]
 
     def caller_stopped(self, at: Instant) -> list[Event]:
         """End the caller's speech and begin the wait for an answer."""
@@ -81,7 +85,7 @@ class Conversation:
         # A detection that waits for silence tells of the end of a speech shorter than the silence before its beginning.
         at = max(at, started)
         self._awaiting_since = at
-        return [SpeechEnded(at, self._call, Speaker.CALLER, started)]
+        return [SpeechEnded(at, self._call, Speaker.CALLER, started), *self._talk.stopped(Speaker.CALLER, at)]
 
     def agent_started(self, at: Instant) -> list[Event]:
         """Begin the agent's speech and end the wait for it."""
@@ -95,7 +99,7 @@ class Conversation:
         if self._awaiting_since is not None:
             events.append(TurnAnswered(at, self._call, self._current.number, at.since(self._awaiting_since)))
             self._awaiting_since = None
-        return events
+        return events + self._talk.started(Speaker.AGENT, at)
 
     def agent_stopped(self, at: Instant, *, interrupted: bool = False) -> list[Event]:
         """End the agent's speech; ``interrupted`` if the caller cut it short."""
@@ -111,7 +115,7 @@ class Conversation:
         if self._overlapped is not None:
             self._overlapped = None
             events += self._close(turn, at)
-        return events
+        return events + self._talk.stopped(Speaker.AGENT, at)
 
     def unobserved(self, at: Instant) -> list[Event]:
         """End what is being said, of which no more will be known; an answer that is awaited is not waited for."""
@@ -119,7 +123,7 @@ class Conversation:
         if self._overlapped is not None:
             events += self._close(self._overlapped, at)
         self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
-        return events
+        return events + self._talk.unobserved(at)
 
     def ended(self, at: Instant) -> list[Event]:
         """End speech and turns with the call."""
@@ -129,7 +133,7 @@ class Conversation:
                 events.extend(self._close(turn, at, TurnEnd.CALL_ENDED))
         self._caller_since = self._agent_since = self._awaiting_since = self._overlapped = None
         self._current = _Turn(self._current.number, None)
-        return events
+        return events + self._talk.ended(at)
 
     def _speech_ended(self, at: Instant) -> list[Event]:
         speaking = ((Speaker.CALLER, self._caller_since), (Speaker.AGENT, self._agent_since))

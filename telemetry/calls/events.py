@@ -71,6 +71,19 @@ class Content(StrEnum):
     TOOL_RESULT = "tool.result"
 
 
+class Stage(StrEnum):
+    """The stages of an answer that a source may time."""
+
+    DETECTION = "detection"
+    """From the caller's last word until the end of speech was detected."""
+    TRANSCRIPTION = "transcription"
+    GENERATION = "generation"
+    """The model's work until its first output."""
+    TOOL = "tool"
+    SYNTHESIS = "synthesis"
+    """From the first output until the first audio."""
+
+
 class TurnEnd(StrEnum):
     """The reasons for the end of a turn."""
 
@@ -309,6 +322,48 @@ class TurnInterrupted(CallEvent):
     """The caller cut the agent's answer short. Number 0 is the greeting."""
 
     number: int
+
+
+@event
+class AgentInterrupted(CallEvent):
+    """The agent began to speak while the caller was speaking."""
+
+
+@event
+class TalkedOver(CallEvent):
+    """Both parties spoke at the same time, for ``seconds`` up to now."""
+
+    seconds: float
+
+
+@event
+class DeadAir(CallEvent):
+    """Nobody spoke for ``seconds`` between the first word and now; three seconds and more."""
+
+    started: Instant
+    seconds: float
+
+
+@event
+class StageWaited(CallEvent):
+    """One stage of an answer took ``seconds``, as far as the source tells stages apart."""
+
+    stage: Stage
+    seconds: float
+
+
+@event
+class TalkMeasured(CallEvent):
+    """The sums of a conversation that is over; of a call without reported speech there is no such event."""
+
+    seconds: float
+    """From the first word to the end."""
+    caller_seconds: float
+    agent_seconds: float
+    talk_over_seconds: float
+    dead_air_seconds: float
+    dead_airs: int
+    """Number of silences of three seconds and more."""
 
 
 @event

@@ -91,6 +91,8 @@ DISTRIBUTIONS: Final = {
     "turn_latency_seconds": catalogue.TURN_FIRST_AUDIO,
     "time_to_first_audio_seconds": catalogue.CALL_FIRST_AUDIO,
     "duration_seconds": catalogue.DURATION,
+    "dead_air_seconds": catalogue.DEAD_AIR,
+    "talk_over_seconds": catalogue.TALK_OVER,
 }
 """Figures with percentiles, and of which instrument."""
 _REJECTED: Final = tuple(f"rejected_calls_{reason}" for reason in RejectionReason)
@@ -131,6 +133,7 @@ _PEAKS: Final = Selection(peaks=True)
 FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
     {
         "received": _count("Calls announced by the carrier.", "received_calls"),
+        "unanswered": _count("Calls that were never answered without being turned away.", "unanswered_calls"),
         "started": _count("Calls whose media session began.", "started_calls"),
         "ended": _count("Started calls that are over.", "ended_calls"),
         "failed": _count("Ended calls that ended with an error.", "failed_calls"),
@@ -142,10 +145,10 @@ FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
             Selection(("failed_calls", "ended_calls")),
         ),
         "answer_rate": DerivedFigure(
-            "Started calls, of all that started, were rejected or were abandoned.",
+            "Started calls, of all that started, were rejected, not answered or abandoned.",
             "1",
             _answered,
-            Selection(("started_calls", "abandoned_calls", *_REJECTED)),
+            Selection(("started_calls", "unanswered_calls", "abandoned_calls", *_REJECTED)),
         ),
         "rejection_rate": DerivedFigure(
             "Rejected calls, of all that were accepted or rejected.",

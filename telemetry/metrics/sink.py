@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 
 from telemetry.calls.events import (
+    AgentInterrupted,
     CallAbandoned,
     CallAccepted,
     CallEnded,
@@ -21,12 +22,18 @@ from telemetry.calls.events import (
     CallStarted,
     CallTakenOver,
     CallUnanswered,
+    DeadAir,
     Event,
     FallbackUsed,
     FirstAudio,
     InstructionsFailed,
     LifecycleViolated,
     MessageUnusable,
+    Speaker,
+    Stage,
+    StageWaited,
+    TalkedOver,
+    TalkMeasured,
     TokensUsed,
     ToolEnded,
     TransitionInferred,
@@ -74,6 +81,8 @@ _BY_PROBLEM: Final = _by(attr.MESSAGE_PROBLEM, MessageProblem)
 _BY_UNANSWERED: Final = _by(attr.UNANSWERED_REASON, UnansweredReason)
 _BY_STATE: Final = _by(attr.CALL_STATE, CallState)
 _BY_DIRECTION: Final = _by(attr.DIRECTION, CallDirection)
+_BY_SPEAKER: Final = _by(attr.SPEAKER, Speaker)
+_BY_STAGE: Final = _by(attr.STAGE, Stage)
 _BY_FAULT: Final = _by(attr.FAULT, Fault)
 _BY_VIOLATION: Final = _by(attr.VIOLATION, Violation)
 # What further measurements of an event carry, made once.
@@ -119,6 +128,11 @@ class MetricsSink:
             FirstAudio: self._first_audio,
             TurnAnswered: self._turn_answered,
             TurnInterrupted: self._turn_interrupted,
+            AgentInterrupted: self._agent_interrupted,
+            DeadAir: self._dead_air,
+            TalkedOver: self._talked_over,
+            StageWaited: self._stage_waited,
+            TalkMeasured: self._talk_measured,
             TokensUsed: self._tokens_used,
             ToolEnded: self._tool_ended,
             MessageUnusable: self._unusable,
@@ -225,7 +239,24 @@ class MetricsSink:
         self._add(event, (catalogue.TURN_FIRST_AUDIO, event.seconds))
 
     def _turn_interrupted(self, event: TurnInterrupted) -> None:
-        self._add(event, (catalogue.INTERRUPTIONS, 1))
+        self._add_by(event, _BY_SPEAKER[Speaker.CALLER], (catalogue.INTERRUPTIONS, 1))
+
+    def _agent_interrupted(self, event: AgentInterrupted) -> None:
+        self._add_by(event, _BY_SPEAKER[Speaker.AGENT], (catalogue.INTERRUPTIONS, 1))
+
+    def _dead_air(self, event: DeadAir) -> None:
+        self._add(event, (catalogue.DEAD_AIR, event.seconds))
+
+    def _talked_over(self, event: TalkedOver) -> None:
+        self._add(event, (catalogue.TALK_OVER, event.seconds))
+
+    def _stage_waited(self, event: StageWaited) -> None:
+        self._add_by(event, _BY_STAGE[event.stage], (catalogue.STAGE_WAIT, event.seconds))
+
+    def _talk_measured(self, event: TalkMeasured) -> None:
+        if event.seconds:
+            for speaker, talk in ((Speaker.CALLER, event.caller_seconds), (Speaker.AGENT, event.agent_seconds)):
+                self._add_by(event, _BY_SPEAKER[speaker], (catalogue.TALK_SHARE, talk / event.seconds))
 
     def _tokens_used(self, event: TokensUsed) -> None:
         for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):

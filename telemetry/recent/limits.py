@@ -28,6 +28,7 @@ class RecentLimits:
     errors: RowBounds = RowBounds(8, 24)
     spans: RowBounds = RowBounds(32, 64)
     logs: RowBounds = RowBounds(16, 32)
+    dead_airs: RowBounds = RowBounds(8, 24)
     open_at_once: int = 64
     """Tools of one call that may run at the same time."""
     text: int = 256

@@ -278,6 +278,28 @@ class CallSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Talk:
+    """The sums of a conversation that is over, in seconds."""
+
+    seconds: float
+    """From the first word to the end."""
+    caller_seconds: float
+    agent_seconds: float
+    talk_over_seconds: float
+    dead_air_seconds: float
+    dead_airs: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadAirRow:
+    """One silence of three seconds and more."""
+
+    start: float
+    end: float
+    weight: ClassVar[int] = 100
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """A stretch of the call from which rows were dropped."""
 
@@ -322,6 +344,11 @@ class CallDetails:
     """The gaps in turns, speech and tools."""
     inferred: tuple[Transition, ...] = ()
     """Transitions that no report told of in time."""
+    dead_airs: tuple[DeadAirRow, ...] = ()
+    agent_interruptions: int = 0
+    """Times the agent began to speak into the caller's speech."""
+    talk: Talk | None = None
+    """None while the call is open, and of a call without reported speech."""
 
     @property
     def events_truncated(self) -> bool:

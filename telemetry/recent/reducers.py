@@ -3,6 +3,7 @@
 from typing import Final
 
 from telemetry.calls.events import (
+    AgentInterrupted,
     CallAbandoned,
     CallAccepted,
     CallEnded,
@@ -11,6 +12,7 @@ from telemetry.calls.events import (
     CallRejected,
     CallStarted,
     CallUnanswered,
+    DeadAir,
     Event,
     FallbackUsed,
     FirstAudio,
@@ -22,6 +24,7 @@ from telemetry.calls.events import (
     SessionError,
     Speaker,
     SpeechEnded,
+    TalkMeasured,
     TokensUsed,
     ToolEnded,
     ToolStarted,
@@ -32,7 +35,7 @@ from telemetry.calls.events import (
     TurnStarted,
 )
 from telemetry.calls.lifecycle import Transition
-from telemetry.recent.record import Decision, Ending, ErrorRow, PhaseRow, SpeechRow, ToolRow, Trouble
+from telemetry.recent.record import DeadAirRow, Decision, Ending, ErrorRow, PhaseRow, SpeechRow, Talk, ToolRow, Trouble
 from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
 from telemetry.semconv.attributes import SetupOutcome
 
@@ -202,6 +205,25 @@ def _turn_interrupted(call: RetainedCall, event: TurnInterrupted, _at: float) ->
         turn.interrupted = True
 
 
+def _agent_interrupted(call: RetainedCall, _event: AgentInterrupted, _at: float) -> None:
+    call.agent_interruptions += 1
+
+
+def _dead_air(call: RetainedCall, event: DeadAir, at: float) -> None:
+    call.keep(Rows.DEAD_AIRS, DeadAirRow(call.offset(event.started), at))
+
+
+def _talk_measured(call: RetainedCall, event: TalkMeasured, _at: float) -> None:
+    call.talk = Talk(
+        event.seconds,
+        event.caller_seconds,
+        event.agent_seconds,
+        event.talk_over_seconds,
+        event.dead_air_seconds,
+        event.dead_airs,
+    )
+
+
 def _turn_ended(call: RetainedCall, event: TurnEnded, at: float) -> None:
     turn = call.open_turns.pop(event.number, None) or OpenTurn(event.number, call.offset(event.started))
     ended = turn.row(at, event.reason)
@@ -219,6 +241,9 @@ CONVERSATION_REDUCERS: Final[dict[type[Event], Reducer]] = {
     TurnStarted: _turn_started,
     TurnAnswered: _turn_answered,
     TurnInterrupted: _turn_interrupted,
+    AgentInterrupted: _agent_interrupted,
+    DeadAir: _dead_air,
+    TalkMeasured: _talk_measured,
     TurnEnded: _turn_ended,
     TokensUsed: _tokens_used,
 }

@@ -13,6 +13,7 @@ from telemetry.privacy import Privacy
 from telemetry.recent.buffer import HeadTailBuffer
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import (
+    DeadAirRow,
     Decision,
     Ending,
     ErrorRow,
@@ -21,6 +22,7 @@ from telemetry.recent.record import (
     SpanRow,
     SpeechRow,
     StateChange,
+    Talk,
     ToolRow,
     TurnRow,
 )
@@ -43,9 +45,10 @@ class Rows(StrEnum):
     ERRORS = "errors"
     SPANS = "spans"
     LOGS = "logs"
+    DEAD_AIRS = "dead_airs"
 
 
-AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow
+AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow | DeadAirRow
 
 
 class OpenTurn:
@@ -74,6 +77,7 @@ class RetainedCall:
     """
 
     __slots__ = (
+        "agent_interruptions",
         "agent_since",
         "caller_hash",
         "caller_masked",
@@ -106,6 +110,7 @@ class RetainedCall:
         "started",
         "state",
         "steps",
+        "talk",
         "time_to_first_audio",
         "tokens",
         "trace",
@@ -146,6 +151,8 @@ class RetainedCall:
         """The longest of the waits that are over, in seconds."""
         self.turns = 0
         self.interruptions = 0
+        self.agent_interruptions = 0
+        self.talk: Talk | None = None
         self.tokens = TokenCounter()
         self.caller_since: float | None = None
         self.agent_since: float | None = None

@@ -11,6 +11,7 @@ from telemetry.recent.record import (
     CallDetails,
     CallOutcome,
     CallSummary,
+    DeadAirRow,
     DurationBasis,
     ErrorRow,
     Gap,
@@ -96,6 +97,9 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         dropped=_dropped(call),
         gaps=tuple(_gaps(call)),
         inferred=call.inferred,
+        dead_airs=_rows(call, Rows.DEAD_AIRS, DeadAirRow),
+        agent_interruptions=call.agent_interruptions,
+        talk=call.talk,
     )
 
 

@@ -198,11 +198,14 @@ OUTCOME = MetricKey("voice.call.outcome")
 ERROR_TYPE = MetricKey(error_attributes.ERROR_TYPE)
 CAPACITY_SCOPE = MetricKey("voice.capacity.scope")
 WEBHOOK_OUTCOME = MetricKey("voice.webhook.outcome")
+SPEAKER = MetricKey("voice.speaker")
+STAGE = MetricKey("voice.turn.stage")
 TRANSITION = MetricKey("voice.lifecycle.transition")
 VIOLATION = MetricKey("voice.lifecycle.violation")
 MESSAGE_PROBLEM = MetricKey("voice.session.message.problem")
 SIGNAL = MetricKey("signal")
 
+DEAD_AIR_DURATION = TraceKey("voice.conversation.dead_air_s")
 CALL_ID = TraceKey("voice.call.id")
 CALL_DURATION = TraceKey("voice.call.duration_s")
 CALL_SETUP_DURATION = TraceKey("voice.call.setup.duration_s")
@@ -214,7 +217,6 @@ TURN_NUMBER = TraceKey("voice.turn.number")
 TURN_FIRST_AUDIO = TraceKey("voice.turn.time_to_first_audio_s")
 TURN_INTERRUPTED = TraceKey("voice.turn.interrupted")
 TURN_END_REASON = TraceKey("voice.turn.end.reason")
-SPEAKER = TraceKey("voice.speaker")
 FALLBACK_USED = TraceKey("voice.instructions.fallback")
 TRANSFER_TARGET = TraceKey("voice.transfer.target")
 SESSION_ERROR_CODE = TraceKey("voice.session.error.code")
@@ -243,6 +245,14 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),
+    Attribute(SPEAKER, M, "Who speaks, or interrupts.", ("caller", "agent")),
+    Attribute(
+        STAGE,
+        M,
+        "The stage of an answer.",
+        ("detection", "transcription", "generation", "tool", "synthesis"),
+    ),
+    Attribute(DEAD_AIR_DURATION, T, "Seconds in which nobody spoke."),
     Attribute(TRANSITION, M, "The transition; on metrics, one that was inferred."),
     Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
     Attribute(MESSAGE_PROBLEM, M, "Why a session's message could not be used.", _values(MessageProblem)),
@@ -258,7 +268,6 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TURN_FIRST_AUDIO, T, "End of the caller's speech to the first audio of the answer, in seconds."),
     Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
     Attribute(TURN_END_REASON, T, "Why the turn is over.", ("completed", "interrupted", "call_ended")),
-    Attribute(SPEAKER, T, "Who speaks.", ("caller", "agent")),
     Attribute(FALLBACK_USED, T, "The fallback instructions were used."),
     Attribute(TRANSFER_TARGET, T, "The name of the transfer destination, as the tenant configured it."),
     Attribute(SESSION_ERROR_CODE, T, "The code of an error the carrier reported inside the session."),

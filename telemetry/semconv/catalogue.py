@@ -17,6 +17,15 @@ METER_NAME = "callscope"
 WAIT_BOUNDARIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 """Bounds in seconds for waits of a person, 50 ms to 30 s."""
 
+DEAD_AIR_BOUNDARIES = (3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0)
+"""Bounds in seconds for silences, from the shortest that counts."""
+
+TALK_OVER_BOUNDARIES = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
+"""Bounds in seconds for stretches in which both parties speak."""
+
+SHARE_BOUNDARIES = tuple(tenth / 10 for tenth in range(11))
+"""Bounds for shares, in tenths."""
+
 CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """Bounds in seconds for durations of calls, 1 s to 4 h."""
 
@@ -256,9 +265,49 @@ INTERRUPTIONS = Instrument(
     "voice.turn.interruptions",
     Kind.COUNTER,
     "{interruption}",
-    "Answers cut short by the caller.",
+    "Interruptions, by whom: answers cut short by the caller, and speech of the agent into the caller's.",
+    (*TENANT, attr.SPEAKER),
+    (
+        Live("interruptions", attr.SPEAKER, "caller", public=False),
+        Live("agent_interruptions", attr.SPEAKER, "agent", public=False),
+    ),
+    series_per_tenant=2,
+)
+DEAD_AIR = Instrument(
+    "voice.conversation.dead_air",
+    Kind.HISTOGRAM,
+    "s",
+    "Silences of three seconds and more, between the first word and the end.",
     TENANT,
-    (Live("interruptions", public=False),),
+    boundaries=DEAD_AIR_BOUNDARIES,
+    summarised=True,
+)
+TALK_OVER = Instrument(
+    "voice.conversation.talk_over",
+    Kind.HISTOGRAM,
+    "s",
+    "Stretches in which both parties spoke.",
+    TENANT,
+    boundaries=TALK_OVER_BOUNDARIES,
+    summarised=True,
+)
+TALK_SHARE = Instrument(
+    "voice.call.talk.share",
+    Kind.HISTOGRAM,
+    "1",
+    "Share of a conversation, from the first word to the end, in which a party spoke.",
+    (*TENANT, attr.SPEAKER),
+    boundaries=SHARE_BOUNDARIES,
+    series_per_tenant=2,
+)
+STAGE_WAIT = Instrument(
+    "voice.turn.stage.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Duration of one stage of an answer, from sources that tell stages apart.",
+    (*TENANT, attr.STAGE),
+    boundaries=WAIT_BOUNDARIES,
+    series_per_tenant=5,
 )
 CAPACITY_LIMIT = Instrument(
     "voice.capacity.limit",
@@ -394,6 +443,10 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     CALL_FIRST_AUDIO,
     TURN_FIRST_AUDIO,
     INTERRUPTIONS,
+    DEAD_AIR,
+    TALK_OVER,
+    TALK_SHARE,
+    STAGE_WAIT,
     CAPACITY_LIMIT,
     CAPACITY_UTILIZATION,
     OLDEST_SILENCE,

@@ -30,6 +30,7 @@ from telemetry.calls.events import (
     CallUnanswered,
     Content,
     ContentHeard,
+    DeadAir,
     Event,
     FallbackUsed,
     FirstAudio,
@@ -118,6 +119,7 @@ class CallTraces:
             TurnAnswered: self._turn_answered,
             TurnInterrupted: self._turn_interrupted,
             TurnEnded: self._turn_ended,
+            DeadAir: self._dead_air,
             TokensUsed: self._tokens_used,
             ToolStarted: self._tool_started,
             ToolEnded: self._tool_ended,
@@ -267,6 +269,9 @@ class CallTraces:
         if opened is not None:
             opened.say(attr.TURN_END_REASON, str(event.reason))
             opened.end(event.at)
+
+    def _dead_air(self, event: DeadAir, call: CallSpans) -> None:
+        call.body.note("dead_air", {attr.DEAD_AIR_DURATION: event.seconds}, event.at)
 
     def _tokens_used(self, event: TokensUsed, call: CallSpans) -> None:
         for key, count in (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from telemetry.calls.call import Call
-from telemetry.calls.events import Event, TokenUsage
+from telemetry.calls.events import Event, Stage, TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
@@ -205,7 +205,7 @@ def test_audio_and_interruptions(kit: TelemetryKit, call: Call) -> None:
     kit.clock.advance(2)
     assert changed(kit, call.agent_started_speaking) == {"voice.call.time_to_first_audio": {ACME: (1, 2.0)}}
     assert changed(kit, lambda: call.agent_stopped_speaking(interrupted=True)) == {
-        "voice.turn.interruptions": {ACME: 1}
+        "voice.turn.interruptions": {of_acme({"voice.speaker": "caller"}): 1}
     }
     call.caller_started_speaking()
     call.caller_stopped_speaking()
@@ -272,6 +272,11 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     call.caller_started_speaking()
     call.caller_stopped_speaking()
     call.agent_started_speaking()
+    call.caller_started_speaking()
+    call.agent_stopped_speaking()
+    call.caller_stopped_speaking()
+    kit.clock.advance(5)
+    call.stage_waited(Stage.TOOL, 1.0)
     call.tokens_used(TokenUsage(1, 1), "gpt-realtime")
     with pytest.raises(TimeoutError), call.tool("lookup", "item_1"):
         raise TimeoutError

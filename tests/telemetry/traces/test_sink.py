@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from telemetry.calls import events
 from telemetry.calls.call import Call
 from telemetry.calls.events import (
+    AgentInterrupted,
     CallAbandoned,
     CallAccepted,
     CallAnnounced,
@@ -30,6 +31,7 @@ from telemetry.calls.events import (
     CallUnanswered,
     Content,
     ContentHeard,
+    DeadAir,
     FallbackUsed,
     FirstAudio,
     InstructionsFailed,
@@ -42,6 +44,10 @@ from telemetry.calls.events import (
     SessionError,
     Speaker,
     SpeechEnded,
+    Stage,
+    StageWaited,
+    TalkedOver,
+    TalkMeasured,
     TokensUsed,
     TokenUsage,
     ToolEnded,
@@ -374,6 +380,14 @@ EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     TurnStarted: {"number": NUMBERS},
     TurnAnswered: {"number": NUMBERS, "seconds": st.just(1.0)},
     TurnInterrupted: {"number": NUMBERS},
+    AgentInterrupted: {},
+    TalkedOver: {"seconds": st.just(1.0)},
+    DeadAir: {"started": MOMENTS, "seconds": st.just(3.0)},
+    StageWaited: {"stage": st.sampled_from(Stage), "seconds": st.just(0.5)},
+    TalkMeasured: {
+        name: st.just(1)
+        for name in ("seconds", "caller_seconds", "agent_seconds", "talk_over_seconds", "dead_air_seconds", "dead_airs")
+    },
     TurnEnded: {"number": NUMBERS, "started": MOMENTS, "reason": st.sampled_from(TurnEnd)},
     TokensUsed: {"usage": st.builds(TokenUsage, st.none() | NUMBERS, st.none() | NUMBERS), "model": st.just("m")},
     ToolStarted: {"tool": st.just("lookup"), "tool_call_id": IDS},
