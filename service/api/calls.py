@@ -113,6 +113,25 @@ _State = Annotated[
 _Outcome = Annotated[CallOutcome | None, Query(description="That turned out so.")]
 
 
+def _text(description: str) -> Any:  # noqa: ANN401 -- FastAPI's own type of a parameter
+    return Query(min_length=1, max_length=128, description=description)
+
+
+_Reason = Annotated[
+    RejectionReason | UnansweredReason | EndReason | None,
+    Query(description="Turned away, not answered, or ended for this reason."),
+]
+_ErrorType = Annotated[str | None, _text("That failed with this error type.")]
+_FailedTool = Annotated[str | None, _text("In which this tool failed; `_other` for those the model made up.")]
+_Interrupted = Annotated[bool | None, Query(description="In which the caller cut the agent short, or never did.")]
+_TalkedOver = Annotated[
+    bool | None, Query(description="In which the agent began to speak while the caller spoke, or never did.")
+]
+_Silence = Annotated[
+    float | None, Query(ge=0, allow_inf_nan=False, description="In which nobody spoke for more seconds than this.")
+]
+
+
 def search(
     *,
     state: _State = None,
@@ -122,12 +141,19 @@ def search(
     since: Since = None,
     until: Until = None,
     caller_ends_with: _CallerEnds = None,
+    reason: _Reason = None,
+    error_type: _ErrorType = None,
+    failed_tool: _FailedTool = None,
+    interrupted: _Interrupted = None,
+    talked_over: _TalkedOver = None,
+    silent_longer_than: _Silence = None,
     limit: _Limit = None,
     cursor: _Cursor = None,
 ) -> Search | None:
     """The search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
-    asked = (state, tenant_id, outcome, slower_than, since, until, caller_ends_with, limit, cursor)
-    if all(value is None for value in asked):
+    lifecycle = (state, tenant_id, outcome, reason, error_type, since, until, caller_ends_with)
+    conversation = (slower_than, failed_tool, interrupted, talked_over, silent_longer_than)
+    if all(value is None for value in (*lifecycle, *conversation, limit, cursor)):
         return None
     query = CallQuery(
         states=_STATES[state or StateFilter.ALL],
@@ -137,6 +163,12 @@ def search(
         since=_unix(since),
         until=_unix(until),
         caller_ends_with=caller_ends_with,
+        reason=reason,
+        error_type=error_type,
+        failed_tool=failed_tool,
+        interrupted=interrupted,
+        talked_over=talked_over,
+        silent_longer_than=silent_longer_than,
     )
     return Search(query, limit or DEFAULT_LIMIT, cursor)
 

@@ -154,7 +154,7 @@ class CallSession:
         An answer of 200 says that the request was passed on, not that anybody took the call.
         """
         await self._check_claim()
-        with self._call.phase(Phase.TRANSFER):
+        with self._call.phase(Phase.TRANSFER, target):
             await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
         self._end_reason, self._referred_to, self._turns_since_transfer = EndReason.REFERRED, target, 0
         self._call.ending()

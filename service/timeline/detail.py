@@ -65,6 +65,7 @@ class PhaseDetail(Happening):
     """A stretch of the call's path."""
 
     phase: Phase
+    target: str | None = Field(description="The name of a transfer's destination.")
     duration_seconds: Under
     error_type: str | None
 
@@ -104,6 +105,7 @@ class ToolDetail(Happening):
     tool_call_id: str
     duration_seconds: Under
     error_type: str | None
+    cut_off: bool = Field(description="The session ended before the tool had answered; no error of the tool.")
 
 
 class ErrorDetail(Happening):
@@ -301,8 +303,8 @@ EXAMPLE: Final[dict[str, Any]] = {
         {**_moment(0.012), "transition": "rejected"},
     ],
     "phases": [
-        {**_moment(0.0), "phase": "tenant_lookup", "duration_seconds": 0.011, "error_type": None},
-        {**_moment(0.012), "phase": "reject", "duration_seconds": 0.09, "error_type": None},
+        {**_moment(0.0), "phase": "tenant_lookup", "target": None, "duration_seconds": 0.011, "error_type": None},
+        {**_moment(0.012), "phase": "reject", "target": None, "duration_seconds": 0.09, "error_type": None},
     ],
     "turn_count": 0,
     "interruption_count": 0,

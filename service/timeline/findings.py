@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from telemetry.calls.events import Phase, Speaker
+from telemetry.calls.lifecycle import TERMINAL
 from telemetry.recent.record import CallDetails, PhaseRow, ToolRow, Trouble
 from telemetry.semconv.attributes import OTHER
 
@@ -70,7 +71,8 @@ def silences(call: CallDetails, *, since: float | None = None) -> tuple[Stretch,
         [
             *((row.start, _until(row.end, call)) for row in call.speech),
             *((gap.start, _until(gap.end, call)) for gap in call.gaps if gap.kind == "speech"),
-            (call.as_of, call.as_of),
+            # What a running call's agent says now, in a second response, is not known before it stops.
+            *([(call.as_of, call.as_of)] if call.summary.state in TERMINAL else []),
         ]
     )
     return tuple(quiet for quiet in _between(begin, taken) if quiet.seconds >= NOTABLE_SILENCE)
@@ -115,7 +117,7 @@ def standing_failure(call: CallDetails) -> Failure | None:
     """Return the last failure that the conversation did not get over: no later question was answered."""
     answered = [turn.start for turn in call.turns if turn.time_to_first_audio is not None]
     last_answered = max(answered, default=0.0)
-    standing = [failure for failure in failures(call) if failure.at >= last_answered]
+    standing = [failure for failure in failures(call) if failure.at > last_answered]
     return standing[-1] if standing else None
 
 
@@ -126,7 +128,8 @@ def tool_failure(row: ToolRow) -> str:
 
 
 def _refusal(row: PhaseRow) -> str:
-    name = "the transfer" if row.phase is Phase.TRANSFER else "the hang-up"
+    to = f" to {row.target}" if row.target else ""
+    name = f"the transfer{to}" if row.phase is Phase.TRANSFER else "the hang-up"
     # The carrier's answers are statuses; whatever else stopped the request has a word.
     said = "was refused" if (row.error_type or "").isdigit() else "failed"
     return f"{name} {said} ({row.error_type})"

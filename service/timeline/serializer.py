@@ -190,7 +190,12 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: Source = WATCHED) 
         seen_from_seconds=rounded_if(source.seen_from),
         transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
         phases=tuple(
-            PhaseDetail(phase=p.phase, error_type=_perhaps(p.error_type), **times.stretch(p.start, p.end))
+            PhaseDetail(
+                phase=p.phase,
+                target=_perhaps(p.target),
+                error_type=_perhaps(p.error_type),
+                **times.stretch(p.start, p.end),
+            )
             for p in record.phases
         ),
         turn_count=None if source.from_record else call.turns,
@@ -210,6 +215,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: Source = WATCHED) 
                 tool=writable(t.tool),
                 tool_call_id=writable(t.tool_call_id),
                 error_type=_perhaps(t.error_type),
+                cut_off=t.cut_off,
                 **times.stretch(t.start, t.end),
             )
             for t in record.tools

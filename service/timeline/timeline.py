@@ -409,6 +409,8 @@ def _tools(tools: Sequence[ToolDetail], end: float) -> list[Track]:
 
 def _timed(row: PhaseDetail | SpeechDetail | ToolDetail, name: str, paint: Paint, end: float) -> Bar:
     error_type = row.error_type if isinstance(row, PhaseDetail | ToolDetail) else None
+    if isinstance(row, ToolDetail) and row.cut_off:
+        name = f"{name}, cut off by the end"
     if row.duration_seconds is None:
         return Bar(row.offset_seconds, end, paint, f"{name}, goes on", open=True)
     text = f"{name}, {span_of_time(row.duration_seconds)}" + (f", failed: {error_type}" if error_type else "")

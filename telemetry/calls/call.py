@@ -331,9 +331,14 @@ class Call:
 
     # Phases -----------------------------------------------------------------------------------------------------------
 
-    def phase(self, phase: Phase) -> AbstractContextManager[None]:
-        """Time a phase; spans made inside join the call's trace. An exception marks it failed."""
-        return TimedPhase(self.ref, self._report, self._scopes, self._clock, phase)
+    def phase(self, phase: Phase, target: str | None = None) -> AbstractContextManager[None]:
+        """Time a phase; spans made inside join the call's trace. An exception marks it failed.
+
+        Args:
+            phase: The phase that begins with the context.
+            target: The configured name of a transfer's destination.
+        """
+        return TimedPhase(self.ref, self._report, self._scopes, self._clock, phase, target)
 
     def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
         """Report a phase that is over already, such as the one before the call was known."""

@@ -32,7 +32,8 @@ class Conversation:
     A turn begins when the caller speaks and lasts until the caller speaks again or the call ends; an answer still
     playing by then keeps its turn open until it stops, so that the interruption belongs to the turn it cut short. A
     turn's latency is the time from the end of the caller's speech to the first audio of the answer: an answer that
-    takes several responses (a tool call first, say) is still one answer.
+    takes several responses (a tool call first, say) is still one answer. Nobody waits while the agent speaks: after
+    words into its speech the wait begins when it stops.
     """
 
     __slots__ = (
@@ -107,6 +108,8 @@ class Conversation:
             return []
         started, self._agent_since = self._agent_since, None
         spoken = SpeechEnded(at, self._call, Speaker.AGENT, started, interrupted)
+        if self._awaiting_since is not None:
+            self._awaiting_since = max(self._awaiting_since, at)
         turn = self._current if self._overlapped is None else self._overlapped
         events: list[Event] = [spoken]
         if interrupted:

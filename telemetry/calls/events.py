@@ -178,6 +178,8 @@ class PhaseStarted(CallEvent):
     """A phase began."""
 
     phase: Phase
+    target: str | None = None
+    """The configured name of a transfer's destination."""
 
 
 @event
@@ -187,6 +189,8 @@ class PhaseEnded(CallEvent):
     phase: Phase
     started: Instant
     error_type: str | None = None
+    target: str | None = None
+    """As in :class:`PhaseStarted`."""
 
 
 @event
@@ -401,6 +405,8 @@ class ToolEnded(CallEvent):
     tool_call_id: str
     started: Instant
     error_type: str | None = None
+    cut_off: bool = False
+    """The session ended before the tool had answered, which is no error of the tool."""
 
 
 @event

@@ -1,6 +1,7 @@
 """Context managers that time a phase of a call or a tool of the model."""
 
 from abc import ABC, abstractmethod
+from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -60,12 +61,14 @@ class TimedPhase(Timed):
     """The timer of one phase of a call."""
 
     phase: Phase
+    target: str | None = None
+    """The configured name of a transfer's destination."""
 
     def _start_event(self) -> Event:
-        return PhaseStarted(self.began, self.call, self.phase)
+        return PhaseStarted(self.began, self.call, self.phase, self.target)
 
     def _end_event(self, at: Instant, error_type: str | None) -> Event:
-        return PhaseEnded(at, self.call, self.phase, self.began, error_type)
+        return PhaseEnded(at, self.call, self.phase, self.began, error_type, self.target)
 
 
 @dataclass(slots=True)
@@ -79,7 +82,10 @@ class TimedTool(Timed):
         return ToolStarted(self.began, self.call, self.tool, self.tool_call_id)
 
     def _end_event(self, at: Instant, error_type: str | None) -> Event:
-        return ToolEnded(at, self.call, self.tool, self.tool_call_id, self.began, error_type)
+        # A tool is cancelled where its session is over: that says nothing about the tool.
+        cut_off = error_type == CancelledError.__name__
+        error_type = None if cut_off else error_type
+        return ToolEnded(at, self.call, self.tool, self.tool_call_id, self.began, error_type, cut_off)
 
 
 def _error_type(kind: type[BaseException], error: BaseException | None) -> str:

@@ -1,4 +1,4 @@
-"""Events to log lines: one a transition at INFO, turns at DEBUG."""
+"""Events to log lines: one a transition at INFO, failures at WARNING, turns at DEBUG."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,13 +20,17 @@ from telemetry.calls.events import (
     FallbackUsed,
     InstructionsFailed,
     LifecycleViolated,
+    Phase,
+    PhaseEnded,
     SessionError,
+    ToolEnded,
     TransitionInferred,
     TurnEnded,
 )
 from telemetry.calls.sinks import Handler, NoopScopes, Scopes
 from telemetry.logs.process_logging import DURATION_MS, EVENT_NAME
 from telemetry.semconv import attributes as attr
+from telemetry.semconv import genai
 
 LOGGER_NAME: Final = "callscope.calls"
 """Name of the logger of call transitions."""
@@ -44,11 +48,11 @@ class LogSink:
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
         """The handler of each type of event that is logged."""
-        return dict.fromkeys(_LINES, self._log)
+        return dict.fromkeys((*_LINES, *_FAILURES), self._log)
 
     def _log(self, event: CallEvent) -> None:
-        level, name, describe = _LINES[type(event)]
-        if not self._logger.isEnabledFor(level):
+        level, name, describe = (_FAILURES if _failed(event) else _LINES).get(type(event), _NO_LINE)
+        if not name or not self._logger.isEnabledFor(level):
             return
         extra: Extra = {
             EVENT_NAME: name,
@@ -58,6 +62,15 @@ class LogSink:
         }
         with self._scopes.scope(event.call):
             self._logger.log(level, name.replace(".", " ").replace("_", " "), extra=extra)
+
+
+def _failed(event: Event) -> bool:
+    """Return True for the end of something that failed: those lines are warnings, or are written only then."""
+    return (
+        type(event) in _FAILURES
+        and getattr(event, "error_type", None) is not None
+        and (not isinstance(event, PhaseEnded) or event.phase in (Phase.TRANSFER, Phase.HANGUP))
+    )
 
 
 def _nothing(_event: object) -> Extra:
@@ -87,7 +100,29 @@ def _violated(event: LifecycleViolated) -> Extra:
     return {attr.VIOLATION: event.violation.value, attr.TRANSITION: event.transition}
 
 
-_LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
+def _ended(event: CallEnded) -> Extra:
+    fault = {} if event.fault is None else {attr.FAULT: event.fault.value}
+    reason = {attr.END_REASON: event.reason.value}
+    return reason | _milliseconds(event.duration_seconds) | _error(event.error_type) | fault
+
+
+def _phase_failed(event: PhaseEnded) -> Extra:
+    target = {} if event.target is None else {attr.TRANSFER_TARGET: event.target}
+    return (
+        {attr.PHASE: event.phase.value}
+        | target
+        | _milliseconds(event.at.since(event.started))
+        | _error(event.error_type)
+    )
+
+
+def _tool_failed(event: ToolEnded) -> Extra:
+    return {genai.TOOL_NAME: event.tool} | _milliseconds(event.at.since(event.started)) | _error(event.error_type)
+
+
+_Line = tuple[int, str, Callable[[Any], Extra]]
+_NO_LINE: Final[_Line] = (logging.NOTSET, "", _nothing)
+_LINES: Final[dict[type[Event], _Line]] = {
     CallReceived: (logging.INFO, "call.received", _nothing),
     CallTakenOver: (logging.INFO, "call.taken_over", lambda event: {attr.CALL_STATE: event.state.value}),
     CallUnanswered: (
@@ -108,16 +143,7 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
         "call.referred",
         lambda event: {attr.TRANSFER_TARGET: event.target} if event.target else {},
     ),
-    CallEnded: (
-        logging.INFO,
-        "call.ended",
-        lambda event: (
-            {attr.END_REASON: event.reason.value}
-            | _milliseconds(event.duration_seconds)
-            | _error(event.error_type)
-            | ({} if event.fault is None else {attr.FAULT: event.fault.value})
-        ),
-    ),
+    CallEnded: (logging.INFO, "call.ended", _ended),
     CallHandedOver: (logging.INFO, "call.handed_over", lambda event: {attr.CALL_STATE: event.state.value}),
     InstructionsFailed: (logging.ERROR, "instructions.failed", lambda event: _error(event.error_type)),
     FallbackUsed: (logging.WARNING, "instructions.fallback_used", _nothing),
@@ -134,3 +160,9 @@ _LINES: Final[dict[type[Event], tuple[int, str, Callable[[Any], Extra]]]] = {
     ),
 }
 # Event type → level, name of the line, further attributes.
+_FAILURES: Final[dict[type[Event], _Line]] = {
+    CallEnded: (logging.WARNING, "call.ended", _ended),
+    PhaseEnded: (logging.WARNING, "phase.failed", _phase_failed),
+    ToolEnded: (logging.WARNING, "tool.failed", _tool_failed),
+}
+# The same for those that failed, of which two have no other line.

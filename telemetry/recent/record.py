@@ -73,6 +73,8 @@ class PhaseRow:
     start: float
     end: float | None
     error_type: str | None = None
+    target: str | None = None
+    """The configured name of a transfer's destination."""
     weight: ClassVar[int] = 120
 
 
@@ -124,6 +126,8 @@ class ToolRow:
     start: float
     end: float | None
     error_type: str | None = None
+    cut_off: bool = False
+    """The session ended before the tool had answered."""
     weight: ClassVar[int] = 240
 
 
@@ -272,6 +276,12 @@ class CallSummary:
     """Masked to its last four digits."""
     dialled: str | None
     """Likewise; of a name, its first two letters."""
+    longest_silence: float = 0.0
+    """Seconds of the longest stretch that is over in which nobody spoke while the session ran."""
+    talked_over: int = 0
+    """Times the agent began to speak while the caller spoke."""
+    failed_tools: tuple[str, ...] = ()
+    """The tools that failed, each once, in the order they did."""
     unanswered_reason: UnansweredReason | None = None
     direction: CallDirection = CallDirection.INBOUND
     source: str = DIRECT_SOURCE

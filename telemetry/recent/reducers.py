@@ -39,6 +39,9 @@ from telemetry.recent.record import DeadAirRow, Decision, Ending, ErrorRow, Phas
 from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
 from telemetry.semconv.attributes import SetupOutcome
 
+MAX_TOOLS: Final = 8
+"""Tools that failed and are told apart; the rest still count as rows."""
+
 
 def _accepted(call: RetainedCall, event: CallAccepted, at: float) -> None:
     call.step(Transition.ACCEPTED, at)
@@ -60,9 +63,12 @@ def _decide(call: RetainedCall, decision: Decision) -> None:
 def _started(call: RetainedCall, _event: CallStarted, at: float) -> None:
     call.step(Transition.STARTED, at)
     call.started = at
+    call.voices.session_started(at)
 
 
 def _abandoned(call: RetainedCall, event: CallAbandoned, at: float) -> None:
+    if not call.resumed:
+        call.waited(at)
     call.step(Transition.ABANDONED, at)
     call.ending = Ending(event.reason, at, short(event.error_type))
 
@@ -77,6 +83,7 @@ def _ended(call: RetainedCall, event: CallEnded, at: float) -> None:
     call.step(Transition.ENDED, at)
     call.ending = Ending(event.reason, at, short(event.error_type), event.fault)
     call.run_seconds = event.duration_seconds
+    call.voices.session_ended(at)
     if call.unheard:
         call.waited(at)
 
@@ -98,8 +105,11 @@ def _phase_started(call: RetainedCall, event: PhaseStarted, at: float) -> None:
 
 def _phase_ended(call: RetainedCall, event: PhaseEnded, at: float) -> None:
     call.open_phases.pop(event.phase, None)
-    row = PhaseRow(event.phase, call.offset(event.started), at, short(event.error_type))
+    row = PhaseRow(event.phase, call.offset(event.started), at, short(event.error_type), short(event.target))
     call.keep(Rows.PHASES, row)
+    if event.phase is Phase.HANGUP and event.error_type is not None:
+        # Refused: the call runs on, unless it was handed off before.
+        call.ending_under_way = call.referred_to is not None
 
 
 def _instructions_failed(call: RetainedCall, event: InstructionsFailed, at: float) -> None:
@@ -118,12 +128,12 @@ def _tool_started(call: RetainedCall, event: ToolStarted, at: float) -> None:
 
 
 def _tool_ended(call: RetainedCall, event: ToolEnded, at: float) -> None:
+    if event.error_type is not None and event.tool not in call.failed_tools and len(call.failed_tools) < MAX_TOOLS:
+        call.failed_tools = (*call.failed_tools, event.tool)
     begun = call.open_tools.pop(event.tool_call_id, None)
     if begun is not None:
-        call.keep(
-            Rows.TOOLS,
-            ToolRow(begun.tool, begun.tool_call_id, call.offset(event.started), at, short(event.error_type)),
-        )
+        began, error_type = call.offset(event.started), short(event.error_type)
+        call.keep(Rows.TOOLS, ToolRow(begun.tool, begun.tool_call_id, began, at, error_type, event.cut_off))
 
 
 def _session_error(call: RetainedCall, event: SessionError, at: float) -> None:
@@ -170,19 +180,29 @@ def _first_audio(call: RetainedCall, event: FirstAudio, at: float) -> None:
 
 
 def _speech_ended(call: RetainedCall, event: SpeechEnded, at: float) -> None:
+    start = call.offset(event.started)
     if event.speaker is Speaker.AGENT:
-        call.agent_since = None
+        _agent_stopped(call, start, at, interrupted=event.interrupted)
     else:
-        call.caller_since = None
-        _caller_stopped(call, at)
-    row = SpeechRow(event.speaker, call.offset(event.started), at, event.interrupted)
-    call.keep(Rows.SPEECH, row)
+        _caller_stopped(call, start, at)
+    call.keep(Rows.SPEECH, SpeechRow(event.speaker, start, at, event.interrupted))
 
 
-def _caller_stopped(call: RetainedCall, at: float) -> None:
+def _caller_stopped(call: RetainedCall, start: float, at: float) -> None:
+    call.caller_since = None
+    call.voices.caller_spoke(start, at)
     turn = call.open_turns.get(call.turns)
     if turn is not None:
         turn.caller_stopped = at
+
+
+def _agent_stopped(call: RetainedCall, start: float, at: float, *, interrupted: bool) -> None:
+    call.agent_since = None
+    call.voices.agent_spoke(start, at, caller_since=call.caller_since)
+    turn = call.open_turns.get(call.turns)
+    if turn is not None and turn.time_to_first_audio is None and start < (turn.caller_stopped or 0.0):
+        # The caller's words fell into the agent's speech. Unless they stopped it they ask for no answer, as an "mhm".
+        turn.caller_stopped = at if interrupted else None
 
 
 def _turn_started(call: RetainedCall, event: TurnStarted, at: float) -> None:
@@ -196,6 +216,7 @@ def _turn_answered(call: RetainedCall, event: TurnAnswered, at: float) -> None:
     turn = call.open_turns.get(event.number)
     if turn is not None:
         turn.time_to_first_audio = event.seconds
+        turn.caller_stopped = at - event.seconds
 
 
 def _turn_interrupted(call: RetainedCall, event: TurnInterrupted, _at: float) -> None:

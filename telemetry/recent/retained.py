@@ -7,7 +7,7 @@ from typing import Any, Final
 from opentelemetry.trace import SpanContext
 
 from telemetry.calls.events import CallReceived, CallRef, CallUnanswered, Phase, TurnEnd
-from telemetry.calls.lifecycle import STEPS, CallState, Transition
+from telemetry.calls.lifecycle import STEPS, UNSTARTED, CallState, Transition
 from telemetry.clock import Instant
 from telemetry.privacy import Privacy
 from telemetry.recent.buffer import HeadTailBuffer
@@ -27,6 +27,7 @@ from telemetry.recent.record import (
     TurnRow,
 )
 from telemetry.recent.tokens import TokenCounter
+from telemetry.recent.voices import VoiceCounter
 from telemetry.semconv import attributes as attr
 
 BASE_WEIGHT: Final = 2_600
@@ -87,6 +88,7 @@ class RetainedCall:
         "ended",
         "ending",
         "ending_under_way",
+        "failed_tools",
         "fallback",
         "first_audio",
         "inferred",
@@ -116,6 +118,7 @@ class RetainedCall:
         "trace",
         "turns",
         "unanswered",
+        "voices",
         "weight",
     )
 
@@ -153,6 +156,8 @@ class RetainedCall:
         self.interruptions = 0
         self.agent_interruptions = 0
         self.talk: Talk | None = None
+        self.voices = VoiceCounter()
+        self.failed_tools: tuple[str, ...] = ()
         self.tokens = TokenCounter()
         self.caller_since: float | None = None
         self.agent_since: float | None = None
@@ -212,6 +217,11 @@ class RetainedCall:
     def unheard(self) -> bool:
         """True while the caller of a started call has not heard the agent."""
         return self.started is not None and self.first_audio is None and not self.resumed
+
+    @property
+    def undecided_or_unheard(self) -> bool:
+        """True while the caller has been waiting since the call came in."""
+        return not self.resumed and (self.state in UNSTARTED or self.unheard)
 
     def waited(self, seconds: float) -> None:
         """Record a wait of a person, in seconds."""

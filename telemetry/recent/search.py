@@ -38,6 +38,17 @@ class CallQuery:
     """End of the receptions, exclusive, in seconds since 1970 UTC."""
     caller_ends_with: str | None = None
     """The last digits of the caller's number, at most four."""
+    reason: str | None = None
+    """The value of the reason of a rejection, of an unanswered call, or of an end."""
+    error_type: str | None = None
+    failed_tool: str | None = None
+    """A tool that failed in the call; its registered name, or ``_other``."""
+    interrupted: bool | None = None
+    """True: the caller cut the agent short; False: never."""
+    talked_over: bool | None = None
+    """True: the agent began to speak while the caller spoke; False: never."""
+    silent_longer_than: float | None = None
+    """Seconds that :attr:`CallSummary.longest_silence` must exceed."""
 
     def may_admit(self, state: CallState, tenant_id: TenantId, received: Instant) -> bool:
         """Return False if the call cannot match, from what is known without making its summary."""
@@ -56,6 +67,22 @@ class CallQuery:
             and (self.outcome is None or call.outcome is self.outcome)
             and (self.slower_than is None or call.longest_wait > self.slower_than)
             and (self.caller_ends_with is None or (call.caller or "").endswith(self.caller_ends_with))
+            and self._admits_reason(call)
+            and self._admits_conversation(call)
+        )
+
+    def _admits_reason(self, call: CallSummary) -> bool:
+        reasons = (call.rejection_reason, call.unanswered_reason, call.end_reason)
+        return (self.reason is None or self.reason in reasons) and (
+            self.error_type is None or call.error_type == self.error_type
+        )
+
+    def _admits_conversation(self, call: CallSummary) -> bool:
+        return (
+            (self.failed_tool is None or self.failed_tool in call.failed_tools)
+            and (self.interrupted is None or bool(call.interruptions) is self.interrupted)
+            and (self.talked_over is None or bool(call.talked_over) is self.talked_over)
+            and (self.silent_longer_than is None or call.longest_silence > self.silent_longer_than)
         )
 
 

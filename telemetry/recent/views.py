@@ -65,6 +65,9 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
         dialled=call.dialled_masked,
+        longest_silence=call.voices.longest_silence,
+        talked_over=call.voices.talked_over,
+        failed_tools=call.failed_tools,
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
         source=call.ref.source,
@@ -131,8 +134,7 @@ def _duration(call: RetainedCall, moment: float) -> float:
 
 def _longest_wait(call: RetainedCall, moment: float) -> float:
     waits = [call.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in call.open_turns.values())]
-    undecided = call.state is CallState.PENDING
-    return max(*waits, moment if undecided or call.unheard else 0.0)
+    return max(*waits, moment if call.undecided_or_unheard else 0.0)
 
 
 def _rows(call: RetainedCall, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
@@ -157,7 +159,7 @@ def _turns(call: RetainedCall) -> Iterable[TurnRow]:
 def _tools(call: RetainedCall) -> Iterable[ToolRow]:
     yield from _rows(call, Rows.TOOLS, ToolRow)
     for tool in call.open_tools.values():
-        yield ToolRow(tool.tool, tool.tool_call_id, tool.start, call.ended, _cut_off_by(call))
+        yield ToolRow(tool.tool, tool.tool_call_id, tool.start, call.ended, cut_off=call.ended is not None)
 
 
 def _cut_off_by(call: RetainedCall) -> str | None:

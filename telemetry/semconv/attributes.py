@@ -241,7 +241,12 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(DIRECTION, M, "Who called whom.", _values(CallDirection)),
     Attribute(SOURCE, M, "The gateway or carrier that reports the call; `direct` for the process itself."),
     Attribute(FAULT, M, "Whose fault the end was; absent where nobody's, or unknown.", _values(Fault)),
-    Attribute(OUTCOME, M, "What was decided about the call.", _values(SetupOutcome)),
+    Attribute(
+        OUTCOME,
+        M,
+        "What was decided about the call; on its root span, how it turned out, as the API says it.",
+        _values(SetupOutcome),
+    ),
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),

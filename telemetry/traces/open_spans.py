@@ -98,9 +98,14 @@ class CallSpans:
         return self.session or self.root
 
     @property
+    def tool(self) -> OpenSpan | None:
+        """The tool that began last of those that run."""
+        return next(reversed(self.tools.values()), None)
+
+    @property
     def innermost(self) -> OpenSpan:
-        """The parent of code that runs now: the current phase, if there is one."""
-        return next(reversed(self.phases.values()), self.body)
+        """The parent of code that runs now: the current phase, else the tool that runs."""
+        return next(reversed(self.phases.values()), self.tool or self.body)
 
     def turn_at(self, moment: Instant) -> OpenSpan:
         """Return the parent of speech that began then: its turn, or the body for a greeting."""
@@ -115,9 +120,9 @@ class CallSpans:
             opened.end(at, error_type)
 
     def _inside_out(self) -> Iterator[OpenSpan]:
+        yield from reversed(self.phases.values())
         yield from self.tools.values()
         yield from self.turns.values()
-        yield from reversed(self.phases.values())
         if self.session is not None:
             yield self.session
         yield self.root

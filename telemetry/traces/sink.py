@@ -209,7 +209,11 @@ class CallTraces:
     # Handlers ---------------------------------------------------------------------------------------------------------
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
-        phase = self._child(event, str(event.phase), event.at, call.body, {})
+        described: Described = {attr.TRANSFER_TARGET: event.target} if event.target else {}
+        # The agent transfers and hangs up by a tool.
+        asked = event.phase in (Phase.TRANSFER, Phase.HANGUP)
+        parent = call.tool or call.body if asked else call.body
+        phase = self._child(event, str(event.phase), event.at, parent, described)
         replace(call.phases, event.phase, phase, event.at)
 
     def _phase_ended(self, event: PhaseEnded, call: CallSpans) -> None:
@@ -230,11 +234,16 @@ class CallTraces:
         call.root.note("call.taken_over", {attr.CALL_STATE: str(event.state)}, event.at)
 
     def _accepted(self, event: CallAccepted, call: CallSpans) -> None:
-        call.root.describe({attr.OUTCOME: str(SetupOutcome.ACCEPTED), attr.CALL_SETUP_DURATION: event.setup_seconds})
+        call.root.say(attr.CALL_SETUP_DURATION, event.setup_seconds)
 
     def _started(self, event: CallStarted, call: CallSpans) -> None:
         if call.session is None:
-            call.session = self._child(event, "session", event.at, call.root, {attr.CALL_ID: event.call.call_id})
+            described: Described = {
+                attr.CALL_ID: event.call.call_id,
+                genai.OPERATION_NAME: genai.CHAT,
+                genai.PROVIDER_NAME: genai.OPENAI,
+            }
+            call.session = self._child(event, "session", event.at, call.root, described)
 
     def _referred(self, event: CallReferred, call: CallSpans) -> None:
         call.body.note("call.referred", {attr.TRANSFER_TARGET: event.target} if event.target else {}, event.at)
@@ -283,7 +292,7 @@ class CallTraces:
         ):
             if count is not None:
                 call.tokens[key] = call.tokens.get(key, 0) + count
-        call.body.describe(call.tokens)
+        call.body.describe({genai.REQUEST_MODEL: event.model, **call.tokens})
 
     def _tool_started(self, event: ToolStarted, call: CallSpans) -> None:
         described: Described = {
@@ -292,12 +301,14 @@ class CallTraces:
             genai.TOOL_CALL_ID: event.tool_call_id,
             genai.TOOL_TYPE: genai.FUNCTION,
         }
-        tool = self._child(event, f"execute_tool {event.tool}", event.at, call.body, described)
+        tool = self._child(event, f"execute_tool {event.tool}", event.at, call.turn_at(event.at), described)
         replace(call.tools, event.tool_call_id, tool, event.at)
 
     def _tool_ended(self, event: ToolEnded, call: CallSpans) -> None:
         opened = call.tools.pop(event.tool_call_id, None)
         if opened is not None:
+            if event.cut_off:
+                opened.note("tool.cut_off", {}, event.at)
             opened.end(event.at, event.error_type)
 
     def _content_heard(self, event: ContentHeard, call: CallSpans) -> None:
@@ -367,12 +378,16 @@ def _wrong_number(event: Event) -> bool:
 
 def _ending(event: Terminal) -> Described:
     if isinstance(event, CallEnded):
-        ended: Described = {attr.END_REASON: str(event.reason), attr.CALL_DURATION: event.duration_seconds}
+        ended: Described = {
+            attr.OUTCOME: "failed" if event.error_type is not None else str(event.reason),
+            attr.END_REASON: str(event.reason),
+            attr.CALL_DURATION: event.duration_seconds,
+        }
         return ended if event.fault is None else {**ended, attr.FAULT: str(event.fault)}
     if isinstance(event, CallUnanswered):
-        return {attr.UNANSWERED_REASON: str(event.reason)}
+        return {attr.OUTCOME: "unanswered", attr.UNANSWERED_REASON: str(event.reason)}
     if isinstance(event, CallAbandoned):
-        return {attr.END_REASON: str(event.reason)}
+        return {attr.OUTCOME: "abandoned", attr.END_REASON: str(event.reason)}
     described: Described = {
         attr.OUTCOME: str(SetupOutcome.REJECTED),
         attr.REJECTION_REASON: str(event.reason),

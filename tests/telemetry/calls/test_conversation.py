@@ -126,7 +126,7 @@ def test_speech_into_an_answer_that_goes_on_interrupts_nothing() -> None:
     script = Script("C1 c2 A3 C4 c4.5 a8 A9 a10", end=11)
     assert script.interruptions == []
     assert script.turns == [(1, 1, 8, TurnEnd.COMPLETED), (2, 4, 11, TurnEnd.CALL_ENDED)]
-    assert script.answers == [(1, 1.0), (2, 4.5)]
+    assert script.answers == [(1, 1.0), (2, 1.0)], "nobody waits while the agent speaks"
 
 
 def test_speaking_twice_into_one_answer_cuts_the_turn_it_belongs_to() -> None:

@@ -61,7 +61,7 @@ def test_each_transition_is_one_line(kit: TelemetryKit) -> None:
             "duration_ms": 60000.0,
         },
         {
-            "level": "INFO",
+            "level": "WARNING",
             "event": "call.ended",
             "voice.call.end.reason": "error",
             "duration_ms": 60000.0,

@@ -54,7 +54,7 @@ def test_no_span_stays_open_when_the_call_is_over(kit: TelemetryKit) -> None:
     assert found is not None
     rows: list[PhaseRow | ToolRow | TurnRow | SpeechRow] = [*found.phases, *found.tools, *found.turns, *found.speech]
     assert all(row.end is not None for row in rows)
-    assert [row.error_type for row in found.tools] == ["SessionLost"]
+    assert [(row.error_type, row.cut_off) for row in found.tools] == [(None, True)]
     phase.__exit__(None, None, None)
     tool.__exit__(None, None, None)
     later = kit.recent.call("rtc_1")
@@ -66,14 +66,15 @@ def test_no_span_stays_open_when_the_call_is_over(kit: TelemetryKit) -> None:
 
 
 def test_a_call_over_without_error_marks_what_it_cut_off(kit: TelemetryKit) -> None:
-    """A tool under way when the caller hangs up is shown as ended by that."""
+    """A tool under way when the caller hangs up is shown as cut off, which is no error of the tool."""
     call = calls.started(kit)
     tool = call.tool("lookup", "call_1")
     tool.__enter__()
     call.ended(EndReason.HANGUP)
     found = kit.recent.call("rtc_1")
     assert found is not None
-    assert [(row.end, row.error_type) for row in found.tools] == [(found.summary.ended, "call_ended")]
+    assert [(row.end, row.error_type, row.cut_off) for row in found.tools] == [(found.summary.ended, None, True)]
+    assert found.summary.failed_tools == ()
     tool.__exit__(None, None, None)
 
 

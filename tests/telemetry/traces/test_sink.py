@@ -130,7 +130,7 @@ def test_a_call_is_one_tree(kit: TelemetryKit) -> None:
             "instructions",
             "accept",
             "connect",
-            {"session": ["speech", {"turn": ["speech", "speech"]}, "execute_tool lookup"]},
+            {"session": ["speech", {"turn": ["speech", "execute_tool lookup", "speech"]}]},
         ]
     }
     assert root.seconds == 4.5
@@ -143,7 +143,7 @@ def test_a_call_is_one_tree(kit: TelemetryKit) -> None:
         "voice.caller.number": "…5678",
         "voice.caller.hash": root.attributes["voice.caller.hash"],
         "voice.dialled.number": "…0100",
-        "voice.call.outcome": "accepted",
+        "voice.call.outcome": "completed",
         "voice.call.setup.duration_s": 0.375,
         "voice.call.time_to_first_audio_s": 0.5,
         "voice.call.end.reason": "completed",
@@ -154,6 +154,9 @@ def test_a_call_is_one_tree(kit: TelemetryKit) -> None:
     assert session.attributes == {
         "tenant.id": "acme",
         "voice.call.id": "rtc_1",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-realtime",
         "gen_ai.usage.input_tokens": 30,
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 4,
@@ -442,7 +445,19 @@ def test_the_table_of_events_is_complete() -> None:
     """The property above covers every event there is of a call, and every field of each."""
     declared = {value for value in vars(events).values() if isinstance(value, type) and issubclass(value, CallEvent)}
     assert set(EVENTS) == declared - {CallEvent}
-    optional = {"caller", "dialled", "content", "traceparent", "continues", "resumed", "limit", "response_id", "fault"}
+    optional = {
+        "caller",
+        "cut_off",
+        "target",
+        "dialled",
+        "content",
+        "traceparent",
+        "continues",
+        "resumed",
+        "limit",
+        "response_id",
+        "fault",
+    }
     for kind, rest in EVENTS.items():
         assert {field.name for field in fields(kind)} - optional == (set(rest) - optional) | {"at", "call"}, kind
 
