@@ -226,21 +226,18 @@ class CallManager:
                 self._session_manager.hang_up_later(call.call_id)
         finally:
             if call.call_id in self._lost:
-                self._release(call)
+                call.handed_over(lost=True)
             else:
                 call.finish(EndReason.ERROR, error_type=OTHER)
 
     def _cut_short(self, call: Call) -> None:
         if call.call_id in self._lost:
             return
-        goes_on = self._handing_over and not call.state.terminal
+        if self._handing_over and not call.state.terminal:
+            call.handed_over()
+            return
         call.finish(EndReason.SHUTDOWN)
-        if not goes_on:
-            self._session_manager.hang_up_later(call.call_id)
-
-    def _release(self, call: Call) -> None:
-        """Count the call no longer as this process's."""
-        call.finish(EndReason.SHUTDOWN)
+        self._session_manager.hang_up_later(call.call_id)
 
     # Time -------------------------------------------------------------------------------------------------------------
 

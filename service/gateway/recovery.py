@@ -112,9 +112,7 @@ class Recovery:
     def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
         now = self._tracker.clock.now()
         since = now if orphan.started_ms is None else orphan.last_activity(now)
-        call = self._received(orphan, tenant, min(since, orphan.last_activity(now)))
-        call.accepted(since, resumed=True)
-        call.started(since)
+        call = self._taken_over(orphan, tenant, CallState.STARTED, since)
         call.heartbeat()
         self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
 
@@ -125,15 +123,23 @@ class Recovery:
         elif not known:
             return False
         elif orphan.state is CallState.PENDING:
-            now = self._tracker.clock.now()
-            self._manager.take_up(self._received(orphan, tenant, orphan.last_activity(now)), tenant)
+            self._manager.take_up(self._taken_over(orphan, tenant, CallState.PENDING), tenant)
         else:
             self._records.end_as_stale(orphan)
         return True
 
-    def _received(self, orphan: OrphanedCall, tenant: CallTenant, at: Instant) -> Call:
-        return self._tracker.received(
-            orphan.call_id, orphan.tenant_id, at=at, continues=_trace_of(orphan), content=keeps_content(tenant)
+    def _taken_over(
+        self, orphan: OrphanedCall, tenant: CallTenant, state: CallState, since: Instant | None = None
+    ) -> Call:
+        last = orphan.last_activity(self._tracker.clock.now())
+        return self._tracker.taken_over(
+            orphan.call_id,
+            orphan.tenant_id,
+            state,
+            at=last if since is None else min(since, last),
+            since=since,
+            continues=_trace_of(orphan),
+            content=keeps_content(tenant),
         )
 
     def _stale(self, orphan: OrphanedCall) -> bool:

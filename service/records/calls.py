@@ -88,6 +88,8 @@ _SAFE_HEARTBEATS: Final = 2
 # For so many after one of its own, no process can have found this one dead.
 _RETRY_SECONDS: Final = 0.05
 # Between two looks at whether the database is back.
+_LOOK_AGAIN_SECONDS: Final = 0.5
+# Between two looks at which processes are over, for calls that are announced once more.
 _CHECK_SECONDS: Final = 1.0
 # How long the database may take to say whose a call is.
 _SPILLED_AT_ONCE: Final = 1_000
@@ -123,6 +125,8 @@ class CallRecords:
         self._instances = Instances(database, instance_id, self._clock)
         self._watch = Watch(MISSED_HEARTBEATS * beat_seconds)
         self._last_heartbeat: Instant | None = None
+        self._looking = asyncio.Lock()
+        self._last_look: tuple[Instant, frozenset[str]] | None = None
         self._heartbeat = PeriodicWorker(
             self._show_life, interval=beat_seconds, failed=self._not_shown, name="callscope-instance"
         )
@@ -228,13 +232,22 @@ class CallRecords:
         if not owner.undecided or owner.instance_id == self._instance_id:
             return Ownership.OTHERS
         try:
-            dead = await asyncio.to_thread(self._spill.adopt) | await self._look()
+            dead = await self._looked()
         except DATABASE_ERRORS:
             return Ownership.UNCERTAIN
         if owner.handed_over or owner.instance_id in dead:
             return Ownership.LEFT
         late = self._watch.silence(owner.instance_id) > _LATE_HEARTBEATS * self._beat_seconds
         return Ownership.UNCERTAIN if late else Ownership.OTHERS
+
+    async def _looked(self) -> frozenset[str]:
+        """Return which processes are over as they were found a moment ago: a flood of repetitions looks once."""
+        async with self._looking:
+            now = self._clock.now()
+            if self._last_look is None or now.since(self._last_look[0]) >= _LOOK_AGAIN_SECONDS:
+                proven = await asyncio.to_thread(self._spill.adopt)
+                self._last_look = (now, proven | await self._look())
+            return self._last_look[1]
 
     def certain(self, call_id: CallId) -> bool:
         """Return true unless the call was taken without the database saying whose it is."""

@@ -14,6 +14,7 @@ from telemetry.calls.events import (
     CallReferred,
     CallRejected,
     CallStarted,
+    CallUnanswered,
     Event,
     FirstAudio,
     TokensUsed,
@@ -181,6 +182,13 @@ def _rejected(tracked: TrackedRecord, event: CallRejected) -> None:
     tracked.record.close(CallState.REJECTED, CallOutcome.REJECTED, event.reason, _short(event.error_type), at_ms)
 
 
+def _unanswered(tracked: TrackedRecord, event: CallUnanswered) -> None:
+    at_ms = event.at.unix_ms
+    tracked.record.decided_ms = tracked.record.last_seen_ms = at_ms
+    error_type = _short(event.error_type)
+    tracked.record.close(CallState.UNANSWERED, CallOutcome.UNANSWERED, event.reason, error_type, at_ms)
+
+
 def _started(tracked: TrackedRecord, event: CallStarted) -> None:
     at_ms = event.at.unix_ms
     if tracked.record.started_ms is None:
@@ -256,6 +264,7 @@ Reducer = Callable[[TrackedRecord, Any], None]
 _OF_STATE: Final[Mapping[type[Event], Reducer]] = {
     CallAccepted: _accepted,
     CallRejected: _rejected,
+    CallUnanswered: _unanswered,
     CallStarted: _started,
     CallAbandoned: _abandoned,
     CallReferred: _referred,

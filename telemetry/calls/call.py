@@ -265,12 +265,17 @@ class Call:
             self._end_conversation(min(now, self._last_seen) if reason is EndReason.STALE else now)
             return self._step(Transition.ENDED, now) and self._emit(self._end(now, reason, error_type, fault))
 
-    def handed_over(self, at: Instant | None = None) -> bool:
-        """Report that this process stops and leaves the call to another: it ends here, without an end being counted."""
+    def handed_over(self, at: Instant | None = None, *, lost: bool = False) -> bool:
+        """Report that this process leaves the call to another: it ends here, without an end being counted.
+
+        Args:
+            at: the moment it was left; now unless given.
+            lost: another process has taken the call meanwhile, and bills the time since the last heartbeat.
+        """
         now = at or self._clock.now()
         with self.exclusive:
             left = self._state
-            unbilled = 0.0 if self._started is None else max(0.0, now.since(self._started) - self._billed)
+            unbilled = 0.0 if self._started is None or lost else max(0.0, now.since(self._started) - self._billed)
             self._end_conversation(now)
             return self._step(Transition.HANDED_OVER, now) and self._emit(CallHandedOver(now, self.ref, left, unbilled))
 

@@ -188,9 +188,10 @@ class CallTracker:
         return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)
 
     def knows(self, call_id: CallId | str) -> bool:
-        """Return True if the call is open, or over and still remembered."""
+        """Return True if the call is open, or over and still remembered; one left to another process is not known."""
         with self._lock:
-            return call_id in self._open or call_id in self._over
+            closed = self._over.get(CallId(call_id))
+            return call_id in self._open or (closed is not None and closed.state is not CallState.HANDED_OVER)
 
     def webhook(self, outcome: WebhookOutcome) -> None:
         """Report that a webhook delivery was answered."""
@@ -277,10 +278,12 @@ class CallTracker:
         """Register the call and return it; or return the one known by its id, or a stand-in if there is no room."""
         with self._lock:
             known = self._known(call.call_id)
-            if known is not None:
+            if known is not None and known.state is not CallState.HANDED_OVER:
                 return known
             if len(self._open) >= self._max_open:
                 return self._untracked(call.ref, Violation.OVERFLOW)
+            # One that was left to another process may come back.
+            self._over.pop(call.call_id, None)
             self._open[call.call_id] = call
             if call.holds_slot:
                 self._count(call.tenant_id, 1, 0, decided=False)

@@ -1,0 +1,165 @@
+"""Processes of one database under signals: the calls of one that stops, stands still or dies are another's, once."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from service.simulator.faults import Operation
+from service.simulator.plan import Pace
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
+from service.simulator.simulator import Line, Simulator
+from service.simulator.tenants import numbers_of, simulated_tenants
+from tests.peers.gateway import FALLBACK, eventually
+from tests.peers.peers import Peers
+from tests.peers.service import SECRET, Service
+from tests.service.gateway.crashes import recorded
+from tests.service.gateway.harness import a_call
+from tests.service.gateway.test_one_owner import deliver_to
+from tests.support.databases import BACKENDS
+
+pytestmark = pytest.mark.endurance
+
+SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")), Pause(5.0)), CallerHangsUp())
+TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
+
+
+class Process:
+    """One service process and a client of it."""
+
+    def __init__(self, service: Service, client: httpx2.AsyncClient) -> None:
+        self.service, self.client = service, client
+
+    async def get(self, path: str) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.client.get(path)).raise_for_status().json()
+        return answer
+
+    async def live(self) -> dict[str, float]:
+        return await self.get("/api/v1/metrics/live")
+
+    async def idle(self) -> bool:
+        return not (await self.get("/api/v1/metrics/capacity/debug"))["global"]["in_use"]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.service._program._signal_family(number)
+
+
+@pytest.fixture(params=BACKENDS)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
+    peers: Peers = request.getfixturevalue("peers")
+    return peers.postgres().url
+
+
+@asynccontextmanager
+async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[Simulator, list[Process]]]:
+    """So many services on one database, and a carrier that calls the first."""
+    tenants = simulated_tenants(2, max_concurrent_calls=1_000)
+    line = Line(
+        secret=SECRET,
+        numbers=numbers_of(tenants),
+        pace=Pace(scale=0.05),
+        ring_seconds=120,
+        linger_seconds=300,
+        delivery_attempts=1_000,
+        fallback_instructions=FALLBACK,
+    )
+    environment = {"DATABASE_URL": url, "SPILL_FOLDER": str(folder / "spill"), "CALL_HEARTBEAT_SECONDS": "1"}
+    async with Simulator(line) as carrier, AsyncExitStack() as opened:
+        running: list[Process] = []
+        for number in range(count):
+            own = folder / f"process-{number}"
+            own.mkdir()
+            service = Service(own, carrier.base_url, environment)
+            if not running:
+                await asyncio.to_thread(service.import_tenants, tenants)
+            await asyncio.to_thread(service.start)
+            opened.push_async_callback(asyncio.to_thread, service.stop)
+            running.append(Process(service, await opened.enter_async_context(service.client())))
+        carrier.target = running[0].service.address
+        yield carrier, running
+
+
+def asked(carrier: Simulator, call_id: str) -> dict[Operation, int]:
+    return dict(carrier._exchange.find(call_id)._asked)
+
+
+async def started(process: Process) -> bool:
+    return (await process.live())["active_calls"] == 1
+
+
+def on(check: Callable[[Process], Awaitable[bool]], process: Process) -> Callable[[], Awaitable[bool]]:
+    return lambda: check(process)
+
+
+async def test_three_processes_share_calls_out(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of thirty calls, announced to all three at once, is counted, accepted and recorded by one of them."""
+    async with processes(3, url, tmp_path) as (carrier, running):
+        deliver_to(carrier, monkeypatch, *(process.service.address for process in running))
+        await asyncio.gather(*(carrier.place_call(a_call(carrier, SHORT)) for _ in range(30)))
+        for process in running:
+            await eventually(process.idle, "no call to be open")
+        live = [await process.live() for process in running]
+        for field in ("accepted_calls", "started_calls", "ended_calls"):
+            assert sum(each[field] for each in live) == 30, field
+        assert carrier.truth()["violations"] == []
+        summaries = [await process.get("/api/v1/metrics/capacity/debug") for process in running]
+        assert [each["inconsistencies"] for each in summaries] == [[], [], []]
+    assert len(await recorded(url)) == 30
+
+
+async def test_a_call_of_a_process_that_stood_still(url: str, tmp_path: Path) -> None:
+    """Once another has taken the call over, the process that wakes lets go: no hang-up, no end counted, one record."""
+    async with processes(2, url, tmp_path) as (carrier, (stopped, other)):
+        call = a_call(carrier, TALK)
+        placing = asyncio.create_task(carrier.place_call(call))
+        await eventually(on(started, stopped), "the call to run")
+        stopped.signal(signal.SIGSTOP)
+        try:
+            await eventually(lambda: _left(other), "the other to take the call over")
+        finally:
+            stopped.signal(signal.SIGCONT)
+        await eventually(stopped.idle, "the first to let go")
+        await eventually(on(started, other), "the other to go on")
+        live = await stopped.live()
+        assert (live["active_calls"], live["ended_calls"], live["started_calls"]) == (0, 0, 1)
+        assert asked(carrier, call.call_id)[Operation.HANGUP] == 0
+        carrier.hang_up_all()
+        assert (await placing).end == "stopped"
+        await eventually(other.idle, "no call to be open")
+        assert (await other.live())["ended_calls"] == 1
+        debug = [await process.get("/api/v1/metrics/capacity/debug") for process in (stopped, other)]
+        assert [each["inconsistencies"] for each in debug] == [[], []]
+    (row,) = (await recorded(url)).values()
+    assert (row["call_id"], row["state"]) == (call.call_id, "ended")
+
+
+async def _left(process: Process) -> bool:
+    """Return true once the process has found another one dead, and holds what that one held."""
+    records = (await process.get("/readyz"))["records"]
+    return bool(records["open"])
+
+
+async def test_a_killed_process_is_followed_without_a_second_accept(url: str, tmp_path: Path) -> None:
+    """Delivered again to the one that is left, a running call is a duplicate; it is attached to and ends there."""
+    async with processes(2, url, tmp_path) as (carrier, (killed, other)):
+        call = a_call(carrier, TALK)
+        placing = asyncio.create_task(carrier.place_call(call))
+        await eventually(on(started, killed), "the call to run")
+        await asyncio.to_thread(killed.service.kill)
+        await eventually(on(started, other), "the other to go on")
+        before = asked(carrier, call.call_id)
+        statuses = await carrier._sender.deliver(lambda: other.service.address, "wh_again", call.webhook_body(0))
+        assert statuses[-1] == 200
+        assert asked(carrier, call.call_id) == before
+        carrier.hang_up_all()
+        assert (await placing).end == "stopped"
+        await eventually(other.idle, "no call to be open")
+        assert carrier.truth()["violations"] == []
+    assert len(await recorded(url)) == 1
