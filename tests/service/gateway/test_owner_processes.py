@@ -9,12 +9,15 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy import select
 
+from service.records.store import CALLS
 from service.simulator.faults import Operation
 from service.simulator.plan import Pace
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
+from service.storage.database import Database
 from tests.peers.gateway import FALLBACK, eventually
 from tests.peers.peers import Peers
 from tests.peers.service import SECRET, Service
@@ -120,9 +123,14 @@ async def test_a_call_of_a_process_that_stood_still(url: str, tmp_path: Path) ->
         call = a_call(carrier, TALK)
         placing = asyncio.create_task(carrier.place_call(call))
         await eventually(on(started, stopped), "the call to run")
+        owner = await _owner(url)
+
+        async def taken_over() -> bool:
+            return await _owner(url) != owner
+
         stopped.signal(signal.SIGSTOP)
         try:
-            await eventually(lambda: _left(other), "the other to take the call over")
+            await eventually(taken_over, "the other to take the call over")
         finally:
             stopped.signal(signal.SIGCONT)
         await eventually(stopped.idle, "the first to let go")
@@ -140,10 +148,10 @@ async def test_a_call_of_a_process_that_stood_still(url: str, tmp_path: Path) ->
     assert (row["call_id"], row["state"]) == (call.call_id, "ended")
 
 
-async def _left(process: Process) -> bool:
-    """Return true once the process has found another one dead, and holds what that one held."""
-    records = (await process.get("/readyz"))["records"]
-    return bool(records["open"])
+async def _owner(url: str) -> str:
+    """Return the process that holds the one call on record."""
+    async with Database.from_url(url) as database, database.reading() as session:
+        return str(await session.scalar(select(CALLS.c.instance_id)))
 
 
 async def test_a_killed_process_is_followed_without_a_second_accept(url: str, tmp_path: Path) -> None:
