@@ -23,7 +23,7 @@ WHOLE = 0
 Number = ColumnElement[int]
 OPEN = "open"
 """The outcome of calls that are not over."""
-_NEVER_STARTED = (CallOutcome.REJECTED.value, CallOutcome.ABANDONED.value)
+_NEVER_STARTED = (CallOutcome.REJECTED.value, CallOutcome.UNANSWERED.value, CallOutcome.ABANDONED.value)
 
 
 @dataclass(slots=True)
