@@ -1,0 +1,43 @@
+"""A pause of this process is no call's silence."""
+
+from service.gateway.pauses import Pauses
+from telemetry.clock import Instant
+
+STALE = 120.0
+HEARTBEAT = 5.0
+
+
+def at(seconds: float) -> Instant:
+    return Instant(1_000.0 + seconds, 0)
+
+
+def beaten(*moments: float) -> Pauses:
+    pauses = Pauses(HEARTBEAT)
+    for moment in moments:
+        pauses.beat(at(moment))
+    return pauses
+
+
+def test_without_a_pause_silence_is_judged_as_it_is() -> None:
+    """Heartbeats that come in time, or late by as long as they may take, leave the limit alone."""
+    assert beaten(0, 5, 10, 20, 30).allowed(STALE, at(30)) == STALE
+
+
+def test_a_pause_is_added_with_time_for_a_probe() -> None:
+    """A session silent since before the pause is judged by the time this process listened, and two heartbeats more."""
+    pauses = beaten(0, 5, 1_005)
+    allowed = pauses.allowed(STALE, at(1_005))
+    assert allowed == STALE + (1_000 - 2 * HEARTBEAT) + 4 * HEARTBEAT
+    assert allowed > 1_005
+
+
+def test_a_pause_before_the_silence_began_does_not_count() -> None:
+    """A session that was heard after the pause is judged as ever."""
+    pauses = beaten(0, 300, *range(305, 2_000, 5))
+    assert pauses.allowed(STALE, at(2_000)) == STALE
+
+
+def test_several_pauses_add_up() -> None:
+    """A process that stands still again and again blames no call for it."""
+    pauses = beaten(0, 100, 200, 300)
+    assert pauses.allowed(STALE, at(300)) > 300 + STALE

@@ -1,0 +1,353 @@
+# ruff: noqa: ARG002 -- the signatures are the protocol's
+"""One session against a carrier whose every answer the test decides."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import pytest
+
+from service.gateway import session as session_module
+from service.gateway.carriers.carrier import (
+    CallerSpeech,
+    CarrierError,
+    CarrierSession,
+    PlaybackStarted,
+    PlaybackStopped,
+    ResponseDone,
+    SessionClosedError,
+    Signal,
+    Tool,
+    ToolRequest,
+    TurnDetection,
+)
+from service.gateway.playback import SessionLimits
+from service.gateway.session import CLAIM_LOST, CallSession, SessionEnd
+from service.gateway.tools import tools_for
+from telemetry.calls.call import Call
+from telemetry.calls.events import TokenUsage
+from telemetry.semconv.attributes import CallId, EndReason
+from telemetry.testing import TelemetryKit
+
+ORDERLY = SessionClosedError(orderly=True)
+DROPPED = SessionClosedError(orderly=False, broken=True)
+CRASHED = SessionClosedError(orderly=False, error_type="ws_1011", broken=True)
+TARGETS = {"sales": "tel:+14155550110"}
+
+
+class ScriptedSession:
+    """Plays signals and ends as told."""
+
+    def __init__(self, *signals: Signal | asyncio.Event, closed: SessionClosedError) -> None:
+        self._signals, self._closed = signals, closed
+        self.probes = 0
+        self.answers: list[str] = []
+        self.sends = True
+        self.left, self.answered = asyncio.Event(), asyncio.Event()
+
+    async def signals(self) -> AsyncIterator[Signal]:
+        for signal in self._signals:
+            if isinstance(signal, asyncio.Event):
+                await signal.wait()
+            else:
+                yield signal
+        raise self._closed
+
+    async def greet(self) -> None: ...
+
+    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
+        if self.sends:
+            self.answers.append(tool_call_id)
+            self.answered.set()
+        return self.sends
+
+    async def probe(self) -> None:
+        self.probes += 1
+
+    async def close(self) -> None:
+        self.left.set()
+
+
+class ScriptedCarrier:
+    """Answers attaching and control requests as told, and notes them."""
+
+    def __init__(self, *attaching: ScriptedSession | CarrierError, refuses: CarrierError | None = None) -> None:
+        self._attaching = list(attaching)
+        self._refuses = refuses
+        self.asked: list[str] = []
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None: ...
+
+    async def accept(
+        self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
+    ) -> None: ...
+
+    async def reject(self, call_id: CallId, sip_status: int) -> None: ...
+
+    async def refer(self, call_id: CallId, target_uri: str) -> None:
+        self._control("refer")
+
+    async def hangup(self, call_id: CallId) -> None:
+        self._control("hangup")
+
+    @asynccontextmanager
+    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+        self.asked.append("attach")
+        answer = self._attaching.pop(0) if len(self._attaching) > 1 else self._attaching[0]
+        if isinstance(answer, CarrierError):
+            raise answer
+        yield answer
+
+    async def close(self) -> None: ...
+
+    def _control(self, operation: str) -> None:
+        self.asked.append(operation)
+        if self._refuses is not None:
+            raise self._refuses
+
+
+NOT_FOUND = CarrierError("404", HTTPStatus.NOT_FOUND)
+AWAY = CarrierError("503", HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@pytest.fixture
+def call(kit: TelemetryKit) -> Call:
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.started()
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "REATTACH_DELAYS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(session_module, "TOOL_RETRY_SECONDS", 0.0)
+
+
+def following(
+    kit: TelemetryKit,
+    call: Call,
+    carrier: ScriptedCarrier,
+    first: ScriptedSession,
+    *,
+    owned: bool = True,
+    limits: SessionLimits | None = None,
+) -> CallSession:
+    async def owns() -> bool:
+        return owned
+
+    return CallSession(
+        call,
+        carrier,
+        first,
+        model="model",
+        transcription_model="transcriber",
+        tools=tools_for(TARGETS),
+        transfer_targets=TARGETS,
+        clock=kit.clock,
+        limits=limits or SessionLimits(),
+        owns=owns,
+    )
+
+
+@pytest.mark.parametrize(
+    ("closed", "end"),
+    [
+        (ORDERLY, SessionEnd(EndReason.COMPLETED)),
+        (
+            SessionClosedError(orderly=True, error_type="session_expired"),
+            SessionEnd(EndReason.ERROR, "session_expired"),
+        ),
+    ],
+)
+async def test_a_session_closed_for_good_is_not_looked_for(
+    kit: TelemetryKit, call: Call, closed: SessionClosedError, end: SessionEnd
+) -> None:
+    """Nothing is asked of the carrier."""
+    carrier = ScriptedCarrier(NOT_FOUND)
+    assert await following(kit, call, carrier, ScriptedSession(closed=closed)).run() == end
+    assert carrier.asked == []
+
+
+@pytest.mark.parametrize(
+    ("closed", "reason", "error_type"),
+    [(DROPPED, EndReason.HANGUP, None), (CRASHED, EndReason.ERROR, "ws_1011")],
+)
+async def test_not_found_means_over_at_the_break(
+    kit: TelemetryKit, call: Call, closed: SessionClosedError, reason: EndReason, error_type: str | None
+) -> None:
+    """Tries that fail otherwise are followed by others; time that passes meanwhile is not the call's."""
+    carrier, broke = ScriptedCarrier(AWAY, NOT_FOUND), kit.clock.now()
+    end = await following(kit, call, carrier, ScriptedSession(closed=closed)).run()
+    assert end == SessionEnd(reason, error_type, broke)
+    assert carrier.asked == ["attach", "attach"]
+
+
+async def test_a_break_is_bridged_by_another_connection(kit: TelemetryKit, call: Call) -> None:
+    """The second connection's end is the call's; usage that is told twice is billed once."""
+    done = ResponseDone("resp_1", usage=TokenUsage(input=10, output=5))
+    second = ScriptedSession(done, closed=ORDERLY)
+    carrier = ScriptedCarrier(second)
+    end = await following(kit, call, carrier, ScriptedSession(done, closed=CRASHED)).run()
+    assert end == SessionEnd(EndReason.COMPLETED)
+    (usage,) = {name: s for name, s in kit.metrics().items() if name == "gen_ai.client.token.usage"}.values()
+    assert sorted(usage.values()) == [(1, 5), (1, 10)]
+
+
+async def test_all_tries_fail_and_the_call_is_hung_up(kit: TelemetryKit, call: Call) -> None:
+    """One try for each delay, then one hang-up."""
+    carrier = ScriptedCarrier(AWAY)
+    end = await following(kit, call, carrier, ScriptedSession(closed=DROPPED)).run()
+    assert end == SessionEnd(EndReason.ERROR, "connection_lost")
+    assert carrier.asked == ["attach"] * 3 + ["hangup"]
+
+
+async def test_the_hang_up_finds_the_call_over(kit: TelemetryKit, call: Call) -> None:
+    """404 on the hang-up, too, means over at the moment of the break."""
+    carrier, broke = ScriptedCarrier(AWAY, refuses=NOT_FOUND), kit.clock.now()
+    end = await following(kit, call, carrier, ScriptedSession(closed=DROPPED)).run()
+    assert end == SessionEnd(EndReason.HANGUP, at=broke)
+
+
+async def test_a_call_of_another_process_is_left_alone(kit: TelemetryKit, call: Call) -> None:
+    """Whoever lost the claim hangs nothing up, and refers nobody."""
+    carrier = ScriptedCarrier(CarrierError("409", HTTPStatus.CONFLICT))
+    lost = following(kit, call, carrier, ScriptedSession(closed=DROPPED), owned=False)
+    assert (await lost.run()).error_type == CLAIM_LOST
+    with pytest.raises(CarrierError, match=CLAIM_LOST):
+        await lost.transfer("sales")
+    with pytest.raises(CarrierError, match=CLAIM_LOST):
+        await lost.end()
+    assert set(carrier.asked) == {"attach"}
+
+
+SPOKEN = (CallerSpeech(speaking=True), CallerSpeech(speaking=False))
+
+
+def turn(number: int) -> tuple[Signal, ...]:
+    response = f"resp_{number}"
+    return (*SPOKEN, PlaybackStarted(response), ResponseDone(response), PlaybackStopped(response))
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [(0, EndReason.REFERRED), (1, EndReason.REFERRED), (2, EndReason.COMPLETED), (3, EndReason.COMPLETED)],
+)
+async def test_turns_after_a_transfer_disprove_it(kit: TelemetryKit, call: Call, turns: int, reason: EndReason) -> None:
+    """One turn may be a thank-you on the way; with more the caller is evidently still here."""
+    referred = asyncio.Event()
+    after = [signal for number in range(turns) for signal in turn(number)]
+    following_ = following(kit, call, ScriptedCarrier(NOT_FOUND), ScriptedSession(referred, *after, closed=ORDERLY))
+    running = asyncio.create_task(following_.run())
+    await following_.transfer("sales")
+    referred.set()
+    assert (await running).reason is reason
+    counted = list(kit.metrics().get("voice.call.referred", {}).values())
+    assert counted == ([1] if reason is EndReason.REFERRED else [])
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (SessionLimits(max_call_seconds=60), EndReason.MAX_DURATION),
+        (SessionLimits(max_silence_seconds=60), EndReason.SILENCE),
+        (SessionLimits(max_call_seconds=61, max_silence_seconds=60), EndReason.SILENCE),
+    ],
+)
+async def test_a_limit_is_enforced_at_the_heartbeat(
+    kit: TelemetryKit, call: Call, limits: SessionLimits, reason: EndReason
+) -> None:
+    """Not a moment early; once hung up, a session that stays open is left at the next heartbeat."""
+    carrier, over = ScriptedCarrier(NOT_FOUND), asyncio.Event()
+    first = ScriptedSession(over, closed=ORDERLY)
+    limited = following(kit, call, carrier, first, limits=limits)
+    running = asyncio.create_task(limited.run())
+    kit.clock.advance(59.9)
+    await limited.check()
+    await asyncio.sleep(0)
+    assert carrier.asked == []
+    kit.clock.advance(0.1)
+    await limited.check()
+    await asyncio.sleep(0.01)
+    assert carrier.asked == ["hangup"]
+    await limited.check()
+    await first.left.wait()
+    over.set()
+    assert await running == SessionEnd(reason)
+
+
+async def test_speech_is_no_silence(kit: TelemetryKit, call: Call) -> None:
+    """While somebody speaks nothing is silent, however long it takes; the silence begins when they stop."""
+    silent, over = asyncio.Event(), asyncio.Event()
+    carrier = ScriptedCarrier(NOT_FOUND)
+    first = ScriptedSession(PlaybackStarted("r"), silent, PlaybackStopped("r"), over, closed=ORDERLY)
+    limited = following(kit, call, carrier, first, limits=SessionLimits(max_silence_seconds=60))
+    running = asyncio.create_task(limited.run())
+    await asyncio.sleep(0)
+    kit.clock.advance(1_000)
+    await limited.check()
+    silent.set()
+    await asyncio.sleep(0.01)
+    kit.clock.advance(59)
+    await limited.check()
+    await asyncio.sleep(0.01)
+    assert carrier.asked == []
+    kit.clock.advance(1)
+    await limited.check()
+    await asyncio.sleep(0.01)
+    assert carrier.asked == ["hangup"]
+    over.set()
+    assert (await running).reason is EndReason.SILENCE
+
+
+async def test_only_a_quiet_session_is_probed(kit: TelemetryKit, call: Call) -> None:
+    """Quiet since the heartbeat before: one probe a heartbeat, none for a session that is heard."""
+    over = asyncio.Event()
+    first = ScriptedSession(over, closed=ORDERLY)
+    quiet = following(kit, call, ScriptedCarrier(NOT_FOUND), first)
+    running = asyncio.create_task(quiet.run())
+    for probes in (0, 1, 2):
+        await quiet.check()
+        assert first.probes == probes
+    over.set()
+    await running
+
+
+async def test_a_turns_wait_begins_with_the_silence(kit: TelemetryKit, call: Call) -> None:
+    """The half second by which the carrier detects the end of speech is part of the wait."""
+    spoken, answered = asyncio.Event(), asyncio.Event()
+    first = ScriptedSession(
+        TurnDetection(0.5),
+        CallerSpeech(speaking=True),
+        spoken,
+        CallerSpeech(speaking=False),
+        answered,
+        PlaybackStarted("r"),
+        closed=ORDERLY,
+    )
+    running = asyncio.create_task(following(kit, call, ScriptedCarrier(NOT_FOUND), first).run())
+    for passed, then in ((3.0, spoken), (1.0, answered)):
+        await asyncio.sleep(0.01)
+        kit.clock.advance(passed)
+        then.set()
+    await running
+    (waits,) = kit.metrics()["voice.turn.time_to_first_audio"].values()
+    assert waits == (1, 1.5)
+
+
+async def test_a_tool_waits_for_a_connection_to_answer_on(kit: TelemetryKit, call: Call) -> None:
+    """An output that could not be sent goes out on the connection that follows."""
+    second_is_open = asyncio.Event()
+    request = ToolRequest("call_1", "current_time", "{}")
+    first = ScriptedSession(ResponseDone("r", tools=(request,)), second_is_open, closed=CRASHED)
+    first.sends = False
+    answered = asyncio.Event()
+    second = ScriptedSession(answered, closed=ORDERLY)
+    running = asyncio.create_task(following(kit, call, ScriptedCarrier(second), first).run())
+    await asyncio.sleep(0.01)
+    second_is_open.set()
+    await second.answered.wait()
+    answered.set()
+    await running
+    assert (first.answers, second.answers) == ([], ["call_1"])
