@@ -42,7 +42,7 @@ from telemetry.setup import Telemetry, start_telemetry
 _logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 3.8
-"""What stopping may take after the server has let go of its connections, which may take another second."""
+"""Seconds a stop may take after the server has let go of its connections, which may take another one."""
 
 RECORDS_SHARE: Final = 0.2
 """The part of that time call records may take, once before the calls end and once after."""
@@ -57,7 +57,7 @@ class Container:
 
     settings: Settings
     instance_id: str
-    """Which process this is, in its records and on everything it exports."""
+    """The process's id in its records and on everything it exports."""
     telemetry: Telemetry
     database: Database
     tenants: TenantRepository
@@ -67,21 +67,21 @@ class Container:
     capacity: Capacity
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
-    """What requests to the carrier are made with."""
+    """The client of requests to the carrier."""
     manager: CallManager
     admin_tokens: AdminTokens
     admin_attempts: AdminAttempts
     records: CallRecords
     recovery: Recovery
     history: History
-    """What derived figures are computed from."""
+    """The samples that derived figures are computed from."""
     sampler: Sampler
     started: asyncio.Event
     """Set once the schema is there and calls are taken."""
 
     @property
     def takes_calls(self) -> bool:
-        """Whether what it takes to talk to the carrier is configured."""
+        """True if what it takes to talk to the carrier is configured."""
         return self.settings.openai_webhook_secret is not None and self.settings.openai_api_key is not None
 
     def logging(self) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""Where the carrier announces calls. The signature comes first: until it is right, nothing of the body is looked at."""
+"""The carrier's webhook. The signature comes first: until it is right, nothing of the body is looked at."""
 
 import json
 import re
@@ -144,7 +144,7 @@ REQUEST: Final[dict[str, Any]] = {
     ],
     "requestBody": {"required": True, "content": {JSON: {"schema": _SCHEMA, "example": _EVENT}}},
 }
-"""What the framework cannot know of the request: nothing of it is parsed before its signature was found right."""
+"""The request as the framework cannot know it: nothing of it is parsed before its signature was found right."""
 MAX_REMEMBERED: Final = 100_000
 """Ids kept. The carrier repeats for up to 72 hours; at this size a hundred calls a minute are remembered for 16."""
 
@@ -163,7 +163,7 @@ class SeenDeliveries:
         return self._forgotten
 
     def __contains__(self, webhook_id: str) -> bool:
-        """Whether the delivery was seen."""
+        """Return true if the delivery was seen."""
         return webhook_id in self._seen
 
     def add(self, webhook_id: str) -> None:

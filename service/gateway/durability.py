@@ -9,10 +9,10 @@ from service.records.ledger import NewCall
 from telemetry.semconv.attributes import CallId
 
 CLAIM_SECONDS: Final = 2.0
-"""How long the database may take to say whose a call is, before this process's memory decides."""
+"""Seconds the database may take to say whose a call is, before this process's memory decides."""
 
 RECORD_SECONDS: Final = 1.0
-"""How long a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
+"""Seconds a call waits to be on record before anybody is told of it, so that a crash from there on loses nothing."""
 
 
 class Announced(Enum):

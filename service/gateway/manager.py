@@ -25,10 +25,10 @@ DECIDING_AT_ONCE: Final = 2_000
 """Calls being decided upon or turned away, on top of those that run; further ones are asked to come again."""
 
 ANSWER_SECONDS: Final = 4.0
-"""How long the carrier is kept waiting for an answer while, for want of a database, little is known of its call."""
+"""Seconds the carrier waits for an answer at most, while the database does not say whose its call is."""
 
 DRAIN_SECONDS: Final = 2.5
-"""How long ending the running calls may take, out of the five seconds a stop has."""
+"""Seconds that ending the running calls may take, out of the five a stop has."""
 
 PAUSE_SECONDS: Final = 2.0
 """A heartbeat that comes later than this, and than one interval, shows that the process itself stood still."""

@@ -64,7 +64,7 @@ class RecordsHealth:
 
 
 class Ownership(Enum):
-    """Whose an announced call is."""
+    """The owner of an announced call, as seen from this process."""
 
     OURS = auto()
     """This process's: it counts the call and acts for it."""

@@ -31,7 +31,7 @@ MAX_LOST: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class LedgerSize:
-    """How full the ledger is."""
+    """The records the ledger holds."""
 
     open: int
     waiting: int

@@ -43,7 +43,7 @@ class Owner(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of rows that were written."""
+    """The outcome of a write."""
 
     lost: frozenset[tuple[str, int]]
     """Calls, each with the claim it was written under, that are another's by now: their rows met nothing."""

@@ -38,7 +38,7 @@ NOT_WRITTEN: Final = -1
 
 
 class Claim(Enum):
-    """How certain it is that a call belongs to this process."""
+    """The certainty that a call belongs to this process."""
 
     ASKED = auto()
     """The database is being asked, and nobody acts for the call before it has answered."""

@@ -27,16 +27,16 @@ Claims = dict[TrackedRecord, "asyncio.Future[Owner | None]"]
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How records are written, in seconds and rows."""
+    """The pace of writing, in seconds and rows."""
 
     interval: float = 0.2
-    """How long changes are gathered that nobody waits for."""
+    """Seconds for which changes are gathered that nobody waits for."""
     batch: int = 500
     """Rows a transaction writes at most."""
     attempt: float = 5.0
-    """How long one transaction may take before the database counts as away."""
+    """Seconds one transaction may take before the database counts as away."""
     first_pause: float = 0.25
-    """How long to leave the database alone after a failure; doubles with each …"""
+    """Seconds for which the database is left alone after a failure; doubles with each …"""
     longest_pause: float = 5.0
     """… up to this."""
 
@@ -118,7 +118,7 @@ def _now() -> float:
 
 
 class Durability(StrEnum):
-    """Where a call's record is safe."""
+    """The place where a call's record is safe."""
 
     DATABASE = "database"
     SPILL = "spill"
@@ -175,7 +175,7 @@ class RecordWriter:
 
     @property
     def unkept(self) -> int:
-        """How often a wait for a record was in vain: it was kept later, or not at all."""
+        """Waits for a record that were in vain: it was kept later, or not at all."""
         return self._unkept
 
     @property

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from service.records.store import CALLS
 from service.simulator.faults import Operation
-from service.simulator.plan import Pace
+from service.simulator.plan import TimeScale
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
@@ -67,7 +67,7 @@ async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[S
     line = Line(
         secret=SECRET,
         numbers=numbers_of(tenants),
-        pace=Pace(scale=0.05),
+        pace=TimeScale(scale=0.05),
         ring_seconds=120,
         linger_seconds=300,
         delivery_attempts=1_000,
@@ -90,7 +90,7 @@ async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[S
 
 
 def asked(carrier: Simulator, call_id: str) -> dict[Operation, int]:
-    return dict(carrier._exchange.find(call_id)._asked)
+    return dict(carrier._registry.find(call_id)._asked)
 
 
 async def started(process: Process) -> bool:
