@@ -11,13 +11,12 @@ from itertools import accumulate
 from math import inf, isinf, isnan
 from typing import Any, Final
 
-from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import ExponentialHistogram, Histogram
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.util.types import Attributes
 
 from telemetry.export.points import Pace
-from telemetry.metrics.series import Descriptor, Extent, Pin, Series, SeriesTable
+from telemetry.metrics.series import Descriptor, Extent, KeptExemplar, Pin, Series, SeriesTable
 
 PROMOTED: Final = ("deployment.environment.name", "service.version")
 """Resource attributes that stand on every series, as the shipped settings of Prometheus promote them."""
@@ -185,7 +184,7 @@ class Exposition:
         line = f"{family.name}{{{labels}}} {_value(state.total.value)}"
         if family.kind == "gauge" or not self._open:
             return line + "\n"
-        exemplar = self._exemplar(state, 0)
+        exemplar = _exemplar(state.exemplars[0]) if state.exemplars else ""
         created = f"{family.name.removesuffix('_total')}_created{{{labels}}} {_seconds(state.start)}\n"
         return f"{line}{exemplar}\n{created}"
 
@@ -199,9 +198,9 @@ class Exposition:
         head = f'{name}_bucket{{{labels}{separator}le="'
         cumulative = list(accumulate(counts))
         lines = [f'{head}{bound}"}} {count}' for bound, count in zip(_bounds(bounds), cumulative, strict=True)]
-        if self._open and state.exemplars and bounds:
-            for bucket in state.exemplars:
-                lines[bucket] += self._exemplar(state, bucket)
+        if self._open and bounds:
+            for exemplar in state.exemplars:
+                lines[exemplar.bucket] += _exemplar(exemplar)
         lines.append(f"{name}_sum{{{labels}}} {_value(total.total)}")
         lines.append(f"{name}_count{{{labels}}} {cumulative[-1]}")
         if self._open:
@@ -217,19 +216,15 @@ class Exposition:
             self._labels[id(attributes)] = known
         return known
 
-    def _exemplar(self, state: Series, place: int) -> str:
-        found = (state.exemplars or {}).get(place)
-        return "" if found is None else _exemplar(found[1])
 
-
-def _exemplar(exemplar: Exemplar) -> str:
+def _exemplar(exemplar: KeptExemplar) -> str:
     if not exemplar.trace_id or not exemplar.span_id:
         return ""
     ids = {"trace_id": format(exemplar.trace_id, "032x"), "span_id": format(exemplar.span_id, "016x")}
-    further = {label_name(key): str(value) for key, value in (exemplar.filtered_attributes or {}).items()}
+    further = {label_name(key): str(value) for key, value in (exemplar.attributes or {}).items()}
     if sum(len(key) + len(value) for key, value in (further | ids).items()) > _EXEMPLAR_CHARACTERS:
         further = {}
-    return f" # {{{_pairs(further | ids)}}} {_value(exemplar.value)} {_seconds(exemplar.time_unix_nano)}"
+    return f" # {{{_pairs(further | ids)}}} {_value(exemplar.value)} {_seconds(exemplar.unix_nanos)}"
 
 
 def _pairs(attributes: Mapping[str, Any]) -> str:

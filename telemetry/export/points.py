@@ -173,9 +173,7 @@ class Points:
         return points
 
     def _exemplars(self, state: Series) -> list[Exemplar]:
-        if not state.exemplars:
-            return []
-        return [found for _, (number, found) in sorted(state.exemplars.items()) if number > self._since]
+        return [found.exemplar() for found in state.exemplars if found.fold > self._since]
 
     def _assembled(self, pieces: list[_Piece], points: int, taken: list[tuple[Series, Any]]) -> Part:
         scopes: dict[Any, ScopeMetrics] = {}

@@ -19,9 +19,13 @@ class Example:
     """One measurement that fell into a bucket, and the trace it was made in."""
 
     value: float
-    trace_id: str
-    """32 hexadecimal digits."""
+    trace: int
     unix_nanos: int
+
+    @property
+    def trace_id(self) -> str:
+        """Id of the trace, 32 hexadecimal digits."""
+        return format(self.trace, "032x")
 
 
 @dataclass(slots=True)
@@ -57,9 +61,7 @@ class Distribution:
         for exemplar in point.exemplars:
             if exemplar.trace_id:
                 bucket = bisect_left(self.bounds, exemplar.value)
-                self.examples[bucket] = Example(
-                    exemplar.value, format(exemplar.trace_id, "032x"), exemplar.time_unix_nano
-                )
+                self.examples[bucket] = Example(exemplar.value, exemplar.trace_id, exemplar.time_unix_nano)
 
     def quantile(self, share: float) -> float | None:
         """Return the value below which ``share`` of all lie, interpolated in its bucket; ``None`` without values.
@@ -202,15 +204,15 @@ class _Cells:
 class _Distributions:
     """The distributions that a histogram's series adds to: its tenant's, and that of all."""
 
-    __slots__ = ("_distributions",)
+    __slots__ = ("_distribution", "_total")
 
     def __init__(self, instrument: str, row: _Row, total: _Row) -> None:
-        self._distributions = (row.distribution(instrument), total.distribution(instrument))
+        self._distribution, self._total = row.distribution(instrument), total.distribution(instrument)
 
     def add(self, point: HistogramDataPoint) -> None:
         """Add what was measured."""
-        for distribution in self._distributions:
-            distribution.fold(point)
+        self._distribution.fold(point)
+        self._total.fold(point)
 
 
 class _Tallied:
@@ -254,6 +256,7 @@ class LiveMetricsStore:
         self._total = _Row(0)
         self._rows: dict[str, _Row] = {}
         self._in_order = [self._total]
+        self._chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._folded_into_other = 0
         self._overflowed = 0
 
@@ -323,8 +326,9 @@ class LiveMetricsStore:
         if summarised:
             cells: Projection = _Distributions(instrument, row, self._total)
         else:
-            chosen = [live for live in fields if live.key is None or _carries(attributes, live)]
-            cells = _Cells([_INDEX[live.field] for live in chosen], row, self._total)
+            chosen = tuple(_INDEX[live.field] for live in fields if live.key is None or _carries(attributes, live))
+            # One object for the same fields of every tenant.
+            cells = _Cells(self._chosen.setdefault(chosen, chosen), row, self._total)
         if tenant is None:
             return _Tallied(cells, self._note_overflow)
         return cells if self._rows.get(label) is row else _Tallied(cells, self._note_other)

@@ -44,8 +44,25 @@ OVERFLOW: Final[Mapping[str, Any]] = {"otel.metric.overflow": True}
 
 Key = Hashable
 Point = NumberDataPoint | HistogramDataPoint | ExponentialHistogramDataPoint
-Exemplars = dict[int, tuple[int, Exemplar]]
-"""By bucket, the latest exemplar and the number of the fold that brought it."""
+
+
+class KeptExemplar(NamedTuple):
+    """An exemplar in a third of the room that the SDK's object takes: there is one in almost every series."""
+
+    bucket: int
+    """Bucket of an explicit histogram; elsewhere its place among the series' exemplars."""
+    fold: int
+    """Number of the fold that brought it."""
+    value: float
+    unix_nanos: int
+    span_id: int | None
+    trace_id: int | None
+    attributes: Attributes
+    """Those of the measurement that the series does not have; ``None``: there are none."""
+
+    def exemplar(self) -> Exemplar:
+        """Return it as the SDK has it."""
+        return Exemplar(self.attributes or {}, self.value, self.unix_nanos, self.span_id, self.trace_id)
 
 
 class Projection(Protocol):
@@ -97,14 +114,15 @@ class Series:
         """Unix nanoseconds up to which a server has acknowledged deltas; ``None`` if it never has."""
         self.changed = 0
         """Number of the last fold that brought something."""
-        self.exemplars: Exemplars | None = None
+        self.exemplars: tuple[KeptExemplar, ...] = ()
+        """The latest one of each bucket, in the order of buckets."""
         self.projection = projection
 
     def frozen(self, *, with_pending: bool) -> "Series":
         """Return the series as it stands; what is pending moves there if it is asked for."""
         made = Series(self.attributes, self.start, self.total.copy(), None)
         made.until, made.changed = self.until, self.changed
-        made.exemplars = None if self.exemplars is None else dict(self.exemplars)
+        made.exemplars = self.exemplars
         if with_pending:
             made.pending, self.pending = self.pending, None
         return made
@@ -212,7 +230,7 @@ class SeriesTable:
         self._limit = limit
         self._project = project
         self._streams: dict[Descriptor, Stream] = {}
-        self._attributes: dict[Key, Mapping[str, Any]] = {}
+        self._attributes: dict[Key, tuple[Key, Mapping[str, Any]]] = {}
         self._observed: list[Observed] = []
         self._pins: list[Pin] = []
         self._number = self._folded = 0
@@ -283,7 +301,7 @@ class SeriesTable:
         if len(stream.by_key) >= self._limit and attributes is not OVERFLOW:
             return self._series(stream, OVERFLOW, start)
         # One object for the same attributes in every stream: a tenant has a dozen series.
-        attributes = self._attributes.setdefault(key, attributes)
+        key, attributes = self._attributes.setdefault(key, (key, attributes))
         descriptor = stream.descriptor
         projection = self._project(descriptor.scope, descriptor.name, attributes) if self._project else None
         series = stream.by_key[key] = Series(attributes, start or self._time, stream.new_amount(), projection)
@@ -315,18 +333,22 @@ class SeriesTable:
             self._note_exemplars(stream, series, point)
 
     def _note_exemplars(self, stream: Stream, series: Series, point: Point) -> None:
-        exemplars = point.exemplars
-        if series.attributes is OVERFLOW:
-            exemplars = [_with_attributes(exemplar, point.attributes) for exemplar in exemplars]
-        if not isinstance(point, HistogramDataPoint):
-            series.exemplars = {place: (self._number, exemplar) for place, exemplar in enumerate(exemplars)}
-            return
-        known = series.exemplars = series.exemplars or {}
-        for exemplar in exemplars:
-            bucket = bisect_left(stream.bounds, exemplar.value)
-            before = known.get(bucket)
-            if before is None or before[1].time_unix_nano <= exemplar.time_unix_nano:
-                known[bucket] = (self._number, exemplar)
+        """Keep the latest exemplar of each bucket; where there are no explicit buckets, those of the last fold."""
+        explicit = isinstance(point, HistogramDataPoint)
+        kept = {one.bucket: one for one in series.exemplars} if explicit else {}
+        for place, found in enumerate(point.exemplars):
+            bucket = bisect_left(stream.bounds, found.value) if explicit else place
+            before = kept.get(bucket)
+            if before is None or before.unix_nanos <= found.time_unix_nano:
+                kept[bucket] = self._kept(bucket, found, point.attributes if series.attributes is OVERFLOW else None)
+        series.exemplars = tuple(sorted(kept.values(), key=_bucket)) if len(kept) > 1 else tuple(kept.values())
+
+    def _kept(self, bucket: int, found: Exemplar, merged: Attributes) -> KeptExemplar:
+        """Return an exemplar to keep; ``merged`` are attributes that the series does not tell."""
+        attributes = {**(merged or {}), **(found.filtered_attributes or {})} or None
+        return KeptExemplar(
+            bucket, self._number, found.value, found.time_unix_nano, found.span_id, found.trace_id, attributes
+        )
 
     def register(self, observed: Observed) -> None:
         """Read this observable, too, whenever somebody exports."""
@@ -393,7 +415,5 @@ def _typed(value: Any) -> Key:  # noqa: ANN401 -- an attribute's value may be of
     return type(value), value
 
 
-def _with_attributes(exemplar: Exemplar, attributes: Attributes) -> Exemplar:
-    """Return an exemplar that tells the attributes which its series does not."""
-    told = {**(attributes or {}), **(exemplar.filtered_attributes or {})}
-    return Exemplar(told, exemplar.value, exemplar.time_unix_nano, exemplar.span_id, exemplar.trace_id)
+def _bucket(exemplar: KeptExemplar) -> int:
+    return exemplar.bucket
