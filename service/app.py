@@ -109,7 +109,9 @@ def _routers(container: Container) -> Iterator[APIRouter]:
     yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin, past=container.records)
     yield tenants_router(tenants=container.tenants, changed=container.limits_follower.changed, admin=admin)
     yield call_records_router(pages=CallPages(container.database), admin=admin)
-    yield usage_freezes_router(freezer=Freezer(container.database, tracker.clock), admin=admin)
+    yield usage_freezes_router(
+        freezer=Freezer(container.database, tracker.clock, key=container.settings.seal_key), admin=admin
+    )
     yield usage_roundings_router(database=container.database, clock=tracker.clock, admin=admin)
     yield usage_router(usage=UsageReader(container.database), admin=admin)
     yield health_router(readiness=_readiness(container))

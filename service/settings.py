@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """On a stop, leave running calls to the process that comes next, instead of hanging up."""
     spill_folder: Path = Path("callscope-spill")
     """Where call records wait while the database is away; shared by the processes of one machine."""
+    billing_key: SecretStr | None = Field(None, min_length=16)
+    """Keys the seals of frozen periods, so that the database alone cannot make one; keep it apart from its backups."""
     number_hash_key: SecretStr | None = None
     """Keys the hashes by which calls of one caller can be joined; without it, a process joins only its own."""
 
@@ -99,6 +101,7 @@ class Settings(BaseSettings):
         "prometheus_token",
         "redis_url",
         "fallback_instructions",
+        "billing_key",
         "number_hash_key",
         mode="before",
     )
@@ -144,6 +147,11 @@ class Settings(BaseSettings):
     def admin_tokens(self) -> tuple[str, ...]:
         """The admin tokens in the clear."""
         return tuple(token.get_secret_value() for token in self.admin_token)
+
+    @property
+    def seal_key(self) -> bytes | None:
+        """Key of the seals of frozen periods."""
+        return None if self.billing_key is None else self.billing_key.get_secret_value().encode()
 
     @property
     def tenant_limit(self) -> int:

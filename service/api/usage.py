@@ -8,12 +8,13 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from service.http import tags
 from service.http.problems import ProblemError, declared, declared_invalid, invalid_request
 from service.http.responses import JSON, Answers, admin_router, database_needed
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.report import UsageLine, UsageReader
@@ -26,10 +27,8 @@ CSV = "text/csv; charset=utf-8"
 Seconds = Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]{3}$", description="Exact seconds, as a decimal text.")]
 
 
-class UsageFigures(BaseModel):
+class UsageFigures(FrozenSchema):
     """Figures of a line, or of all."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: int = Field(description="Calls that started here or, if they never started, were received here.")
     answered_calls: int = Field(description="Of these, those whose media session began.")
@@ -58,10 +57,8 @@ class UsageEntry(UsageFigures):
     )
 
 
-class UsageReport(BaseModel):
+class UsageReport(FrozenSchema):
     """Usage of a period."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     from_: str = Field(alias="from", description="The first moment.")
     to: str = Field(description="The first moment that no longer belongs.")

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, conditions
@@ -16,6 +16,7 @@ from service.api.usage import PATH as USAGE
 from service.http import tags
 from service.http.problems import FieldProblem, ProblemError, declared, declared_invalid
 from service.http.responses import Answers, admin_router, answer, database_needed, header, json_answer
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.usage.documents import ChangedCall, Document
 from service.usage.freezing import (
@@ -43,11 +44,7 @@ NO_SUCH = "Nothing was frozen under this number."
 SignedSeconds = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{3}$", description="Exact seconds, as a decimal text.")]
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FreezeRequest(_Closed):
+class FreezeRequest(FrozenSchema):
     """A period to freeze."""
 
     from_: str = Field(alias="from", max_length=40, description="The first moment, or a date that begins in `tz`.")
@@ -60,13 +57,13 @@ class FreezeRequest(_Closed):
     by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who freezes it.")
 
 
-class SettlementRequest(_Closed):
+class SettlementRequest(FrozenSchema):
     """The acceptance of what differs from a frozen period."""
 
     by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who accepts it.")
 
 
-class FrozenPeriod(_Closed):
+class FrozenPeriod(FrozenSchema):
     """A frozen period."""
 
     freeze_id: int
@@ -88,13 +85,13 @@ class FrozenEntry(FrozenPeriod):
     adjustments: tuple[int, ...] = Field(description="Numbers of its adjustments.")
 
 
-class FrozenList(_Closed):
+class FrozenList(FrozenSchema):
     """Every frozen period."""
 
     freezes: tuple[FrozenEntry, ...] = Field(description="The latest first.")
 
 
-class FrozenSums(_Closed):
+class FrozenSums(FrozenSchema):
     """One tenant's sums."""
 
     tenant_id: str
@@ -104,7 +101,7 @@ class FrozenSums(_Closed):
     rounded_seconds: Seconds
 
 
-class SumsDifference(_Closed):
+class SumsDifference(FrozenSchema):
     """One tenant's sums, as differences."""
 
     tenant_id: str
@@ -114,7 +111,7 @@ class SumsDifference(_Closed):
     rounded_seconds: SignedSeconds
 
 
-class CorrectedSums(_Closed):
+class CorrectedSums(FrozenSchema):
     """One tenant's sums that are not what is billed."""
 
     tenant_id: str
@@ -123,7 +120,7 @@ class CorrectedSums(_Closed):
     difference: SumsDifference
 
 
-class CallPart(_Closed):
+class CallPart(FrozenSchema):
     """A call's part in the period."""
 
     tenant_id: str
@@ -133,7 +130,7 @@ class CallPart(_Closed):
     rounded_seconds: Seconds
 
 
-class CorrectedCall(_Closed):
+class CorrectedCall(FrozenSchema):
     """A call that is not as it was billed."""
 
     call_id: str
@@ -141,7 +138,7 @@ class CorrectedCall(_Closed):
     now: CallPart | None = Field(description="`null`: it is not there any more.")
 
 
-class UsageAdjustment(_Closed):
+class UsageAdjustment(FrozenSchema):
     """Differences that were accepted; they are billed with this number."""
 
     adjustment_id: int
@@ -153,7 +150,7 @@ class UsageAdjustment(_Closed):
     intact: bool
 
 
-class FreezeExamined(_Closed):
+class FreezeExamined(FrozenSchema):
     """A frozen period, compared with what the records say now."""
 
     freeze: FrozenPeriod

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, EntityTags, conditions, known, tag_of
@@ -16,6 +16,7 @@ from service.api.usage import PATH as USAGE
 from service.http import tags
 from service.http.problems import FieldProblem, ProblemError, declared, declared_invalid, invalid_request
 from service.http.responses import Answers, admin_router, answer, database_needed, header, json_answer
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.storage.database import Database
 from service.usage.models import ANY_TENANT
@@ -44,11 +45,7 @@ DEFAULT_ACTOR = "api"
 """Author of a change whose request names none."""
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RoundingStatement(_Closed):
+class RoundingStatement(FrozenSchema):
     """A rule and the moment it holds from."""
 
     rounding: str = Field(
@@ -63,14 +60,14 @@ class RoundingStatement(_Closed):
     by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who agreed to it.")
 
 
-class RoundingTerms(_Closed):
+class RoundingTerms(FrozenSchema):
     """A rule without its moment."""
 
     rounding: str
     by_start: bool
 
 
-class AgreedRounding(_Closed):
+class AgreedRounding(FrozenSchema):
     """A rule as it was agreed."""
 
     tenant_id: str = Field(description=f"`{ANY_TENANT}`: every tenant that has no rule of its own.")
@@ -81,13 +78,13 @@ class AgreedRounding(_Closed):
     by: str = Field(description="The person who agreed to it.")
 
 
-class AgreedRoundings(_Closed):
+class AgreedRoundings(FrozenSchema):
     """The rules in force."""
 
     roundings: tuple[AgreedRounding, ...] = Field(description="By tenant, the oldest first.")
 
 
-class RoundingChanged(_Closed):
+class RoundingChanged(FrozenSchema):
     """A rule that was agreed, replaced or withdrawn."""
 
     change_id: int
@@ -98,7 +95,7 @@ class RoundingChanged(_Closed):
     after: RoundingTerms | None = Field(description="`null`: the rule was withdrawn.")
 
 
-class TenantRoundings(_Closed):
+class TenantRoundings(FrozenSchema):
     """A tenant's rules and their history; their version is in the `ETag`."""
 
     roundings: tuple[AgreedRounding, ...] = Field(description="The oldest first.")

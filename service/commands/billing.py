@@ -79,7 +79,7 @@ def freeze(
 
     async def work(database: Database) -> Document:
         period = Period.parse(start, end, tz)
-        freezer = Freezer(database, SystemClock())
+        freezer = _freezer(database)
         return await freezer.freeze(period, actor=_operator(), tenant_id=tenant, accept_gap=accept_gap)
 
     document = _on_database(database_url, work)
@@ -90,7 +90,7 @@ def freeze(
 def freezes(database_url: DatabaseUrl = None) -> None:
     """List the frozen periods, the latest first."""
     table = Table("freeze", "tenant", "period", "frozen", "by", "intact", "adjustments")
-    for one in _on_database(database_url, lambda database: Freezer(database, SystemClock()).freezes()):
+    for one in _on_database(database_url, lambda database: _freezer(database).freezes()):
         facts = one.document.facts
         table.add_row(
             str(facts.document_id),
@@ -110,7 +110,7 @@ def show(freeze_id: FreezeId, database_url: DatabaseUrl = None, as_json: AsJson 
 
     Exit code 1 if its seal is broken.
     """
-    examined = _on_database(database_url, lambda database: Freezer(database, SystemClock()).examine(freeze_id))
+    examined = _on_database(database_url, lambda database: _freezer(database).examine(freeze_id))
     if as_json:
         typer.echo(json.dumps(asdict(examined), indent=2))
     else:
@@ -128,7 +128,7 @@ def settle(
     """Accept what differs from a frozen period, as an adjustment with a number of its own."""
     adjustment = _on_database(
         database_url,
-        lambda database: Freezer(database, SystemClock()).settle(
+        lambda database: _freezer(database).settle(
             freeze_id, actor=_operator(), accepts=lambda found: found == version
         ),
     )
@@ -141,7 +141,7 @@ def calls(freeze_id: FreezeId, database_url: DatabaseUrl = None) -> None:
     """Export the calls of a frozen period as they are billed, as CSV."""
 
     async def work(database: Database) -> None:
-        freezer = Freezer(database, SystemClock())
+        freezer = _freezer(database)
         document = await freezer.document(freeze_id)
         head = {"freeze_id": freeze_id, "period": _period(document), "checksum": document.checksum}
         async for piece in calls_as_csv(freezer.calls(freeze_id), head):
@@ -221,6 +221,10 @@ def withdraw_rule(
 
     _on_database(database_url, work)
     typer.echo(f"{tenant}: the rule from {valid_from} is withdrawn")
+
+
+def _freezer(database: Database) -> Freezer:
+    return Freezer(database, SystemClock(), key=load_settings().seal_key)
 
 
 async def _version(database: Database, tenant: str) -> int:

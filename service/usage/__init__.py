@@ -1,1 +1,1 @@
-"""What finance asks of the call records: how long calls ran, per tenant, day, hour or outcome, to the millisecond."""
+"""Billing: call time per tenant, month, day, hour or outcome to the millisecond, its rounding, and frozen periods."""

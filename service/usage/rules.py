@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Self, cast
 
 from sqlalchemy import Table, delete, func, insert, select
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.records.store import CALLS
 from service.storage.database import ROUNDING_LOCK, Database, advisory_lock
+from service.storage.upsert import insert_into
 from service.tenants.models import TenantRow
 from service.usage.models import ANY_TENANT, RoundingChangeRow, RoundingRow
 from telemetry.semconv.attributes import UNKNOWN_TENANT
@@ -300,11 +301,13 @@ async def _at(session: AsyncSession, place: Agreed) -> Rounding | None:
 
 async def _store(session: AsyncSession, place: Agreed, after: Rounding | None, actor: str, now_ms: int) -> None:
     keys = {"tenant_id": place.tenant_id, "valid_from_ms": place.valid_from_ms}
-    same = (ROUNDINGS.c.tenant_id == place.tenant_id, ROUNDINGS.c.valid_from_ms == place.valid_from_ms)
-    await session.execute(delete(ROUNDINGS).where(*same))
-    if after is not None:
-        terms = {"initial_ms": after.initial_ms, "step_ms": after.step_ms, "by_start": after.by_start}
-        await session.execute(insert(ROUNDINGS).values(keys | terms | {"set_ms": now_ms, "set_by": actor}))
+    if after is None:
+        same = (ROUNDINGS.c[name] == value for name, value in keys.items())
+        await session.execute(delete(ROUNDINGS).where(*same))
+        return
+    terms = asdict(after) | {"set_ms": now_ms, "set_by": actor}
+    statement = insert_into(ROUNDINGS, session.get_bind().dialect).values(keys | terms)
+    await session.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=terms))
 
 
 def _columns(side: str, rounding: Rounding | None) -> dict[str, int | bool | None]:

@@ -8,10 +8,11 @@ from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from service.http.problems import ProblemError, invalid_request
 from service.http.responses import JSON
+from service.http.schemas import FrozenSchema
 from service.tenants import fields
 from service.tenants.spec import TenantSpec, located_problems
 from service.tenants.tenant import AuditAction
@@ -20,11 +21,7 @@ Feature = bool | int | float | str | None
 """Values of a feature."""
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TenantStatement(_Closed):
+class TenantStatement(FrozenSchema):
     """A tenant, or some of it; the same fields as an entry of an import."""
 
     tenant_id: str = Field("", description="That of the path, or left out.", max_length=63)
@@ -50,7 +47,7 @@ class TenantStatement(_Closed):
     )
 
 
-class TenantEntry(_Closed):
+class TenantEntry(FrozenSchema):
     """A tenant, in the shape that a PUT and an import take; its version is in the `ETag`."""
 
     tenant_id: str
@@ -63,7 +60,7 @@ class TenantEntry(_Closed):
     features: dict[str, Feature]
 
 
-class TenantOverview(_Closed):
+class TenantOverview(FrozenSchema):
     """A tenant without what can be long."""
 
     tenant_id: str
@@ -78,38 +75,38 @@ class TenantOverview(_Closed):
     updated_at: datetime
 
 
-class TenantList(_Closed):
+class TenantList(FrozenSchema):
     """Some tenants, in the order of their ids."""
 
     tenants: tuple[TenantOverview, ...]
     next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
 
 
-class NumberList(_Closed):
+class NumberList(FrozenSchema):
     """The numbers that reach a tenant."""
 
     numbers: tuple[str, ...]
 
 
-class FeatureList(_Closed):
+class FeatureList(FrozenSchema):
     """A tenant's features with their values."""
 
     features: dict[str, Feature]
 
 
-class FeatureValue(_Closed):
+class FeatureValue(FrozenSchema):
     """A feature's new value."""
 
     value: Feature
 
 
-class InstructionsText(_Closed):
+class InstructionsText(FrozenSchema):
     """New instructions for the agent."""
 
     text: str | None = Field(description="`null` withdraws the instructions.", max_length=fields.MAX_INSTRUCTIONS)
 
 
-class InstructionsVersionRow(_Closed):
+class InstructionsVersionRow(FrozenSchema):
     """A version of the instructions, without its text."""
 
     version: int
@@ -118,14 +115,14 @@ class InstructionsVersionRow(_Closed):
     created_by: str
 
 
-class InstructionsList(_Closed):
+class InstructionsList(FrozenSchema):
     """Some versions of the instructions, the newest first; the first of all is in force."""
 
     versions: tuple[InstructionsVersionRow, ...]
     next_cursor: str | None = Field(description="Where to go on; `null`: this was the last page.")
 
 
-class InstructionsWhole(_Closed):
+class InstructionsWhole(FrozenSchema):
     """One version of the instructions."""
 
     version: int
@@ -134,7 +131,7 @@ class InstructionsWhole(_Closed):
     created_by: str | None
 
 
-class ChangeRow(_Closed):
+class ChangeRow(FrozenSchema):
     """One change: the fields that changed, as they were and as they are."""
 
     entry_id: int
@@ -150,7 +147,7 @@ class ChangeRow(_Closed):
     )
 
 
-class ChangeList(_Closed):
+class ChangeList(FrozenSchema):
     """Some changes, the latest first."""
 
     changes: tuple[ChangeRow, ...]

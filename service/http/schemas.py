@@ -1,0 +1,9 @@
+"""The base of all schemas that requests state and answers show."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FrozenSchema(BaseModel):
+    """A schema that takes no other fields, and does not change once it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
