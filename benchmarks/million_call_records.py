@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks import verdict
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, DAYS, calls, fill
-from service.reconciliation.figures import Asked, Scope
+from service.reconciliation.figures import ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.pages import CallPages, Place, Wanted
 from service.storage.database import Database
@@ -159,7 +159,7 @@ def page(wanted: Wanted, after: Place | None = None) -> Question:
 
 async def reconciled(database: Database) -> int:
     """A day's figures of every tenant, for the comparison with a metrics backend."""
-    day = Asked(Scope.FLEET, MIDDLE_MS, MIDDLE_MS + DAY_MS)
+    day = ReconcileQuery(Scope.FLEET, MIDDLE_MS, MIDDLE_MS + DAY_MS)
     return len(await RecordsLedger(database, "benchmark", overlap_ms=0).rows(day))
 
 

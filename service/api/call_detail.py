@@ -14,7 +14,7 @@ from service.http.responses import Answers, admin_router, answer, database_neede
 from service.http.security import AdminCheck
 from service.storage.database import DATABASE_ERRORS
 from service.timeline.detail import EXAMPLE, CallDetail
-from service.timeline.past import WATCHED, NoPastCalls, PastCalls, Source, continued, remembered, source_of
+from service.timeline.past import WATCHED, NoPastCalls, PastCalls, StorySource, continued, remembered, source_of
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
 from service.timeline.svg import render_svg
 from service.timeline.timeline import waterfall
@@ -125,7 +125,7 @@ def call_debugging_router(
             details, source = await _from_the_start(details)
         return await asyncio.to_thread(lambda: tell(call_detail(details, urls, source)))
 
-    async def _from_the_start(details: CallDetails) -> tuple[CallDetails, Source]:
+    async def _from_the_start(details: CallDetails) -> tuple[CallDetails, StorySource]:
         """Return a call that was taken over with what its record has of before; alone while there is no database."""
         try:
             row = await past.find(details.summary.call_id)

@@ -25,7 +25,7 @@ from service.http.responses import (
 from service.http.security import AdminCheck
 from service.reconciliation import figures
 from service.reconciliation.call_findings import Finding, FoundCall
-from service.reconciliation.figures import Asked, Column, Difference, Figure, Ledger, Scope, State, total
+from service.reconciliation.figures import Column, Figure, Ledger, LedgerDifference, ReconcileQuery, Scope, State, total
 from service.reconciliation.reconciliation import Reconciled, Reconciliation
 from service.usage.period import Period, PeriodError, moment
 
@@ -199,7 +199,7 @@ def _row(row: Mapping[figures.Field, Figure]) -> LedgerRow:
     )
 
 
-def _difference(found: Difference) -> Disagreement:
+def _difference(found: LedgerDifference) -> Disagreement:
     told = list(zip(found.ledgers, found.figures, strict=True))
     return Disagreement(
         tenant_id=None if found.tenant_id is None else writable(found.tenant_id),
@@ -279,7 +279,9 @@ def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> AP
     return router
 
 
-def _asked(reconciliation: Reconciliation, start: str | None, end: str | None, zone: str, tenant: str | None) -> Asked:
+def _asked(
+    reconciliation: Reconciliation, start: str | None, end: str | None, zone: str, tenant: str | None
+) -> ReconcileQuery:
     if start is None and end is None:
         return reconciliation.since_start(tenant)
     try:

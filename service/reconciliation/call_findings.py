@@ -20,7 +20,7 @@ MAX_TENANTS: Final = 20
 
 
 class Finding(StrEnum):
-    """What is wrong with a call."""
+    """The kinds of fault that a call can have."""
 
     NO_RECORD = "no_record"
     """This process has counted it, and there is no row."""
@@ -95,7 +95,7 @@ class CallNames:
         return {tenant: self._over(tenant) for tenant in list(tenants)[:MAX_TENANTS]}
 
     async def behind(self, remembered: Mapping[str, Sequence[CallSummary]], since_ms: int) -> list[FoundCall]:
-        """Which of these the records do not have so, and which others they have.
+        """Return the calls that the records have otherwise, and further ones that they have alone.
 
         The records must have been written since these were read. Raises what the database raises.
         """
@@ -106,7 +106,7 @@ class CallNames:
         return found
 
     async def explained(self, calls: Iterable[Known]) -> list[FoundCall]:
-        """What the records say of calls that they do not have as running here."""
+        """Return the recorded state of calls that the records do not have as running here."""
         known = list(calls)
         rows = await self._records.known(call.call_id for call in known)
         return [found for call in known if (found := self._compared(call, rows.get(call.call_id))) is not None]

@@ -1,4 +1,4 @@
-"""Whether the registry of calls and the live metrics say the same.
+"""Compares the registry of calls with the live metrics.
 
 Calls go on while the two are read, so two readings can differ by what happened in between. That difference changes from
 one reading to the next; a leak's stays. So a difference counts only if it is the same in every one of several readings.
@@ -37,14 +37,14 @@ class Inconsistency:
     what: str
     """The number, or the invariant, that does not hold."""
     expected: float
-    """What the registry says, or the invariant's left side."""
+    """The registry's number, or the invariant's left side."""
     found: float
-    """What the live metrics say, or the invariant's right side."""
+    """The live metrics' number, or the invariant's right side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the tracker holds, at one moment."""
+    """The calls and slots of the tracker at one moment."""
 
     at: Instant
     total: Usage
@@ -65,13 +65,13 @@ class Findings:
 
     registry: Registry
     live_age_seconds: float
-    """How old the live metrics were when they were compared; 0: up to date."""
+    """Age of the live metrics when they were compared, in seconds; 0: up to date."""
     inconsistencies: tuple[Inconsistency, ...]
 
 
 @dataclass(slots=True)
 class _Held:
-    """What the registry says of one tenant, or of all."""
+    """The registry's numbers of one tenant, or of all."""
 
     pending: int = 0
     active: int = 0
@@ -139,7 +139,7 @@ class Reconciler:
 
 
 def _by_label(registry: Registry, rows: set[str]) -> defaultdict[str | None, _Held]:
-    """What is held, under the names the live metrics count it by."""
+    """Return the registry's numbers under the names the live metrics count by."""
 
     def label(tenant_id: TenantId) -> str:
         return OTHER if tenant_id not in rows and OTHER in rows else tenant_id
@@ -155,7 +155,7 @@ def _by_label(registry: Registry, rows: set[str]) -> defaultdict[str | None, _He
 
 
 def _claims(held: _Held, live: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
-    """What must be equal: the registry and the live metrics, then the invariants of a call's lifecycle."""
+    """Yield the pairs that must be equal: registry and live metrics, then the invariants of a call's lifecycle."""
     yield "active", held.active, live["active_calls"]
     yield "pending", held.pending, live["pending_calls"]
     handed_over = {state: live[f"handed_over_calls_{state}"] for state in ("pending", "accepted", "started")}

@@ -62,7 +62,7 @@ def without_takeovers(counted: dict[Field, float], decided: float) -> dict[Field
 
 
 def live_amounts(store: LiveMetricsStore) -> Amounts:
-    """What each tenant's counters say, all of one moment."""
+    """Return each tenant's counters, all of one moment."""
     rows = store.rows(_EVERYTHING, 1, _MOST)
     # Tenants keep their places; those that came after the rows were read stand behind them.
     return {tenant_id: _amounts(row) for tenant_id, row in zip(store.tenants(), rows, strict=False)}
@@ -88,7 +88,7 @@ def _between(before: float, after: float) -> Figure:
 
 
 def registry_rows(calls: Iterable[CallSnapshot], labels: Iterable[str]) -> Rows:
-    """How many calls each tenant has in hand, under the names metrics count them by."""
+    """Return the number of open calls of each tenant, under the names metrics count them by."""
     known = set(labels)
     held: Counter[tuple[str, Field]] = Counter()
     for call in calls:

@@ -9,11 +9,11 @@ from typing import Final, Protocol
 from service.reconciliation.counters import REJECTIONS, Amounts, rejection_field, without_takeovers
 from service.reconciliation.figures import (
     ZERO,
-    Asked,
     Column,
     Field,
     Figure,
     Interval,
+    ReconcileQuery,
     Rows,
     Scope,
     State,
@@ -34,7 +34,7 @@ from service.reconciliation.promql import (
     BackendError,
     Counted,
     Sample,
-    Speaker,
+    ServiceSelector,
     exports_before,
     gained,
     last_exports,
@@ -53,7 +53,7 @@ _APART = {EndReason.STALE.value: Field.STALE, EndReason.SHUTDOWN.value: Field.SH
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What a backend has."""
+    """The series of a metrics backend."""
 
     amounts: Amounts
     last_ms: Mapping[str, int] = field(default_factory=dict)
@@ -65,11 +65,11 @@ class Exported:
 class PrometheusLedger:
     """Asks a backend. Raises :class:`BackendError` where it cannot be compared with."""
 
-    def __init__(self, backend: Backend, speaker: Speaker) -> None:
+    def __init__(self, backend: Backend, speaker: ServiceSelector) -> None:
         self._backend = backend
         self.speaker = speaker
 
-    async def read(self, asked: Asked) -> Exported:
+    async def read(self, asked: ReconcileQuery) -> Exported:
         """Everything it has of the window."""
         at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -117,7 +117,7 @@ def _sums(plain: Mapping[Field, list[Sample]], rejected: list[Sample], ended: li
 
 
 def _tenant(sample: Sample) -> str:
-    """What the SDK merged past its limit has no tenant."""
+    """Return rows without those that the SDK merged past its limit, which have no tenant."""
     return sample.labels.get(TENANT) or OTHER
 
 
@@ -146,8 +146,8 @@ CLOCKS_MS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Blind:
-    """What of the window a backend cannot have, and what of the time before it counts in the window."""
+class ExportGaps:
+    """The export gaps of a window: what a backend cannot have of it, and what of the time before counts in it."""
 
     missing: tuple[Interval, ...] = ()
     surplus: tuple[Interval, ...] = ()
@@ -155,7 +155,9 @@ class Blind:
     """Processes that lived in the window and sent nothing."""
 
 
-def blind(asked: Asked, exported: Exported, instances: Iterable[Instance], *, now_ms: int, beat_ms: int) -> Blind:
+def export_gaps(
+    asked: ReconcileQuery, exported: Exported, instances: Iterable[Instance], *, now_ms: int, beat_ms: int
+) -> ExportGaps:
     """Compare when each process lived with when it last exported."""
     missing, surplus, silent = [], [], []
     for instance in instances:
@@ -174,7 +176,7 @@ def blind(asked: Asked, exported: Exported, instances: Iterable[Instance], *, no
         if instance.started_ms < asked.start_ms:
             before_ms = exported.before_ms.get(instance.instance_id, instance.started_ms)
             surplus.append(Interval(before_ms - CLOCKS_MS, asked.start_ms + CLOCKS_MS))
-    return Blind(tuple(merged(missing)), tuple(merged(surplus)), tuple(silent))
+    return ExportGaps(tuple(merged(missing)), tuple(merged(surplus)), tuple(silent))
 
 
 def _dead(instance: Instance, now_ms: int, silence_ms: int) -> bool:
@@ -195,17 +197,17 @@ NAMED: Final = 3
 class BackendColumn(Protocol):
     """Says what a backend has."""
 
-    async def read(self, asked: Asked) -> Column:
+    async def read(self, asked: ReconcileQuery) -> Column:
         """The column; its failure is its state."""
         ...
 
 
 class NoBackend:
-    """Where none is configured."""
+    """The column of a service without a metrics backend."""
 
     __slots__ = ()
 
-    async def read(self, asked: Asked) -> Column:  # noqa: ARG002 -- the protocol's signature
+    async def read(self, asked: ReconcileQuery) -> Column:  # noqa: ARG002 -- the protocol's signature
         """Nothing to compare with."""
         return Column(State.NOT_CONFIGURED, "PROMETHEUS_URL names no backend.")
 
@@ -222,7 +224,7 @@ class PrometheusColumn:
         self._beat_ms = beat_ms
         self._late_ms = late_ms
 
-    async def read(self, asked: Asked) -> Column:
+    async def read(self, asked: ReconcileQuery) -> Column:
         """The column; its failure is its state."""
         try:
             found = await self._ledger.read(asked)
@@ -236,19 +238,19 @@ class PrometheusColumn:
             detail = "The database does not say what it was not yet told."
             return Column(State.COMPARED, rows=rows, age_seconds=age).behind(detail)
 
-    async def _with_margins(self, asked: Asked, found: Exported, rows: Rows, age: float) -> Column:
-        gaps = blind(asked, found, await self._instances(asked), now_ms=self._now_ms(), beat_ms=self._beat_ms)
+    async def _with_margins(self, asked: ReconcileQuery, found: Exported, rows: Rows, age: float) -> Column:
+        gaps = export_gaps(asked, found, await self._instances(asked), now_ms=self._now_ms(), beat_ms=self._beat_ms)
         less, more = await self._happened(asked, gaps.surplus, rows), await self._happened(asked, gaps.missing, rows)
         state, detail = _state(gaps)
         return Column(state, detail, with_margins(rows, less=less, more=more), age)
 
-    async def _instances(self, asked: Asked) -> list[Instance]:
+    async def _instances(self, asked: ReconcileQuery) -> list[Instance]:
         if asked.scope is Scope.PROCESS:
             return [Instance(self._ledger.speaker.instance, asked.start_ms, asked.end_ms, None)]
         return await self._records.instances(Interval(asked.start_ms, asked.end_ms))
 
-    async def _happened(self, asked: Asked, intervals: Iterable[Interval], labels: Rows) -> Rows:
-        """What happened in all of these."""
+    async def _happened(self, asked: ReconcileQuery, intervals: Iterable[Interval], labels: Rows) -> Rows:
+        """Return the sum of these."""
         summed: Rows = {}
         for interval in intervals:
             for tenant, row in (await self._records.happened(asked, interval, late_ms=self._late_ms)).items():
@@ -260,7 +262,7 @@ class PrometheusColumn:
         return self._clock.now().unix_ms
 
 
-def _state(gaps: Blind) -> tuple[State, str | None]:
+def _state(gaps: ExportGaps) -> tuple[State, str | None]:
     if not gaps.silent:
         return State.COMPARED, None
     named = ", ".join(gaps.silent[:NAMED])

@@ -1,4 +1,4 @@
-"""What ledgers are compared by: each figure with the range in which the truth lies as far as its ledger can know."""
+"""The figures that ledgers are compared by, each with the range in which the truth lies as far as its ledger knows."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,7 +39,7 @@ class Field(StrEnum):
 
 
 COUNTED = tuple(field for field in Field if field not in (Field.ACTIVE, Field.PENDING))
-"""What adds up over time; the rest is of this moment."""
+"""Quantities that add up over time; the rest is of this moment."""
 
 
 class Figure(NamedTuple):
@@ -55,7 +55,7 @@ class Figure(NamedTuple):
         return cls(value, value, value)
 
     def agrees(self, other: "Figure") -> bool:
-        """Whether both can stand for the same number."""
+        """Return True if both can stand for the same number."""
         return self.low <= other.high and other.low <= self.high
 
     def plus(self, other: "Figure") -> "Figure":
@@ -94,7 +94,7 @@ def total(rows: Rows) -> dict[Field, Figure]:
 
 
 class Ledger(StrEnum):
-    """Where the same calls are written down."""
+    """The places where the same calls are counted."""
 
     LIVE = "live"
     """The live counters of this process."""
@@ -103,11 +103,11 @@ class Ledger(StrEnum):
     RECORDS = "records"
     """The call records in the database."""
     PROMETHEUS = "prometheus"
-    """What a Prometheus-compatible backend was sent."""
+    """The exported counters, as a Prometheus-compatible backend has them."""
 
 
 class State(StrEnum):
-    """How far a ledger takes part."""
+    """The states of a ledger in a comparison."""
 
     COMPARED = "compared"
     BEHIND = "behind"
@@ -129,21 +129,21 @@ FINE = frozenset({State.COMPARED, State.OTHER_WINDOW, State.NOT_CONFIGURED})
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a ledger says, and how much that is worth."""
+    """One ledger's figures, and how far they can be relied on."""
 
     state: State
     detail: str | None = None
     """Why it is in this state, in a sentence."""
     rows: Rows = field(default_factory=dict)
     age_seconds: float | None = None
-    """How old what it says is; ``None`` where that has no meaning."""
+    """Age of the figures in seconds; None where that has no meaning."""
 
     unheard: Figure = ZERO
-    """What it says of a tenant it does not have."""
+    """The figure of a tenant that it does not have."""
 
     @property
     def comparable(self) -> bool:
-        """Whether its figures can be held against another's."""
+        """True if its figures can be compared with another's."""
         return self.state in (State.COMPARED, State.BEHIND)
 
     def behind(self, detail: str) -> "Column":
@@ -159,7 +159,7 @@ Key = tuple[str | None, str, tuple[Ledger, Ledger]]
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class LedgerDifference:
     """A figure on which two ledgers do not agree."""
 
     tenant_id: str | None
@@ -168,16 +168,16 @@ class Difference:
     """A :class:`service.reconciliation.figures.Field`, or an invariant that does not hold."""
     ledgers: tuple[Ledger, Ledger]
     figures: tuple[Figure, Figure]
-    """What each says, in the same order."""
+    """Their figures, in the same order."""
 
     @property
     def key(self) -> Key:
-        """What makes it the same difference in another reading."""
+        """The key by which it is the same difference in another reading."""
         return self.tenant_id, self.field, self.ledgers
 
 
-def differences(columns: Mapping[Ledger, Column], one: Ledger, other: Ledger) -> Iterator[Difference]:
-    """Where these two disagree about what has been counted; nothing if they cannot be compared."""
+def differences(columns: Mapping[Ledger, Column], one: Ledger, other: Ledger) -> Iterator[LedgerDifference]:
+    """Yield the differences between two columns; none if they cannot be compared."""
     left, right = columns[one], columns[other]
     if not (left.comparable and right.comparable):
         return
@@ -189,11 +189,11 @@ def _row(column: Column, tenant_id: str) -> Row:
     return column.rows.get(tenant_id) or dict.fromkeys(COUNTED, column.unheard)
 
 
-def _of_tenant(tenant_id: str, ledgers: tuple[Ledger, Ledger], left: Row, right: Row) -> Iterator[Difference]:
+def _of_tenant(tenant_id: str, ledgers: tuple[Ledger, Ledger], left: Row, right: Row) -> Iterator[LedgerDifference]:
     for name in COUNTED:
         ours, theirs = left.get(name, ZERO), right.get(name, ZERO)
         if not _wider(ours).agrees(theirs):
-            yield Difference(tenant_id, name, ledgers, (ours, theirs))
+            yield LedgerDifference(tenant_id, name, ledgers, (ours, theirs))
 
 
 def _wider(figure: Figure) -> Figure:
@@ -220,7 +220,7 @@ def _with_margins(row: Row, less: Row, more: Row) -> dict[Field, Figure]:
 
 
 class Scope(StrEnum):
-    """Whose calls are compared."""
+    """The calls that are compared."""
 
     PROCESS = "process"
     """Those of the process that answers, since it started: what its live counters cover."""
@@ -229,8 +229,8 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be compared. Moments are milliseconds since 1970 UTC; the end does not belong to the window."""
+class ReconcileQuery:
+    """The query. Moments are milliseconds since 1970 UTC; the end does not belong to the window."""
 
     scope: Scope
     start_ms: int

@@ -1,4 +1,4 @@
-"""What is asked of a Prometheus-compatible backend, and why so.
+"""Queries to a Prometheus-compatible backend, with their reasons.
 
 ``increase()`` extrapolates: over a window it answers what might have been counted, in fractions of calls. Counters are
 therefore read as they were sent: each series' last value in the window, less its last value before it. Every process is
@@ -15,16 +15,16 @@ from typing import Any, Final, Protocol
 
 import httpx2
 
-from service.reconciliation.figures import Asked, Field, Scope, State
+from service.reconciliation.figures import Field, ReconcileQuery, Scope, State
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import MetricKey
 from telemetry.semconv.documentation import prometheus_name
 
 LOOK_BACK_MS: Final = 3_600_000
-"""How far before a moment a series' last sample is looked for: an hour without exports is too long to compare."""
+"""Look-back for a series' last sample before a moment: an hour without exports is too long to compare."""
 STEP_MS: Final = 60_000
-"""How far apart a subquery looks: less than the five minutes for which Prometheus shows a sample."""
+"""Step of a subquery: less than the five minutes for which Prometheus shows a sample."""
 TENANT: Final = "tenant_id"
 INSTANCE: Final = "instance"
 
@@ -63,8 +63,8 @@ EXPORTS: Final = prometheus_name(catalogue.EXPORT_AGE)
 
 
 @dataclass(frozen=True, slots=True)
-class Speaker:
-    """Whose series are meant: the service's, as its resource says."""
+class ServiceSelector:
+    """The service whose series are meant, as its resource names it."""
 
     job: str
     """``service.name``, or ``service.namespace/service.name``."""
@@ -72,8 +72,8 @@ class Speaker:
     """The ``service.instance.id`` of the process that asks."""
 
 
-def gained(counted: Counted, asked: Asked, speaker: Speaker) -> str:
-    """How much the counter grew, per tenant: over the window, or since the process started."""
+def gained(counted: Counted, asked: ReconcileQuery, speaker: ServiceSelector) -> str:
+    """Return the query for the growth of a counter per tenant: over the window, or since the process started."""
     selector = _selector(counted.metric, _matchers(asked, speaker), counted.only)
     grouping = ", ".join(filter(None, (TENANT, counted.by)))
     if asked.scope is Scope.PROCESS:
@@ -85,7 +85,7 @@ def gained(counted: Counted, asked: Asked, speaker: Speaker) -> str:
     return f"{now} - ({then} or {now} * 0)"
 
 
-def last_exports(asked: Asked, speaker: Speaker) -> Iterable[str]:
+def last_exports(asked: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
     """When each process's last export before the end of the window was, in seconds since 1970; the later of several."""
     window = LOOK_BACK_MS if asked.scope is Scope.PROCESS else asked.end_ms - asked.start_ms
     selector = _exports(asked, speaker)
@@ -93,7 +93,7 @@ def last_exports(asked: Asked, speaker: Speaker) -> Iterable[str]:
     yield f"max by ({INSTANCE}) (max_over_time(timestamp({selector})[{window}ms:{STEP_MS}ms]))"
 
 
-def exports_before(asked: Asked, speaker: Speaker) -> Iterable[str]:
+def exports_before(asked: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
     """The same before its beginning."""
     offset = f"offset {asked.end_ms - asked.start_ms}ms"
     selector = _exports(asked, speaker)
@@ -101,21 +101,21 @@ def exports_before(asked: Asked, speaker: Speaker) -> Iterable[str]:
     yield f"max by ({INSTANCE}) (max_over_time(timestamp({selector})[{LOOK_BACK_MS}ms:{STEP_MS}ms] {offset}))"
 
 
-def set_back(asked: Asked, speaker: Speaker) -> str:
-    """Which processes' counters went down: several processes that say they are one."""
+def set_back(asked: ReconcileQuery, speaker: ServiceSelector) -> str:
+    """Return the query for processes whose counters went down: several that name themselves alike."""
     selector = _selector(COUNTERS[Field.RECEIVED].metric, _matchers(asked, speaker))
     return f"sum by ({INSTANCE}) (resets({selector}[{asked.end_ms - asked.start_ms}ms])) > 0"
 
 
-def _exports(asked: Asked, speaker: Speaker) -> str:
+def _exports(asked: ReconcileQuery, speaker: ServiceSelector) -> str:
     return _selector(EXPORTS, _said_by(asked, speaker) | {_label(attr.SIGNAL): "metrics"})
 
 
-def _matchers(asked: Asked, speaker: Speaker) -> dict[str, str]:
+def _matchers(asked: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
     return _said_by(asked, speaker) | ({} if asked.tenant_id is None else {TENANT: asked.tenant_id})
 
 
-def _said_by(asked: Asked, speaker: Speaker) -> dict[str, str]:
+def _said_by(asked: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
     return {"job": speaker.job} | ({INSTANCE: speaker.instance} if asked.scope is Scope.PROCESS else {})
 
 
@@ -126,7 +126,7 @@ def _selector(metric: str, equal: Mapping[str, str], only: str = "") -> str:
 
 
 PATIENCE_SECONDS: Final = 10.0
-"""How long one query may take, from connecting to the last byte."""
+"""Seconds that one query may take, from connecting to the last byte."""
 MAX_BYTES: Final = 32 * 2**20
 """The longest answer that is read: a hundred thousand series or more."""
 MAX_TOLD: Final = 200

@@ -14,11 +14,11 @@ from service.reconciliation.consistency import Reconciler
 from service.reconciliation.counters import Amounts, between, live_amounts, registry_rows
 from service.reconciliation.exported import BackendColumn
 from service.reconciliation.figures import (
-    Asked,
     Column,
-    Difference,
     Figure,
     Ledger,
+    LedgerDifference,
+    ReconcileQuery,
     Rows,
     Scope,
     State,
@@ -33,21 +33,21 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.metrics.reader import LiveMetricsReader
 
 FLUSH_SECONDS: Final = 2.0
-"""How long to wait until the database has what is on its way there."""
+"""Seconds to wait until the database has what is on its way there."""
 
 LIVE_SECONDS: Final = 2.0
-"""How long to wait for counters that show everything."""
+"""Seconds to wait for counters that show everything."""
 
 _OTHER_WINDOW = Column(State.OTHER_WINDOW, "It covers this process alone, since it started.")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the ledgers say, and where they differ."""
+    """The columns of all ledgers, and their differences."""
 
-    asked: Asked
+    asked: ReconcileQuery
     columns: dict[Ledger, Column]
-    differences: list[Difference]
+    differences: list[LedgerDifference]
     calls: list[FoundCall] = field(default_factory=list)
     """Rows of calls that do not run."""
     unrecorded: list[Known] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What the database says: the column, and the rows of calls that run here."""
+    """The database's column, and the rows of calls that run here."""
 
     column: Column
     running: Sequence[Recorded] = ()
@@ -80,7 +80,7 @@ class LedgerReader:
         self._prometheus = prometheus
         self._registry = Reconciler(live, tracker)
 
-    async def read(self, asked: Asked) -> Reading:
+    async def read(self, asked: ReconcileQuery) -> Reading:
         """Read and compare. No ledger's failure is raised: it is the state of its column."""
         if asked.scope is Scope.PROCESS:
             return await self._since_start(asked)
@@ -99,7 +99,7 @@ class LedgerReader:
         """Wait until the database has all this process has counted so far; false if that takes too long."""
         return await self._call_records.written_so_far(FLUSH_SECONDS)
 
-    async def _since_start(self, asked: Asked) -> Reading:
+    async def _since_start(self, asked: ReconcileQuery) -> Reading:
         inconsistent = await asyncio.to_thread(self._inconsistent, asked.tenant_id)
         counted, _ = await self._counted()
         asked, before = replace(asked, end_ms=self._now_ms()), self._in_hand(asked)
@@ -129,9 +129,9 @@ class LedgerReader:
 
     # The ledgers ------------------------------------------------------------------------------------------------------
 
-    def _inconsistent(self, tenant_id: str | None) -> list[Difference]:
+    def _inconsistent(self, tenant_id: str | None) -> list[LedgerDifference]:
         return [
-            Difference(
+            LedgerDifference(
                 found.tenant_id,
                 found.what,
                 (Ledger.REGISTRY, Ledger.LIVE),
@@ -145,11 +145,11 @@ class LedgerReader:
         age = await self._live.refreshed(LIVE_SECONDS)
         return live_amounts(self._live.store), age
 
-    def _in_hand(self, asked: Asked) -> list[CallSnapshot]:
+    def _in_hand(self, asked: ReconcileQuery) -> list[CallSnapshot]:
         calls = self._tracker.open_calls()
         return [call for call in calls if asked.tenant_id is None or call.tenant_id == asked.tenant_id]
 
-    async def _kept(self, asked: Asked, *, flushed: bool, running: bool = False) -> _Kept:
+    async def _kept(self, asked: ReconcileQuery, *, flushed: bool, running: bool = False) -> _Kept:
         try:
             rows = await self._records.rows(asked)
             open_rows = await self._records.open_calls() if running else []

@@ -9,8 +9,8 @@ from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVI
 
 from service.reconciliation.call_findings import CallNames, FoundCall
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
-from service.reconciliation.figures import FINE, Asked, Column, Difference, Key, Ledger, Scope
-from service.reconciliation.promql import PrometheusBackend, Speaker
+from service.reconciliation.figures import FINE, Column, Key, Ledger, LedgerDifference, ReconcileQuery, Scope
+from service.reconciliation.promql import PrometheusBackend, ServiceSelector
 from service.reconciliation.reading import LedgerReader, Reading
 from service.reconciliation.records import RecordsLedger
 from service.records.calls import BEAT_SECONDS, CallRecords
@@ -27,24 +27,24 @@ MAX_CALLS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What came out."""
+    """The result of a comparison."""
 
-    asked: Asked
+    asked: ReconcileQuery
     as_of_ms: int
     columns: dict[Ledger, Column]
-    differences: tuple[Difference, ...]
+    differences: tuple[LedgerDifference, ...]
     calls: tuple[FoundCall, ...]
     """The first calls behind them."""
     calls_left_out: int
 
     @property
     def consistent(self) -> bool:
-        """Whether nothing that was compared differs."""
+        """True if nothing that was compared differs."""
         return not self.differences and not self.calls
 
     @property
     def complete(self) -> bool:
-        """Whether every ledger that is configured could be compared, and there was another to compare it with."""
+        """True if every configured ledger could be compared, and there was another to compare it with."""
         comparable = sum(column.comparable for column in self.columns.values())
         return comparable > 1 and all(column.state in FINE for column in self.columns.values())
 
@@ -69,20 +69,20 @@ class Reconciliation:
         self._one_at_a_time = asyncio.Lock()
         # Each reads every record of its window.
 
-    def since_start(self, tenant_id: str | None = None) -> Asked:
+    def since_start(self, tenant_id: str | None = None) -> ReconcileQuery:
         """This process's calls, since it started."""
-        return Asked(Scope.PROCESS, self._started_ms, self._now_ms(), tenant_id)
+        return ReconcileQuery(Scope.PROCESS, self._started_ms, self._now_ms(), tenant_id)
 
-    def window(self, start_ms: int, end_ms: int, tenant_id: str | None = None) -> Asked:
+    def window(self, start_ms: int, end_ms: int, tenant_id: str | None = None) -> ReconcileQuery:
         """All processes' calls in a window; what of it is to come is left off."""
-        return Asked(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
+        return ReconcileQuery(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
 
-    async def compare(self, asked: Asked) -> Reconciled:
+    async def compare(self, asked: ReconcileQuery) -> Reconciled:
         """Read all ledgers, and what differs once more: only what differs again counts. One comparison at a time."""
         async with self._one_at_a_time:
             return await self._compare(asked)
 
-    async def _compare(self, asked: Asked) -> Reconciled:
+    async def _compare(self, asked: ReconcileQuery) -> Reconciled:
         reading = await self._reader.read(asked)
         suspects = {difference.key for difference in reading.differences}
         if suspects or reading.calls or reading.unrecorded:
@@ -133,8 +133,8 @@ def _named(reading: Reading) -> set[str]:
     return {call.call_id for call in reading.calls} | {call.call_id for call in reading.unrecorded}
 
 
-def _tenants(differences: Iterable[Difference]) -> list[str]:
-    """Whose records differ from the counters."""
+def _tenants(differences: Iterable[LedgerDifference]) -> list[str]:
+    """Return the tenants whose records differ from the counters."""
     return sorted({d.tenant_id for d in differences if d.tenant_id is not None and Ledger.RECORDS in d.ledgers})
 
 
@@ -161,14 +161,16 @@ def build_reconciliation(
     return Reconciliation(reader, names, clock, started_ms=clock.now().unix_ms)
 
 
-def speaker_of(resource: Mapping[str, object]) -> Speaker:
+def speaker_of(resource: Mapping[str, object]) -> ServiceSelector:
     """The labels Prometheus gives what a resource sends."""
     name, namespace = resource.get(SERVICE_NAME, ""), resource.get(SERVICE_NAMESPACE)
-    return Speaker(f"{namespace}/{name}" if namespace else str(name), str(resource.get(SERVICE_INSTANCE_ID, "")))
+    return ServiceSelector(
+        f"{namespace}/{name}" if namespace else str(name), str(resource.get(SERVICE_INSTANCE_ID, ""))
+    )
 
 
 def _column(
-    settings: Settings, speaker: Speaker, records: RecordsLedger, telemetry: Telemetry, late_ms: int
+    settings: Settings, speaker: ServiceSelector, records: RecordsLedger, telemetry: Telemetry, late_ms: int
 ) -> BackendColumn:
     if settings.prometheus_url is None:
         return NoBackend()

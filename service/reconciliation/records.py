@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, and_, case, func, literal, not
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.reconciliation.counters import REJECTIONS, rejection_field
-from service.reconciliation.figures import Asked, Field, Figure, Interval, Row, Rows, Scope
+from service.reconciliation.figures import Field, Figure, Interval, ReconcileQuery, Row, Rows, Scope
 from service.records.instances import INSTANCES
 from service.records.record import DurationSource
 from service.records.store import CALLS
@@ -51,18 +51,18 @@ class Tally:
 
     value: Number
     less: Number | None = None
-    """How much less it can stand for; nothing if ``None``."""
+    """Expression for how much lower the true value can be; None for not at all."""
     more: Number | None = None
-    """How much more."""
+    """Expression for how much higher the true value can be."""
 
 
 def count(condition: Condition) -> Number:
-    """How many rows are so."""
+    """Return the number of rows for which this holds."""
     return func.sum(case((condition, 1), else_=0))
 
 
 def of_process() -> Mapping[Field, Tally]:
-    """What a process's counters say of the rows it holds."""
+    """Return the quantities that a process's counters have of the rows it holds."""
     return {
         Field.RECEIVED: Tally(count(_OWN), more=count(or_(_DECIDED_LATE, _UNDECIDED))),
         Field.ACCEPTED: Tally(count(and_(_OWN, _TAKEN)), more=count(and_(_TAKEN, _DECIDED_LATE))),
@@ -86,7 +86,7 @@ def of_process() -> Mapping[Field, Tally]:
 
 
 def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) -> Mapping[Field, Tally]:
-    """What happened in an interval, whoever counted it.
+    """Return the quantities of an interval, whichever process counted them.
 
     ``overlap_ms`` is how much a call's time may be counted twice or not at all where one process takes it over,
     ``late_ms`` how long after it ran call time may be counted: so much more of it belongs to the interval.
@@ -122,7 +122,7 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
 
 
 def _late(within: Condition, condition: Condition, late: Condition, twice: Number) -> Tally:
-    """What the process that took a call over counts as taken over may be its first time."""
+    """Return the range of a transition that the process which took a call over may be the first to count."""
     return Tally(count(and_(condition, within)), less=count(and_(condition, within, late)), more=twice)
 
 
@@ -148,7 +148,7 @@ def _rejections(field: Field, within: Condition, twice: Number) -> Tally:
 
 
 def _elsewhere() -> Number:
-    """How much of a taken-over call's time others can have billed at most: all but what ran here."""
+    """Return the most of a taken-over call's time that others can have billed: all but what ran here."""
     here = case((_ROW.last_seen_ms > _CLAIMED_MS, _ROW.last_seen_ms - _CLAIMED_MS), else_=0)
     here = case((_ROW.duration_source == DurationSource.LAST_SIGN_OF_LIFE.value, 0), else_=here)
     return case((_ROW.billed_ms > here, _ROW.billed_ms - here), else_=0)
@@ -166,7 +166,7 @@ _OPEN = CALLS.c.ended_ms.is_(None)
 # Each is what an index is limited to, and the only one of the two that index serves.
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What a row says of a call, as far as it is compared call by call."""
+    """The part of a row that is compared call by call."""
 
     call_id: CallId
     tenant_id: str
@@ -194,7 +194,7 @@ class RecordsLedger:
         self._instance_id = instance_id
         self._overlap_ms = overlap_ms
 
-    async def rows(self, asked: Asked) -> Rows:
+    async def rows(self, asked: ReconcileQuery) -> Rows:
         """Each tenant's figures: of this process's calls, or of what happened in the window."""
         if asked.scope is Scope.FLEET:
             happened = await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
@@ -206,8 +206,8 @@ class RecordsLedger:
             ]
         return _added(*halves)
 
-    async def happened(self, asked: Asked, interval: Interval, *, late_ms: int = 0) -> Rows:
-        """What happened in an interval, in this process or in all of them, as was asked.
+    async def happened(self, asked: ReconcileQuery, interval: Interval, *, late_ms: int = 0) -> Rows:
+        """Return the figures of an interval, in this process or in all of them, as the query says.
 
         Call time may be counted so much later than it ran.
         """
@@ -227,7 +227,7 @@ class RecordsLedger:
             return [_recorded(row) for row in found]
 
     async def known(self, call_ids: Iterable[str]) -> dict[str, Recorded]:
-        """What rows there are of these calls."""
+        """Return the rows of these calls, as far as there are any."""
         wanted, found = sorted(set(call_ids)), {}
         async with self._database.reading() as session:
             for first in range(0, len(wanted), _AT_ONCE):
@@ -271,7 +271,7 @@ def _recorded(row: Any) -> Recorded:  # noqa: ANN401 -- a row of any shape
     return Recorded(CallId(call_id), tenant_id, CallState(state), instance_id, received_ms, taken_over)
 
 
-def _of_tenant(asked: Asked) -> list[ColumnElement[bool]]:
+def _of_tenant(asked: ReconcileQuery) -> list[ColumnElement[bool]]:
     return [] if asked.tenant_id is None else [CALLS.c.tenant_id == asked.tenant_id]
 
 

@@ -1,1 +1,1 @@
-"""What happened in one call, for the engineer who is asked: as data, as a picture, and in a terminal."""
+"""One call for the engineer who is asked about it: as data, as a picture, and in a terminal."""

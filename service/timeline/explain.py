@@ -1,4 +1,4 @@
-"""What happened to a call, in a sentence a person reads first."""
+"""Explains a call in the sentence that a person reads first."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What stands out of a call's rows: waits in vain, silences, speech over the caller's, and what went wrong last."""
+"""Findings in a call's rows: waits in vain, silences, speech over the caller's, and the failure that came last."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _NOTICED: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class CallStretch:
     """A part of the call; both ends are seconds from its reception."""
 
     start: float
@@ -31,7 +31,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class CallFailure:
     """Something that failed and did not end the call."""
 
     at: float
@@ -45,19 +45,19 @@ def tool_name(tool: str) -> str:
     return "unknown tool" if tool == OTHER else tool
 
 
-def talked_over(call: CallDetails) -> tuple[Stretch, ...]:
+def talked_over(call: CallDetails) -> tuple[CallStretch, ...]:
     """Return where the agent began to speak while the caller was speaking, for as long as both spoke."""
-    caller = [Stretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.CALLER]
-    agent = [Stretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.AGENT]
+    caller = [CallStretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.CALLER]
+    agent = [CallStretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.AGENT]
     return tuple(
-        Stretch(said.start, min(said.end, heard.end))
+        CallStretch(said.start, min(said.end, heard.end))
         for said in agent
         for heard in caller
         if heard.start < said.start < heard.end
     )
 
 
-def silences(call: CallDetails, *, since: float | None = None) -> tuple[Stretch, ...]:
+def silences(call: CallDetails, *, since: float | None = None) -> tuple[CallStretch, ...]:
     """Return where nobody spoke for :data:`NOTABLE_SILENCE` or longer while the session ran, in order.
 
     Args:
@@ -94,18 +94,18 @@ def unanswered(call: CallDetails) -> float | None:
     return waited if waited is not None and waited >= _NOTICED else None
 
 
-def failures(call: CallDetails) -> tuple[Failure, ...]:
+def failures(call: CallDetails) -> tuple[CallFailure, ...]:
     """Return the tools, transfers and hang-ups that failed and the carrier's errors, in the order they did."""
     refused = [row for row in call.phases if row.error_type and row.phase in (Phase.TRANSFER, Phase.HANGUP)]
     found = [
-        *(Failure(_until(row.end, call), _refusal(row)) for row in refused),
+        *(CallFailure(_until(row.end, call), _refusal(row)) for row in refused),
         *(
-            Failure(_until(row.end, call), tool_failure(row))
+            CallFailure(_until(row.end, call), tool_failure(row))
             for row in call.tools
             if row.error_type and not _asked_for(row, refused)
         ),
         *(
-            Failure(row.at, f"the carrier reported {row.detail}")
+            CallFailure(row.at, f"the carrier reported {row.detail}")
             for row in call.errors
             if row.trouble is Trouble.SESSION
         ),
@@ -113,7 +113,7 @@ def failures(call: CallDetails) -> tuple[Failure, ...]:
     return tuple(sorted(found, key=lambda failure: failure.at))
 
 
-def standing_failure(call: CallDetails) -> Failure | None:
+def standing_failure(call: CallDetails) -> CallFailure | None:
     """Return the last failure that the conversation did not get over: no later question was answered."""
     answered = [turn.start for turn in call.turns if turn.time_to_first_audio is not None]
     last_answered = max(answered, default=0.0)
@@ -143,10 +143,10 @@ def _until(end: float | None, call: CallDetails) -> float:
     return call.as_of if end is None else end
 
 
-def _between(begin: float, taken: Iterable[tuple[float, float]]) -> Iterator[Stretch]:
+def _between(begin: float, taken: Iterable[tuple[float, float]]) -> Iterator[CallStretch]:
     """Yield what lies between the stretches, which are sorted by their start and may overlap."""
     free = begin
     for start, end in taken:
         if start > free:
-            yield Stretch(free, start)
+            yield CallStretch(free, start)
         free = max(free, end)

@@ -14,8 +14,8 @@ from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, Set
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where the rows of a call come from, as far as a reader must know."""
+class StorySource:
+    """The origin of a call's rows, as far as a reader must know."""
 
     from_record: bool = False
     """Nothing is left but the record: no turn, speech, tool, span or log line."""
@@ -25,7 +25,7 @@ class Source:
     """The call was ended on record because its process was gone."""
 
 
-WATCHED: Final = Source()
+WATCHED: Final = StorySource()
 """This process saw all of the call."""
 
 
@@ -47,13 +47,13 @@ class NoPastCalls:
         return None
 
 
-def source_of(row: Row) -> Source:
+def source_of(row: Row) -> StorySource:
     """Return what a call that is known by its record alone rests on."""
     lost = row.duration_source is DurationSource.LAST_SIGN_OF_LIFE and row.reason == EndReason.STALE
-    return Source(from_record=True, process_lost=lost)
+    return StorySource(from_record=True, process_lost=lost)
 
 
-def continued(call: CallDetails, row: Row) -> tuple[CallDetails, Source]:
+def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
     """Return one story of a call that this process took over: what the record has, then what was seen here.
 
     Times, decision, first audio, caller and tokens of the record stand in for what this process could only guess. All
@@ -95,7 +95,7 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, Source]:
         tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
         gaps=tuple(moved(gap, shift) for gap in call.gaps),
     )
-    return told, Source(seen_from=shift)
+    return told, StorySource(seen_from=shift)
 
 
 _BEFORE: Final = frozenset({Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED})

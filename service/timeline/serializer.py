@@ -30,8 +30,8 @@ from service.timeline.detail import (
     TurnDetail,
 )
 from service.timeline.explain import explain, span_of_time
-from service.timeline.findings import Stretch, greeting_interrupted, silences, talked_over
-from service.timeline.past import WATCHED, Source
+from service.timeline.findings import CallStretch, greeting_interrupted, silences, talked_over
+from service.timeline.past import WATCHED, StorySource
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Trace, TurnRow
 
@@ -157,7 +157,7 @@ def call_path(call_id: str) -> str:
     return f"{CALLS}/{quote(writable(call_id), safe='')}"
 
 
-def call_detail(record: CallDetails, urls: TraceUrls, source: Source = WATCHED) -> CallDetail:
+def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATCHED) -> CallDetail:
     """Return a call as the API shows it; ``source`` says what its rows rest on."""
     call, times = record.summary, Times(record.summary.received)
     said = explain(record, process_lost=source.process_lost)
@@ -239,7 +239,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: Source = WATCHED) 
     )
 
 
-def _resting_on(source: Source) -> str:
+def _resting_on(source: StorySource) -> str:
     if source.from_record:
         return FROM_RECORD
     if source.seen_from is None:
@@ -247,11 +247,11 @@ def _resting_on(source: Source) -> str:
     return f" Taken over from another process {span_of_time(source.seen_from)} after it was received."
 
 
-def _longest(stretches: Iterable[Stretch]) -> float:
+def _longest(stretches: Iterable[CallStretch]) -> float:
     return max((stretch.seconds for stretch in stretches), default=0.0)
 
 
-def _stretch(stretch: Stretch, times: Times) -> StretchDetail:
+def _stretch(stretch: CallStretch, times: Times) -> StretchDetail:
     return StretchDetail(**times.stretch(stretch.start, stretch.end))
 
 
@@ -307,7 +307,7 @@ def _tokens(record: CallDetails) -> TokenDetail:
     )
 
 
-def _trace(record: CallDetails, trace: Trace, source: Source, times: Times, urls: TraceUrls) -> TraceDetail:
+def _trace(record: CallDetails, trace: Trace, source: StorySource, times: Times, urls: TraceUrls) -> TraceDetail:
     note = None if trace.sampled else UNSAMPLED
     if source.seen_from is not None or record.resumed:
         note = CONTINUED

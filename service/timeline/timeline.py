@@ -115,7 +115,7 @@ class Waterfall:
     """Names and values."""
     panels: tuple[Panel, ...]
     moments: tuple[NotableMoment, ...]
-    """What stands out, in order."""
+    """Moments that stand out, in order."""
     notes: tuple[str, ...]
     """Sentences about what the drawing leaves out."""
 

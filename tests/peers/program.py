@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.peers.waiting import until
 
-STOP_PATIENCE = 30.0
+STOP_PATIENCE = 90.0
 """Seconds a program may take to end by itself before it is killed."""
 
 LOG_TAIL = 6000

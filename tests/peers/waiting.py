@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds a condition may take on a slow, shared machine before a test gives up on it."""
 
 PAUSE = 0.05

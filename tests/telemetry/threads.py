@@ -26,7 +26,7 @@ def together(*tasks: Callable[[], object]) -> None:
             done.result()
 
 
-def until(condition: Callable[[], object], patience_seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], patience_seconds: float = 120.0) -> None:
     """Wait until the condition holds; ``TimeoutError`` if it does not in all that time."""
     deadline = time.monotonic() + patience_seconds
     while not condition():

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from service.simulator.faults import CallFaults, DropConnection, Refuse, SocketCut
 from service.simulator.plan import Plan, Shares
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, running_harness
@@ -18,6 +20,7 @@ ROUGH = (
 """What goes wrong at a carrier on a bad day."""
 
 
+@pytest.mark.endurance
 async def test_after_any_traffic_the_fields_equal_the_truth(tmp_path: Path) -> None:
     """Several hundred calls of all kinds: every count is the carrier's own, globally and for each tenant."""
     async with running_harness(tmp_path, tenants=5, tenant_limit=12, max_concurrent_calls=40) as harness:
@@ -26,6 +29,7 @@ async def test_after_any_traffic_the_fields_equal_the_truth(tmp_path: Path) -> N
         await _nothing_is_left(harness)
 
 
+@pytest.mark.endurance
 async def test_on_a_bad_day_the_fields_equal_the_truth(tmp_path: Path) -> None:
     """The same with a carrier that refuses, drops and cuts at every point."""
     shares = Shares(duplicates=0.2, late=0.1, errors=0.1, unknown=0.1)

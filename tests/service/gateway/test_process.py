@@ -61,6 +61,7 @@ def test_the_commands_are_there(tmp_path: Path) -> None:
         assert _run(tmp_path, *words, "--help").returncode == 0, words
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_signal_ends_it_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
     """With a call running and a collector that never answers, the process ends by itself, with exit code 0."""

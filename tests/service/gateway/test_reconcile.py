@@ -24,6 +24,7 @@ app = typer.Typer()
 app.command()(reconcile)
 
 
+@pytest.mark.endurance
 async def test_a_busy_service_agrees_with_itself(tmp_path: Path) -> None:
     """Asked again and again while hundreds of calls of all kinds come and go, it never reports a difference."""
     async with running_harness(tmp_path, tenants=3, tenant_limit=10) as harness:
@@ -63,6 +64,7 @@ async def test_answers_are_as_declared(tmp_path: Path) -> None:
         assert nobody.status_code == 401
 
 
+@pytest.mark.endurance
 async def test_the_history_is_served_in_pages(tmp_path: Path) -> None:
     """What another process had is listed too, the latest first, by tenant and outcome, page after page."""
     async with on_the_air() as carrier:
@@ -96,6 +98,7 @@ async def _pages(harness: GatewayHarness, contract: Contract, path: str) -> Any:
         more = f"&cursor={page['next_cursor']}"
 
 
+@pytest.mark.endurance
 async def test_after_a_kill_the_next_process_agrees(tmp_path: Path) -> None:
     """Killed under load and started again, the service takes over what lives, and its ledgers agree."""
     tenants = simulated_tenants(2)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from service.reconciliation.call_findings import CallNames
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
-from service.reconciliation.promql import Sample, Speaker
+from service.reconciliation.promql import Sample, ServiceSelector
 from service.reconciliation.reading import LedgerReader
 from service.reconciliation.reconciliation import Reconciled, Reconciliation
 from service.reconciliation.records import RecordsLedger
@@ -69,7 +69,7 @@ class ReconciliationHarness:
 
     def exports_to(self, backend: FakeBackend) -> None:
         """Compare with this backend too."""
-        ledger = PrometheusLedger(backend, Speaker("callscope", str(self.instance)))
+        ledger = PrometheusLedger(backend, ServiceSelector("callscope", str(self.instance)))
         self.comparison = self._comparison(
             PrometheusColumn(ledger, self.records, self.clock, beat_ms=BEAT_MS, late_ms=LATE_MS)
         )

@@ -3,7 +3,7 @@
 import pytest
 
 from service.reconciliation.exported import PrometheusLedger
-from service.reconciliation.figures import Asked, Field, Ledger, Scope, State
+from service.reconciliation.figures import Field, Ledger, ReconcileQuery, Scope, State
 from service.reconciliation.promql import (
     COUNTERS,
     DECIDED,
@@ -12,15 +12,15 @@ from service.reconciliation.promql import (
     REJECTED,
     BackendError,
     Sample,
-    Speaker,
+    ServiceSelector,
     gained,
     set_back,
 )
 from tests.collector.names import catalogue_names
 from tests.service.reconciliation.harness import FakeBackend, ReconciliationHarness, figures, told
 
-SPEAKER = Speaker("callscope", "instance-1")
-WINDOW = Asked(Scope.FLEET, 1_790_000_000_000, 1_790_000_060_000)
+SPEAKER = ServiceSelector("callscope", "instance-1")
+WINDOW = ReconcileQuery(Scope.FLEET, 1_790_000_000_000, 1_790_000_060_000)
 
 
 def test_every_series_that_is_asked_for_is_in_the_catalogue() -> None:
@@ -31,7 +31,7 @@ def test_every_series_that_is_asked_for_is_in_the_catalogue() -> None:
 
 def test_a_tenants_name_cannot_leave_its_quotes() -> None:
     """Whatever a tenant is called, the query asks for that label and nothing else."""
-    asked = Asked(Scope.FLEET, 0, 1, 'a"} or up{x="\\')
+    asked = ReconcileQuery(Scope.FLEET, 0, 1, 'a"} or up{x="\\')
     assert 'tenant_id="a\\"} or up{x=\\"\\\\"}' in gained(COUNTERS[Field.STARTED], asked, SPEAKER)
 
 

@@ -2,18 +2,18 @@
 
 import pytest
 
-from service.reconciliation.exported import CLOCKS_MS, GRACE_MS, Blind, Exported, blind
-from service.reconciliation.figures import Asked, Interval, Scope
+from service.reconciliation.exported import CLOCKS_MS, GRACE_MS, Exported, ExportGaps, export_gaps
+from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import Instance
 
 BEAT_MS = 5_000
 START, END, NOW = 10_000_000, 20_000_000, 30_000_000
-ASKED = Asked(Scope.FLEET, START, END)
+ASKED = ReconcileQuery(Scope.FLEET, START, END)
 
 
-def _blind(instance: Instance, *, last: int | None = None, before: int | None = None, now: int = NOW) -> Blind:
+def _blind(instance: Instance, *, last: int | None = None, before: int | None = None, now: int = NOW) -> ExportGaps:
     exported = Exported({}, {} if last is None else {"one": last}, {} if before is None else {"one": before})
-    return blind(ASKED, exported, [instance], now_ms=now, beat_ms=BEAT_MS)
+    return export_gaps(ASKED, exported, [instance], now_ms=now, beat_ms=BEAT_MS)
 
 
 def _around(start: int, end: int) -> Interval:
@@ -43,7 +43,7 @@ def test_a_dead_process_took_what_it_had_not_told_with_it() -> None:
 
 def test_a_process_that_died_before_the_window_has_no_part_in_it() -> None:
     """It neither lacks anything nor brings anything."""
-    assert _blind(Instance("one", START - 9_000_000, START - 8_000_000, None)) == Blind()
+    assert _blind(Instance("one", START - 9_000_000, START - 8_000_000, None)) == ExportGaps()
 
 
 def test_a_process_that_stopped_in_good_order_told_everything() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from service.reconciliation.figures import Asked, Field, Interval, Scope, merged
+from service.reconciliation.figures import Field, Interval, ReconcileQuery, Scope, merged
 from service.reconciliation.records import MICROS_PER_MS, RecordsLedger
 from service.records.record import StoredCall
 from service.records.store import RecordStore
@@ -106,7 +106,7 @@ async def test_a_window_is_what_looking_at_every_call_gives(
     wanted = [call for call in calls if scope is Scope.FLEET or call.instance_id == "instance-1"]
     for start, length in ((-HOUR, 2 * HOUR), (0, 60_000), (-90_000, 1), (-HOUR // 3, HOUR), (2 * HOUR, HOUR)):
         interval = Interval(BEGIN + start, BEGIN + start + length)
-        rows = await ledger.happened(Asked(scope, *interval), interval)
+        rows = await ledger.happened(ReconcileQuery(scope, *interval), interval)
         found = {
             tenant: {field: row[field].value for field in (*MOMENTS, Field.MINUTES)} for tenant, row in rows.items()
         }
@@ -120,7 +120,7 @@ async def test_one_tenants_window_has_its_calls_alone(database: Database, calls:
     """Asked of one tenant, there is that tenant and no other."""
     interval = Interval(BEGIN - HOUR, BEGIN + HOUR)
     ledger = RecordsLedger(database, "instance-1", overlap_ms=0)
-    rows = await ledger.rows(Asked(Scope.FLEET, *interval, "tenant-1"))
+    rows = await ledger.rows(ReconcileQuery(Scope.FLEET, *interval, "tenant-1"))
     assert set(rows) == {"tenant-1"}
     assert rows["tenant-1"][Field.RECEIVED].value == sum(call.tenant_id == "tenant-1" for call in calls)
 
@@ -129,7 +129,7 @@ async def test_late_billing_widens_the_time_alone(database: Database, calls: lis
     """Call time that was billed later than it ran belongs to the interval, calls that happened before it do not."""
     interval = Interval(BEGIN, BEGIN + 60_000)
     ledger = RecordsLedger(database, "instance-1", overlap_ms=0)
-    rows = await ledger.happened(Asked(Scope.FLEET, *interval), interval, late_ms=10_000)
+    rows = await ledger.happened(ReconcileQuery(Scope.FLEET, *interval), interval, late_ms=10_000)
     counted, ran = _by_hand(calls, interval), _by_hand(calls, Interval(interval.start_ms - 10_000, interval.end_ms))
     for tenant, row in rows.items():
         assert row[Field.MINUTES].value == pytest.approx(ran.get(tenant, {}).get(Field.MINUTES, 0))

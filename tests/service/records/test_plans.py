@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
-from service.reconciliation.figures import Asked, Interval, Scope
+from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.instances import Instances
 from service.records.pages import CallPages, Place, Wanted
@@ -101,9 +101,9 @@ QUESTIONS: dict[str, Question] = {
     "a page of a rare outcome in the middle": _page(Wanted(outcome=CallOutcome.FAILED), MIDDLE),
     "first page of a tenant's outcome": _page(Wanted(tenant_id="tenant-007", outcome=CallOutcome.FAILED)),
     "first page of an hour": _page(Wanted(since_ms=MONTH_MS, until_ms=MONTH_MS + 3_600_000)),
-    "a day's figures": _ledger(lambda ledger: ledger.rows(Asked(Scope.FLEET, *DAY))),
-    "a day's figures of a tenant": _ledger(lambda ledger: ledger.rows(Asked(Scope.FLEET, *DAY, "tenant-007"))),
-    "a process's figures": _ledger(lambda ledger: ledger.rows(Asked(Scope.PROCESS, *DAY))),
+    "a day's figures": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY))),
+    "a day's figures of a tenant": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY, "tenant-007"))),
+    "a process's figures": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.PROCESS, *DAY))),
     "a process's running calls": _ledger(lambda ledger: ledger.open_calls()),
     "a process's latest calls": _ledger(lambda ledger: ledger.latest("tenant-007", 100)),
     "calls by their ids": _ledger(lambda ledger: ledger.known(["rtc_1_0000001", "rtc_1_0000002"])),
