@@ -30,6 +30,7 @@ from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
 from telemetry.semconv.catalogue import METER_NAME, Instrument, cardinality_limit
+from telemetry.semconv.genai import OPT_IN, chosen_sets
 from telemetry.traces.sink import CallTraces
 
 DEFAULT_MAX_TENANTS = 20_000
@@ -123,12 +124,13 @@ def start_telemetry(
     Raises:
         InvalidVariableError: a standard variable has a value that cannot be used; the message names it.
     """
+    environ = os.environ if environ is None else environ
     clock, privacy = clock or SystemClock(), privacy or Privacy()
     barrier, labels = RecordingBarrier(), TenantLabels(max_tenants)
     register = SpanRegister()
     recorder = SpanRecorder(register)
     pipelines = build_pipelines(
-        os.environ if environ is None else environ,
+        environ,
         store=LiveMetricsStore(max_tenants, series=cardinality_limit(max_tenants)),
         barrier=barrier,
         span_processors=[recorder, *span_processors],
@@ -141,7 +143,9 @@ def start_telemetry(
     live.start()
     meter = pipelines.meter_provider.get_meter(METER_NAME)
     traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
-    recorded = MetricsSink(meter, labels=labels, barrier=barrier, contexts=traces)
+    recorded = MetricsSink(
+        meter, labels=labels, barrier=barrier, contexts=traces, genai_sets=chosen_sets(environ.get(OPT_IN))
+    )
     recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
     recorder.hand_to(recent)
     # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.

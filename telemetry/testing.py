@@ -51,6 +51,7 @@ from telemetry.recent.logs import RecentLogs
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
+from telemetry.semconv.genai import GenAiSets
 from telemetry.traces.sink import CallTraces
 
 PATIENCE_SECONDS = 10.0
@@ -165,8 +166,10 @@ class TelemetryKit:
         further_readers: Iterable[MetricReader] = (),
         sampler: Sampler = ALWAYS_ON,
         recent_limits: RecentLimits | None = None,
+        genai_sets: GenAiSets = GenAiSets.V1_41,
     ) -> None:
         self.clock = clock or FakeClock()
+        self._genai_sets = genai_sets
         self.tenant_labels = TenantLabels(max_tenants)
         self.barrier = RecordingBarrier(PATIENCE_SECONDS)
         limit = catalogue.cardinality_limit(max_tenants)
@@ -254,7 +257,13 @@ class TelemetryKit:
         return self.store
 
     def _sink(self) -> FanOut:
-        metrics = MetricsSink(self.meter, labels=self.tenant_labels, barrier=self.barrier, contexts=self.traces)
+        metrics = MetricsSink(
+            self.meter,
+            labels=self.tenant_labels,
+            barrier=self.barrier,
+            contexts=self.traces,
+            genai_sets=self._genai_sets,
+        )
         logger = logging.Logger(LOGGER_NAME, logging.DEBUG)  # noqa: LOG001 -- one of its own: nothing global is touched
         logger.addHandler(self._lines)
         logger.addHandler(RecentLogs(self.recent))

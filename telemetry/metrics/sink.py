@@ -35,6 +35,7 @@ from telemetry.calls.events import (
     TalkedOver,
     TalkMeasured,
     TokensUsed,
+    TokenUsage,
     ToolEnded,
     TransitionInferred,
     TurnAnswered,
@@ -62,6 +63,7 @@ from telemetry.semconv.attributes import (
     WebhookOutcome,
 )
 from telemetry.semconv.catalogue import Instrument, Kind
+from telemetry.semconv.genai import GenAiSets
 
 _Value = TypeVar("_Value", bound=StrEnum)
 
@@ -100,11 +102,18 @@ class MetricsSink:
     """Records each event on the catalogue's instruments, all measurements of an event behind one barrier."""
 
     def __init__(
-        self, meter: Meter, *, labels: TenantLabels, barrier: RecordingBarrier, contexts: Contexts | None = None
+        self,
+        meter: Meter,
+        *,
+        labels: TenantLabels,
+        barrier: RecordingBarrier,
+        contexts: Contexts | None = None,
+        genai_sets: GenAiSets = GenAiSets.V1_41,
     ) -> None:
         self._labels = labels
         self._errors = ErrorLabels()
         self._sources = SourceLabels()
+        self._genai = genai_sets
         self._origins: dict[tuple[CallDirection, str], MetricAttributes] = {}
         self._contexts = contexts or NoContexts()
         self._record = {i.name: _recorder(meter, i) for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS}
@@ -259,9 +268,28 @@ class MetricsSink:
                 self._add_by(event, _BY_SPEAKER[speaker], (catalogue.TALK_SHARE, talk / event.seconds))
 
     def _tokens_used(self, event: TokensUsed) -> None:
-        for direction, count in ((genai.INPUT, event.usage.input), (genai.OUTPUT, event.usage.output)):
-            if count is not None:
-                self._add_by(event, genai.token_attributes(event.model, direction), (catalogue.TOKEN_USAGE, count))
+        usage, model = event.usage, event.model
+        if GenAiSets.V1_41 in self._genai:
+            for direction, count in ((genai.INPUT, usage.input), (genai.OUTPUT, usage.output)):
+                if count is not None:
+                    self._add_by(event, genai.token_attributes(model, direction), (catalogue.TOKEN_USAGE, count))
+        if GenAiSets.V0_1 in self._genai:
+            self._inference(event, model, usage)
+
+    def _inference(self, event: CallEvent, model: str, usage: TokenUsage) -> None:
+        operation = genai.inference_attributes(model)
+        read = (usage.input, usage.input_text, usage.input_audio)
+        written = (usage.output, usage.output_text, usage.output_audio)
+        for counter, histogram, (total, text, audio) in (
+            (catalogue.INFERENCE_INPUT, catalogue.OPERATION_INPUT, read),
+            (catalogue.INFERENCE_OUTPUT, catalogue.OPERATION_OUTPUT, written),
+        ):
+            if total is not None:
+                self._add_by(event, operation, (histogram, total))
+                for modality, count in genai.by_modality(total, text, audio):
+                    self._add_by(event, genai.inference_attributes(model, modality), (counter, count))
+        if usage.cached_input:
+            self._add_by(event, operation, (catalogue.INFERENCE_CACHED, usage.cached_input))
 
     def _tool_ended(self, event: ToolEnded) -> None:
         further = {**genai.tool_attributes(event.tool), **self._failure(event.error_type)}

@@ -373,6 +373,49 @@ TOKEN_USAGE = Instrument(
     boundaries=genai.TOKEN_BOUNDARIES,
     series_per_tenant=4,
 )
+_INFERENCE = (*TENANT, genai.OPERATION_NAME, genai.PROVIDER_NAME, genai.REQUEST_MODEL)
+INFERENCE_INPUT = Instrument(
+    genai.INFERENCE_INPUT,
+    Kind.COUNTER,
+    "{token}",
+    "Tokens read by the model, cached ones included (v0.1.0 names; see genai-names.md).",
+    (*_INFERENCE, genai.TOKEN_MODALITY),
+    series_per_tenant=12,
+)
+INFERENCE_OUTPUT = Instrument(
+    genai.INFERENCE_OUTPUT,
+    Kind.COUNTER,
+    "{token}",
+    "Tokens written by the model (v0.1.0 names; see genai-names.md).",
+    (*_INFERENCE, genai.TOKEN_MODALITY),
+    series_per_tenant=12,
+)
+INFERENCE_CACHED = Instrument(
+    genai.INFERENCE_CACHED,
+    Kind.COUNTER,
+    "{token}",
+    "Of the input tokens, those read from a cache (v0.1.0 names; see genai-names.md).",
+    _INFERENCE,
+    series_per_tenant=4,
+)
+OPERATION_INPUT = Instrument(
+    genai.OPERATION_INPUT,
+    Kind.HISTOGRAM,
+    "{token}",
+    "Input tokens of each response (v0.1.0 names; see genai-names.md).",
+    _INFERENCE,
+    boundaries=genai.TOKEN_BOUNDARIES,
+    series_per_tenant=4,
+)
+OPERATION_OUTPUT = Instrument(
+    genai.OPERATION_OUTPUT,
+    Kind.HISTOGRAM,
+    "{token}",
+    "Output tokens of each response (v0.1.0 names; see genai-names.md).",
+    _INFERENCE,
+    boundaries=genai.TOKEN_BOUNDARIES,
+    series_per_tenant=4,
+)
 TOOL_DURATION = Instrument(
     genai.EXECUTE_TOOL_DURATION,
     Kind.HISTOGRAM,
@@ -455,6 +498,11 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     INFERRED,
     UNUSABLE_MESSAGES,
     TOKEN_USAGE,
+    INFERENCE_INPUT,
+    INFERENCE_OUTPUT,
+    INFERENCE_CACHED,
+    OPERATION_INPUT,
+    OPERATION_OUTPUT,
     TOOL_DURATION,
     EXPORT_FAILURES,
     EXPORT_AGE,

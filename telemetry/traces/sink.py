@@ -240,6 +240,7 @@ class CallTraces:
         if call.session is None:
             described: Described = {
                 attr.CALL_ID: event.call.call_id,
+                genai.CONVERSATION_ID: event.call.call_id,
                 genai.OPERATION_NAME: genai.CHAT,
                 genai.PROVIDER_NAME: genai.OPENAI,
             }
@@ -300,6 +301,7 @@ class CallTraces:
             genai.TOOL_NAME: event.tool,
             genai.TOOL_CALL_ID: event.tool_call_id,
             genai.TOOL_TYPE: genai.FUNCTION,
+            genai.CONVERSATION_ID: event.call.call_id,
         }
         tool = self._child(event, f"execute_tool {event.tool}", event.at, call.turn_at(event.at), described)
         replace(call.tools, event.tool_call_id, tool, event.at)

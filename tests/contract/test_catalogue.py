@@ -13,6 +13,7 @@ from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 
 TENANT = "tenant.id"
+INFERENCE = (TENANT, "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
 ORIGIN = ("voice.call.direction", "voice.call.source")
 
 PROMISED = {
@@ -54,6 +55,11 @@ PROMISED = {
         "{token}",
         {TENANT, "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.token.type"},
     ),
+    "gen_ai.client.inference.usage.input_tokens": ("Counter", "{token}", {*INFERENCE, "gen_ai.token.modality"}),
+    "gen_ai.client.inference.usage.output_tokens": ("Counter", "{token}", {*INFERENCE, "gen_ai.token.modality"}),
+    "gen_ai.client.inference.usage.cache_read.input_tokens": ("Counter", "{token}", {*INFERENCE}),
+    "gen_ai.client.inference.operation.input_tokens": ("Histogram", "{token}", {*INFERENCE}),
+    "gen_ai.client.inference.operation.output_tokens": ("Histogram", "{token}", {*INFERENCE}),
     "gen_ai.execute_tool.duration": ("Histogram", "s", {TENANT, "gen_ai.tool.name", "gen_ai.tool.type", "error.type"}),
 }
 

@@ -23,6 +23,7 @@ from telemetry.semconv.attributes import (
     WebhookOutcome,
 )
 from telemetry.semconv.catalogue import Kind
+from telemetry.semconv.genai import GenAiSets
 from telemetry.testing import ORIGIN, Labels, TelemetryKit, Value, labels
 
 ACME = labels({"tenant.id": "acme"})
@@ -229,6 +230,26 @@ def test_tokens(kit: TelemetryKit, call: Call) -> None:
     assert changed(kit, lambda: call.tokens_used(TokenUsage(), "gpt-realtime")) == {}
 
 
+def test_token_names_of_the_first_release_split_by_modality() -> None:
+    """The newer names count by modality and measure each operation; what has no known modality counts without one."""
+    named = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-realtime"}
+    with TelemetryKit(genai_sets=GenAiSets.V0_1) as kit:
+        call = kit.tracker.received("rtc_1", "acme")
+        usage = TokenUsage(input=120, output=30, cached_input=64, input_text=20, input_audio=90, output_audio=30)
+        inference = "gen_ai.client.inference"
+        assert changed(kit, lambda: call.tokens_used(usage, "gpt-realtime")) == {
+            f"{inference}.usage.input_tokens": {
+                of_acme(named | {"gen_ai.token.modality": "text"}): 20,
+                of_acme(named | {"gen_ai.token.modality": "audio"}): 90,
+                of_acme(named): 10,
+            },
+            f"{inference}.usage.output_tokens": {of_acme(named | {"gen_ai.token.modality": "audio"}): 30},
+            f"{inference}.usage.cache_read.input_tokens": {of_acme(named): 64},
+            f"{inference}.operation.input_tokens": {of_acme(named): (1, 120)},
+            f"{inference}.operation.output_tokens": {of_acme(named): (1, 30)},
+        }
+
+
 def test_tools(kit: TelemetryKit, call: Call) -> None:
     """A tool's time counts under its name, and under the kind of failure if it raised."""
     named = {"gen_ai.tool.name": "lookup", "gen_ai.tool.type": "function"}
@@ -261,8 +282,18 @@ def test_violations(kit: TelemetryKit, call: Call) -> None:
     }
 
 
-def test_every_measurement_carries_only_what_the_catalogue_declares(kit: TelemetryKit, call: Call) -> None:
+def test_every_measurement_carries_only_what_the_catalogue_declares() -> None:
     """Of all that a full call records, no series has an attribute that its instrument does not declare."""
+    with TelemetryKit(genai_sets=GenAiSets.V1_41 | GenAiSets.V0_1) as kit:
+        _record_everything(kit, kit.tracker.received("rtc_1", "acme"))
+        recorded = kit.metrics()
+    declared = {instrument.name: instrument for instrument in catalogue.INSTRUMENTS}
+    for name, series in recorded.items():
+        assert all({key for key, _ in attributes} <= set(declared[name].attributes) for attributes in series), name
+    assert {i.name for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS} <= set(recorded)
+
+
+def _record_everything(kit: TelemetryKit, call: Call) -> None:
     call.instructions_failed("OperationalError")
     call.fallback_used()
     started(call)
@@ -277,7 +308,7 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     call.caller_stopped_speaking()
     kit.clock.advance(5)
     call.stage_waited(Stage.TOOL, 1.0)
-    call.tokens_used(TokenUsage(1, 1), "gpt-realtime")
+    call.tokens_used(TokenUsage(1, 1, 1), "gpt-realtime")
     with pytest.raises(TimeoutError), call.tool("lookup", "item_1"):
         raise TimeoutError
     call.heartbeat()
@@ -292,11 +323,6 @@ def test_every_measurement_carries_only_what_the_catalogue_declares(kit: Telemet
     kit.tracker.received("rtc_4", "acme").unanswered(UnansweredReason.CANCELED)
     kit.tracker.taken_over("rtc_5", "acme", CallState.STARTED).handed_over()
     kit.tracker.webhook(WebhookOutcome.ACCEPTED)
-    declared = {instrument.name: instrument for instrument in catalogue.INSTRUMENTS}
-    recorded = kit.metrics()
-    for name, series in recorded.items():
-        assert all({key for key, _ in attributes} <= set(declared[name].attributes) for attributes in series), name
-    assert {i.name for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS} <= set(recorded)
 
 
 def test_histograms_have_the_catalogues_boundaries(kit: TelemetryKit, call: Call) -> None:

@@ -157,6 +157,7 @@ def test_a_call_is_one_tree(kit: TelemetryKit) -> None:
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "openai",
         "gen_ai.request.model": "gpt-realtime",
+        "gen_ai.conversation.id": "rtc_1",
         "gen_ai.usage.input_tokens": 30,
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 4,
