@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from random import Random
 
 from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
-from service.simulator.faults import NO_FAULTS, CallFaults
+from service.simulator.faults import NO_FAULTS, CallFaults, SidebandBreak
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -25,6 +25,7 @@ from service.simulator.script import (
     Pause,
     ResponseFails,
     ScriptedUsage,
+    SendsUnusable,
     SessionExpires,
     SessionWarns,
     SidebandCloses,
@@ -64,6 +65,12 @@ class Shares:
     """Answers that fail at first."""
     warnings: float = 0.02
     """Turns with an error that ends nothing."""
+    breaks: float = 0.0
+    """Calls whose sideband breaks once while they go on."""
+    unusable: float = 0.0
+    """Calls in which the carrier sends messages that no gateway can use."""
+    ignored_refers: float = 0.0
+    """Of the calls that are to be handed over, those of which the refer is taken and nothing comes of it."""
 
     def __post_init__(self) -> None:
         for share in fields(self):
@@ -180,6 +187,33 @@ def _usage(turn: int, rng: Random, *, audible: bool) -> ScriptedUsage:
     )
 
 
+_UNUSABLE = (
+    SendsUnusable("not JSON"),
+    SendsUnusable("[]"),
+    SendsUnusable(b"\x00\xfe"),
+    SendsUnusable(b'{"type": "error\xff"}', as_text=True),
+    SendsUnusable('{"type": "response.done"}'),
+    SendsUnusable('{"type": "response.done", "response": {"usage": {"input_tokens": 1e309}}}'),
+)
+_BREAKS = (None, 1001)
+"""Close codes of breaks that say nothing of an error: a call that ends in the gap has not failed."""
+
+
+def _troubled(script: CallScript, faults: CallFaults, shares: Shares, rng: Random) -> tuple[CallScript, CallFaults]:
+    """Return the same call with what a transport, a carrier and a trunk may do to it."""
+    if rng.random() < shares.breaks:
+        faults = replace(faults, breaks=(SidebandBreak(rng.randrange(3, 40), rng.choice(_BREAKS)),))
+    if rng.random() < shares.unusable:
+        place = rng.randrange(len(script.steps) + 1)
+        script = replace(script, steps=(*script.steps[:place], rng.choice(_UNUSABLE), *script.steps[place:]))
+    if isinstance(script.ending, AgentTransfers) and rng.random() < shares.ignored_refers:
+        # The caller is still there and talks on, which is all a gateway can tell it by.
+        more = [step for _ in range(3) for step in (CallerSpeaks("Hello?", 1.0), AgentSpeaks("I am still here."))]
+        steps = (*script.steps, script.ending.as_tool_use(), *more)
+        script, faults = replace(script, steps=steps, ending=CallerHangsUp()), replace(faults, refer_ignored=True)
+    return script, faults
+
+
 _REPEATS = (Delivery(twins=1), Delivery(twins=2), Delivery(echoes=1), Delivery(reissues=1))
 
 
@@ -224,12 +258,13 @@ class Plan:
         unknown = not numbers or rng.random() < self.shares.unknown
         number = unassigned_number(rng) if unknown else rng.choice(numbers)
         script = write_script(self.shares, rng)
+        script, faults = _troubled(script, self._faults(rng), self.shares, self._rng("trouble", place))
         return dial(
             number,
             script,
             rng=rng,
             call_id=self._call_id(place),
-            faults=self._faults(rng),
+            faults=faults,
             delivery=self._delivery(rng),
         )
 

@@ -270,7 +270,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(LIMIT_VALUE, T, "The limit that was reached."),
     Attribute(LIMIT_IN_USE, T, "Calls in use when the limit was looked at."),
     Attribute(TURN_NUMBER, T, "The turn, from 1."),
-    Attribute(TURN_FIRST_AUDIO, T, "End of the caller's speech to the first audio of the answer, in seconds."),
+    Attribute(TURN_FIRST_AUDIO, T, "The moment the caller fell silent to the first audio of the answer, in seconds."),
     Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
     Attribute(TURN_END_REASON, T, "Why the turn is over.", ("completed", "interrupted", "call_ended")),
     Attribute(FALLBACK_USED, T, "The fallback instructions were used."),

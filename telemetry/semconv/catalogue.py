@@ -256,7 +256,7 @@ TURN_FIRST_AUDIO = Instrument(
     "voice.turn.time_to_first_audio",
     Kind.HISTOGRAM,
     "s",
-    "End of the caller's speech until the first audio of the answer.",
+    "From the moment the caller fell silent until the first audio of the answer.",
     TENANT,
     boundaries=WAIT_BOUNDARIES,
     summarised=True,

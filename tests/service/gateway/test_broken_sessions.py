@@ -11,6 +11,7 @@ from service.gateway import session
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.faults import ALWAYS, CallFaults, Refuse, SidebandBreak
 from service.simulator.ground_truth import CallReport
+from service.simulator.plan import Plan, Shares
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -251,5 +252,16 @@ async def test_several_break_at_once(tmp_path: Path) -> None:
         await harness.settled()
         truth = harness.carrier.truth()["global"]
         assert truth["sidebands_reattached"] == truth["sidebands_broken"] == 20
+        apart = [difference for difference in await harness.differences() if difference.field != "minutes_processed"]
+        assert apart == []
+
+
+async def test_troubled_traffic_is_counted_as_the_carrier_counts_it(tmp_path: Path) -> None:
+    """Breaks, unusable messages and refers that come to nothing, in the midst of ordinary calls."""
+    shares = Shares(breaks=0.3, unusable=0.5, refers=0.3, ignored_refers=0.5, late=0)
+    async with running_harness(tmp_path, max_concurrent_calls=500) as harness:
+        await harness.traffic(Plan("troubled", seed=3, calls_per_second=8, calls=40, shares=shares))
+        truth = harness.carrier.truth()["global"]
+        assert min(truth[kind] for kind in ("sidebands_broken", "unusable_messages", "refers_ignored")) > 0
         apart = [difference for difference in await harness.differences() if difference.field != "minutes_processed"]
         assert apart == []

@@ -1,7 +1,10 @@
 """A pause of this process is no call's silence."""
 
+from service.gateway.manager import CallManager
 from service.gateway.pauses import Pauses
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Instant
+from telemetry.testing import TelemetryKit
 
 STALE = 120.0
 HEARTBEAT = 5.0
@@ -41,3 +44,45 @@ def test_several_pauses_add_up() -> None:
     """A process that stands still again and again blames no call for it."""
     pauses = beaten(0, 100, 200, 300)
     assert pauses.allowed(STALE, at(300)) > 300 + STALE
+
+
+class Quiet:
+    """Sessions of which none answers its probe."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+
+    async def check(self) -> None:
+        self.checks += 1
+
+
+class Unclaimed:
+    """Claims that are asked for and never lost."""
+
+    async def check_claims(self) -> None: ...
+
+
+async def test_the_sweeper_judges_by_what_the_process_listened(kit: TelemetryKit) -> None:
+    """After a pause a call is probed before it is judged, and ends only when its silence goes on."""
+    sessions = Quiet()
+    manager = CallManager(
+        kit.tracker,
+        None,  # type: ignore[arg-type] # no call is decided upon
+        sessions,  # type: ignore[arg-type]
+        Unclaimed(),  # type: ignore[arg-type]
+        heartbeat_seconds=HEARTBEAT,
+        stale_seconds=STALE,
+        max_calls=1,
+        machine_clock=kit.clock,
+    )
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.started()
+    for pause in (0.0, HEARTBEAT, 1_000.0, *[HEARTBEAT] * 20):
+        kit.clock.advance(pause)
+        await manager._beat()
+    assert (call.state, sessions.checks) == (CallState.STARTED, 23)
+    for _ in range(10):
+        kit.clock.advance(HEARTBEAT)
+        await manager._beat()
+    assert call.state is CallState.ENDED
