@@ -130,6 +130,7 @@ class Exposition:
         self._open = open_metrics
         self._pace = pace
         self._labels: dict[int, str] = {}
+        self._endings: dict[int, list[str]] = {}
 
     def parts(self) -> Iterator[str]:
         """Yield the text in parts of some kilobytes; each is written from one stretch of series."""
@@ -190,22 +191,28 @@ class Exposition:
 
     def _histogram(self, family: _Family, extent: Extent, state: Series) -> str:
         name, labels, total = family.name, self._labels_of(state.attributes), state.total
-        if family.descriptor.data is ExponentialHistogram:
-            counts, bounds = [total.count], extent.stream.bounds[:0]
-        else:
-            counts, bounds = total.counts, extent.stream.bounds
-        separator = "," if labels else ""
-        head = f'{name}_bucket{{{labels}{separator}le="'
-        cumulative = list(accumulate(counts))
-        lines = [f'{head}{bound}"}} {count}' for bound, count in zip(_bounds(bounds), cumulative, strict=True)]
-        if self._open and bounds:
+        exponential = family.descriptor.data is ExponentialHistogram
+        endings = self._endings_of(extent, exponential=exponential)
+        counts = (total.count,) if exponential else total.counts
+        lines = [f"{ending}{count}" for ending, count in zip(endings, accumulate(counts), strict=True)]
+        count = lines[-1][len(endings[-1]) :]
+        if self._open and not exponential:
             for exemplar in state.exemplars:
                 lines[exemplar.bucket] += _exemplar(exemplar)
-        lines.append(f"{name}_sum{{{labels}}} {_value(total.total)}")
-        lines.append(f"{name}_count{{{labels}}} {cumulative[-1]}")
-        if self._open:
-            lines.append(f"{name}_created{{{labels}}} {_seconds(state.start)}")
-        return "\n".join(lines) + "\n"
+        # What all lines begin with is put between them in one go.
+        separator = "," if labels else ""
+        buckets = f"\n{name}_bucket{{{labels}{separator}".join(["", *lines])[1:]
+        created = f"{name}_created{{{labels}}} {_seconds(state.start)}\n" if self._open else ""
+        return f"{buckets}\n{name}_sum{{{labels}}} {_value(total.total)}\n{name}_count{{{labels}}} {count}\n{created}"
+
+    def _endings_of(self, extent: Extent, *, exponential: bool) -> list[str]:
+        """Return what stands between the labels of a bucket's line and its count, bucket by bucket."""
+        known = self._endings.get(id(extent.stream))
+        if known is None:
+            bounds = () if exponential else extent.stream.bounds
+            known = [f'le="{bound!r}"}} ' for bound in map(float, bounds)] + ['le="+Inf"} ']
+            self._endings[id(extent.stream)] = known
+        return known
 
     def _labels_of(self, attributes: Attributes) -> str:
         # The table has one object for the same attributes of all streams, so that each is escaped once a scrape.
@@ -239,10 +246,6 @@ def _pairs(attributes: Mapping[str, Any]) -> str:
 def _escaped(value: object) -> str:
     text = ("true" if value else "false") if isinstance(value, bool) else str(value)
     return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-
-
-def _bounds(bounds: Iterable[float]) -> list[str]:
-    return [repr(float(bound)) for bound in bounds] + ["+Inf"]
 
 
 def _value(value: float) -> str:

@@ -13,8 +13,8 @@ from telemetry.semconv.genai import GENAI_ATTRIBUTES
 
 PATH: Final = Path("docs/metrics.md")
 
-_SUFFIX: Final = {"s": "_seconds", "1": "_ratio"}
-# Appended for a unit by Prometheus' default translation of OTLP; units in braces add nothing.
+_SUFFIX: Final = {"s": "_seconds"}
+# Appended for a unit by Prometheus' default translation of OTLP; units in braces add nothing, and 1 only to a gauge.
 
 _HEAD: Final = f"""# Metrics and attributes
 
@@ -41,7 +41,8 @@ def render() -> str:
 
 def prometheus_name(instrument: Instrument) -> str:
     """Return the instrument's name in Prometheus, a histogram's without ``_bucket``, ``_sum`` and ``_count``."""
-    base = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, "")
+    ratio = "_ratio" if instrument.unit == "1" and instrument.kind is Kind.OBSERVABLE_GAUGE else ""
+    base = instrument.name.replace(".", "_") + _SUFFIX.get(instrument.unit, ratio)
     return f"{base}_total" if instrument.kind in (Kind.COUNTER, Kind.OBSERVABLE_COUNTER) else base
 
 
