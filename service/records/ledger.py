@@ -168,12 +168,13 @@ class CallLedger:
                 if tracked.record.tenant_id == call.tenant_id:
                     return
             tracked.announced = False
-            self._identify(tracked, call.tenant_id, span)
+            self._identify(tracked, event, span)
             self._changed(tracked)
 
-    def _identify(self, tracked: TrackedRecord, tenant_id: TenantId, span: SpanContext) -> None:
+    def _identify(self, tracked: TrackedRecord, event: CallReceived, span: SpanContext) -> None:
         """Complete the record by what is known of a call once its tenant was looked up."""
-        record = tracked.record
+        record, tenant_id = tracked.record, event.call.tenant_id
+        self._name_numbers(record, event.caller, event.dialled)
         known = record.tenant_id == tenant_id != UNKNOWN_TENANT
         required = tracked.required if known else record.version + 1
         record.tenant_id = tenant_id
@@ -196,13 +197,17 @@ class CallLedger:
             turns=0,
             interruptions=0,
         )
-        if call.caller:
-            record.caller_masked = mask_number(call.caller)
-            record.caller_hash = self._privacy.hash_number(call.caller)
-        if call.dialled:
-            record.dialled_masked = mask_number(call.dialled)
-            record.dialled_hash = self._privacy.hash_number(call.dialled)
+        self._name_numbers(record, call.caller, call.dialled)
         return record
+
+    def _name_numbers(self, record: StoredCall, caller: str | None, dialled: str | None) -> None:
+        """Put the numbers on record, masked and hashed; one that is not told stays as it is."""
+        if caller:
+            record.caller_masked = mask_number(caller)
+            record.caller_hash = self._privacy.hash_number(caller)
+        if dialled:
+            record.dialled_masked = mask_number(dialled)
+            record.dialled_hash = self._privacy.hash_number(dialled)
 
     def _entered(self, record: StoredCall, claim: Claim) -> TrackedRecord | None:
         if len(self._open) >= self._max_open or len(record.call_id) > MAX_CALL_ID:
