@@ -19,6 +19,8 @@ class StorySource:
 
     from_record: bool = False
     """Nothing is left but the record: no turn, speech, tool, span or log line."""
+    conversation_counted: bool = True
+    """The numbers of turns and interruptions and the longest wait are known; older records do not keep them."""
     seen_from: float | None = None
     """Seconds from the reception at which this process took the call over; None if it saw all of it."""
     process_lost: bool = False
@@ -50,7 +52,7 @@ class NoPastCalls:
 def source_of(row: Row) -> StorySource:
     """Return what a call that is known by its record alone rests on."""
     lost = row.duration_source is DurationSource.LAST_SIGN_OF_LIFE and row.reason == EndReason.STALE
-    return StorySource(from_record=True, process_lost=lost)
+    return StorySource(from_record=True, conversation_counted=row.turns is not None, process_lost=lost)
 
 
 def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
@@ -158,9 +160,9 @@ def _summary(row: Row) -> CallSummary:
         ending=row.referred_ms is not None and row.ended_ms is None,
         duration=row.billed_ms / 1000,
         duration_basis=row.duration_basis,
-        longest_wait=max(_perhaps(row, row.decided_ms) or 0.0, _perhaps(row, row.first_audio_ms) or 0.0),
-        turns=0,
-        interruptions=0,
+        longest_wait=(row.longest_wait_ms or 0) / 1000,
+        turns=row.turns or 0,
+        interruptions=row.interruptions or 0,
         rejection_reason=_rejection(row),
         end_reason=_end(row),
         error_type=row.error_type,

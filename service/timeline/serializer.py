@@ -179,7 +179,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
         duration_basis=call.duration_basis,
         setup_seconds=rounded_if(record.decision.setup_seconds if record.decision else None),
         time_to_first_audio_seconds=rounded_if(record.time_to_first_audio),
-        longest_wait_seconds=None if source.from_record else rounded(call.longest_wait),
+        longest_wait_seconds=rounded(call.longest_wait) if source.conversation_counted else None,
         last_seen_seconds=rounded(call.last_seen),
         decision=_decision(record, times),
         ending=_ending(record, times),
@@ -198,8 +198,8 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
             )
             for p in record.phases
         ),
-        turn_count=None if source.from_record else call.turns,
-        interruption_count=None if source.from_record else call.interruptions,
+        turn_count=call.turns if source.conversation_counted else None,
+        interruption_count=call.interruptions if source.conversation_counted else None,
         greeting_interrupted=None if source.from_record else greeting_interrupted(record),
         talked_over_count=None if source.from_record else len(over),
         longest_silence_seconds=None if source.from_record else rounded(_longest(quiet)),

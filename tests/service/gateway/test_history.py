@@ -89,6 +89,18 @@ def test_a_record_of_any_state_is_told(
     assert (detail.ended_at is None) == (outcome is None)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_a_record_does_not_keep_is_null(kept: bool) -> None:
+    """Turns, interruptions and the longest wait are shown as they are on record, and never as zero where they are not."""
+    record = _a_record(CallState.ENDED)
+    record.outcome, record.reason = CallOutcome.HANGUP, "hangup"
+    if kept:
+        record.turns, record.interruptions, record.longest_wait_ms = 7, 0, 4_200
+    detail = call_detail(remembered(record), NO_BACKEND, source_of(record))
+    shown = (detail.turn_count, detail.interruption_count, detail.longest_wait_seconds)
+    assert shown == ((7, 0, 4.2) if kept else (None, None, None))
+
+
 def _a_record(state: CallState) -> StoredCall:
     record = StoredCall(
         CallId("rtc_1"),

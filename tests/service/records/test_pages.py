@@ -3,8 +3,11 @@
 import random
 
 import pytest
+from pytest import LogCaptureFixture
+from sqlalchemy import text
 
 from service.records.pages import CallPages, InvalidCursorError, Place, Wanted
+from service.records.store import CALLS
 from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
 from tests.service.usage.ledger import Made, written
@@ -60,8 +63,33 @@ async def test_pages_have_every_wanted_call_once_in_order(database: Database, li
         assert seen == sorted(expected, reverse=True), wanted
 
 
+async def test_a_row_that_cannot_be_read_takes_no_other_with_it(database: Database, caplog: LogCaptureFixture) -> None:
+    """It is left out and logged by the call's id; the pages before and after it are whole."""
+    await written(database, [Made(BEGIN + n, 1, "acme", CallOutcome.HANGUP) for n in range(5)])
+    async with database.writing() as session:
+        await session.execute(CALLS.update().where(CALLS.c.call_id == "rtc_2").values(state="of another version"))
+    pages = CallPages(database)
+    first = await pages.read(Wanted(), limit=3)
+    assert [record.call_id for record in first.calls] == ["rtc_4", "rtc_3"]
+    rest = await pages.read(Wanted(), limit=3, after=first.next_place)
+    assert [record.call_id for record in rest.calls] == ["rtc_1", "rtc_0"]
+    assert "rtc_2" in caplog.text
+
+
+async def test_a_count_that_is_no_whole_number_is_unknown(sqlite_url: str) -> None:
+    """SQLite keeps any value in any column: one that is no count is shown as not known."""
+    async with Database.from_url(sqlite_url) as database:
+        await written(database, [Made(BEGIN, 1, "acme", CallOutcome.HANGUP)])
+        async with database.writing() as session:
+            await session.execute(
+                text("UPDATE call_records SET input_tokens = 1.5, output_tokens = 9e999, turns = 'x'")
+            )
+        (record,) = (await CallPages(database).read(Wanted(), limit=1)).calls
+    assert (record.input_tokens, record.output_tokens, record.turns) == (None, None, None)
+
+
 @pytest.mark.parametrize("cursor", ["", "%", "bm8", "WzEsMl0", "W10", "WzEuNSwiYSJd", "eyJhIjoxfQ", "W251bGwsImEiXQ"])
 def test_no_other_text_is_a_cursor(cursor: str) -> None:
-    """What is not a place in the list is refused, not guessed at."""
+    """A text that is no place in the list is refused, not guessed at."""
     with pytest.raises(InvalidCursorError):
         Place.read(cursor)

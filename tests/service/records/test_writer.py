@@ -151,3 +151,20 @@ async def test_odd_error_types_do_not_hold_up_the_batch(harness: RecordsHarness,
     assert rows["rtc_odd"]["outcome"] == "failed"
     assert rows["rtc_even"]["outcome"] == "completed"
     assert keeper.records.health().refused == 0
+
+
+async def test_a_record_keeps_what_the_conversation_came_to(harness: RecordsHarness) -> None:
+    """Turns, interruptions and the longest wait go with the heartbeats; a call nobody spoke in has none, not null."""
+    keeper = await harness.keeper()
+    call, silent = keeper.running(), keeper.running("rtc_2")
+    for wait in (2.0, 0.5):
+        call.caller_started_speaking()
+        call.caller_stopped_speaking()
+        harness.clock.advance(wait)
+        call.agent_started_speaking()
+        call.agent_stopped_speaking(interrupted=wait == 0.5)
+    silent.heartbeat()
+    await keeper.flushed()
+    rows = await harness.rows()
+    kept = [(row["turns"], row["interruptions"], row["longest_wait_ms"]) for _, row in sorted(rows.items())]
+    assert kept == [(2, 1, 2_000), (0, 0, 0)]
