@@ -91,7 +91,7 @@ def test_a_record_of_any_state_is_told(
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_what_a_record_does_not_keep_is_null(kept: bool) -> None:
-    """Turns, interruptions and the longest wait are shown as they are on record, and never as zero where they are not."""
+    """Turns, interruptions and the longest wait are shown as they are on record, and as null where they are not."""
     record = _a_record(CallState.ENDED)
     record.outcome, record.reason = CallOutcome.HANGUP, "hangup"
     if kept:

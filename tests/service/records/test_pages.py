@@ -3,7 +3,6 @@
 import random
 
 import pytest
-from pytest import LogCaptureFixture
 from sqlalchemy import text
 
 from service.records.pages import CallPages, InvalidCursorError, Place, Wanted
@@ -63,11 +62,13 @@ async def test_pages_have_every_wanted_call_once_in_order(database: Database, li
         assert seen == sorted(expected, reverse=True), wanted
 
 
-async def test_a_row_that_cannot_be_read_takes_no_other_with_it(database: Database, caplog: LogCaptureFixture) -> None:
+async def test_a_row_that_cannot_be_read_takes_no_other_with_it(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     """It is left out and logged by the call's id; the pages before and after it are whole."""
     await written(database, [Made(BEGIN + n, 1, "acme", CallOutcome.HANGUP) for n in range(5)])
     async with database.writing() as session:
-        await session.execute(CALLS.update().where(CALLS.c.call_id == "rtc_2").values(state="of another version"))
+        await session.execute(CALLS.update().where(CALLS.c.call_id == "rtc_2").values(state="unheard of"))
     pages = CallPages(database)
     first = await pages.read(Wanted(), limit=3)
     assert [record.call_id for record in first.calls] == ["rtc_4", "rtc_3"]
