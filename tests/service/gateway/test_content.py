@@ -52,6 +52,12 @@ async def test_content_is_kept_only_where_it_is_switched_on(tmp_path: Path, feat
             assert (heard(harness, call_id), transcribed) == ([], 0)
             return
         assert transcribed > 0
+        truth, tokens = harness.carrier.truth()["global"], harness.record(call_id).tokens
+        assert tokens.usage.input is not None
+        assert tokens.usage.output is not None
+        spent = tokens.usage.input + tokens.usage.output
+        assert spent == truth["tokens_input"] + truth["tokens_output"] + transcribed
+        assert set(tokens.models) == {"gpt-realtime-2.1", "gpt-transcribe"}
         assert sorted(heard(harness, call_id)) == [
             ("execute_tool current_time", "tool.arguments"),
             ("execute_tool current_time", "tool.result"),
