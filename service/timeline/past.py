@@ -97,7 +97,7 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
         tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
         gaps=tuple(moved(gap, shift) for gap in call.gaps),
     )
-    return told, StorySource(seen_from=shift)
+    return told, StorySource(seen_from=shift + (call.seen_from or 0.0))
 
 
 _BEFORE: Final = frozenset({Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED})

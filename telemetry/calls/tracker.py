@@ -174,7 +174,7 @@ class CallTracker:
             call_id, tenant_id, at=moment, continues=continues, content=content, direction=direction, source=source
         )
         with call.exclusive:
-            self._sink.emit(CallTakenOver(moment, call.ref, state))
+            self._sink.emit(CallTakenOver(self._clock.now(), call.ref, state))
             if state is not CallState.PENDING:
                 call.accepted(since or moment, resumed=True)
             if state is CallState.STARTED:

@@ -359,6 +359,8 @@ class CallDetails:
     """Times the agent began to speak into the caller's speech."""
     talk: Talk | None = None
     """None while the call is open, and of a call without reported speech."""
+    seen_from: float | None = None
+    """The moment this process took the call over; None if it had the call from the beginning."""
 
     @property
     def events_truncated(self) -> bool:

@@ -11,6 +11,7 @@ from telemetry.calls.events import (
     CallReferred,
     CallRejected,
     CallStarted,
+    CallTakenOver,
     CallUnanswered,
     DeadAir,
     Event,
@@ -47,6 +48,10 @@ def _accepted(call: RetainedCall, event: CallAccepted, at: float) -> None:
     call.step(Transition.ACCEPTED, at)
     call.resumed = event.resumed
     _decide(call, Decision(SetupOutcome.ACCEPTED, at, event.setup_seconds))
+
+
+def _taken_over(call: RetainedCall, _event: CallTakenOver, at: float) -> None:
+    call.seen_from = at
 
 
 def _rejected(call: RetainedCall, event: CallRejected, at: float) -> None:
@@ -150,6 +155,7 @@ def _violated(call: RetainedCall, event: LifecycleViolated, at: float) -> None:
 
 
 LIFECYCLE_REDUCERS: Final[dict[type[Event], Reducer]] = {
+    CallTakenOver: _taken_over,
     CallAccepted: _accepted,
     CallRejected: _rejected,
     CallUnanswered: _unanswered,

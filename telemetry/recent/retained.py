@@ -108,6 +108,7 @@ class RetainedCall:
         "resumed",
         "rows",
         "run_seconds",
+        "seen_from",
         "sequence",
         "started",
         "state",
@@ -147,14 +148,14 @@ class RetainedCall:
         self.time_to_first_audio: float | None = None
         self.referred_to: str | None = None
         self.fallback = False
+        self.seen_from: float | None = None
+        """The moment this process took the call over; None if it had the call from the beginning."""
         self.resumed = False
         """True if another process set the call up, so that its waits are not known here."""
         self.last_seen = 0.0
         self.longest_wait = 0.0
         """The longest of the waits that are over, in seconds."""
-        self.turns = 0
-        self.interruptions = 0
-        self.agent_interruptions = 0
+        self.turns = self.interruptions = self.agent_interruptions = 0
         self.talk: Talk | None = None
         self.voices = VoiceCounter()
         self.failed_tools: tuple[str, ...] = ()

@@ -89,6 +89,7 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         referred_to=call.referred_to,
         fallback_instructions=call.fallback,
         resumed=call.resumed,
+        seen_from=call.seen_from,
         phases=tuple(sorted(_phases(call), key=lambda row: row.start)),
         turns=tuple(sorted(_turns(call), key=_start)),
         speech=tuple(sorted(_speech(call), key=_start)),

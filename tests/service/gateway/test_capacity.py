@@ -14,6 +14,7 @@ from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harn
 LONG = CallScript("long", (Pause(100_000),), CallerHangsUp())
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize(
     ("tenant_limit", "total", "scope"), [(10, 1_000, "tenant"), (None, 10, "global")], ids=["tenant", "global"]
 )

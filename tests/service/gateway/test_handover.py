@@ -51,6 +51,35 @@ async def test_a_running_call_is_handed_to_the_next_process(tmp_path: Path) -> N
         assert (numbers["started_calls"], numbers["ended_calls"], numbers["active_calls"]) == (1, 1, 0)
 
 
+async def test_a_call_taken_over_keeps_its_one_story(tmp_path: Path) -> None:
+    """The record's facts stand in every view, the part that this process did not see is marked, the picture draws."""
+    async with on_the_air() as carrier:
+        async with serving(carrier, tmp_path) as first:
+            call_id, placing = await _running(first)
+            await first.until(lambda: first.record(call_id).first_audio is not None, "the greeting")
+            before = await first.get(f"/api/v1/calls/{call_id}")
+        async with serving(carrier, tmp_path) as second:
+            await second.until(lambda: second.container.telemetry.tracker.usage().active == 1, "the call to go on")
+            after = await second.get(f"/api/v1/calls/{call_id}")
+            picture = await second.client.get(f"/api/v1/calls/{call_id}/timeline.svg")
+            by_trace = await second.get(f"/api/v1/traces/{after['trace']['trace_id']}")
+            carrier.hang_up_all()
+            await placing
+            await second.settled()
+    same = ("received_at", "started_at", "caller", "caller_hash", "dialled")
+    assert {name: str(after[name])[:23] for name in same} == {name: str(before[name])[:23] for name in same}
+    assert after["dialled"] is not None
+    for name in ("setup_seconds", "time_to_first_audio_seconds"):
+        assert after[name] == pytest.approx(before[name], abs=0.002)
+    assert after["resumed"] is True
+    assert after["seen_from_seconds"] > after["time_to_first_audio_seconds"]
+    assert "Taken over from another process" in after["explanation"]
+    assert "another process" in after["trace"]["note"]
+    assert [step["transition"] for step in after["transitions"]][:3] == ["received", "accepted", "started"]
+    assert (picture.status_code, by_trace["call_id"]) == (200, call_id)
+    assert "seen by another process" in picture.text
+
+
 async def test_a_call_that_ended_meanwhile_is_stale(tmp_path: Path) -> None:
     """Nobody saw its end: it is over at its last activity, in the record alone."""
     async with on_the_air() as carrier:
