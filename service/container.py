@@ -82,7 +82,7 @@ class Container:
     @property
     def takes_calls(self) -> bool:
         """True if what it takes to talk to the carrier is configured."""
-        return self.settings.openai_webhook_secret is not None and self.settings.openai_api_key is not None
+        return bool(self.settings.openai_webhook_secret) and self.settings.openai_api_key is not None
 
     def logging(self) -> AbstractContextManager[None]:
         """The process's logging, for as long as the service runs: stdout, OTLP and the calls' own records."""
@@ -155,7 +155,9 @@ def build_container(
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
     carrier_http = DefaultAsyncHttpxClient()
-    carrier = OpenAIRealtimeCarrier(_client(settings, carrier_http), settings.realtime_model, timeouts)
+    carrier = OpenAIRealtimeCarrier(
+        _client(settings, carrier_http), settings.realtime_model, timeouts, webhook_secrets=settings.webhook_secrets
+    )
     gate = DurabilityGate(records)
     owned = OwnedCalls(carrier, gate.owns)
     admission = Admission(
@@ -224,10 +226,9 @@ def _privacy(settings: Settings) -> Privacy:
 
 
 def _client(settings: Settings, http: httpx2.AsyncClient) -> AsyncOpenAI:
-    key, secret = settings.openai_api_key, settings.openai_webhook_secret
+    key = settings.openai_api_key
     return AsyncOpenAI(
         api_key=key.get_secret_value() if key else _UNSET_KEY,
         base_url=settings.openai_base_url,
-        webhook_secret=secret.get_secret_value() if secret else None,
         http_client=http,
     )

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from importlib.util import find_spec
+from types import FrameType
 from typing import Any, Final, TypeVar, cast
 
 import uvicorn
@@ -46,6 +47,22 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 class Server(uvicorn.Server):
     """Stops in good order on SIGINT and SIGTERM, and then returns, so that whoever started it can clean up too."""
+
+    when_serving: Callable[[], None] | None = None
+    """Called once connections are answered; not at all if the application does not start."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then answer."""
+        await super().startup(sockets)
+        if self.started and self.when_serving is not None:
+            self.when_serving()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 -- a signal handler's signature
+        """Stop in good order at the first signal; a second one changes nothing.
+
+        uvicorn takes a second SIGINT for leave to skip the application's end, in which calls are handed over.
+        """
+        self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or ``should_exit``; the interpreter's switch interval stays short from here on."""
@@ -113,6 +130,12 @@ def address_of(listening: socket.socket) -> str:
     """The address as a URL."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def ignore_signals() -> None:
+    """Let no signal cut short what is left to do; the process ends within seconds."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -1,9 +1,14 @@
 """Every setting, from the environment or ``.env``, validated once into a frozen object."""
 
+import base64
+import binascii
 import os
 import re
+from collections.abc import Mapping
+from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from dotenv import dotenv_values
 from phonenumbers import SUPPORTED_REGIONS
@@ -14,8 +19,22 @@ ENV_FILE = ".env"
 """Read from the working directory; the environment wins over it."""
 
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+PUBLIC_API: Final = "https://api.openai.com/v1"
+MIN_ADMIN_TOKEN: Final = 16
+"""Characters of an admin token, in prod; ``openssl rand -hex 24`` makes 48."""
+MIN_API_KEY: Final = 20
+"""Characters of a key for the public API, in prod; real ones have three times as many."""
+MIN_WEBHOOK_SECRET: Final = 24
+"""Bytes of a webhook secret, in prod (Standard Webhooks, "Signature scheme": 24 to 64 bytes)."""
+MIN_HASH_KEY: Final = 16
+"""Characters of the key of hashed numbers, in prod: ten digits are soon tried out under a key that can be guessed."""
+_PREFIX: Final = "whsec_"
+_MAKE_ONE: Final = "`openssl rand -hex 24` makes one"
+_PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
 
 _ADDRESS = re.compile(r"https?://[^\s?#]+")
+
+_Secrets = SecretStr | tuple[SecretStr, ...] | None
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -27,7 +46,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """What the service can be told. Keys are the field names in capitals."""
 
-    model_config = SettingsConfigDict(env_file=ENV_FILE, env_file_encoding="utf-8", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_file=ENV_FILE, env_file_encoding="utf-8-sig", frozen=True, extra="ignore")
 
     app_env: Literal["prod", "dev", "test"] = "dev"
     """``prod`` refuses to start without secrets; ``test`` lets telemetry failures surface."""
@@ -39,7 +58,8 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///callscope.db")
     openai_api_key: SecretStr | None = None
     openai_base_url: str = Field("https://api.openai.com/v1", pattern=r"^https?://\S+$")
-    openai_webhook_secret: SecretStr | None = None
+    openai_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Secrets that deliveries may be signed with; several, separated by commas, while one is being rotated out."""
     realtime_model: str = Field("gpt-realtime-2.1", min_length=1, max_length=100)
     max_concurrent_calls: int = Field(100, ge=1)
     max_concurrent_calls_per_tenant: int | None = Field(None, ge=1)
@@ -89,25 +109,61 @@ class Settings(BaseSettings):
             raise ValueError("must be names of SIP headers, separated by commas, such as X-Dialled,To")
         return names
 
-    @field_validator("admin_token", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _stripped(cls, values: object) -> object:
+        """Take blanks and line breaks off the ends: a file that was read into a variable brings them along."""
+        if not isinstance(values, Mapping):
+            return values
+        return {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
+
+    @field_validator("admin_token", "openai_webhook_secret", mode="before")
     @classmethod
     def _split_tokens(cls, value: object) -> object:
         return [token.strip() for token in value.split(",") if token.strip()] if isinstance(value, str) else value
 
     @field_validator(
         "openai_api_key",
-        "openai_webhook_secret",
         "prometheus_url",
         "prometheus_token",
         "redis_url",
         "fallback_instructions",
         "billing_key",
         "number_hash_key",
+        "max_concurrent_calls_per_tenant",
+        "max_call_seconds",
+        "max_silence_seconds",
+        "trace_url_template",
         mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """Take ``[::1]`` as URLs write it for ``::1``."""
+        return value[1:-1] if value.startswith("[") and value.endswith("]") else value
+
+    @field_validator("admin_token", "openai_api_key", "prometheus_token")
+    @classmethod
+    def _fits_a_header(
+        cls, value: SecretStr | tuple[SecretStr, ...] | None
+    ) -> SecretStr | tuple[SecretStr, ...] | None:
+        for secret in (value,) if isinstance(value, SecretStr) else value or ():
+            text = secret.get_secret_value()
+            _refuse_quotes(text)
+            if not text.isprintable() or " " in text:
+                raise ValueError("has a blank or a line break in it; copy it again, in one piece")
+        return value
+
+    @field_validator("openai_webhook_secret")
+    @classmethod
+    def _signs(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            webhook_key(secret.get_secret_value())
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -141,7 +197,37 @@ class Settings(BaseSettings):
             missing = [key for key, value in secrets.items() if not value]
             if missing:
                 raise ValueError(f"{', '.join(missing)} must be set when APP_ENV is prod")
+            self._refuse_guessable()
         return self
+
+    def _refuse_guessable(self) -> None:
+        if any(len(token) < MIN_ADMIN_TOKEN for token in self.admin_tokens):
+            raise ValueError(f"ADMIN_TOKEN: needs {MIN_ADMIN_TOKEN} characters when APP_ENV is prod; {_MAKE_ONE}")
+        key = self.openai_api_key.get_secret_value() if self.openai_api_key else ""
+        if self.openai_base_url == PUBLIC_API and len(key) < MIN_API_KEY:
+            raise ValueError("OPENAI_API_KEY: is too short to be a key of the public API; copy it again, whole")
+        if any(len(webhook_key(secret)) < MIN_WEBHOOK_SECRET for secret in self.webhook_secrets):
+            raise ValueError(
+                f"OPENAI_WEBHOOK_SECRET: needs {MIN_WEBHOOK_SECRET} bytes when APP_ENV is prod; copy it again, whole"
+            )
+        if self.number_hash_key and len(self.number_hash_key.get_secret_value()) < MIN_HASH_KEY:
+            raise ValueError(f"NUMBER_HASH_KEY: needs {MIN_HASH_KEY} characters when APP_ENV is prod; {_MAKE_ONE}")
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The webhook secrets in the clear."""
+        return tuple(secret.get_secret_value() for secret in self.openai_webhook_secret)
+
+    @property
+    def without_secrets(self) -> tuple[str, ...]:
+        """What does not work for want of a secret, one sentence each; empty when all are set."""
+        no_calls = "no call is taken, and webhooks are answered 503"
+        wanting = {
+            "ADMIN_TOKEN is not set: the admin endpoints answer 503": not self.admin_token,
+            f"OPENAI_WEBHOOK_SECRET is not set: {no_calls}": not self.openai_webhook_secret,
+            f"OPENAI_API_KEY is not set: {no_calls}": self.openai_api_key is None,
+        }
+        return tuple(sentence for sentence, applies in wanting.items() if applies)
 
     @property
     def admin_tokens(self) -> tuple[str, ...]:
@@ -167,7 +253,10 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         SettingsError: naming every wrong key.
     """
-    _pass_on_otel(Path(ENV_FILE))
+    for key, value in env_file_values().items():
+        if key.startswith("OTEL_"):
+            os.environ.setdefault(key, value)
+    _check_surroundings(os.environ)
     try:
         # What the overrides hold is for the model to check.
         return Settings(**overrides)  # type: ignore[arg-type]
@@ -183,7 +272,55 @@ def _describe(location: tuple[int | str, ...], message: str) -> str:
     return f"{key}: {text}" if key else text
 
 
-def _pass_on_otel(env_file: Path) -> None:
-    for key, value in dotenv_values(env_file).items():
-        if key.startswith("OTEL_") and value is not None:
-            os.environ.setdefault(key, value)
+def env_file_values(file: Path = Path(ENV_FILE)) -> dict[str, str]:
+    """Return what ``.env`` sets; empty if there is none.
+
+    Raises:
+        SettingsError: if it cannot be read, or is not UTF-8.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{file}: is not UTF-8; save it as UTF-8") from None
+    if "\0" in text:
+        raise SettingsError(f"{file}: is UTF-16 or has null characters in it; save it as UTF-8")
+    return {key: value for key, value in dotenv_values(stream=StringIO(text)).items() if value is not None}
+
+
+def webhook_key(secret: str) -> bytes:
+    """Return the bytes a webhook secret stands for (Standard Webhooks, "Signature scheme": ``whsec_`` and base64).
+
+    Raises:
+        ValueError: if it is none; the message does not repeat it.
+    """
+    _refuse_quotes(secret)
+    if not secret.startswith(_PREFIX):
+        raise ValueError(f"does not begin with {_PREFIX}; copy it again, whole")
+    try:
+        key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"is not base64 after {_PREFIX}; copy it again, whole") from None
+    if not key:
+        raise ValueError(f"has nothing after {_PREFIX}, so that anybody could sign; copy it again, whole")
+    return key
+
+
+def _refuse_quotes(secret: str) -> None:
+    if secret[:1] in "\"'" or secret[-1:] in "\"'":
+        raise ValueError("is in quotation marks, which whatever read it took for a part of it; leave them out")
+
+
+def _check_surroundings(environment: Mapping[str, Any]) -> None:
+    """Refuse what the HTTP clients read from the environment by themselves and would fail over later."""
+    for key in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = environment.get(key)
+        if path and not Path(path).exists():
+            raise SettingsError(f"{key}: {path} does not exist; correct it, or unset it to trust the system's issuers")
+    for key in _PROXIES:
+        for name in (key, key.lower()):
+            if str(environment.get(name, "")).startswith("socks") and find_spec("socksio") is None:
+                raise SettingsError(f"{name}: a SOCKS proxy cannot be used; name an http:// proxy, or unset it")

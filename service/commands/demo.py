@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,19 @@ import typer
 from pydantic import SecretStr
 
 from service.app import app_of
-from service.commands.serve import WRONG, refuse
+from service.commands.serve import WRONG, check_database, refuse
 from service.container import Container, build_container
 from service.http.security import HEADER
-from service.server import address_of, listen, run, server_for
+from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
 from service.simulator.plan import Plan, TimeScale
+from service.simulator.rendering import summary
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
 from service.simulator.traffic import Traffic
 from service.tenants.spec import TenantSpec
-from telemetry.metrics.live_table import Numbers
+from telemetry.recent.search import CallQuery
+from telemetry.setup import Telemetry
 
 DATABASE: Final = "sqlite+aiosqlite:///callscope-demo.db"
 """A file of its own: what the demo makes up stays out of a real installation's numbers."""
@@ -66,7 +68,7 @@ def demo(
     except WRONG as error:
         refuse(str(error))
     except OSError as error:
-        refuse(f"cannot listen: {error.strerror or error}; set PORT to another port")
+        refuse(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
 
 
 async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
@@ -86,41 +88,52 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
     )
     async with Simulator(line) as carrier:
         settings = _settings(carrier.base_url, secret)
+        await check_database(settings)
         with listen(settings.host, settings.port) as listening:
             container = build_container(settings)
             carrier.target = address_of(listening)
             server = server_for(app_of(container))
-            _introduce(carrier.target, settings, tell)
+            server.when_serving = lambda: _introduce(carrier.target, settings, tell)
             plan = Plan(uuid4().hex, options.seed, options.calls_per_second)
             async with _traffic(container, tenants, Traffic(carrier, plan), tell):
-                await server.serve([listening])
+                try:
+                    await server.serve([listening])
+                finally:
+                    ignore_signals()
+        tell("\nWhat the carrier saw of this run:\n")
+        tell(summary(carrier.truth()))
 
 
 def _settings(base_url: str, secret: str) -> Settings:
-    """The user's settings where they fit a demo; the carrier is the simulator, whatever they say."""
-    chosen = load_settings()
+    """Return the user's settings where they fit a demo; the carrier is the simulator, whatever they say."""
+    chosen = load_settings(app_env="dev")
     return load_settings(
+        app_env="dev",
         admin_token=chosen.admin_token or (SecretStr(secrets.token_urlsafe(16)),),
         database_url=SecretStr(DATABASE),
         openai_api_key=SecretStr("simulated"),
         openai_base_url=base_url,
-        openai_webhook_secret=SecretStr(secret),
+        openai_webhook_secret=(SecretStr(secret),),
         spill_folder=SPILL_FOLDER,
         log_level="ERROR",
         max_concurrent_calls=TOTAL_LIMIT,
         fallback_instructions=FALLBACK,
+        hand_over_calls=False,  # nobody comes after to take the simulated calls over
     )
 
 
 def _introduce(address: str, settings: Settings, tell: Tell) -> None:
     token = settings.admin_tokens[0]
-    tell(f"\nCallscope serves {address}  (admin token: {token})\n")
-    tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/metrics/live')
-    tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/metrics/capacity/debug')
-    tell(f'  curl -H "{HEADER}: {token}" {address}/api/v1/call-records    # of earlier runs, too')
-    tell(f'  curl -H "{HEADER}: {token}" "{address}/api/v1/calls?state=over&limit=5"')
-    tell(f"  {_command()} call --url {address} --token={token} <call_id> draws one of them")
-    tell(f"  {address}/docs for all endpoints; Ctrl-C ends it\n")
+    tell(f"\nCallscope serves {address}")
+    tell(f"  database      {DATABASE}")
+    tell(f"  admin token   {token}")
+    tell(f"  documentation {address}/docs\n")
+    tell("To look at it from another terminal, with the commands or with curl:\n")
+    tell(f"  export CALLSCOPE_URL={address} CALLSCOPE_TOKEN={token}")
+    tell(f"  {_command()} calls")
+    tell(f"  {_command()} usage --database-url sqlite:///callscope-demo.db")
+    tell(f'  curl -H "{HEADER}: $CALLSCOPE_TOKEN" $CALLSCOPE_URL/api/v1/metrics/live')
+    tell("\nCtrl-C ends it.\n")
 
 
 def _command() -> str:
@@ -138,7 +151,7 @@ async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic
         await container.tenants.import_all([TenantSpec.model_validate(t) for t in tenants], actor="demo")
         async with asyncio.TaskGroup() as group:
             group.create_task(traffic.run())
-            group.create_task(_tell_numbers(container, tell))
+            group.create_task(_tell_numbers(container, [str(t["tenant_id"]) for t in tenants], tell))
 
     calling = asyncio.create_task(call(), name="callscope-demo-traffic")
     try:
@@ -149,17 +162,29 @@ async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic
             await calling
 
 
-async def _tell_numbers(container: Container, tell: Tell) -> None:
+async def _tell_numbers(container: Container, tenants: Sequence[str], tell: Tell) -> None:
+    """Tell the numbers of each tenant; on a screen, in place of those before."""
+    in_place = sys.stdout.isatty()
+    told = 0
     while True:
         await asyncio.sleep(TELL_SECONDS)
         await container.telemetry.live.refreshed()
-        numbers = container.telemetry.live.store.live()
+        lines = list(_board(container.telemetry, tenants))
+        tell("\n".join(([f"\x1b[{told}A\x1b[J"] if in_place and told else []) + lines))
+        told = len(lines) + 1
+
+
+_FIGURES: Final = ("active_calls", "accepted_calls", "ended_calls", "referred_calls", "failed_calls")
+
+
+def _board(telemetry: Telemetry, tenants: Sequence[str]) -> Iterator[str]:
+    heads = (*(name.removesuffix("_calls") for name in _FIGURES), "rejected", "minutes")
+    yield f"{'':10}" + "".join(f"{head:>10}" for head in heads)
+    store = telemetry.live.store
+    for label, numbers in [*((tenant, store.live(tenant)) for tenant in tenants), ("all", store.live())]:
         if numbers is not None:
-            tell(_line(numbers))
-
-
-def _line(numbers: Numbers) -> str:
-    shown = ("active_calls", "accepted_calls", "started_calls", "ended_calls", "referred_calls", "failed_calls")
-    counts = "  ".join(f"{name.removesuffix('_calls')} {numbers[name]}" for name in shown)
-    rejected = sum(value for name, value in numbers.items() if name.startswith("rejected_"))
-    return f"{counts}  rejected {rejected}  minutes {numbers['minutes_processed']:.1f}"
+            rejected = sum(value for name, value in numbers.items() if name.startswith("rejected_"))
+            counts = "".join(f"{numbers[name]:>10}" for name in _FIGURES)
+            yield f"{label:10}{counts}{rejected:>10}{numbers['minutes_processed']:>10.1f}"
+    for call in telemetry.recent.search(CallQuery(), limit=1).calls:
+        yield f"latest call: {_command()} call {call.call_id}"

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from importlib.metadata import version
 
 import typer
-from dotenv import dotenv_values
 from rich.console import Console
 from rich.markup import escape
 
-from service.settings import ENV_FILE
+from service.settings import SettingsError, env_file_values
 from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.export import InvalidVariableError
 
@@ -25,22 +24,27 @@ _MARKS = {
 }
 
 
-def doctor() -> None:
-    """Send one test point, span and log record as the service would, and say what arrived or why not."""
+def doctor(
+    endpoint: Annotated[str | None, typer.Option(help="Instead of OTEL_EXPORTER_OTLP_ENDPOINT.")] = None,
+) -> None:
+    """Send one test point, span and log record as the service would, and say what arrived or why not.
+
+    Exit codes: 0 everything that is exported arrives, 1 something does not, or nothing is exported.
+    """
+    chosen = {} if endpoint is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
     try:
-        findings = diagnose(_environment(), {"service.version": version("callscope")})
-    except InvalidVariableError as error:
-        typer.echo(str(error), err=True)
+        findings = diagnose(_environment() | chosen, {"service.version": version("callscope")})
+    except (InvalidVariableError, SettingsError) as error:
+        typer.echo(printable(str(error)), err=True)
         raise typer.Exit(1) from None
     _show(findings)
-    if not all(finding.good for finding in findings):
+    if not all(finding.good for finding in findings) or all(finding.verdict is Verdict.OFF for finding in findings):
         raise typer.Exit(1)
 
 
 def _environment() -> dict[str, str]:
     """The process's variables, before those of ``.env``."""
-    written = {key: value for key, value in dotenv_values(ENV_FILE).items() if value is not None}
-    return written | dict(os.environ)
+    return env_file_values() | dict(os.environ)
 
 
 def _show(findings: Iterable[ExportFinding]) -> None:

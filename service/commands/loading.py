@@ -28,6 +28,8 @@ def load(target: str) -> Any:  # noqa: ANN401 -- commands, groups and functions
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("service", "telemetry"):
             raise
+        if error.name == "fcntl":
+            raise ServiceMissingError("the service locks files as Unix does; run it on Linux or macOS") from None
         raise ServiceMissingError(
             f"the command needs the service ({error.name} is missing): pip install '{DISTRIBUTION}[service]'"
         ) from None

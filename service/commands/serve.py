@@ -3,16 +3,20 @@
 Exit codes: 0 stopped in good order, 1 it could not start, 2 the command line itself is wrong.
 """
 
-from typing import Annotated
+import socket
+from typing import Annotated, NoReturn
 
 import typer
 
 from service.app import app_of
 from service.container import build_container
-from service.server import address_of, listen, run, server_for
+from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
+from service.storage.database import Database
+from service.storage.migrations import upgrade
 from service.storage.url import DatabaseUrlError
 from telemetry.export import InvalidVariableError
+from telemetry.terminal import printable
 
 WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 
@@ -29,19 +33,43 @@ def serve(
         chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         run(_serve(load_settings(**chosen)))
     except WRONG as error:
-        refuse(str(error))
+        refuse(printable(str(error)))
     except OSError as error:
-        refuse(f"cannot listen: {error.strerror or error}")
+        refuse(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
 
 
 async def _serve(settings: Settings) -> None:
+    await check_database(settings)
     with listen(settings.host, settings.port) as listening:
+        server = server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls)
         # Not on standard output: what is there is one JSON object a line.
-        typer.echo(f"Callscope serves {address_of(listening)}", err=True)
-        await server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls).serve([listening])
+        server.when_serving = lambda: _announce(listening, settings)
+        try:
+            await server.serve([listening])
+        finally:
+            ignore_signals()
+    if not server.started:
+        refuse("Callscope could not start; its log says why")
 
 
-def refuse(reason: str) -> None:
+async def check_database(settings: Settings) -> None:
+    """Bring the schema up to date before anything listens.
+
+    Raises:
+        DatabaseUrlError: if the database cannot be used, in one sentence.
+    """
+    async with Database.from_url(settings.database_url.get_secret_value()) as database:
+        await upgrade(database.engine)
+
+
+def _announce(listening: socket.socket, settings: Settings) -> None:
+    for sentence in settings.without_secrets:
+        typer.echo(f"WARNING: {sentence}", err=True)
+    covers = "" if settings.host != "::" else " (every IPv6 address of this machine; HOST=0.0.0.0 is every IPv4 one)"
+    typer.echo(f"Callscope serves {address_of(listening)}{covers}", err=True)
+
+
+def refuse(reason: str) -> NoReturn:
     """End the command with code 1 and the reason on standard error."""
     typer.echo(reason, err=True)
     raise typer.Exit(1)

@@ -54,18 +54,34 @@ class CarrierTimeouts:
 class OpenAIRealtimeCarrier:
     """Call control and sessions of one OpenAI project."""
 
-    def __init__(self, client: AsyncOpenAI, model: str, timeouts: CarrierTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        client: AsyncOpenAI,
+        model: str,
+        timeouts: CarrierTimeouts | None = None,
+        *,
+        webhook_secrets: Sequence[str] = (),
+    ) -> None:
         self._client = client
+        self._webhook_secrets = webhook_secrets
         self._model = model
         self._timeouts = timeouts or CarrierTimeouts()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance)."""
-        try:
-            self._client.webhooks.verify_signature(body, dict(headers))
-        except (ValueError, TypeError) as error:
-            # The SDK's own error is a ValueError; a header that is not ASCII makes it raise a TypeError instead.
-            raise SignatureError from error
+        """Check a webhook delivery's signature (Standard Webhooks, HMAC-SHA-256, five minutes' tolerance).
+
+        While secrets are rotated there are several; one that matches will do.
+        """
+        failure: Exception | None = None
+        for secret in self._webhook_secrets:
+            try:
+                self._client.webhooks.verify_signature(body, dict(headers), secret=secret)
+            except (ValueError, TypeError) as error:
+                # The SDK's own error is a ValueError; a header that is not ASCII makes it raise a TypeError instead.
+                failure = error
+            else:
+                return
+        raise SignatureError from failure
 
     async def accept(
         self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False

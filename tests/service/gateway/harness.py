@@ -209,7 +209,7 @@ async def serving(
         database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
         openai_api_key=SecretStr("simulated"),
         openai_base_url=carrier.base_url,
-        openai_webhook_secret=SecretStr(SECRET),
+        openai_webhook_secret=(SecretStr(SECRET),),
         spill_folder=folder / "spill",
         **chosen,
     )
