@@ -16,6 +16,7 @@ COMMANDS: Final = {
     ),
     "doctor": ListedCommand("service.commands.doctor:doctor", "Send test telemetry, and say what arrived or why not."),
     "call": ListedCommand("service.commands.call:call", "Show one call: phases, speech, waits, tools, errors."),
+    "calls": ListedCommand("service.commands.calls:calls", "List calls, under way and lately over."),
     "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
     "billing": ListedCommand("service.commands.billing:app", "Freeze periods, settle differences, agree on roundings."),
     "reconcile": ListedCommand(

@@ -87,7 +87,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
         fallback_instructions=FALLBACK,
     )
     async with Simulator(line) as carrier:
-        settings = _settings(carrier.base_url, secret)
+        settings = demo_settings(carrier.base_url, secret)
         await check_database(settings)
         with listen(settings.host, settings.port) as listening:
             container = build_container(settings)
@@ -104,7 +104,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
         tell(summary(carrier.truth()))
 
 
-def _settings(base_url: str, secret: str) -> Settings:
+def demo_settings(base_url: str, secret: str) -> Settings:
     """Return the user's settings where they fit a demo; the carrier is the simulator, whatever they say."""
     chosen = load_settings(app_env="dev")
     return load_settings(

@@ -7,6 +7,7 @@ line itself is wrong.
 import os
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +16,7 @@ from rich.markup import escape
 from service.settings import SettingsError, env_file_values
 from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.export import InvalidVariableError
+from telemetry.terminal import printable
 
 _MARKS = {
     Verdict.ARRIVED: "[green]✔[/]",

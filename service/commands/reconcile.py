@@ -3,21 +3,19 @@
 Exit codes: 0 they do, 1 they differ, 2 the command line itself is wrong, 3 not all of them could be asked.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Final
 
-import httpx2
 import typer
-from pydantic import ValidationError
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.table import Table
 
 from service.api.reconcile import LedgerRow, Margin, ReconciledLedgers
-from service.http.security import HEADER
+from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
+from service.commands.tables import Sheet, console
 from service.reconciliation.figures import Field, Ledger, Scope, State
+from telemetry.terminal import printable
 
 DIFFERS = "≠"
 """Marks a figure on which ledgers differ, where there are no colours too."""
@@ -61,18 +59,18 @@ class ReconcileTable:
         if self.every and self.found.tenants_left_out:
             yield f"and {self.found.tenants_left_out} tenants more"
 
-    def _table(self, title: str, rows: Mapping[Ledger, LedgerRow], tenant: str | None) -> Table:
-        table = Table(title=title, title_justify="left")
-        table.add_column("")
-        for ledger in rows:
-            table.add_column(ledger, justify="right")
+    def _table(self, title: str, ledgers: Mapping[Ledger, LedgerRow], tenant: str | None) -> Sheet:
+        rows: list[list[str]] = []
+        marked: set[int] = set()
         for field in Field:
-            cells = [_cell(row, field) for row in rows.values()]
+            cells = [_cell(row, field) for row in ledgers.values()]
             if self._differs(tenant, field):
-                table.add_row(f"{_words(field)} {DIFFERS}", *cells, style="bold red")
+                marked.add(len(rows))
+                rows.append([f"{_words(field)} {DIFFERS}", *cells])
             elif any(cell not in ("", "0") for cell in cells):
-                table.add_row(_words(field), *cells)
-        return table
+                rows.append([_words(field), *cells])
+        heads = ["figure", *(str(ledger) for ledger in ledgers)]
+        return Sheet(heads, rows, frozenset(heads[1:]), title=printable(title), marked=frozenset(marked))
 
     def _differs(self, tenant: str | None, field: Field) -> bool:
         return any(d.field == field and tenant in (None, d.tenant_id) for d in self.found.differences)
@@ -89,11 +87,11 @@ class ReconcileTable:
     def _calls(self) -> Iterator[RenderableType]:
         if not self.found.calls:
             return
-        table = Table("call", "tenant", "finding", "process", "records", title="calls behind", title_justify="left")
+        rows = []
         for call in self.found.calls:
             told = (call.finding, call.process or "unknown", call.records or "none")
-            table.add_row(call.call_id, call.tenant_id, *map(_words, told))
-        yield table
+            rows.append([printable(call.call_id), printable(call.tenant_id), *map(_words, told)])
+        yield Sheet(("call", "tenant", "finding", "process", "records"), rows, title="calls behind")
         if self.found.calls_left_out:
             yield f"and {self.found.calls_left_out} calls more"
 
@@ -128,56 +126,11 @@ def _range(margin: Margin) -> str:
 
 
 PATH: Final = "/api/v1/metrics/reconcile"
-PATIENCE_SECONDS: Final = 120.0
+TIMEOUT_SECONDS: Final = 120.0
 """How long the answer may take: every record of the window is added up."""
 
 
-class RefusedError(Exception):
-    """There is no answer; the message says why, in a sentence for people."""
-
-
-class ParameterError(RefusedError):
-    """The service does not take what was asked for; ``field`` is the parameter that is wrong."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(problem)
-        self.field = field
-
-
-def ask(url: str, token: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """The comparison as the service answers it.
-
-    Raises:
-        RefusedError: if the service cannot be reached, refuses, or is another service.
-        ParameterError: if a parameter is wrong.
-    """
-    base = url.rstrip("/")
-    try:
-        answer = httpx2.get(base + PATH, params=parameters, headers={HEADER: token}, timeout=PATIENCE_SECONDS)
-    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        raise RefusedError(f"cannot reach {base}: {str(error) or type(error).__name__}") from None
-    told = _json(base, answer)
-    if answer.is_success:
-        return told
-    for problem in told.get("errors", ()):
-        raise ParameterError(str(problem["field"]).removeprefix("query."), str(problem["detail"]))
-    raise RefusedError(f"{answer.status_code}: {told.get('detail') or answer.reason_phrase}")
-
-
-def _json(base: str, answer: httpx2.Response) -> dict[str, Any]:
-    try:
-        told = answer.json()
-    except ValueError:
-        told = None
-    if not isinstance(told, dict):
-        raise RefusedError(f"{answer.status_code}: {base} does not answer as this service does")
-    return told
-
-
-_DEFAULT_URL = "http://127.0.0.1:8000"
-
-
-class Form(StrEnum):
+class ReconcileFormat(StrEnum):
     """How the comparison is printed."""
 
     TABLE = "table"
@@ -202,32 +155,25 @@ def reconcile(
     tz: Annotated[str, typer.Option(help="Whose dates: an IANA time zone.")] = "UTC",
     tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every tenant, not those alone that differ.")] = False,
-    form: Annotated[Form, typer.Option("--format", help="How to print it.")] = Form.TABLE,
-    url: Annotated[str, typer.Option(envvar="CALLSCOPE_URL", help="Where the service answers.")] = _DEFAULT_URL,
-    token: Annotated[
-        str, typer.Option(envvar=["CALLSCOPE_TOKEN", "ADMIN_TOKEN"], help="An admin token.", show_envvar=True)
-    ] = "",
+    form: Annotated[ReconcileFormat, typer.Option("--format", help="How to print it.")] = ReconcileFormat.TABLE,
+    url: Url = DEFAULT_URL,
+    token: Token = "",
 ) -> None:
     """Compare live counters, registry, call records and the metrics backend of a running service.
 
     Exit codes: 0 they agree, 1 they differ, 3 not all of them could be asked.
     """
     asked = {"from": start, "to": end, "tz": tz, "tenant_id": tenant}
+    client = ServiceClient(url, token, timeout=TIMEOUT_SECONDS)
     try:
-        # Several tokens may be configured while one is rotated out; any of them will do.
-        one_token = token.split(",", maxsplit=1)[0].strip()
-        answer = ask(url, one_token, {name: text for name, text in asked.items() if text is not None})
-        found = ReconciledLedgers.model_validate(answer, extra="ignore")
-    except ParameterError as error:
-        raise typer.BadParameter(str(error), param_hint=f"--{error.field.removesuffix('_id')}") from None
+        client.demand_tenant(tenant)
+        found = client.read(ReconciledLedgers, PATH, asked)
     except RefusedError as error:
-        _refuse(str(error))
-    except ValidationError:
-        _refuse(f"{url} does not answer as this service does; is it another version?")
-    if form is Form.JSON:
-        typer.echo(json.dumps(answer, indent=2))
+        refuse(error, code=Exit.NOT_ASKED)
+    if form is ReconcileFormat.JSON:
+        typer.echo(found.model_dump_json(indent=2, by_alias=True))
     else:
-        Console().print(ReconcileTable(found, every=every or tenant is not None))
+        console().print(ReconcileTable(found, every=every or tenant is not None))
     raise typer.Exit(_exit_code(found))
 
 
@@ -235,8 +181,3 @@ def _exit_code(found: ReconciledLedgers) -> Exit:
     if not found.consistent:
         return Exit.DIFFER
     return Exit.AGREE if found.complete else Exit.NOT_ASKED
-
-
-def _refuse(reason: str) -> NoReturn:
-    typer.echo(reason, err=True)
-    raise typer.Exit(Exit.NOT_ASKED)

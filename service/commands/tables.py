@@ -2,9 +2,15 @@
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import URL, make_url
 
 UNLIMITED: Final = 10_000
 """Columns where nobody looks at a screen: a pipe or a file gets every line whole."""
@@ -14,3 +20,54 @@ def console() -> Console:
     """Return a console as wide as the terminal; without one, wide enough to cut nothing."""
     watched = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(highlight=False, width=None if watched else UNLIMITED)
+
+
+def database_name(url: str | URL) -> str:
+    """Return the database as commands name it, without its password."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows under heads; where they do not fit beside each other, each row becomes lines of ``head: cell``."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: frozenset[str] = frozenset()
+    """The heads whose cells are aligned right."""
+    foot: Sequence[str] = ()
+    """A last row, of sums."""
+    title: str | None = None
+    marked: frozenset[int] = frozenset()
+    """Rows that are printed in red."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table()
+        if Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum <= options.max_width:
+            yield table
+        else:
+            yield from self._stacked()
+
+    def _table(self) -> Table:
+        table = Table(title=self.title, title_justify="left", show_footer=bool(self.foot))
+        for number, head in enumerate(self.heads):
+            table.add_column(
+                Text(head),
+                footer=Text(self.foot[number]) if self.foot else "",
+                justify="right" if head in self.numbers else "left",
+                no_wrap=True,
+            )
+        for number, row in enumerate(self.rows):
+            table.add_row(*map(Text, row), style="bold red" if number in self.marked else None)
+        return table
+
+    def _stacked(self) -> Iterator[RenderableType]:
+        if self.title:
+            yield Text(self.title, style="italic")
+        width = max(map(len, self.heads)) + 1
+        last = [("all", self.foot)] if self.foot else []
+        for label, row in [*(("", row) for row in self.rows), *last]:
+            yield Text(label)
+            for head, cell in zip(self.heads, row, strict=True):
+                for number, line in enumerate(cell.split("\n") if cell else ()):
+                    yield Text(f"{head + ':' if not number else '':{width}} {line}", overflow="ignore", no_wrap=True)

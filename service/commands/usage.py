@@ -8,12 +8,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 
+from service.commands.tables import Sheet, console, database_name
 from service.settings import SettingsError, load_settings
 from service.storage.database import DATABASE_ERRORS, Database, failure_reason
 from service.storage.url import DatabaseUrlError
@@ -30,6 +30,7 @@ from service.usage.serializer import (
     columns,
     entry,
 )
+from telemetry.terminal import printable
 
 _TEXTS = frozenset({"month", "day", "hour", "tenant_id", "outcome", "reason", "rounding"})
 # Columns that are no figures.
@@ -40,38 +41,38 @@ class UsageTable:
     """A report in memory; give it a grouping that a person would read to the end."""
 
     head: UsageHead
-    table: Table
-    total: UsageTotal
+    sheet: Sheet
 
     @classmethod
     async def of(cls, lines: Lines, head: UsageHead) -> "UsageTable":
         """Return the table of a report."""
         total = UsageTotal()
-        table = Table(show_footer=True)
+        rows: list[list[str]] = []
         names = columns(head.grouping)
-        for name in names:
-            justify: Literal["left", "right"] = "left" if name in _TEXTS else "right"
-            table.add_column(name.replace("_", " "), justify=justify)
         async with aclosing(lines):
             async for line in lines:
                 cells = entry(line, head.grouping) | {"rounding": ", ".join(line.rounding)}
-                table.add_row(*(str(cells[name] if cells[name] is not None else "") for name in names))
+                rows.append([printable(str(cells[name] if cells[name] is not None else "")) for name in names])
                 total.add(line)
         sums = total.figures()
-        for column, name in zip(table.columns, names, strict=True):
-            column.footer = str(sums.get(name, ""))
-        return cls(head, table, total)
+        numbers = frozenset(_words(name) for name in names if name not in _TEXTS)
+        foot = [str(sums.get(name, "")) for name in names]
+        return cls(head, Sheet([_words(name) for name in names], rows, numbers, foot))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         period = self.head.period
         yield f"{period.start:%Y-%m-%d %H:%M} to {period.end:%Y-%m-%d %H:%M} ({period.zone.key})"
         for number in self.head.freezes:
             yield f"Freeze {number} covers a part of the period: callscope billing show {number}"
-        if not self.total.lines:
+        if not self.sheet.rows:
             yield "No calls."
             return
-        yield self.table
+        yield self.sheet
         yield MINUTES_ROUNDING
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 class ReportForm(StrEnum):
@@ -124,7 +125,8 @@ async def _print(url: str, head: UsageHead, form: ReportForm) -> None:
         head = replace(head, freezes=await usage.covering(head.period, head.tenant_id))
         lines = usage.lines(head.period, head.grouping, tenant_id=head.tenant_id)
         if form is ReportForm.TABLE:
-            Console().print(await UsageTable.of(lines, head))
+            typer.echo(f"Database: {database_name(url)}")
+            console().print(await UsageTable.of(lines, head))
             return
         async for piece in as_json(lines, head) if form is ReportForm.JSON else as_csv(lines, head):
             typer.echo(piece, nl=False)

@@ -51,10 +51,10 @@ def test_it_ends_badly_over_a_bad_variable() -> None:
     assert result.output.strip() == f"{ENDPOINT}: must begin with http:// or https://"
 
 
-def test_nothing_configured_is_no_fault() -> None:
-    """Code 0, and which variables to set."""
+def test_nothing_configured_is_told() -> None:
+    """Code 1, for nothing arrives, and which variables to set."""
     result = call()
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert result.output.count(f"not exported. Set {ENDPOINT}") == 3
 
 
@@ -69,3 +69,12 @@ def test_it_reads_what_the_service_reads(tmp_path: Path) -> None:
 
 def _write_env(folder: Path, receiver: Receiver) -> None:
     (folder / ".env").write_text(f"{ENDPOINT}={receiver.endpoint}\nADMIN_TOKEN=\n")
+
+
+def test_an_endpoint_can_be_named() -> None:
+    """``--endpoint`` tries one before it is written anywhere."""
+    app = typer.Typer()
+    app.command()(doctor)
+    with http_receiver() as receiver:
+        result = CliRunner().invoke(app, ["--endpoint", receiver.endpoint])
+    assert (result.exit_code, len(receiver.received)) == (0, 3)
