@@ -4,12 +4,12 @@ import asyncio
 import secrets
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import uuid4
 
 import typer
@@ -22,12 +22,12 @@ from service.http.security import HEADER
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
 from service.simulator.plan import Plan, TimeScale
-from service.simulator.rendering import summary
 from service.simulator.simulator import Line, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
 from service.simulator.traffic import Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.recent.search import CallQuery
+from telemetry.semconv.catalogue import LIVE_FIELDS
 from telemetry.setup import Telemetry
 
 DATABASE: Final = "sqlite+aiosqlite:///callscope-demo.db"
@@ -100,8 +100,8 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
                     await server.serve([listening])
                 finally:
                     ignore_signals()
-        tell("\nWhat the carrier saw of this run:\n")
-        tell(summary(carrier.truth()))
+        for text in _summary(carrier.truth(), [str(tenant["tenant_id"]) for tenant in tenants]):
+            tell(text)
 
 
 def demo_settings(base_url: str, secret: str) -> Settings:
@@ -130,7 +130,7 @@ def _introduce(address: str, settings: Settings, tell: Tell) -> None:
     tell(f"  documentation {address}/docs\n")
     tell("To look at it from another terminal, with the commands or with curl:\n")
     tell(f"  export CALLSCOPE_URL={address} CALLSCOPE_TOKEN={token}")
-    tell(f"  {_command()} calls")
+    tell(f"  {_command()} calls            # and `call ID` draws one of them")
     tell(f"  {_command()} usage --database-url sqlite:///callscope-demo.db")
     tell(f'  curl -H "{HEADER}: $CALLSCOPE_TOKEN" $CALLSCOPE_URL/api/v1/metrics/live')
     tell("\nCtrl-C ends it.\n")
@@ -175,16 +175,30 @@ async def _tell_numbers(container: Container, tenants: Sequence[str], tell: Tell
 
 
 _FIGURES: Final = ("active_calls", "accepted_calls", "ended_calls", "referred_calls", "failed_calls")
+_HEADS: Final = f"{'':10}" + "".join(
+    f"{head:>10}" for head in (*(name.removesuffix("_calls") for name in _FIGURES), "rejected", "minutes")
+)
+REJECTIONS: Final = frozenset(name for name in LIVE_FIELDS if name.startswith("rejected_"))
 
 
 def _board(telemetry: Telemetry, tenants: Sequence[str]) -> Iterator[str]:
-    heads = (*(name.removesuffix("_calls") for name in _FIGURES), "rejected", "minutes")
-    yield f"{'':10}" + "".join(f"{head:>10}" for head in heads)
     store = telemetry.live.store
+    yield _HEADS
     for label, numbers in [*((tenant, store.live(tenant)) for tenant in tenants), ("all", store.live())]:
         if numbers is not None:
-            rejected = sum(value for name, value in numbers.items() if name.startswith("rejected_"))
-            counts = "".join(f"{numbers[name]:>10}" for name in _FIGURES)
-            yield f"{label:10}{counts}{rejected:>10}{numbers['minutes_processed']:>10.1f}"
+            yield _row(label, numbers)
     for call in telemetry.recent.search(CallQuery(), limit=1).calls:
-        yield f"latest call: {_command()} call {call.call_id}"
+        yield f"latest call: {call.call_id}"
+
+
+def _summary(truth: Mapping[str, Any], tenants: Sequence[str]) -> Iterator[str]:
+    yield f"\nThe run as the carrier saw it, {truth['global']['placed']} calls placed:\n"
+    yield _HEADS
+    for label, numbers in [*((tenant, truth["tenants"][tenant]) for tenant in tenants), ("all", truth["global"])]:
+        yield _row(label, numbers)
+
+
+def _row(label: str, numbers: Mapping[str, int | float]) -> str:
+    rejected = sum(value for name, value in numbers.items() if name in REJECTIONS)
+    counts = "".join(f"{numbers[name]:>10}" for name in _FIGURES)
+    return f"{label:10}{counts}{rejected:>10}{numbers['minutes_processed']:>10.1f}"
