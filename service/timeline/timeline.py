@@ -139,7 +139,7 @@ def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
         ("setup", _time(call.setup_seconds)),
         ("first audio", _time(call.time_to_first_audio_seconds)),
         ("longest wait", _time(call.longest_wait_seconds)),
-        ("longest silence", _time(call.longest_silence_seconds or None)),
+        ("silence up to", _time(call.longest_silence_seconds or None)),
         ("turns", _turns(call)),
         ("tokens", _tokens(call)),
         ("trace", call.trace.trace_id if call.trace else None),
