@@ -8,7 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from telemetry.calls.events import Phase, Speaker, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
-from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, SetupOutcome
+from telemetry.semconv.attributes import (
+    CallDirection,
+    CapacityScope,
+    EndReason,
+    RejectionReason,
+    SetupOutcome,
+    UnansweredReason,
+)
 
 Scalar = bool | int | float | str
 Offset = Annotated[float, Field(description="Seconds from the call's reception.")]
@@ -130,6 +137,17 @@ class TokenDetail(Shape):
     models: tuple[str, ...]
 
 
+class TalkDetail(Shape):
+    """Sums of a conversation that is over, in seconds, from the first word to the end."""
+
+    seconds: Seconds
+    caller_seconds: Seconds
+    agent_seconds: Seconds
+    talk_over_seconds: Seconds = Field(description="Both spoke.")
+    dead_air_seconds: Seconds = Field(description="Nobody spoke, in stretches of 3 s and more.")
+    dead_airs: int = Field(description="Number of those stretches.")
+
+
 class SpanEventDetail(Shape):
     """A moment in a span."""
 
@@ -222,6 +240,11 @@ class CallDetail(Shape):
     last_seen_seconds: Offset
     decision: DecisionDetail | None
     ending: EndingDetail | None
+    unanswered_reason: UnansweredReason | None = Field(description="Why it was never answered; `null` otherwise.")
+    direction: CallDirection
+    source: str = Field(description="The gateway or carrier that reported the call.")
+    inferred: tuple[Transition, ...] = Field(description="Transitions that no report told of in time.")
+    talk: TalkDetail | None = Field(description="`null` while the call is open, without speech, or if not kept.")
     referred_to: str | None = Field(description="The name of the destination the call was handed to.")
     fallback_instructions: bool
     from_record: bool = Field(
@@ -293,6 +316,11 @@ EXAMPLE: Final[dict[str, Any]] = {
         "error_type": None,
     },
     "ending": None,
+    "unanswered_reason": None,
+    "direction": "inbound",
+    "source": "direct",
+    "inferred": [],
+    "talk": None,
     "referred_to": None,
     "fallback_instructions": False,
     "from_record": False,

@@ -10,7 +10,7 @@ from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, StateChange, Tokens, Trace
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, UnansweredReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,9 @@ def _more_of(recorded: TokenUsage, counted: TokenUsage) -> TokenUsage:
     return TokenUsage(**{kind: max(counts) for kind, counts in known.items() if counts})
 
 
+_NOT_ACCEPTED: Final = frozenset({CallState.REJECTED, CallState.UNANSWERED})
+
+
 def remembered(row: Row) -> CallDetails:
     """Return the call as its record tells it: moments, decision, end and tokens, and nothing of what was said."""
     return CallDetails(
@@ -164,6 +167,7 @@ def _summary(row: Row) -> CallSummary:
         turns=row.turns or 0,
         interruptions=row.interruptions or 0,
         rejection_reason=_rejection(row),
+        unanswered_reason=_unanswered(row),
         end_reason=_end(row),
         error_type=row.error_type,
         trace_id=row.trace_id,
@@ -175,7 +179,7 @@ def _summary(row: Row) -> CallSummary:
 
 def _steps(row: Row) -> Iterator[StateChange]:
     yield StateChange(Transition.RECEIVED, 0.0)
-    if row.decided_ms is not None and row.state is not CallState.REJECTED:
+    if row.decided_ms is not None and row.state not in _NOT_ACCEPTED:
         yield StateChange(Transition.ACCEPTED, _offset(row, row.decided_ms))
     for transition, at_ms in ((Transition.STARTED, row.started_ms), (Transition.REFERRED, row.referred_ms)):
         if at_ms is not None:
@@ -185,6 +189,8 @@ def _steps(row: Row) -> Iterator[StateChange]:
 
 
 def _decision(row: Row) -> Decision | None:
+    if row.state is CallState.UNANSWERED:
+        return None
     rejected = row.state is CallState.REJECTED
     at_ms = row.ended_ms if rejected and row.decided_ms is None else row.decided_ms
     if at_ms is None:
@@ -202,6 +208,10 @@ def _ending(row: Row) -> Ending | None:
 
 def _rejection(row: Row) -> RejectionReason | None:
     return RejectionReason(row.reason) if row.state is CallState.REJECTED and row.reason else None
+
+
+def _unanswered(row: Row) -> UnansweredReason | None:
+    return UnansweredReason(row.reason) if row.state is CallState.UNANSWERED and row.reason else None
 
 
 def _end(row: Row) -> EndReason | None:

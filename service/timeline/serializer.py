@@ -23,6 +23,7 @@ from service.timeline.detail import (
     SpanEventDetail,
     SpeechDetail,
     StretchDetail,
+    TalkDetail,
     TokenDetail,
     ToolDetail,
     TraceDetail,
@@ -33,7 +34,7 @@ from service.timeline.explain import explain, span_of_time
 from service.timeline.findings import CallStretch, greeting_interrupted, silences, talked_over
 from service.timeline.past import WATCHED, StorySource
 from telemetry.clock import Instant
-from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Trace, TurnRow
+from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Talk, Trace, TurnRow
 
 DECIMALS = 6
 """Of seconds: a microsecond is finer than anything here is measured."""
@@ -73,6 +74,10 @@ class Times:
 def rounded(seconds: float) -> float:
     """Return seconds as they are shown, to the microsecond."""
     return round(seconds, DECIMALS)
+
+
+def _talk(talk: Talk) -> TalkDetail:
+    return TalkDetail.model_validate({name: rounded(value) for name, value in asdict(talk).items()})
 
 
 def rounded_if(seconds: float | None) -> float | None:
@@ -183,6 +188,11 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
         last_seen_seconds=rounded(call.last_seen),
         decision=_decision(record, times),
         ending=_ending(record, times),
+        unanswered_reason=call.unanswered_reason,
+        direction=call.direction,
+        source=writable(call.source),
+        inferred=record.inferred,
+        talk=None if record.talk is None else _talk(record.talk),
         referred_to=_perhaps(record.referred_to),
         fallback_instructions=record.fallback_instructions,
         from_record=source.from_record,

@@ -13,9 +13,9 @@ from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, Ca
 from service.timeline.detail import CallDetail
 from service.timeline.past import remembered, source_of
 from service.timeline.serializer import NO_BACKEND, call_detail
-from telemetry.calls.lifecycle import CallState
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, TenantId, UnansweredReason
 from tests.service.gateway.harness import fresh_id, on_the_air, serving
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp())
@@ -71,6 +71,7 @@ def _around(moment: datetime) -> str:
         (CallState.ACCEPTED, None, None, "Accepted"),
         (CallState.STARTED, None, None, "Running"),
         (CallState.REJECTED, CallOutcome.REJECTED, RejectionReason.CARRIER_ERROR, "Rejected after 2.0 s"),
+        (CallState.UNANSWERED, CallOutcome.UNANSWERED, UnansweredReason.CANCELED, "the caller gave up"),
         (CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, "never started"),
         (CallState.ENDED, CallOutcome.FAILED, EndReason.ERROR, "Failed after 30.0 s"),
         (CallState.ENDED, CallOutcome.STALE, EndReason.STALE, "nothing was heard of it"),
@@ -87,6 +88,9 @@ def test_a_record_of_any_state_is_told(
     assert explained in detail.explanation
     assert "record" in detail.explanation
     assert (detail.ended_at is None) == (outcome is None)
+    answered = [step.transition for step in detail.transitions if step.transition is Transition.ACCEPTED]
+    assert bool(answered) == (state not in (CallState.PENDING, CallState.REJECTED, CallState.UNANSWERED))
+    assert (detail.unanswered_reason is None) == (state is not CallState.UNANSWERED)
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -1,10 +1,12 @@
 """The sentence that says what happened to a call."""
 
+import re
+
 import pytest
 
 from service.timeline.explain import explain, span_of_time
 from telemetry.calls.events import LimitHit
-from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, UnansweredReason
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 
@@ -59,6 +61,13 @@ def test_every_end_is_explained(kit: TelemetryKit, reason: EndReason) -> None:
     calls.started(kit).ended(reason)
     assert told(kit).startswith("Failed after " if reason is EndReason.ERROR else "Ended after ")
     assert "no known reason" not in told(kit)
+
+
+@pytest.mark.parametrize("reason", list(UnansweredReason))
+def test_every_unanswered_call_is_explained(kit: TelemetryKit, reason: UnansweredReason) -> None:
+    """Each reason for which a call was never answered has words of its own."""
+    kit.tracker.received("rtc_1", "acme").unanswered(reason)
+    assert re.fullmatch(r"Not answered: [a-z ]{15,}\.", told(kit))
 
 
 def test_a_transfer_names_its_destination(kit: TelemetryKit) -> None:

@@ -13,6 +13,7 @@ from telemetry.calls.events import (
     CallReferred,
     CallRejected,
     CallStarted,
+    CallUnanswered,
     FallbackUsed,
     FirstAudio,
     InstructionsFailed,
@@ -30,7 +31,7 @@ from telemetry.calls.events import (
 from telemetry.calls.lifecycle import CallState
 from telemetry.calls.timing import TypedError
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, Violation
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, UnansweredReason, Violation
 from telemetry.testing import TelemetryKit
 
 
@@ -302,3 +303,13 @@ def test_events_of_a_call_take_place_one_at_a_time(kit: TelemetryKit, call: Call
     with call.phase(Phase.ACCEPT):
         call.accepted()
     assert [type(event) for event in kit.events[1:]] == [PhaseStarted, CallAccepted, PhaseEnded]
+
+
+def test_an_unanswered_call_is_over_without_a_decision(kit: TelemetryKit, call: Call) -> None:
+    """The report makes one event with its reason; a second one, and an acceptance, come too late."""
+    assert call.unanswered(UnansweredReason.NO_ANSWER, error_type="408")
+    assert not call.unanswered(UnansweredReason.BUSY)
+    assert not call.accepted()
+    (event,) = [event for event in kit.events if isinstance(event, CallUnanswered)]
+    assert (event.reason, event.error_type) == (UnansweredReason.NO_ANSWER, "408")
+    assert call.state is CallState.UNANSWERED

@@ -186,3 +186,17 @@ def test_any_order_of_reports_makes_a_conversation_that_adds_up(words: list[str]
     assert all(start <= stop for _, start, stop in script.speech)
     cut = {number for number, _, _, reason in script.turns if reason is TurnEnd.INTERRUPTED}
     assert cut == set(script.interruptions) & set(over)
+
+
+def test_out_of_sight_speech_and_the_turn_it_was_spoken_into_end() -> None:
+    """When the session is out of sight, both parties' speech ends there, and the turn whose answer was playing."""
+    conversation = Conversation(REF, at(0))
+    conversation.caller_started(at(1))
+    conversation.caller_stopped(at(2))
+    conversation.agent_started(at(3))
+    conversation.caller_started(at(4))
+    events = conversation.unobserved(at(5))
+    assert [event.speaker for event in events if isinstance(event, SpeechEnded)] == [Speaker.CALLER, Speaker.AGENT]
+    assert [(event.number, event.reason) for event in events if isinstance(event, TurnEnded)] == [
+        (1, TurnEnd.COMPLETED)
+    ]
