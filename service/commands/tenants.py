@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from service.commands.tables import Sheet, console
 from service.settings import SettingsError, load_settings
 from service.storage.database import DATABASE_ERRORS, Database, failure_reason
 from service.storage.migrations import upgrade
@@ -25,6 +23,7 @@ from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
 from service.tenants.spec import as_change, as_entry, checked_spec
 from service.tenants.sql import SqlTenantRepository
 from service.tenants.tenant import AuditEntry, ImportResult, Tenant
+from telemetry.terminal import printable
 
 MAX_NUMBERS = 3
 """Numbers a table's row shows; JSON has them all."""
@@ -32,30 +31,36 @@ MAX_SHOWN = 100
 """Characters of a changed field that a table's row shows."""
 
 
-def as_history(entries: Iterable[AuditEntry]) -> Table:
-    """One row a change."""
-    table = Table("when", "who", "tenant", "what", "before", "after")
-    for entry in entries:
-        changed = (Text(_line(side)) for side in (entry.before, entry.after))
-        table.add_row(
-            f"{entry.at:%Y-%m-%d %H:%M:%S}Z", Text(entry.actor), entry.tenant_id, entry.action.value, *changed
+def as_history(entries: Iterable[AuditEntry]) -> Sheet:
+    """Return one row a change."""
+    rows = [
+        (
+            f"{entry.at:%Y-%m-%d %H:%M:%S}Z",
+            printable(entry.actor),
+            printable(entry.tenant_id),
+            entry.action.value,
+            _line(entry.before),
+            _line(entry.after),
         )
-    return table
+        for entry in entries
+    ]
+    return Sheet(("when", "who", "tenant", "what", "before", "after"), rows)
 
 
-def as_table(tenants: Iterable[Tenant]) -> Table:
-    """One row a tenant."""
-    table = Table("tenant", "name", "state", "numbers", "calls at once", "instructions")
-    for tenant in tenants:
-        table.add_row(
+def as_table(tenants: Iterable[Tenant]) -> Sheet:
+    """Return one row a tenant."""
+    rows = [
+        (
             tenant.tenant_id,
-            Text(tenant.name),
+            printable(tenant.name),
             "enabled" if tenant.enabled else "disabled",
             _numbers(tenant),
             "default" if tenant.max_concurrent_calls is None else str(tenant.max_concurrent_calls),
             "none" if tenant.instructions is None else f"version {tenant.instructions_version}",
         )
-    return table
+        for tenant in tenants
+    ]
+    return Sheet(("tenant", "name", "state", "numbers", "calls at once", "instructions"), rows)
 
 
 def _line(fields: Mapping[str, object]) -> str:
@@ -89,33 +94,74 @@ def list_tenants(database_url: DatabaseUrl = None, as_json: AsJson = False) -> N
     _show(_administer(database_url, _every_tenant), as_json)
 
 
+Name = Annotated[str | None, typer.Option("--name", help="For people; the id if left out.")]
+Numbers = Annotated[
+    list[str] | None, typer.Option("--number", help="A dialled number, such as +18005550100; repeatable.")
+]
+MaxCalls = Annotated[int | None, typer.Option("--max-concurrent-calls", help="Calls at once.")]
+Instructions = Annotated[str | None, typer.Option("--instructions", help="What the agent is told.")]
+Targets = Annotated[list[str] | None, typer.Option("--transfer-target", help="NAME=URI to transfer to; repeatable.")]
+
+
 @app.command("add")
 def add_tenant(
     tenant_id: TenantId,
-    name: Annotated[str | None, typer.Option(help="For people; the id if left out.")] = None,
-    number: Annotated[
-        list[str] | None, typer.Option(help="A dialled number, such as +18005550100; repeatable.")
-    ] = None,
-    max_concurrent_calls: Annotated[int | None, typer.Option(help="Calls at once.")] = None,
-    instructions: Annotated[str | None, typer.Option(help="What the agent is told.")] = None,
-    transfer_target: Annotated[list[str] | None, typer.Option(help="NAME=URI to transfer to; repeatable.")] = None,
+    name: Name = None,
+    number: Numbers = None,
+    max_concurrent_calls: MaxCalls = None,
+    instructions: Instructions = None,
+    transfer_target: Targets = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Add one tenant that is not there yet."""
-    mentioned = {
-        "name": name,
-        "numbers": number,
-        "max_concurrent_calls": max_concurrent_calls,
-        "instructions": instructions,
-    }
-    stated = {field: value for field, value in mentioned.items() if value is not None}
+    stated = _stated(name, number, max_concurrent_calls, instructions)
 
     async def add(tenants: TenantRepository) -> Tenant:
         spec = checked_spec(tenant_id, stated | {"transfer_targets": _targets(transfer_target or [])})
         return await tenants.put(spec, actor=_operator(), expected_version=NEW)
 
     _show([_administer(database_url, add)], as_json)
+
+
+@app.command("edit")
+def edit_tenant(
+    tenant_id: TenantId,
+    name: Name = None,
+    number: Numbers = None,
+    max_concurrent_calls: MaxCalls = None,
+    instructions: Instructions = None,
+    transfer_target: Targets = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is stated of a tenant; the rest stays. Numbers and transfer targets replace all there were."""
+    stated = _stated(name, number, max_concurrent_calls, instructions)
+    if not stated and not transfer_target:
+        raise typer.BadParameter("name at least one option with what is to be changed")
+
+    async def edit(tenants: TenantRepository) -> Tenant:
+        targets = {"transfer_targets": _targets(transfer_target)} if transfer_target else {}
+        return await tenants.change(checked_spec(tenant_id, stated | targets), actor=_operator())
+
+    _show([_administer(database_url, edit)], as_json)
+
+
+@app.command("delete")
+def delete_tenant(
+    tenant_id: TenantId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Remove a tenant with its numbers and instructions; records and audit stay."""
+    if not yes:
+        typer.confirm(f"Remove {printable(tenant_id)} with its numbers and instructions?", abort=True, err=True)
+
+    async def delete(tenants: TenantRepository) -> None:
+        await tenants.delete(tenant_id, actor=_operator())
+
+    _administer(database_url, delete)
+    typer.echo(f"removed {printable(tenant_id)}")
 
 
 @app.command("import")
@@ -165,7 +211,19 @@ def show_audit(
     if as_json:
         typer.echo(json.dumps([as_change(entry) for entry in entries], indent=2, ensure_ascii=False))
     else:
-        Console().print(as_history(entries))
+        console().print(as_history(entries))
+
+
+def _stated(
+    name: str | None, numbers: list[str] | None, max_concurrent_calls: int | None, instructions: str | None
+) -> dict[str, object]:
+    mentioned = {
+        "name": name,
+        "numbers": numbers or None,
+        "max_concurrent_calls": max_concurrent_calls,
+        "instructions": instructions,
+    }
+    return {field: value for field, value in mentioned.items() if value is not None}
 
 
 def _switch(tenant_id: str, *, enabled: bool) -> Callable[[TenantRepository], Awaitable[Tenant]]:
@@ -210,7 +268,7 @@ def _show(tenants: Sequence[Tenant], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps([as_entry(tenant) for tenant in tenants], indent=2, ensure_ascii=False))
     else:
-        Console().print(as_table(tenants))
+        console().print(as_table(tenants))
 
 
 def _targets(stated: Sequence[str]) -> dict[str, str]:
