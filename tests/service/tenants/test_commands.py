@@ -77,7 +77,7 @@ def test_a_refused_import_lists_every_reason(run: Run, file: Callable[[object], 
     assert refused(result).splitlines() == [
         "row 2: tenant_id: ids that begin with _ are reserved",
         "row 3: numbers: +18005550100 is in row 1 already",
-        "row 3: numbers[1]: 'x' is not a telephone number",
+        "row 3: numbers[1]: 'x' is not a telephone number, a short code of 2 to 6 digits, or sip: and a user's name",
     ]
     assert listed(run) == []
 
@@ -137,7 +137,7 @@ def test_adding_prints_json(run: Run) -> None:
         (["list", "--database-url", "sqlite:////no/folder/x.db"], "DATABASE_URL: the folder /no/folder does not exist"),
         (
             ["list", "--database-url", "postgresql://u:secret@127.0.0.1:1/x"],
-            "DATABASE_URL: the database cannot be used: [Errno 111]",
+            "DATABASE_URL: the server 127.0.0.1:1 cannot be reached",
         ),
     ],
 )
@@ -155,7 +155,9 @@ def test_a_database_that_is_none_is_refused(run: Run, tmp_path: Path) -> None:
     """A file that is no database is a refusal in the database's words, not a traceback."""
     (tmp_path / "text.db").write_text("This is text, and long enough to be read as a database's header." * 20)
     result = run("list", "--database-url", f"sqlite:///{tmp_path / 'text.db'}")
-    assert refused(result) == "DATABASE_URL: the database cannot be used: file is not a database\n"
+    assert refused(result) == (
+        f"DATABASE_URL: {tmp_path / 'text.db'} is no SQLite database; move it away, or name another file\n"
+    )
 
 
 def test_a_wrong_setting_is_refused_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
