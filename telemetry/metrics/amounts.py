@@ -1,4 +1,4 @@
-"""What a series has counted: sums, last values, and histograms of both kinds, as they grow with each collection.
+"""Amounts that series have counted: sums, last values, and histograms of both kinds, as they grow with each collection.
 
 An amount takes in data points with :meth:`fold`, another amount with :meth:`merge`, and makes a data point of the
 totals it holds. The arithmetic of exponential histograms follows the data model of OpenTelemetry 1.60, §Exponential
@@ -26,7 +26,7 @@ _NO_BUCKETS = (0,)
 
 
 class Amount(Protocol):
-    """What one series has counted."""
+    """Amount that one series has counted."""
 
     def merge(self, later: Self, /) -> None:
         """Add what another amount of the same kind has counted after this one."""
