@@ -72,7 +72,12 @@ class Privacy:
 
 def scrub_text(text: str) -> str:
     """Return the text with every phone number and SIP user in it masked."""
-    return _NUMBER.sub(lambda found: mask_number(found.group()), text) if "+" in text or ":" in text else text
+    return _NUMBER.sub(_hidden, text) if "+" in text or ":" in text else text
+
+
+def _hidden(found: re.Match[str]) -> str:
+    """Return the mask of a number in a text; of a name nothing shows, for it may be anybody's."""
+    return mask_number(found.group()) if any(map(str.isdigit, found.group())) else "…"
 
 
 def scrub_url(url: str) -> str:
