@@ -21,9 +21,9 @@ from fastapi import Depends, FastAPI
 from starlette.responses import JSONResponse, Response
 
 from benchmarks import verdict
-from service.api.metrics import EXAMPLE, metrics_router
-from service.http.security import HEADER, AdminAttempts, AdminTokens, require_admin
-from service.tenants.limits import CallLimits
+from service.api.live import EXAMPLE, live_router
+from service.http.security import AdminAttempts, require_admin
+from service.http.tokens import HEADER, AdminTokens
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
 from telemetry.semconv.attributes import EndReason
@@ -73,10 +73,7 @@ def app() -> FastAPI:
 
     built = FastAPI(lifespan=lifespan)
     admin = require_admin(AdminTokens([TOKEN]), AdminAttempts())
-    limits = CallLimits(CALLS_PER_SECOND * CALL_SECONDS)
-    built.include_router(
-        metrics_router(live=telemetry.live, tracker=tracker, limits=limits, tenants=Everyone(), admin=admin)
-    )
+    built.include_router(live_router(live=telemetry.live, tenants=Everyone(), admin=admin))
 
     @built.get(CONSTANT, dependencies=[Depends(admin)])
     async def constant() -> Response:

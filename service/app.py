@@ -7,14 +7,11 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
-from service.api.call_detail import call_debugging_router
-from service.api.call_records import call_records_router
-from service.api.calls import calls_router
-from service.api.exemplars import exemplars_router
+from service.api.call_records import RecordedPast, call_records_router
+from service.api.documentation import documentation_router
 from service.api.health import health_router
-from service.api.metrics import metrics_router
+from service.api.mounting import mount_admin
 from service.api.reconcile import reconcile_router
-from service.api.summary import ranking_router, summary_router
 from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
@@ -22,10 +19,17 @@ from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
 from service.gateway.carriers.sip import DIALLED_HEADERS
+from service.http.database import database_reachable
+from service.http.errors import TrailingSlashes, use_problem_details
 from service.http.instrumentation import instrument
-from service.http.problems import use_problem_details
-from service.http.readiness import Readiness, database_reachable, export_information, not_draining, registry_has_room
-from service.http.security import require_admin
+from service.http.readiness import (
+    Readiness,
+    export_information,
+    not_draining,
+    nothing_missing,
+    registry_has_room,
+)
+from service.http.security import AdminCheck, require_admin
 from service.http.tags import OPENAPI_TAGS
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.pages import CallPages
@@ -39,12 +43,12 @@ DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OT
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The service as an ASGI application. Call it in the process that serves: uvicorn's ``factory`` does."""
+    """Return the service as an ASGI application. Call it in the process that serves: uvicorn's ``factory`` does."""
     return app_of(build_container(settings or load_settings()))
 
 
 def app_of(container: Container) -> FastAPI:
-    """The application over parts already built."""
+    """Return the application over parts already built."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -61,8 +65,13 @@ def app_of(container: Container) -> FastAPI:
         description=DESCRIPTION,
         openapi_tags=OPENAPI_TAGS,
         lifespan=lifespan,
+        redirect_slashes=False,
+        openapi_url=None,  # these are routes of our own, see documentation_router
+        docs_url=None,
+        redoc_url=None,
     )
     use_problem_details(app)
+    app.add_middleware(TrailingSlashes)
     instrumentation = instrument(
         app,
         tracers=container.telemetry.pipelines.tracer_provider,
@@ -70,63 +79,69 @@ def app_of(container: Container) -> FastAPI:
         engine=container.database.engine,
         client=container.carrier_http,
     )
-    for router in _routers(container):
+    admin = require_admin(container.admin_tokens, container.admin_attempts)
+    app.include_router(
+        webhooks_router(
+            carrier=container.carrier if container.takes_calls else None,
+            manager=container.manager,
+            tracker=container.telemetry.tracker,
+            region=container.settings.default_region,
+            dialled_headers=container.settings.dialled_headers or DIALLED_HEADERS,
+        )
+    )
+    mount_admin(
+        app,
+        container.telemetry,
+        admin,
+        limits=container.limits,
+        tenants=ConfiguredTenants(container.tenants),
+        history=container.history,
+        past=RecordedPast(container.records),
+        urls=TraceUrls(container.settings.trace_url_template),
+    )
+    for router in _routers(container, admin):
         app.include_router(router)
     return app
 
 
-def _routers(container: Container) -> Iterator[APIRouter]:
-    telemetry, tracker = container.telemetry, container.telemetry.tracker
-    admin = require_admin(container.admin_tokens, container.admin_attempts)
-    tenants = ConfiguredTenants(container.tenants)
-    urls = TraceUrls(container.settings.trace_url_template)
-    yield webhooks_router(
-        carrier=container.carrier if container.takes_calls else None,
-        manager=container.manager,
-        tracker=tracker,
-        region=container.settings.default_region,
-        dialled_headers=container.settings.dialled_headers or DIALLED_HEADERS,
-    )
-    yield metrics_router(
-        live=telemetry.live,
-        tracker=tracker,
-        limits=container.limits,
-        tenants=tenants,
-        admin=admin,
-    )
-    yield summary_router(
-        live=telemetry.live, history=container.history, clock=tracker.clock, tenants=tenants, admin=admin
-    )
-    yield ranking_router(live=telemetry.live, history=container.history, clock=tracker.clock, admin=admin)
+def _routers(container: Container, admin: AdminCheck) -> Iterator[APIRouter]:
+    """Return the routes that need the service's database, and the public ones."""
+    clock, database = container.telemetry.tracker.clock, container.database
     yield reconcile_router(
         reconciliation=build_reconciliation(
-            container.settings, telemetry, container.database, container.records, container.instance_id
+            container.settings, container.telemetry, database, container.records, container.instance_id
         ),
         admin=admin,
     )
-    yield exemplars_router(live=telemetry.live, recent=telemetry.recent, tenants=tenants, urls=urls, admin=admin)
-    yield calls_router(tracker=tracker, traces=telemetry.traces, recent=telemetry.recent, urls=urls, admin=admin)
-    yield call_debugging_router(recent=telemetry.recent, urls=urls, admin=admin, past=container.records)
     yield tenants_router(tenants=container.tenants, changed=container.limits_follower.changed, admin=admin)
-    yield call_records_router(pages=CallPages(container.database), admin=admin)
-    yield usage_freezes_router(
-        freezer=Freezer(container.database, tracker.clock, key=container.settings.seal_key), admin=admin
-    )
-    yield usage_roundings_router(database=container.database, clock=tracker.clock, admin=admin)
-    yield usage_router(usage=UsageReader(container.database), admin=admin)
+    yield call_records_router(pages=CallPages(database), admin=admin)
+    yield usage_freezes_router(freezer=Freezer(database, clock, key=container.settings.seal_key), admin=admin)
+    yield usage_roundings_router(database=database, clock=clock, admin=admin)
+    yield usage_router(usage=UsageReader(database), admin=admin)
     yield health_router(readiness=_readiness(container))
+    yield documentation_router(admin=admin if container.settings.app_env == "prod" else None)
 
 
 def _readiness(container: Container) -> Readiness:
+    settings = container.settings
+    secrets = {"OPENAI_API_KEY": settings.openai_api_key, "OPENAI_WEBHOOK_SECRET": settings.openai_webhook_secret}
+
+    def degrading() -> set[str]:
+        # Tenants that are remembered are served without the database, and records wait on disk.
+        served = container.started.is_set() and container.tenant_cache.counts().entries > 0
+        return {"secrets", "database"} if served else {"secrets"}
+
     return Readiness(
         {
             "database": database_reachable(container.database),
             "draining": not_draining(lambda: container.manager.draining),
             "registry": registry_has_room(container.telemetry.tracker),
+            "secrets": nothing_missing([name for name, secret in secrets.items() if not secret]),
         },
         {
             "export": export_information(container.telemetry.pipelines.health),
             "records": lambda: asdict(container.records.health()),
             "sampling": lambda: asdict(container.sampler.health()),
         },
+        degrading=degrading,
     )

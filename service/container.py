@@ -22,14 +22,16 @@ from service.gateway.manager import DRAIN_SECONDS, CallManager
 from service.gateway.playback import SessionLimits
 from service.gateway.recovery import Recovery
 from service.gateway.session_manager import SessionManager
-from service.http.security import AdminAttempts, AdminTokens
+from service.http.security import AdminAttempts
+from service.http.tokens import AdminTokens
 from service.records.calls import CallRecords
 from service.sampling import Sampler
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
 from service.tenants.cache import TenantCache
-from service.tenants.limits import CallLimits, LimitsFollower
+from service.tenants.following import LimitsFollower
+from service.tenants.limits import CallLimits
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock

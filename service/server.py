@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from service.http.connections import BACKLOG, ConnectionLimits, Connections, connection_cap
 
 LET_GO_SECONDS: Final = 1
-"""How long requests under way may take once the server stops; the rest of the five seconds is for calls and exports."""
+"""Seconds that requests under way may take once the server stops; the rest of the five is for calls and exports."""
 
 SWITCH_SECONDS: Final = 0.0005
 """Longest that a thread computes while others want to: the event loop then hardly waits for an export's encoding beside
@@ -118,7 +118,7 @@ def server_for(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes any free one.
+    """Return a listening socket; port 0 takes any free one.
 
     Raises:
         OSError: if the address cannot be used.
@@ -127,7 +127,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address_of(listening: socket.socket) -> str:
-    """The address as a URL."""
+    """Return the address as a URL."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from io import StringIO
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -54,7 +55,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535)
     log_level: LogLevel = "INFO"
     admin_token: Annotated[tuple[SecretStr, ...], NoDecode] = ()
-    """Tokens the admin endpoints take; several, separated by commas, while one is being rotated out."""
+    """Tokens the admin endpoints take; several, separated by commas, while one is being rotated out.
+
+    ``SECRET;until=2027-03-31`` is taken up to that day in UTC.
+    """
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses and networks, separated by commas, whose ``X-Forwarded-For`` says who the client is."""
     database_url: SecretStr = SecretStr("sqlite+aiosqlite:///callscope.db")
     openai_api_key: SecretStr | None = None
     openai_base_url: str = Field("https://api.openai.com/v1", pattern=r"^https?://\S+$")
@@ -117,7 +123,17 @@ class Settings(BaseSettings):
             return values
         return {key: value.strip() if isinstance(value, str) else value for key, value in values.items()}
 
-    @field_validator("admin_token", "openai_webhook_secret", mode="before")
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            try:
+                ip_network(text)
+            except ValueError:
+                raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
+        return value
+
+    @field_validator("admin_token", "openai_webhook_secret", "trusted_proxies", mode="before")
     @classmethod
     def _split_tokens(cls, value: object) -> object:
         return [token.strip() for token in value.split(",") if token.strip()] if isinstance(value, str) else value
@@ -201,7 +217,7 @@ class Settings(BaseSettings):
         return self
 
     def _refuse_guessable(self) -> None:
-        if any(len(token) < MIN_ADMIN_TOKEN for token in self.admin_tokens):
+        if any(len(token.partition(";")[0]) < MIN_ADMIN_TOKEN for token in self.admin_tokens):
             raise ValueError(f"ADMIN_TOKEN: needs {MIN_ADMIN_TOKEN} characters when APP_ENV is prod; {_MAKE_ONE}")
         key = self.openai_api_key.get_secret_value() if self.openai_api_key else ""
         if self.openai_base_url == PUBLIC_API and len(key) < MIN_API_KEY:

@@ -1,1 +1,1 @@
-"""The admin endpoints, one router factory a file; each takes what it needs as arguments."""
+"""The routes, one router a file; :func:`service.api.mounting.mount_admin` brings those of an own application."""

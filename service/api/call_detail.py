@@ -9,12 +9,22 @@ from fastapi import APIRouter, Path
 from starlette.responses import Response
 
 from service.http import tags
-from service.http.problems import ProblemError, declared, declared_invalid
-from service.http.responses import Answers, admin_router, answer, database_needed, json_answer
+from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.problems import ProblemError
+from service.http.responses import admin_router, json_response, records_unavailable
 from service.http.security import AdminCheck
-from service.storage.database import DATABASE_ERRORS
+from service.records.record import StoredCall
 from service.timeline.detail import EXAMPLE, CallDetail
-from service.timeline.past import WATCHED, NoPastCalls, PastCalls, StorySource, continued, remembered, source_of
+from service.timeline.past import (
+    WATCHED,
+    NoPastCalls,
+    PastCalls,
+    PastUnavailableError,
+    StorySource,
+    continued,
+    remembered,
+    source_of,
+)
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
 from service.timeline.svg import render_svg
 from service.timeline.timeline import waterfall
@@ -37,14 +47,14 @@ _PICTURE_HEADERS = {
 }
 # The picture is a document: opened by itself, a browser must take nothing in it for more than a picture.
 
-_NO_CALL: Answers = {
+_NO_CALL: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL),
         "The process that answers has no such call, and there is no record of one.",
         f"{CALLS}/rtc_0",
     )
 }
-_NO_TRACE: Answers = {
+_NO_TRACE: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE),
         "The trace belongs to no call that is under way or among the last that are over.",
@@ -52,8 +62,8 @@ _NO_TRACE: Answers = {
     ),
     422: declared_invalid(f"{TRACES}/1", "path.trace_id", "String should match pattern '^[0-9a-f]{32}$'"),
 }
-_CALL: Answers = {200: answer(CallDetail, "Everything known of the call.", EXAMPLE)}
-_PICTURE: Answers = {
+_CALL: Responses = {200: success(CallDetail, "Everything known of the call.", EXAMPLE)}
+_PICTURE: Responses = {
     200: {
         "description": "The call over time, as a picture of its own.",
         "content": {SVG: {"schema": {"type": "string"}, "example": "<svg xmlns='http://www.w3.org/2000/svg'>…</svg>"}},
@@ -74,13 +84,15 @@ TraceInPath = Annotated[
 def call_debugging_router(
     *, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND, past: PastCalls = NO_PAST
 ) -> APIRouter:
-    """The routes of single calls and traces; ``admin`` decides who may use them.
+    """Return the routes of single calls and traces; ``admin`` decides who may use them.
 
     Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
     """
     router = admin_router(tags.CALLS, admin)
+    lookup = _Lookup(recent, past, urls)
 
-    # What writes an answer is not ``async``: a big record takes milliseconds, which belong on a thread of its own.
+    # One call is written without FastAPI's own serialisation, which runs on the event loop: thousands of spans and log
+    # records take many milliseconds, in which other calls would wait. They take a thread.
 
     @router.get(
         f"{CALLS}/{{call_id:path}}/timeline.svg",
@@ -91,7 +103,7 @@ def call_debugging_router(
     )
     async def timeline(call_id: CallInPath) -> Response:
         """Draw the call over time: phases, speech, waits, interruptions, tools, errors; fit to put into a ticket."""
-        return await _told(call_id, _drawn)
+        return await lookup.responded(call_id, _drawn)
 
     @router.get(
         f"{CALLS}/{{call_id:path}}",
@@ -104,7 +116,7 @@ def call_debugging_router(
 
         Of a call of an earlier process, or of long ago, show what its record keeps.
         """
-        return await _told(call_id, _written)
+        return await lookup.responded(call_id, _written)
 
     @router.get(
         f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
@@ -112,32 +124,51 @@ def call_debugging_router(
     async def call_of_trace(trace_id: TraceInPath) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
         found = _known(await asyncio.to_thread(recent.by_trace, trace_id), UNKNOWN_TRACE)
-        return await _told(found.summary.call_id, _written)
-
-    async def _told(call_id: str, tell: Callable[[CallDetail], Response]) -> Response:
-        details = await asyncio.to_thread(recent.call, call_id)
-        if details is None:
-            with database_needed():
-                row = _known(await past.find(CallId(call_id)), UNKNOWN_CALL)
-            return await asyncio.to_thread(lambda: tell(call_detail(remembered(row), urls, source_of(row))))
-        source = WATCHED
-        if details.resumed:
-            details, source = await _from_the_start(details)
-        return await asyncio.to_thread(lambda: tell(call_detail(details, urls, source)))
-
-    async def _from_the_start(details: CallDetails) -> tuple[CallDetails, StorySource]:
-        """Return a call that was taken over with what its record has of before; alone while there is no database."""
-        try:
-            row = await past.find(details.summary.call_id)
-        except DATABASE_ERRORS:
-            row = None
-        return (details, WATCHED) if row is None else continued(details, row)
+        return await lookup.responded(found.summary.call_id, _written)
 
     return router
 
 
+class _Lookup:
+    """Finds calls in memory, and on record those that are no longer there or were taken over from another process."""
+
+    __slots__ = ("_past", "_recent", "_urls")
+
+    def __init__(self, recent: RecentCalls, past: PastCalls, urls: TraceUrls) -> None:
+        self._recent = recent
+        self._past = past
+        self._urls = urls
+
+    async def responded(self, call_id: str, write: Callable[[CallDetail], Response]) -> Response:
+        """Return what ``write`` makes of the call; a 404 problem if there is none, 503 if that cannot be known."""
+        details = await asyncio.to_thread(self._recent.call, call_id)
+        if details is None:
+            row = _known(await self._recorded(call_id), UNKNOWN_CALL)
+            return await asyncio.to_thread(lambda: write(call_detail(remembered(row), self._urls, source_of(row))))
+        source = WATCHED
+        if details.resumed:
+            details, source = await self._from_the_start(details)
+        return await asyncio.to_thread(lambda: write(call_detail(details, self._urls, source)))
+
+    async def _recorded(self, call_id: str) -> StoredCall | None:
+        if "\x00" in call_id:  # no record has this character in its id, and no server takes it
+            return None
+        try:
+            return await self._past.find(CallId(call_id))
+        except PastUnavailableError:
+            raise records_unavailable() from None
+
+    async def _from_the_start(self, details: CallDetails) -> tuple[CallDetails, StorySource]:
+        """Return a call that was taken over with what its record has of before; alone while there is no database."""
+        try:
+            row = await self._past.find(details.summary.call_id)
+        except PastUnavailableError:
+            row = None
+        return (details, WATCHED) if row is None else continued(details, row)
+
+
 def _written(detail: CallDetail) -> Response:
-    return json_answer(detail.model_dump(mode="json"))
+    return json_response(detail.model_dump(mode="json"))
 
 
 def _drawn(detail: CallDetail) -> Response:

@@ -1,34 +1,41 @@
 """The history of calls over HTTP: what is on record, of all processes, the latest first."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from pydantic import Field, TypeAdapter
 
 from service.http import tags
-from service.http.problems import declared_invalid, invalid_request, writable
-from service.http.responses import Answers, Since, Until, admin_router, answer, database_needed, json_answer
+from service.http.cursors import Position, cursor_in_query, write_cursor
+from service.http.database import database_needed
+from service.http.openapi import Responses, declared_invalid, success
+from service.http.parameters import Since, TenantFilter, Until, window
+from service.http.problems import writable
+from service.http.responses import admin_router
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.records.pages import MAX_CURSOR, CallPages, InvalidCursorError, Page, Place, Wanted
+from service.records.pages import CallPages, Page, Place, Wanted
 from service.records.record import DurationSource, StoredCall
+from service.storage.database import DATABASE_ERRORS
+from service.timeline.past import PastCalls, PastUnavailableError
 from service.usage.period import milliseconds, moment
 from service.usage.report import seconds
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
+from telemetry.semconv.attributes import CallId
 
 PATH = "/api/v1/call-records"
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+MAX_CURSOR = 2_200
+"""Characters of a cursor; a call's id has at most 255, each of at most six in a cursor's JSON."""
 
 
-class RecordedCall(BaseModel):
+class RecordedCall(FrozenSchema):
     """One call as it is on record."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call_id: str
     tenant_id: str
@@ -51,10 +58,8 @@ class RecordedCall(BaseModel):
     instance_id: str = Field(description="The process that holds the call, or held it last.")
 
 
-class RecordedCalls(BaseModel):
+class RecordedCalls(FrozenSchema):
     """A page of the history."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: tuple[RecordedCall, ...]
     next_cursor: str | None = Field(description="Where the next page begins; `null` on the last one.")
@@ -76,8 +81,8 @@ EXAMPLE: dict[str, Any] = {
             "seconds": "61.250",
             "duration_basis": "started",
             "duration_source": "measured",
-            "caller": "***5678",
-            "dialled": "***0100",
+            "caller": "…5678",
+            "dialled": "…0100",
             "input_tokens": 1200,
             "output_tokens": 400,
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
@@ -86,16 +91,13 @@ EXAMPLE: dict[str, Any] = {
     ],
     "next_cursor": None,
 }
-"""What the OpenAPI document shows."""
+"""The example in the OpenAPI document."""
 
-_ANSWERS: Answers = {
-    200: answer(RecordedCalls, "A page of calls.", EXAMPLE),
+_ANSWERS: Responses = {
+    200: success(RecordedCalls, "A page of calls.", EXAMPLE),
     422: declared_invalid(f"{PATH}?limit=0", "query.limit", "Input should be greater than or equal to 1"),
 }
 
-_Tenant = Annotated[
-    str | None, Query(max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$", description="Of this tenant.", examples=["acme"])
-]
 _Outcome = Annotated[CallOutcome | None, Query(description="That are over and turned out so.")]
 _Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most calls on a page.")]
 _Cursor = Annotated[
@@ -104,48 +106,67 @@ _Cursor = Annotated[
 
 
 def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
-    """The route ``/api/v1/call-records``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/call-records``; ``admin`` decides who may use it."""
     router = admin_router(tags.CALLS, admin)
 
     @router.get(PATH, summary="The history of calls", operation_id="callRecords", responses=_ANSWERS)
     async def call_records(
-        tenant_id: _Tenant = None,
+        tenant_id: TenantFilter = None,
         outcome: _Outcome = None,
         since: Since = None,
         until: Until = None,
         limit: _Limit = DEFAULT_LIMIT,
         cursor: _Cursor = None,
-    ) -> Response:
+    ) -> RecordedCalls:
         """List calls as they are on record, the latest received first, whichever process had them and however long ago.
 
         A call that runs is in the list a moment after it was announced. `GET /api/v1/calls/{call_id}` tells more of
         those the process that answers has in memory.
         """
-        wanted = Wanted(tenant_id, outcome, _milliseconds(since), _milliseconds(until))
+        begin, end = window(since, until)
+        wanted = Wanted(tenant_id, outcome, _milliseconds(begin), _milliseconds(end))
         after = _place(cursor)
         with database_needed():
-            found = await pages.read(wanted, limit=limit, after=after)
-        return json_answer(_recorded(found).model_dump(mode="json"))
+            return _recorded(await pages.read(wanted, limit=limit, after=after))
 
     return router
 
 
+class RecordedPast:
+    """The records as the source of calls that no process remembers."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: PastCalls) -> None:
+        self._records = records
+
+    async def find(self, call_id: CallId) -> StoredCall | None:
+        """Return the call's record, if there is one; raise :class:`PastUnavailableError` while the database is away."""
+        try:
+            return await self._records.find(call_id)
+        except DATABASE_ERRORS as error:
+            raise PastUnavailableError from error
+
+
+_PLACE = TypeAdapter(tuple[Position, str])
+
+
 def _place(cursor: str | None) -> Place | None:
-    try:
-        return None if cursor is None else Place.read(cursor)
-    except InvalidCursorError as error:
-        raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
+    if cursor is None:
+        return None
+    return Place(*cursor_in_query(cursor, _PLACE))
 
 
 def _milliseconds(at: datetime | None) -> int | None:
-    if at is None:
-        return None
-    return milliseconds(at if at.tzinfo else at.replace(tzinfo=UTC))
+    return None if at is None else milliseconds(at)
 
 
 def _recorded(page: Page) -> RecordedCalls:
     place = page.next_place
-    return RecordedCalls(calls=tuple(map(_call, page.calls)), next_cursor=None if place is None else place.write())
+    return RecordedCalls(
+        calls=tuple(map(_call, page.calls)),
+        next_cursor=None if place is None else write_cursor((place.received_ms, place.call_id)),
+    )
 
 
 def _call(record: StoredCall) -> RecordedCall:

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from pydantic import Field, TypeAdapter
 
 from service.http import tags
-from service.http.problems import declared_invalid, invalid_request, writable
-from service.http.responses import JSON, Answers, Since, Until, admin_router, json_answer
+from service.http.cursors import Position, cursor_in_query, write_cursor, wrong_cursor
+from service.http.openapi import JSON, Responses, declared_invalid
+from service.http.parameters import Since, TenantFilter, Until, window
+from service.http.problems import writable
+from service.http.responses import admin_router
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.http.timestamps import moment
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, Times, TraceUrls, call_path, rounded
@@ -22,7 +25,7 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallOutcome, CallSummary, DurationBasis
-from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery, InvalidCallCursorError
+from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery
 from telemetry.semconv.attributes import (
     CallDirection,
     CallId,
@@ -37,7 +40,7 @@ MAX_LIMIT = 500
 
 
 class StateFilter(StrEnum):
-    """Which calls, by their state: a single one, or several under one name."""
+    """A filter by state: a single one, or several under one name."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -64,16 +67,13 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is looked for, and which page of it."""
+    """A query and the page of it that is wanted."""
 
     query: CallQuery
     limit: int
     cursor: str | None
 
 
-_TenantId = Annotated[
-    str | None, Query(description="Of this tenant.", max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["acme"])
-]
 _SlowerThan = Annotated[
     float | None,
     Query(
@@ -135,7 +135,7 @@ _Silence = Annotated[
 def search(
     *,
     state: _State = None,
-    tenant_id: _TenantId = None,
+    tenant_id: TenantFilter = None,
     outcome: _Outcome = None,
     slower_than: _SlowerThan = None,
     since: Since = None,
@@ -150,18 +150,19 @@ def search(
     limit: _Limit = None,
     cursor: _Cursor = None,
 ) -> Search | None:
-    """The search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
+    """Return the search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
     lifecycle = (state, tenant_id, outcome, reason, error_type, since, until, caller_ends_with)
     conversation = (slower_than, failed_tool, interrupted, talked_over, silent_longer_than)
     if all(value is None for value in (*lifecycle, *conversation, limit, cursor)):
         return None
+    begin, end = window(since, until)
     query = CallQuery(
         states=_STATES[state or StateFilter.ALL],
         tenant_id=None if tenant_id is None else TenantId(tenant_id),
         outcome=outcome,
         slower_than=slower_than,
-        since=_unix(since),
-        until=_unix(until),
+        since=_unix(begin),
+        until=_unix(end),
         caller_ends_with=caller_ends_with,
         reason=reason,
         error_type=error_type,
@@ -174,17 +175,17 @@ def search(
 
 
 def _unix(time: datetime | None) -> float | None:
-    if time is None:
-        return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+    return None if time is None else time.timestamp()
 
+
+_PLACE: Final = TypeAdapter(tuple[str, Position])
 
 INVALID = declared_invalid(f"{CALLS}?limit=0", "query.limit", "Input should be greater than or equal to 1")
-"""The answer to a search that makes no sense."""
+"""The response to a search that makes no sense."""
 
 
-class FoundStatus(StrEnum):
-    """Where a call stands, as operators say it."""
+class CallSearchStatus(StrEnum):
+    """The state of a call in operators' words."""
 
     PENDING = "PENDING"
     NEW = "NEW"
@@ -197,17 +198,15 @@ class FoundStatus(StrEnum):
     ENDED = "ENDED"
 
 
-_STATUS = {CallState.ACCEPTED: FoundStatus.NEW, CallState.STARTED: FoundStatus.RUNNING}
+_STATUS = {CallState.ACCEPTED: CallSearchStatus.NEW, CallState.STARTED: CallSearchStatus.RUNNING}
 
 
-class FoundCall(BaseModel):
+class CallSearchEntry(FrozenSchema):
     """One call, with what tells whether it is worth opening."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call_id: str = Field(description="The carrier's id of the call.")
     tenant_id: str
-    status: FoundStatus
+    status: CallSearchStatus
     received_at: datetime
     started_at: datetime | None = Field(description="When its media session began; `null` if it has not.")
     ended_at: datetime | None = Field(description="When it was over, whichever way; `null` before.")
@@ -233,36 +232,40 @@ class FoundCall(BaseModel):
     links: dict[str, str] = Field(description="`self`, `timeline`; `trace`, `trace_backend` where there is one.")
 
 
-class FoundCalls(BaseModel):
+class CallSearchPage(FrozenSchema):
     """A page of calls."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    calls: tuple[FoundCall, ...] = Field(description="The latest received first.")
+    calls: tuple[CallSearchEntry, ...] = Field(description="The latest received first.")
     pending_call_ids: tuple[str, ...] = Field(description="Those of them that are not decided upon.")
     next_cursor: str | None = Field(description="What to send as `cursor` for the next page; `null` on the last.")
 
 
-def found_calls(recent: RecentCalls, asked: Search, urls: TraceUrls) -> FoundCalls:
-    """The page that was asked for.
+def found_calls(recent: RecentCalls, wanted: Search, urls: TraceUrls) -> CallSearchPage:
+    """Return the page that was asked for.
 
     Raises:
         ProblemError: 422, if the cursor is not one that this process gave out.
     """
-    try:
-        page = recent.search(asked.query, limit=asked.limit, cursor=asked.cursor)
-    except InvalidCallCursorError as error:
-        raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
-    return FoundCalls(
+    page = recent.search(wanted.query, limit=wanted.limit, before=_before(recent, wanted.cursor))
+    return CallSearchPage(
         calls=tuple(_found(call, urls) for call in page.calls),
         pending_call_ids=tuple(writable(call.call_id) for call in page.calls if call.state is CallState.PENDING),
-        next_cursor=page.next_cursor,
+        next_cursor=None if page.next_before is None else write_cursor((recent.epoch, page.next_before)),
     )
 
 
-def _found(call: CallSummary, urls: TraceUrls) -> FoundCall:
+def _before(recent: RecentCalls, cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    epoch, sequence = cursor_in_query(cursor, _PLACE)
+    if epoch != recent.epoch:
+        raise wrong_cursor("is that of another process, or from before a restart")
+    return sequence
+
+
+def _found(call: CallSummary, urls: TraceUrls) -> CallSearchEntry:
     times = Times(call.received)
-    return FoundCall(
+    return CallSearchEntry(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
         status=_status(call),
@@ -287,10 +290,10 @@ def _found(call: CallSummary, urls: TraceUrls) -> FoundCall:
     )
 
 
-def _status(call: CallSummary) -> FoundStatus:
+def _status(call: CallSummary) -> CallSearchStatus:
     if call.ending:
-        return FoundStatus.ENDING
-    return _STATUS.get(call.state) or FoundStatus(call.state.value.upper())
+        return CallSearchStatus.ENDING
+    return _STATUS.get(call.state) or CallSearchStatus(call.state.value.upper())
 
 
 def _links(call: CallSummary, urls: TraceUrls) -> dict[str, str]:
@@ -336,7 +339,7 @@ FOUND_EXAMPLE: dict[str, Any] = {
     "pending_call_ids": [],
     "next_cursor": "YTFiMmMzZDQ6MTc",
 }
-"""What the OpenAPI document shows for a search."""
+"""The example of a search in the OpenAPI document."""
 _PATH = "/api/v1/calls"
 
 
@@ -344,7 +347,7 @@ class TraceIds(Protocol):
     """Knows the traces of calls; :class:`telemetry.traces.sink.CallTraces` does."""
 
     def trace_id(self, call_id: CallId) -> str | None:
-        """The id of the call's trace, 32 hexadecimal digits; ``None`` if it has none."""
+        """Return the id of the call's trace, 32 hexadecimal digits; ``None`` if it has none."""
         ...
 
 
@@ -359,7 +362,7 @@ class NoTraceIds:
 
 
 class CallStatus(StrEnum):
-    """Where a call stands, as operators say it."""
+    """The state of a call in operators' words."""
 
     NEW = "NEW"
     """Accepted; its media session has not begun."""
@@ -368,10 +371,8 @@ class CallStatus(StrEnum):
     """It was handed off, or is being hung up."""
 
 
-class CallEntry(BaseModel):
+class CallEntry(FrozenSchema):
     """One call under way."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call_id: str = Field(description="The carrier's id of the call.")
     tenant_id: str
@@ -383,10 +384,8 @@ class CallEntry(BaseModel):
     trace_id: str | None = Field(description="Of the call's trace, 32 hexadecimal digits; `null` if it has none.")
 
 
-class CallList(BaseModel):
+class CallList(FrozenSchema):
     """The calls under way."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: tuple[CallEntry, ...] = Field(description="Accepted and not over, in the order they were received.")
     pending_call_ids: tuple[str, ...] = Field(description="Received and not yet decided upon.")
@@ -405,10 +404,10 @@ EXAMPLE: dict[str, Any] = {
     ],
     "pending_call_ids": ["rtc_2"],
 }
-"""What the OpenAPI document shows."""
-_LISTED: Answers = {
+"""The example in the OpenAPI document."""
+_LISTED: Responses = {
     200: {
-        "model": CallList | FoundCalls,
+        "model": CallList | CallSearchPage,
         "description": "The calls under way; with any parameter, a page of those looked for.",
         "content": {
             JSON: {
@@ -426,25 +425,24 @@ _LISTED: Answers = {
 def calls_router(
     *, tracker: CallTracker, traces: TraceIds, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND
 ) -> APIRouter:
-    """The list under ``/api/v1/calls``; ``admin`` decides who may use it."""
+    """Return the list under ``/api/v1/calls``; ``admin`` decides who may use it."""
     router = admin_router(tags.CALLS, admin, prefix=_PATH)
 
     @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
-    def calls(asked: Annotated[Search | None, Depends(search)]) -> Response:
+    def calls(wanted: Annotated[Search | None, Depends(search)]) -> CallList | CallSearchPage:
         """List every call of this process that is not over; or find calls, under way or over, the latest first.
 
         With any parameter it is a search, among all calls that run and the last ones that are over.
         """
-        if asked is not None:
-            return json_answer(found_calls(recent, asked, urls).model_dump(mode="json"))
-        content = call_list(tracker.open_calls(), tracker.clock.now(), traces)
-        return json_answer(content.model_dump(mode="json"))
+        if wanted is not None:
+            return found_calls(recent, wanted, urls)
+        return call_list(tracker.open_calls(), tracker.clock.now(), traces)
 
     return router
 
 
 def call_list(calls: Iterable[CallSnapshot], now: Instant, traces: TraceIds) -> CallList:
-    """The answer that these calls make at the moment ``now``."""
+    """Return the list that these calls make at the moment ``now``."""
     known = list(calls)
     return CallList(
         calls=tuple(call_entry(call, now, traces) for call in known if call.state is not CallState.PENDING),
@@ -453,7 +451,7 @@ def call_list(calls: Iterable[CallSnapshot], now: Instant, traces: TraceIds) -> 
 
 
 def call_entry(call: CallSnapshot, now: Instant, traces: TraceIds) -> CallEntry:
-    """One call that has been accepted."""
+    """Return one call that has been accepted."""
     return CallEntry(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
@@ -465,7 +463,7 @@ def call_entry(call: CallSnapshot, now: Instant, traces: TraceIds) -> CallEntry:
 
 
 def status(call: CallSnapshot) -> CallStatus:
-    """Where an accepted call stands."""
+    """Return the status of an accepted call."""
     if call.ending:
         return CallStatus.ENDING
     return CallStatus.RUNNING if call.state is CallState.STARTED else CallStatus.NEW

@@ -6,17 +6,19 @@ from itertools import pairwise
 from typing import Any, Final
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
-from service.api.metrics import TenantInPath, demand_tenant
+from service.api.live import TenantInPath, demand_tenant
 from service.http import tags
-from service.http.problems import ProblemError, declared, declared_invalid, writable
-from service.http.responses import METRICS_HEADERS, Answers, admin_router, answer, json_answer, metrics_headers
+from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.problems import ProblemError, writable
+from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.http.timestamps import moment
-from service.tenants.repository import TenantDirectory
-from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded
+from service.tenants.directory import TenantDirectory
+from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded, rounded_if
 from telemetry.clock import Instant
 from telemetry.metrics.live_table import Distribution, Example
 from telemetry.metrics.reader import LiveMetricsReader
@@ -28,10 +30,8 @@ SUMMARISED: Final = tuple(instrument for instrument in catalogue.INSTRUMENTS if 
 """The histograms whose distribution is kept."""
 
 
-class ExampleCall(BaseModel):
+class ExampleCall(FrozenSchema):
     """A measurement of the bucket, and the call it was made in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     value: float = Field(description="What was measured.")
     at: datetime
@@ -40,10 +40,8 @@ class ExampleCall(BaseModel):
     links: dict[str, str] = Field(description="`call`, `timeline`, `trace`, `trace_backend`, as far as there are any.")
 
 
-class Bucket(BaseModel):
+class Bucket(FrozenSchema):
     """Measurements above ``over`` and up to ``up_to``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     over: float | None = Field(description="`null` for the first bucket.")
     up_to: float | None = Field(description="`null` for the last bucket: it has no upper bound.")
@@ -51,10 +49,8 @@ class Bucket(BaseModel):
     example: ExampleCall | None = Field(description="The latest of a sampled trace; `null` if there was none.")
 
 
-class HistogramExamples(BaseModel):
+class HistogramExamples(FrozenSchema):
     """One histogram since the process started."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: str
     description: str
@@ -66,10 +62,8 @@ class HistogramExamples(BaseModel):
     buckets: tuple[Bucket, ...] = Field(description="Those that hold anything, from the fastest to the slowest.")
 
 
-class Exemplars(BaseModel):
+class Exemplars(FrozenSchema):
     """Example calls of one tenant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tenant_id: str
     histograms: dict[str, HistogramExamples] = Field(description="By instrument.")
@@ -107,11 +101,11 @@ EXAMPLE: Final[dict[str, Any]] = {
         }
     },
 }
-"""What the OpenAPI document shows."""
+"""The example in the OpenAPI document."""
 
 _PATH = "/api/v1/metrics/live"
-_ANSWERS: Answers = {
-    200: answer(Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, METRICS_HEADERS),
+_ANSWERS: Responses = {
+    200: success(Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, METRICS_HEADERS),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, "There is no such tenant."),
         "There is no such tenant: it is not configured, and no call of it has been measured.",
@@ -129,7 +123,7 @@ def exemplars_router(
     admin: AdminCheck,
     urls: TraceUrls = NO_BACKEND,
 ) -> APIRouter:
-    """The route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
     router = admin_router(tags.METRICS, admin)
 
     @router.get(
@@ -138,14 +132,14 @@ def exemplars_router(
         operation_id="exemplars",
         responses=_ANSWERS,
     )
-    async def exemplars(tenant_id: TenantInPath) -> Response:
+    async def exemplars(tenant_id: TenantInPath, response: Response) -> Exemplars:
         """Show each histogram's filled buckets, and in each the latest call that fell into it."""
         age = await live.refreshed()
         distributions = live.store.distributions(tenant_id)
         if distributions is None:
             await demand_tenant(tenants, tenant_id)
-        content = _exemplars(tenant_id, distributions or {}, recent, urls)
-        return json_answer(content.model_dump(mode="json"), metrics_headers(age))
+        response.headers.update(metrics_headers(age))
+        return _exemplars(tenant_id, distributions or {}, recent, urls)
 
     return router
 
@@ -169,9 +163,9 @@ def _histogram(instrument: Instrument, found: Distribution, recent: RecentCalls,
         description=instrument.description,
         count=found.count,
         total=rounded(found.total),
-        p50=found.quantile(0.5),
-        p90=found.quantile(0.9),
-        p99=found.quantile(0.99),
+        p50=rounded_if(found.quantile(0.5)),
+        p90=rounded_if(found.quantile(0.9)),
+        p99=rounded_if(found.quantile(0.99)),
         buckets=tuple(
             Bucket(over=over, up_to=up_to, count=count, example=_example(found.examples.get(index), recent, urls))
             for index, ((over, up_to), count) in enumerate(zip(edges, found.counts, strict=True))

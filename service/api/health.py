@@ -1,56 +1,57 @@
-"""Whether the service is there, alive and ready; public, for people, load balancers and orchestrators."""
+"""The health of the service: there, alive, ready; public, for people, load balancers and orchestrators."""
 
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Depends, Response
+from pydantic import Field
 
 from service.http import tags
-from service.http.problems import Problem, ProblemError, declared
-from service.http.readiness import Outcome, Readiness, Report
-from service.http.responses import Answers, answer, json_answer
+from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.parameters import known_parameters
+from service.http.problems import Problem, ProblemError
+from service.http.readiness import Readiness, Report
+from service.http.responses import AsciiJSONResponse, not_stored
+from service.http.schemas import FrozenSchema
 
-HEALTHY = {"ok": True, "status": "healthy"}
-ALIVE = {"ok": True, "status": "alive"}
 
-
-class Healthy(BaseModel):
+class Healthy(FrozenSchema):
     """The service answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ok: Literal[True]
-    status: Literal["healthy"]
+    ok: Literal[True] = True
+    status: Literal["healthy"] = "healthy"
 
 
-class Alive(BaseModel):
+class Alive(FrozenSchema):
     """The process answers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ok: Literal[True]
-    status: Literal["alive"]
+    ok: Literal[True] = True
+    status: Literal["alive"] = "alive"
 
 
-class CheckOutcome(BaseModel):
-    """What one check found."""
+class ReadyStatus(StrEnum):
+    """The process's fitness to serve calls."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    READY = "ready"
+    DEGRADED = "degraded"
+    """It takes calls, though something is wrong that the reasons name."""
+
+
+class CheckResult(FrozenSchema):
+    """The outcome of one check."""
 
     ok: bool
-    reason: str | None = Field(None, description="Why not; absent if it is.")
+    reason: str | None = Field(description="Why not; `null` if it is.")
 
 
-class Ready(BaseModel):
+class Ready(FrozenSchema):
     """The process can be sent calls."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ok: Literal[True]
-    status: Literal["ready"]
-    checks: dict[str, CheckOutcome] = Field(description="What was checked, by name.")
+    ok: Literal[True] = True
+    status: ReadyStatus
+    reasons: tuple[str, ...] = Field(description="Why it is degraded, a failed check each; empty if it is not.")
+    checks: dict[str, CheckResult] = Field(description="The outcome of each check, by name.")
     information: dict[str, dict[str, Any]] = Field(
         description="Worth knowing, such as how the export of telemetry goes; never a reason not to be ready."
     )
@@ -59,57 +60,122 @@ class Ready(BaseModel):
 class NotReady(Problem):
     """The process should be sent no calls now."""
 
-    checks: dict[str, CheckOutcome] = Field(description="What was checked, by name.")
+    checks: dict[str, CheckResult] = Field(description="The outcome of each check, by name.")
     information: dict[str, dict[str, Any]] = Field(description="Worth knowing; not the reason.")
 
 
-_INFORMATION = {"export": {"failing": False}}
-_READY = {"checks": {"database": {"ok": True}}, "information": _INFORMATION}
-_UNREADY = {"checks": {"database": {"ok": False, "reason": "no answer within 2 s"}}, "information": _INFORMATION}
-_EXAMPLE = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "Not ready: database.", members=_UNREADY)
-
-_HEALTH: Answers = {200: answer(Healthy, "The service answers.", HEALTHY)}
-_LIVENESS: Answers = {200: answer(Alive, "The process answers.", ALIVE)}
-_READINESS: Answers = {
-    200: answer(Ready, "Send calls.", {"ok": True, "status": "ready", **_READY}),
-    503: declared(_EXAMPLE, "Send no calls now.", "/readyz") | {"model": NotReady},
+_INFORMATION: Final = {"export": {"failing": False}}
+_AWAY: Final = {"database": {"ok": False, "reason": "no answer within 2 s"}}
+_READY: Final = {
+    "ok": True,
+    "status": "degraded",
+    "reasons": ["database: no answer within 2 s"],
+    "checks": _AWAY,
+    "information": _INFORMATION,
+}
+_UNREADY: Final = ProblemError(
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    "Not ready: database.",
+    members={"checks": _AWAY, "information": _INFORMATION},
+)
+_INVALID: Final[Responses] = {422: declared_invalid("/readyz?verbose=1", "query.verbose", "is no parameter")}
+_HEALTH: Final[Responses] = {
+    200: success(Healthy, "The service answers.", {"ok": True, "status": "healthy"}),
+    **_INVALID,
+}
+_LIVENESS: Final[Responses] = {200: success(Alive, "The process answers.", {"ok": True, "status": "alive"}), **_INVALID}
+_READINESS: Final[Responses] = {
+    200: success(Ready, "Send calls.", _READY),
+    503: declared(_UNREADY, "Send no calls now.", "/readyz") | {"model": NotReady},
+    **_INVALID,
 }
 
 
+_BARE: Final[dict[str, Any]] = {"response_class": Response}
+"""A response without a body, and so without a media type in the document."""
+
+
+def _heads(responses: Responses) -> Responses:
+    """Declare the same without bodies, as HEAD has them (RFC 9110 §9.3.2)."""
+    return {status: {"description": response["description"]} for status, response in responses.items()}
+
+
 def health_router(*, readiness: Readiness) -> APIRouter:
-    """The routes ``/api/v1/health``, ``/livez`` and ``/readyz``."""
-    router = APIRouter(tags=[tags.HEALTH], default_response_class=JSONResponse)
+    """Return the routes ``/api/v1/health``, ``/livez`` and ``/readyz``, each for GET and HEAD."""
+    router = APIRouter(
+        tags=[tags.HEALTH],
+        default_response_class=AsciiJSONResponse,
+        dependencies=[Depends(known_parameters), Depends(not_stored)],
+    )
 
     @router.get("/api/v1/health", summary="Health", operation_id="health", responses=_HEALTH)
-    async def health() -> Response:
+    async def health() -> Healthy:
         """Say that the service answers."""
-        return json_answer(HEALTHY)
+        return Healthy()
 
     @router.get("/livez", summary="Liveness", operation_id="liveness", responses=_LIVENESS)
-    async def liveness() -> Response:
+    async def liveness() -> Alive:
         """Say that the process answers: if it does not, restart it."""
-        return json_answer(ALIVE)
+        return Alive()
 
     @router.get("/readyz", summary="Readiness", operation_id="readiness", responses=_READINESS)
-    async def ready() -> Response:
-        """Say whether to send calls here. A telemetry backend that is down is no reason not to."""
+    async def ready() -> Ready:
+        """Say whether to send calls here.
+
+        A telemetry backend that is down is no reason not to, nor is a database that is away while calls can be served:
+        the status is `degraded` then, and the reasons are named.
+        """
         report = await readiness.report()
         if not report.ready:
             raise _not_ready(report)
-        return json_answer({"ok": True, "status": "ready", **_members(report)})
+        degraded = report.degraded
+        return Ready(
+            status=ReadyStatus.DEGRADED if degraded else ReadyStatus.READY,
+            reasons=tuple(f"{name}: {report.checks[name].reason}" for name in degraded),
+            checks=_checks(report),
+            information=_information(report),
+        )
+
+    @router.head(
+        "/api/v1/health",
+        summary="Health",
+        operation_id="healthHead",
+        responses=_heads(_HEALTH),
+        response_class=Response,
+    )
+    @router.head(
+        "/livez", summary="Liveness", operation_id="livenessHead", responses=_heads(_LIVENESS), response_class=Response
+    )
+    async def there() -> Response:
+        """Answer with the status alone."""
+        return Response()
+
+    @router.head(
+        "/readyz",
+        summary="Readiness",
+        operation_id="readinessHead",
+        responses=_heads(_READINESS),
+        response_class=Response,
+    )
+    async def ready_head() -> Response:
+        """Answer with the status alone: 200 or 503."""
+        report = await readiness.report()
+        return Response(status_code=HTTPStatus.OK if report.ready else HTTPStatus.SERVICE_UNAVAILABLE)
 
     return router
 
 
 def _not_ready(report: Report) -> ProblemError:
-    detail = f"Not ready: {', '.join(report.failed)}."
-    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, members=_members(report))
+    members = {
+        "checks": {name: result.model_dump() for name, result in _checks(report).items()},
+        "information": _information(report),
+    }
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {', '.join(report.failed)}.", members=members)
 
 
-def _members(report: Report) -> dict[str, object]:
-    checks = {name: _outcome(outcome) for name, outcome in report.checks.items()}
-    return {"checks": checks, "information": report.information}
+def _checks(report: Report) -> dict[str, CheckResult]:
+    return {name: CheckResult(ok=outcome.ok, reason=outcome.reason) for name, outcome in report.checks.items()}
 
 
-def _outcome(outcome: Outcome) -> dict[str, object]:
-    return {"ok": outcome.ok} if outcome.ok else {"ok": outcome.ok, "reason": outcome.reason}
+def _information(report: Report) -> dict[str, dict[str, Any]]:
+    return {name: dict(known) for name, known in report.information.items()}

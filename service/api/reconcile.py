@@ -7,21 +7,16 @@ from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from service.api.usage import invalid_parameter
 from service.http import tags
-from service.http.problems import declared_invalid, writable
-from service.http.responses import (
-    METRICS_HEADERS,
-    Answers,
-    MetricsScope,
-    admin_router,
-    answer,
-    json_answer,
-    metrics_headers,
-)
+from service.http.openapi import Responses, declared_invalid, success
+from service.http.parameters import TenantFilter
+from service.http.problems import writable
+from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.reconciliation import figures
 from service.reconciliation.call_findings import Finding, FoundCall
@@ -39,38 +34,30 @@ _UTC = ZoneInfo("UTC")
 _Name = TypeVar("_Name", bound=str)
 
 
-class Margin(BaseModel):
-    """What a figure can stand for, where its ledger cannot know better."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Margin(FrozenSchema):
+    """The range a figure can stand for, where its ledger cannot know better."""
 
     least: float
     most: float | None = Field(description="`null`: any number more may be on its way.")
 
 
-class LedgerRow(BaseModel):
-    """What one ledger says of one tenant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class LedgerRow(FrozenSchema):
+    """One ledger's figures of one tenant."""
 
     figures: dict[str, int | float] = Field(description="By name; minutes are fractions, the rest counts.")
     margins: dict[str, Margin] = Field(description="Of those that can stand for another number.")
 
 
-class LedgerState(BaseModel):
-    """How far a ledger takes part."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class LedgerState(FrozenSchema):
+    """A ledger's part in the comparison."""
 
     state: State
     detail: str | None = Field(description="Why it is in this state.")
     age_seconds: float | None = Field(description="How old what it says is.")
 
 
-class Disagreement(BaseModel):
+class Disagreement(FrozenSchema):
     """A figure on which two ledgers cannot both be right."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tenant_id: str | None = Field(description="`null`: all tenants together.")
     field: str = Field(description="The figure, or the invariant that does not hold.")
@@ -78,10 +65,8 @@ class Disagreement(BaseModel):
     margins: dict[Ledger, Margin]
 
 
-class DisagreedCall(BaseModel):
+class DisagreedCall(FrozenSchema):
     """A call on which this process and its records do not agree."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     call_id: str
     tenant_id: str
@@ -90,10 +75,8 @@ class DisagreedCall(BaseModel):
     records: str | None = Field(description="Its state in the records; `null` if there is no row.")
 
 
-class ReconciledLedgers(BaseModel):
+class ReconciledLedgers(FrozenSchema):
     """All ledgers side by side."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     as_of: datetime
     scope: Scope = Field(
@@ -150,11 +133,11 @@ EXAMPLE: dict[str, Any] = {
     ],
     "calls_left_out": 0,
 }
-"""What the OpenAPI document shows."""
+"""The example in the OpenAPI document."""
 
 
 def reconciled(found: Reconciled) -> ReconciledLedgers:
-    """The answer that a comparison makes."""
+    """Return the response that a comparison makes."""
     tenants = _tenants(found)
     shown = tenants[:MAX_TENANTS]
     return ReconciledLedgers(
@@ -177,7 +160,7 @@ def reconciled(found: Reconciled) -> ReconciledLedgers:
 
 
 def _tenants(found: Reconciled) -> list[str]:
-    """Every tenant a ledger knows, those that differ first."""
+    """Return every tenant a ledger knows, those that differ first."""
     differing = {difference.tenant_id for difference in found.differences}
     known = {tenant for column in found.columns.values() for tenant in column.rows}
     return sorted(known, key=lambda tenant: (tenant not in differing, tenant))
@@ -200,17 +183,17 @@ def _row(row: Mapping[figures.Field, Figure]) -> LedgerRow:
 
 
 def _difference(found: LedgerDifference) -> Disagreement:
-    told = list(zip(found.ledgers, found.figures, strict=True))
+    pairs = list(zip(found.ledgers, found.figures, strict=True))
     return Disagreement(
         tenant_id=None if found.tenant_id is None else writable(found.tenant_id),
         field=found.field,
-        values={ledger: _number(figure.value) for ledger, figure in told},
-        margins=_margins(told),
+        values={ledger: _number(figure.value) for ledger, figure in pairs},
+        margins=_margins(pairs),
     )
 
 
-def _margins(told: Iterable[tuple[_Name, Figure]]) -> dict[_Name, Margin]:
-    return {name: _margin(figure) for name, figure in told if figure.low != figure.high}
+def _margins(pairs: Iterable[tuple[_Name, Figure]]) -> dict[_Name, Margin]:
+    return {name: _margin(figure) for name, figure in pairs if figure.low != figure.high}
 
 
 def _margin(figure: Figure) -> Margin:
@@ -237,8 +220,8 @@ def _utc(at_ms: int) -> datetime:
 
 
 PATH = "/api/v1/metrics/reconcile"
-_ANSWERS: Answers = {
-    200: answer(ReconciledLedgers, "The ledgers, and where they do not agree.", EXAMPLE, METRICS_HEADERS),
+_ANSWERS: Responses = {
+    200: success(ReconciledLedgers, "The ledgers, and where they do not agree.", EXAMPLE, METRICS_HEADERS),
     422: declared_invalid(f"{PATH}?from=yesterday", "query.from", "must be a date, or a date and time, in ISO 8601"),
 }
 _From = Annotated[
@@ -255,17 +238,16 @@ _To = Annotated[
     Query(max_length=40, description="The first moment that no longer belongs; now.", examples=["2026-11-23"]),
 ]
 _Zone = Annotated[str, Query(max_length=64, description="Whose dates: an IANA time zone.", examples=["Europe/Berlin"])]
-_Tenant = Annotated[
-    str | None, Query(max_length=63, pattern=r"^[^\x00-\x1f\x7f]+$", description="Of this tenant alone.")
-]
 
 
 def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> APIRouter:
-    """The route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
     router = admin_router(tags.METRICS, admin)
 
     @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_ANSWERS)
-    async def reconcile(start: _From = None, to: _To = None, tz: _Zone = "UTC", tenant_id: _Tenant = None) -> Response:
+    async def reconcile(
+        response: Response, start: _From = None, to: _To = None, tz: _Zone = "UTC", tenant_id: TenantFilter = None
+    ) -> ReconciledLedgers:
         """Compare live counters, registry, call records and, where configured, the metrics backend.
 
         Without a window: the calls of the process that answers, since it started. With one: the records of all
@@ -273,8 +255,8 @@ def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> AP
         """
         found = await reconciliation.compare(_asked(reconciliation, start, to, tz, tenant_id))
         age = found.columns[Ledger.LIVE].age_seconds or 0.0
-        content = reconciled(found).model_dump(mode="json", by_alias=True)
-        return json_answer(content, metrics_headers(age, MetricsScope(found.asked.scope.value)))
+        response.headers.update(metrics_headers(age, MetricsScope(found.asked.scope.value)))
+        return reconciled(found)
 
     return router
 
@@ -288,7 +270,7 @@ def _asked(
         period = Period.parse(start or "", end or datetime.now(UTC).isoformat(), zone)
     except PeriodError as error:
         raise invalid_parameter(error) from None
-    asked = reconciliation.window(period.start_ms, period.end_ms, tenant)
-    if asked.start_ms >= asked.end_ms:
+    query = reconciliation.window(period.start_ms, period.end_ms, tenant)
+    if query.start_ms >= query.end_ms:
         raise invalid_parameter(PeriodError("from", "must be in the past"))
-    return asked
+    return query

@@ -1,9 +1,6 @@
-"""What operators otherwise compute by hand: rates, shares, percentiles and use of capacity over several windows."""
+"""Derived figures: rates, shares, percentiles and use of capacity over several windows, and tenants ranked by them."""
 
 import asyncio
-import json
-import math
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -11,24 +8,20 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final, NamedTuple
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter
 from starlette.responses import Response
 
-from service.api.metrics import UNKNOWN, TenantInPath, demand_tenant
+from service.api.live import UNKNOWN, TenantInPath, demand_tenant
 from service.http import tags
-from service.http.problems import ProblemError, declared, declared_invalid, invalid_request, writable
-from service.http.responses import (
-    METRICS_HEADERS,
-    Answers,
-    MetricsScope,
-    admin_router,
-    answer,
-    json_answer,
-    metrics_headers,
-)
+from service.http.cursors import InvalidCursorError, read_cursor, write_cursor, wrong_cursor
+from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.problems import ProblemError, writable
+from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.http.timestamps import stamp
-from service.tenants.repository import TenantDirectory
+from service.http.timestamps import moment
+from service.tenants.directory import TenantDirectory
+from service.timeline.serializer import rounded
 from telemetry.clock import Clock
 from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary
@@ -45,11 +38,7 @@ def _meaning(name: str) -> Any:  # noqa: ANN401 -- what pydantic's own Field ans
     return Field(description=FIGURES[name].meaning)
 
 
-class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class RejectionShares(_Closed):
+class RejectionShares(FrozenSchema):
     """Calls rejected for each reason, of all that were accepted or rejected; `null` if there were none."""
 
     capacity: Share
@@ -59,7 +48,7 @@ class RejectionShares(_Closed):
     carrier_error: Share
 
 
-class Percentiles(_Closed):
+class Percentiles(FrozenSchema):
     """Values in seconds that so many percent of the measurements do not exceed; `null` without measurements.
 
     Interpolated linearly inside the histogram's bucket that holds them, as PromQL's `histogram_quantile` does.
@@ -71,8 +60,8 @@ class Percentiles(_Closed):
     p99: float | None
 
 
-class CapacityUse(_Closed):
-    """How much of the calls allowed at once was used."""
+class CapacityUse(FrozenSchema):
+    """The used part of the calls allowed at once."""
 
     limit: int | None = Field(description="Calls allowed at once, now; `null` for `_unknown` and `_other`.")
     peak_in_use: int | None = Field(
@@ -83,7 +72,7 @@ class CapacityUse(_Closed):
     mean_utilization: Share = _meaning("capacity.mean_utilization")
 
 
-class WindowSummary(_Closed):
+class WindowSummary(FrozenSchema):
     """Derived figures of one window; `null` wherever there is nothing to compute from.
 
     Counts are `null` for a tenant that counts under `_other`, because there are more than are kept apart.
@@ -109,7 +98,7 @@ class WindowSummary(_Closed):
     capacity: CapacityUse
 
 
-class Windows(_Closed):
+class Windows(FrozenSchema):
     """The same figures over several stretches of time, each up to now."""
 
     since_start: WindowSummary
@@ -118,7 +107,7 @@ class Windows(_Closed):
     day: WindowSummary = Field(alias="24h")
 
 
-class MetricsSummary(_Closed):
+class MetricsSummary(FrozenSchema):
     """Derived figures of one tenant, or of all together."""
 
     as_of: datetime
@@ -127,7 +116,7 @@ class MetricsSummary(_Closed):
     windows: Windows
 
 
-class RankedTenant(_Closed):
+class RankedTenant(FrozenSchema):
     """A tenant, the figure it is ranked by, and all the others."""
 
     tenant_id: str
@@ -135,7 +124,7 @@ class RankedTenant(_Closed):
     summary: WindowSummary
 
 
-class RankedTenants(_Closed):
+class RankedTenants(FrozenSchema):
     """A page of tenants in the order of a figure."""
 
     as_of: datetime
@@ -148,7 +137,7 @@ class RankedTenants(_Closed):
 
 
 def shown(window: Window) -> dict[str, Any]:
-    """A window's figures as the answers have them: a dot in a figure's name stands for a level of nesting."""
+    """Return a window's figures as responses have them: a dot in a figure's name stands for a level of nesting."""
     return _nested({"seconds": round(window.seconds, 3), **summary(window)})
 
 
@@ -157,10 +146,15 @@ def _nested(values: dict[str, Value]) -> dict[str, Any]:
     for name, value in values.items():
         group, dot, part = name.partition(".")
         if dot:
-            nested.setdefault(group, {})[part] = value
+            nested.setdefault(group, {})[part] = _for_people(value)
         else:
-            nested[name] = value
+            nested[name] = _for_people(value)
     return nested
+
+
+def _for_people(value: Value) -> Value:
+    """Return a figure with the decimal places that mean anything."""
+    return rounded(value) if isinstance(value, float) else value
 
 
 _PERCENTILES = dict(zip(PERCENTILES, (0.31, 0.46, 0.55, 0.72), strict=True))
@@ -187,7 +181,7 @@ EXAMPLE_WINDOW: Final[dict[str, Any]] = {
         "mean_utilization": 0.24,
     },
 }
-"""What the OpenAPI document shows of a window."""
+"""The example of a window in the OpenAPI document."""
 PATH: Final = "/api/v1/metrics/summary"
 _EXAMPLE: Final = {
     "as_of": "2026-11-22T20:00:00Z",
@@ -195,8 +189,8 @@ _EXAMPLE: Final = {
     "tenant_id": "acme",
     "windows": {name.value: EXAMPLE_WINDOW for name in WindowName},
 }
-_SUMMARY: Answers = {200: answer(MetricsSummary, "The derived figures of each window.", _EXAMPLE, METRICS_HEADERS)}
-_TENANT: Answers = {
+_SUMMARY: Responses = {200: success(MetricsSummary, "The derived figures of each window.", _EXAMPLE, METRICS_HEADERS)}
+_TENANT: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
         "There is no such tenant: it is not configured, and no call of it has been counted.",
@@ -209,20 +203,20 @@ _TENANT: Answers = {
 def summary_router(
     *, live: LiveMetricsReader, history: History, clock: Clock, tenants: TenantDirectory, admin: AdminCheck
 ) -> APIRouter:
-    """The routes under ``/api/v1/metrics/summary``; ``admin`` decides who may use them."""
+    """Return the routes under ``/api/v1/metrics/summary``; ``admin`` decides who may use them."""
     router = admin_router(tags.METRICS, admin)
 
-    async def answered(tenant_id: str | None, age_seconds: float) -> Response:
-        content = await asyncio.to_thread(_summary, history, clock, tenant_id)
-        return json_answer(content, metrics_headers(age_seconds))
+    async def summarised(tenant_id: str | None, age_seconds: float, response: Response) -> MetricsSummary:
+        response.headers.update(metrics_headers(age_seconds))
+        return await asyncio.to_thread(_summary, history, clock, tenant_id)
 
     @router.get(PATH, summary="Derived figures of all tenants", operation_id="metricsSummary", responses=_SUMMARY)
-    async def summary_of_all() -> Response:
+    async def summary_of_all(response: Response) -> MetricsSummary:
         """Show rates, shares, percentiles and use of capacity since the start, and over 5 minutes, 1 and 24 hours.
 
         A window is exact over the seconds it says it covers, and reaches up to now. What cannot be computed is `null`.
         """
-        return await answered(None, await live.refreshed())
+        return await summarised(None, await live.refreshed(), response)
 
     @router.get(
         f"{PATH}/{{tenant_id}}",
@@ -230,24 +224,26 @@ def summary_router(
         operation_id="metricsSummaryOfTenant",
         responses=_SUMMARY | _TENANT,
     )
-    async def summary_of_tenant(tenant_id: TenantInPath) -> Response:
+    async def summary_of_tenant(tenant_id: TenantInPath, response: Response) -> MetricsSummary:
         """Show the same for one tenant; zeros and nulls if it is configured and has had no call."""
         age = await live.refreshed()
         if live.store.position(tenant_id) is None:
             await demand_tenant(tenants, tenant_id)
-        return await answered(tenant_id, age)
+        return await summarised(tenant_id, age, response)
 
     return router
 
 
-def _summary(history: History, clock: Clock, tenant_id: str | None) -> dict[str, Any]:
+def _summary(history: History, clock: Clock, tenant_id: str | None) -> MetricsSummary:
     now = clock.now()
-    return {
-        "as_of": stamp(now),
-        "scope": MetricsScope.PROCESS,
-        "tenant_id": None if tenant_id is None else writable(tenant_id),
-        "windows": {name.value: shown(window) for name, window in history.of(now, tenant_id).items()},
-    }
+    return MetricsSummary.model_validate(
+        {
+            "as_of": moment(now),
+            "scope": MetricsScope.PROCESS,
+            "tenant_id": None if tenant_id is None else writable(tenant_id),
+            "windows": {name.value: shown(window) for name, window in history.of(now, tenant_id).items()},
+        }
+    )
 
 
 MAX_CURSOR: Final = 4_000
@@ -255,40 +251,27 @@ MAX_CURSOR: Final = 4_000
 
 
 class Ordering(NamedTuple):
-    """Which ranking a cursor is a place in."""
+    """The ranking that a cursor is a place in."""
 
     sort: str
     order: str
     window: str
 
 
-class InvalidCursorError(ValueError):
-    """Not a cursor that was given out for this ranking."""
+_PLACE: Final = TypeAdapter(tuple[str, str, str, str, FiniteFloat | None])
 
 
 def to_cursor(ordering: Ordering, last: Ranked) -> str:
-    """The place behind a tenant, as text."""
-    return urlsafe_b64encode(json.dumps([*ordering, *last]).encode("ascii")).decode().rstrip("=")
+    """Return the place behind a tenant, as text."""
+    return write_cursor((*ordering, *last))
 
 
 def from_cursor(ordering: Ordering, text: str) -> Ranked:
-    """The tenant a text stands for; raises :class:`InvalidCursorError`, also for the place in another ranking."""
-    try:
-        *of, tenant_id, value = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (ValueError, TypeError, RecursionError):
-        raise InvalidCursorError("is not one of these") from None
+    """Return the tenant a text stands for; raise :class:`InvalidCursorError`, also for a place in another ranking."""
+    *of, tenant_id, value = read_cursor(text, _PLACE)
     if of != [*ordering]:
         raise InvalidCursorError("is that of another sort, order or window")
-    if not isinstance(tenant_id, str) or not (value is None or _is_number(value)):
-        raise InvalidCursorError("is not one of these")
     return Ranked(tenant_id, value)
-
-
-def _is_number(value: object) -> bool:
-    if isinstance(value, int):
-        # A larger one is no figure, and no float either.
-        return abs(value) < 2**53
-    return isinstance(value, float) and math.isfinite(value)
 
 
 RANKING_PATH: Final = "/api/v1/metrics/tenants"
@@ -298,7 +281,7 @@ MAX_LIMIT: Final = 200
 
 
 class Order(StrEnum):
-    """Which end comes first."""
+    """The end that comes first."""
 
     DESCENDING = "desc"
     ASCENDING = "asc"
@@ -319,8 +302,8 @@ _RANKING_EXAMPLE: Final = {
     "tenants": [{"tenant_id": "acme", "value": EXAMPLE_WINDOW["error_rate"], "summary": EXAMPLE_WINDOW}],
     "next_cursor": None,
 }
-_RANKED: Answers = {
-    200: answer(RankedTenants, "A page of the ranking.", _RANKING_EXAMPLE, METRICS_HEADERS),
+_RANKED: Responses = {
+    200: success(RankedTenants, "A page of the ranking.", _RANKING_EXAMPLE, METRICS_HEADERS),
     422: declared_invalid(f"{RANKING_PATH}?sort=luck", "query.sort", "must be one of received, started, ended, …"),
 }
 _Sort = Annotated[
@@ -346,7 +329,7 @@ _Cursor = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RankingPage:
     """A page of a ranking."""
 
     ordering: Ordering
@@ -360,7 +343,7 @@ class _Asked:
 
 
 def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, admin: AdminCheck) -> APIRouter:
-    """The route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
     router = admin_router(tags.METRICS, admin)
     # A ranking is the one answer whose cost grows with the tenants: however many ask, they take one processor at most.
     turn = asyncio.Lock()
@@ -372,17 +355,19 @@ def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, a
         window: _Window = WindowName.HOUR,
         limit: _Limit = DEFAULT_LIMIT,
         cursor: _Cursor = None,
-    ) -> Response:
+        *,
+        response: Response,
+    ) -> RankedTenants:
         """Rank the tenants that have had calls by any derived figure, with all the other figures beside it.
 
         Equal tenants are ordered by their ids.
         """
         ordering = Ordering(sort, order.value, window.value)
-        asked = _Asked(ordering, limit, None if cursor is None else _place(ordering, cursor))
+        wanted = _RankingPage(ordering, limit, None if cursor is None else _place(ordering, cursor))
         async with turn:
             age = await live.refreshed()
-            content = await asyncio.to_thread(_page, history, clock, asked)
-        return json_answer(content, metrics_headers(age))
+            response.headers.update(metrics_headers(age))
+            return await asyncio.to_thread(_page, history, clock, wanted)
 
     return router
 
@@ -391,26 +376,28 @@ def _place(ordering: Ordering, cursor: str) -> Ranked:
     try:
         return from_cursor(ordering, cursor)
     except InvalidCursorError as error:
-        raise invalid_request([{"loc": ("query", "cursor"), "msg": str(error)}]) from None
+        raise wrong_cursor(str(error)) from None
 
 
-def _page(history: History, clock: Clock, asked: _Asked) -> dict[str, Any]:
-    now, ranking = clock.now(), asked.ranking
+def _page(history: History, clock: Clock, wanted: _RankingPage) -> RankedTenants:
+    now, ranking = clock.now(), wanted.ranking
     # One more than fits tells whether there is a page behind this one.
-    found = ranking.first(asked.limit + 1, history, now, asked.after)
-    page = found[: asked.limit]
+    found = ranking.first(wanted.limit + 1, history, now, wanted.after)
+    page = found[: wanted.limit]
     tenants = [
         {
             "tenant_id": writable(one.tenant_id),
-            "value": one.value,
+            "value": _for_people(one.value),
             "summary": shown(history.of(now, one.tenant_id)[ranking.window]),
         }
         for one in yielding(page)
     ]
-    return {
-        "as_of": stamp(now),
-        "scope": MetricsScope.PROCESS,
-        **asked.ordering._asdict(),
-        "tenants": tenants,
-        "next_cursor": to_cursor(asked.ordering, page[-1]) if len(found) > len(page) else None,
-    }
+    return RankedTenants.model_validate(
+        {
+            "as_of": moment(now),
+            "scope": MetricsScope.PROCESS,
+            **wanted.ordering._asdict(),
+            "tenants": tenants,
+            "next_cursor": to_cursor(wanted.ordering, page[-1]) if len(found) > len(page) else None,
+        }
+    )

@@ -12,8 +12,10 @@ from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from service.http import tags
-from service.http.problems import ProblemError, declared, declared_invalid, invalid_request
-from service.http.responses import JSON, Answers, admin_router, database_needed
+from service.http.database import database_needed
+from service.http.openapi import JSON, Responses, declared, declared_invalid
+from service.http.problems import ProblemError, invalid_request
+from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.usage.period import Grouping, Period, PeriodError
@@ -119,7 +121,7 @@ _CSV_EXAMPLE = (
     "lines,1\r\n"
 )
 
-_ANSWERS: Answers = {
+_ANSWERS: Responses = {
     200: {
         "model": UsageReport,
         "description": "The usage of the period. Sums of several periods that follow each other are the sum of all.",

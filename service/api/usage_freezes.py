@@ -4,18 +4,22 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, conditions
 from service.api.usage import CSV, NO_SUCH_TENANT, Seconds, file_headers, invalid_parameter, tenant_known
 from service.api.usage import PATH as USAGE
 from service.http import tags
-from service.http.problems import FieldProblem, ProblemError, declared, declared_invalid
-from service.http.responses import Answers, admin_router, answer, database_needed, header, json_answer
+from service.http.bodies import body_responses, declared_body, json_body, stated
+from service.http.database import database_needed
+from service.http.openapi import Responses, declared, declared_invalid, header, success
+from service.http.parameters import ONE_LINE
+from service.http.problems import FieldProblem, ProblemError
+from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.usage.documents import ChangedCall, Document
@@ -39,6 +43,9 @@ PATH = f"{USAGE}/freezes"
 DEFAULT_ACTOR = "api"
 """Author of a document whose request names none."""
 
+MAX_BODY_BYTES: Final = 16 * 1024
+"""Bytes of a request; a period and a name need no more."""
+
 NO_SUCH = "Nothing was frozen under this number."
 
 SignedSeconds = Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{3}$", description="Exact seconds, as a decimal text.")]
@@ -54,13 +61,17 @@ class FreezeRequest(FrozenSchema):
         None, max_length=63, pattern=r"^[a-z0-9_][a-z0-9_-]*$", description="One tenant's calls alone; `null`: all."
     )
     accept_gap: bool = Field(False, description="Also if the last frozen period ends before this one begins.")
-    by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who freezes it.")
+    by: str = Field(
+        DEFAULT_ACTOR, min_length=1, max_length=200, pattern=ONE_LINE, description="The person who freezes it."
+    )
 
 
 class SettlementRequest(FrozenSchema):
     """The acceptance of what differs from a frozen period."""
 
-    by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who accepts it.")
+    by: str = Field(
+        DEFAULT_ACTOR, min_length=1, max_length=200, pattern=ONE_LINE, description="The person who accepts it."
+    )
 
 
 class FrozenPeriod(FrozenSchema):
@@ -208,8 +219,8 @@ def _demanded() -> ProblemError:
     return ProblemError(HTTPStatus.PRECONDITION_REQUIRED, detail, errors=errors)
 
 
-_FROZEN: Answers = {
-    201: answer(FrozenPeriod, "The period is frozen.", _FREEZE),
+_FROZEN: Responses = {
+    201: success(FrozenPeriod, "The period is frozen.", _FREEZE),
     404: NO_SUCH_TENANT,
     409: declared(
         ProblemError(HTTPStatus.CONFLICT, "The period is not over yet."),
@@ -217,21 +228,22 @@ _FROZEN: Answers = {
         PATH,
     ),
     422: declared_invalid(PATH, "body.to", "must be later than from"),
+    **body_responses(MAX_BODY_BYTES, PATH),
 }
-_LISTED: Answers = {
-    200: answer(FrozenList, "Every frozen period.", {"freezes": [_FREEZE | {"intact": True, "adjustments": []}]})
+_LISTED: Responses = {
+    200: success(FrozenList, "Every frozen period.", {"freezes": [_FREEZE | {"intact": True, "adjustments": []}]})
 }
 _ETAG = {"ETag": header("The differences, to demand with `If-Match`.", '"5d41402abc4b2a76"')}
-_UNKNOWN: Answers = {
+_UNKNOWN: Responses = {
     404: declared(ProblemError(HTTPStatus.NOT_FOUND, NO_SUCH), NO_SUCH, f"{PATH}/7"),
     422: declared_invalid(f"{PATH}/x", "path.freeze_id", "Input should be a valid integer"),
 }
-_COMPARED: Answers = {
-    200: answer(FreezeExamined, "The frozen sums and what is different now.", _EXAMINED, _ETAG),
+_COMPARED: Responses = {
+    200: success(FreezeExamined, "The frozen sums and what is different now.", _EXAMINED, _ETAG),
     **_UNKNOWN,
 }
-_SETTLED: Answers = {
-    201: answer(UsageAdjustment, "The differences are settled.", _ADJUSTMENT),
+_SETTLED: Responses = {
+    201: success(UsageAdjustment, "The differences are settled.", _ADJUSTMENT),
     409: declared(
         ProblemError(HTTPStatus.CONFLICT, "Nothing differs from what is billed."),
         "There is nothing to settle.",
@@ -244,14 +256,22 @@ _SETTLED: Answers = {
     ),
     428: declared(_demanded(), "Differences are settled only with `If-Match`.", f"{PATH}/1/adjustments"),
     **_UNKNOWN,
+    **body_responses(MAX_BODY_BYTES, f"{PATH}/1/adjustments"),
 }
-_EXPORTED: Answers = {
+_EXPORTED: Responses = {
     200: {
         "description": "The calls as they are billed, adjustments included.",
         "content": {CSV: {"schema": {"type": "string"}, "example": _CALLS_EXAMPLE}},
     },
     **_UNKNOWN,
 }
+_FREEZE_REQUEST: Final = TypeAdapter(FreezeRequest)
+_FREEZE_STATED: Final = declared_body(
+    FreezeRequest, {"from": "2026-11-01", "to": "2026-12-01", "tz": "Europe/Berlin", "by": "ada"}, "What to freeze."
+)
+_SETTLEMENT_REQUEST: Final = TypeAdapter(SettlementRequest)
+_SETTLEMENT_STATED: Final = declared_body(SettlementRequest, {"by": "ada"}, "Who accepts it.")
+_Body = Annotated[bytes, Depends(json_body(MAX_BODY_BYTES))]
 _FreezeId = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number the freeze was given.")]
 _Demands = Annotated[Conditions, Depends(conditions)]
 
@@ -260,9 +280,17 @@ def usage_freezes_router(*, freezer: Freezer, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/usage/freezes``; ``admin`` decides who may use them."""
     router = admin_router(tags.USAGE, admin, prefix=PATH)
 
-    @router.post("", status_code=201, summary="Freeze a period", operation_id="freezeUsage", responses=_FROZEN)
-    async def freeze_period(request: FreezeRequest) -> FrozenPeriod:
+    @router.post(
+        "",
+        status_code=201,
+        summary="Freeze a period",
+        operation_id="freezeUsage",
+        responses=_FROZEN,
+        openapi_extra=_FREEZE_STATED,
+    )
+    async def freeze_period(body: _Body) -> FrozenPeriod:
         """Keep the calls and sums of a period that is over, under a seal. Later changes show as corrections."""
+        request = await stated(_FREEZE_REQUEST, body)
         with _freeze_problems(), tenant_known():
             period = Period.parse(request.from_, request.to, request.tz)
             document = await freezer.freeze(
@@ -284,7 +312,7 @@ def usage_freezes_router(*, freezer: Freezer, admin: AdminCheck) -> APIRouter:
         with _freeze_problems():
             examined = await freezer.examine(freeze_id)
         content = _examined(examined).model_dump(mode="json", by_alias=True)
-        return json_answer(content, {"ETag": f'"{examined.version}"', "Cache-Control": "no-store"})
+        return json_response(content, {"ETag": f'"{examined.version}"', "Cache-Control": "no-store"})
 
     @router.post(
         "/{freeze_id}/adjustments",
@@ -292,11 +320,11 @@ def usage_freezes_router(*, freezer: Freezer, admin: AdminCheck) -> APIRouter:
         summary="Settle what differs",
         operation_id="settleUsageFreeze",
         responses=_SETTLED,
+        openapi_extra=_SETTLEMENT_STATED,
     )
-    async def settle_differences(
-        freeze_id: _FreezeId, request: SettlementRequest, demands: _Demands
-    ) -> UsageAdjustment:
+    async def settle_differences(freeze_id: _FreezeId, body: _Body, demands: _Demands) -> UsageAdjustment:
         """Accept the differences that were read, as an adjustment with a number of its own: they are billed once."""
+        request = await stated(_SETTLEMENT_REQUEST, body)
         wanted = demands.if_match
         if wanted is None:
             raise _demanded()

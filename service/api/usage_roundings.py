@@ -4,18 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from starlette.responses import Response
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, EntityTags, conditions, known, tag_of
 from service.api.usage import NO_SUCH_TENANT, invalid_parameter, tenant_known
 from service.api.usage import PATH as USAGE
 from service.http import tags
-from service.http.problems import FieldProblem, ProblemError, declared, declared_invalid, invalid_request
-from service.http.responses import Answers, admin_router, answer, database_needed, header, json_answer
+from service.http.bodies import body_responses, declared_body, json_body, stated
+from service.http.database import database_needed
+from service.http.openapi import Responses, declared, declared_invalid, header, success
+from service.http.parameters import ONE_LINE, Moment, in_utc
+from service.http.problems import FieldProblem, ProblemError, invalid_request
+from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.storage.database import Database
@@ -41,6 +45,8 @@ PATH = f"{USAGE}/roundings"
 
 MAX_RULE = 32
 """Characters of a rule: longer than any name of one."""
+MAX_BODY_BYTES: Final = 16 * 1024
+"""Bytes of a request; a rule, a moment and a name need no more."""
 DEFAULT_ACTOR = "api"
 """Author of a change whose request names none."""
 
@@ -53,11 +59,13 @@ class RoundingStatement(FrozenSchema):
         description="`per_second`, `per_started_minute`, or INITIAL/STEP in seconds.",
         examples=["6/6"],
     )
-    valid_from: datetime = Field(description="For calls that start then or later; UTC unless it says otherwise.")
+    valid_from: Moment = Field(description="For calls that start then or later; UTC unless it says otherwise.")
     by_start: bool = Field(
         False, description="True: a call counts whole where it started; false: its time counts where it ran."
     )
-    by: str = Field(DEFAULT_ACTOR, min_length=1, max_length=200, description="The person who agreed to it.")
+    by: str = Field(
+        DEFAULT_ACTOR, min_length=1, max_length=200, pattern=ONE_LINE, description="The person who agreed to it."
+    )
 
 
 class RoundingTerms(FrozenSchema):
@@ -133,26 +141,27 @@ def _refused(version: int, *, demanded: bool) -> ProblemError:
     return ProblemError(HTTPStatus.PRECONDITION_REQUIRED, detail, errors=errors, headers=headers)
 
 
-_CONDITIONAL: Answers = {
+_CONDITIONAL: Responses = {
     412: declared(_refused(17, demanded=True), "The rules are at another version than demanded.", f"{PATH}/acme"),
     428: declared(_refused(17, demanded=False), "A rule is changed only with `If-Match`.", f"{PATH}/acme"),
 }
 _NO_SUCH_RULE = "No rule of the tenant begins at this moment."
-_LISTED: Answers = {200: answer(AgreedRoundings, "Every rule.", {"roundings": [_EXAMPLE]})}
-_SHOWN: Answers = {
-    200: answer(TenantRoundings, "The tenant's rules, and who changed them.", _OF_TENANT, _ETAG),
+_LISTED: Responses = {200: success(AgreedRoundings, "Every rule.", {"roundings": [_EXAMPLE]})}
+_SHOWN: Responses = {
+    200: success(TenantRoundings, "The tenant's rules, and who changed them.", _OF_TENANT, _ETAG),
     304: {"description": "What is known still holds.", "headers": _ETAG},
     404: NO_SUCH_TENANT,
     422: declared_invalid(f"{PATH}/Acme", "path.tenant_id", "String should match pattern"),
 }
-_SET: Answers = {
-    200: answer(TenantRoundings, "The rule holds from its moment on.", _OF_TENANT, _ETAG),
+_SET: Responses = {
+    200: success(TenantRoundings, "The rule holds from its moment on.", _OF_TENANT, _ETAG),
     404: NO_SUCH_TENANT,
     422: declared_invalid(f"{PATH}/acme", "body.rounding", "is not a rounding"),
+    **body_responses(MAX_BODY_BYTES, f"{PATH}/acme"),
     **_CONDITIONAL,
 }
-_WITHDRAWN: Answers = {
-    200: answer(TenantRoundings, "The rule before it goes on.", _OF_TENANT, _ETAG),
+_WITHDRAWN: Responses = {
+    200: success(TenantRoundings, "The rule before it goes on.", _OF_TENANT, _ETAG),
     404: declared(ProblemError(HTTPStatus.NOT_FOUND, _NO_SUCH_RULE), _NO_SUCH_RULE, f"{PATH}/acme"),
     422: declared_invalid(f"{PATH}/acme", "query.valid_from", "Field required"),
     **_CONDITIONAL,
@@ -166,12 +175,17 @@ _Tenant = Annotated[
         examples=["acme"],
     ),
 ]
+_STATEMENT: Final = TypeAdapter(RoundingStatement)
+_STATED: Final = declared_body(
+    RoundingStatement, {"rounding": "6/6", "valid_from": "2026-11-01T00:00:00Z", "by": "ada"}, "What to agree on."
+)
+_Body = Annotated[bytes, Depends(json_body(MAX_BODY_BYTES))]
 _Demands = Annotated[Conditions, Depends(conditions)]
 _Knowing = Annotated[Conditions, Depends(known)]
 _ValidFrom = Annotated[
-    datetime, Query(description="The moment the rule begins; UTC unless it says otherwise.", examples=["2026-11-01"])
+    Moment, Query(description="The moment the rule begins; UTC unless it says otherwise.", examples=["2026-11-01"])
 ]
-_By = Annotated[str, Query(min_length=1, max_length=200, description="The person who withdraws it.")]
+_By = Annotated[str, Query(min_length=1, max_length=200, pattern=ONE_LINE, description="The person who withdraws it.")]
 
 
 def usage_roundings_router(*, database: Database, clock: Clock, admin: AdminCheck) -> APIRouter:
@@ -195,14 +209,21 @@ def usage_roundings_router(*, database: Database, clock: Clock, admin: AdminChec
                 await demand_known(session, tenant_id)
         return await _answered(database, tenant_id, knowing)
 
-    @router.put("/{tenant_id}", summary="Agree on a rounding", operation_id="agreeUsageRounding", responses=_SET)
-    async def agree_on_rounding(tenant_id: _Tenant, statement: RoundingStatement, demands: _Demands) -> Response:
+    @router.put(
+        "/{tenant_id}",
+        summary="Agree on a rounding",
+        operation_id="agreeUsageRounding",
+        responses=_SET,
+        openapi_extra=_STATED,
+    )
+    async def agree_on_rounding(tenant_id: _Tenant, body: _Body, demands: _Demands) -> Response:
         """Let a rule hold from a moment on, until the next one's.
 
         Another rule for the same moment is replaced only with the version of the tenant's rules in `If-Match`; with
         `If-None-Match: *` there must be none. A moment in the past changes what was billed since: frozen periods show
         it as a correction.
         """
+        statement = await stated(_STATEMENT, body)
         agreed = Agreed(
             tenant_id, _at_ms(statement.valid_from, "body"), _rounding(statement.rounding, statement.by_start)
         )
@@ -270,7 +291,7 @@ async def _answered(database: Database, tenant_id: str, knowing: Conditions | No
     content = TenantRoundings(
         roundings=tuple(map(_shown, rules.of_tenant.get(tenant_id, ()))), changes=tuple(map(_changed, changes))
     )
-    return json_answer(content.model_dump(mode="json"), headers)
+    return json_response(content.model_dump(mode="json"), headers)
 
 
 def _rounding(text: str, by_start: bool) -> Rounding:
@@ -282,7 +303,7 @@ def _rounding(text: str, by_start: bool) -> Rounding:
 
 def _at_ms(at: datetime, where: str) -> int:
     try:
-        return bounded("valid_from", at if at.tzinfo else at.replace(tzinfo=UTC))
+        return bounded("valid_from", in_utc(at))
     except PeriodError as error:
         raise invalid_parameter(error, where) from None
 

@@ -1,6 +1,7 @@
 """The carrier's webhook. The signature comes first: until it is right, nothing of the body is looked at."""
 
 import json
+import logging
 import re
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -9,11 +10,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from service.e164 import E164
 from service.gateway.admission import IncomingCall
-from service.gateway.carriers.carrier import Carrier, SignatureError
+from service.gateway.carriers.carrier import Carrier
+from service.gateway.carriers.signatures import SignatureError, SignatureFault
 from service.gateway.carriers.sip import (
     DIALLED_HEADERS,
     NoSipNumber,
@@ -26,8 +28,12 @@ from service.gateway.carriers.sip import (
 from service.gateway.durability import Announced
 from service.gateway.manager import CallManager
 from service.http import tags
-from service.http.problems import FieldProblem, ProblemError, declared
-from service.http.responses import JSON, Answers, header
+from service.http.bodies import BodyTooLargeError, read_body
+from service.http.openapi import JSON, Responses, declared, declared_invalid, header
+from service.http.parameters import known_parameters
+from service.http.problems import FieldProblem, ProblemError
+from service.http.schemas import FrozenSchema
+from service.http.throttle import ThrottledLog
 from telemetry.calls.tracker import CallTracker
 from telemetry.semconv.attributes import CallId, WebhookOutcome
 
@@ -38,16 +44,20 @@ INCOMING: Final = "realtime.call.incoming"
 """The one event type acted on. The end of a call is never announced: the session's end tells."""
 RETRY_AFTER_SECONDS: Final = 2
 """When the carrier may ask again: another process, or this one with room again, takes the call then."""
-WRONG_SIGNATURE: Final = "The signature is missing, wrong or too old."
-TOO_LARGE: Final = f"The body is larger than {MAX_BODY_BYTES} bytes."
+_OUTCOMES: Final = {
+    SignatureFault.MISSING: WebhookOutcome.SIGNATURE_MISSING,
+    SignatureFault.UNREADABLE: WebhookOutcome.SIGNATURE_UNREADABLE,
+    SignatureFault.TOO_OLD: WebhookOutcome.SIGNATURE_TOO_OLD,
+    SignatureFault.TOO_NEW: WebhookOutcome.SIGNATURE_TOO_NEW,
+    SignatureFault.NO_MATCH: WebhookOutcome.SIGNATURE_NO_MATCH,
+}
+_log: Final = ThrottledLog(logging.getLogger(__name__))
 NO_CALL_NOW: Final = "No call is taken now; send it again."
 NOT_CONFIGURED: Final = "No webhook secret is configured: set OPENAI_WEBHOOK_SECRET."
 
 
-class Received(BaseModel):
+class Received(FrozenSchema):
     """The delivery was taken."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ok: bool = Field(True, description="Always true; the carrier need not send it again.")
     deduped: bool | None = Field(
@@ -64,15 +74,20 @@ _MALFORMED: Final = ProblemError(
     "data.call_id must be a string.",
     errors=[FieldProblem(field="data.call_id", detail="must be a string")],
 )
-ANSWERS: Final[Answers] = {
+RESPONSES: Final[Responses] = {
     200: {
         "model": Received,
         "description": "Every signed event that can be read, also one that is ignored or whose call is rejected.",
         "content": {JSON: {"examples": _TAKEN}},
     },
     400: declared(_MALFORMED, "Signed, but not an event this service can read; the field is named.", PATH),
-    401: declared(ProblemError(HTTPStatus.UNAUTHORIZED, WRONG_SIGNATURE), WRONG_SIGNATURE, PATH),
-    413: declared(ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE), "Larger than 256 KiB.", PATH),
+    401: declared(
+        ProblemError(HTTPStatus.UNAUTHORIZED, "The signature is 400 s old, 100 s more than is allowed."),
+        "The signature is missing, unreadable, too old, too new, or matches nothing; the detail says which.",
+        PATH,
+    ),
+    422: declared_invalid(f"{PATH}?x=1", "query.x", "is no parameter of this endpoint"),
+    413: declared(BodyTooLargeError(MAX_BODY_BYTES), "Larger than 256 KiB.", PATH),
     503: declared(
         ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, NO_CALL_NOW),
         "No call is taken now, or no webhook secret is configured.",
@@ -82,7 +97,7 @@ ANSWERS: Final[Answers] = {
         },
     ),
 }
-"""The answers by status."""
+"""The responses by status."""
 _EVENT: Final[dict[str, Any]] = {
     "object": "event",
     "id": "evt_1",
@@ -195,7 +210,7 @@ def webhooks_router(
     region: str | None = None,
     dialled_headers: tuple[str, ...] = DIALLED_HEADERS,
 ) -> APIRouter:
-    """The webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
+    """Return the webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
     router = APIRouter(tags=[tags.CARRIER])
     seen = SeenDeliveries()
 
@@ -205,7 +220,7 @@ def webhooks_router(
         operation_id="webhook",
         response_model=Received,
         response_model_exclude_none=True,
-        responses=ANSWERS,
+        responses=RESPONSES,
         openapi_extra=REQUEST,
     )
     async def receive(request: Request) -> Received:
@@ -216,6 +231,7 @@ def webhooks_router(
         received = tracker.clock.now()
         body = await _read(request, tracker)
         _verify(carrier, body, request, tracker)
+        known_parameters(request)
         announcement = _parse(body, tracker)
         if announcement is None:
             return _answered(tracker, WebhookOutcome.IGNORED)
@@ -247,18 +263,11 @@ def webhooks_router(
 
 
 async def _read(request: Request, tracker: CallTracker) -> bytes:
-    """The body, read no further than the limit, whatever its length was said to be."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise _refused(
-                tracker,
-                WebhookOutcome.TOO_LARGE,
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                TOO_LARGE,
-            )
-    return bytes(body)
+    try:
+        return await read_body(request, MAX_BODY_BYTES)
+    except BodyTooLargeError:
+        tracker.webhook(WebhookOutcome.TOO_LARGE)
+        raise
 
 
 def _verify(carrier: Carrier | None, body: bytes, request: Request, tracker: CallTracker) -> None:
@@ -271,17 +280,13 @@ def _verify(carrier: Carrier | None, body: bytes, request: Request, tracker: Cal
         )
     try:
         carrier.verify(body, request.headers)
-    except SignatureError:
-        raise _refused(
-            tracker,
-            WebhookOutcome.INVALID_SIGNATURE,
-            HTTPStatus.UNAUTHORIZED,
-            WRONG_SIGNATURE,
-        ) from None
+    except SignatureError as error:
+        _log.warning(error.fault, "a webhook delivery was refused: %s", error.detail)
+        raise _refused(tracker, _OUTCOMES[error.fault], HTTPStatus.UNAUTHORIZED, error.detail) from None
 
 
 def _parse(body: bytes, tracker: CallTracker) -> _Announcement | None:
-    """The announcement in the body; ``None`` for an event of another type."""
+    """Return the announcement in the body; ``None`` for an event of another type."""
     try:
         event = json.loads(body)
     except (ValueError, RecursionError):
@@ -339,6 +344,6 @@ def _refused(
     errors: Iterable[FieldProblem] = (),
     headers: dict[str, str] | None = None,
 ) -> ProblemError:
-    """Count the delivery and answer with a problem."""
+    """Count the delivery and return the problem."""
     tracker.webhook(outcome)
     return ProblemError(status, detail, errors=list(errors), headers=headers)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.api.calls import FoundCall, FoundCalls, StateFilter
+from service.api.calls import CallSearchEntry, CallSearchPage, StateFilter
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
 from service.commands.tables import Sheet, console
 from service.timeline.serializer import CALLS
@@ -50,7 +50,7 @@ def calls(
     }
     try:
         client.demand_tenant(tenant)
-        found = client.read(FoundCalls, CALLS, asked)
+        found = client.read(CallSearchPage, CALLS, asked)
     except RefusedError as error:
         refuse(error)
     if as_json:
@@ -63,7 +63,7 @@ def calls(
         typer.echo("No such calls.")
 
 
-def _row(call: FoundCall) -> tuple[str, ...]:
+def _row(call: CallSearchEntry) -> tuple[str, ...]:
     cells = (
         call.call_id,
         call.tenant_id,

@@ -8,7 +8,7 @@ import httpx2
 import typer
 from pydantic import BaseModel, ValidationError
 
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from telemetry.terminal import printable
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"

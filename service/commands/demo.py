@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from service.app import app_of
 from service.commands.serve import WRONG, check_database, refuse
 from service.container import Container, build_container
-from service.http.security import HEADER
+from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
 from service.simulator.plan import Plan, TimeScale
@@ -92,7 +92,9 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
         with listen(settings.host, settings.port) as listening:
             container = build_container(settings)
             carrier.target = address_of(listening)
-            server = server_for(app_of(container))
+            server = server_for(
+                app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
+            )
             server.when_serving = lambda: _introduce(carrier.target, settings, tell)
             plan = Plan(uuid4().hex, options.seed, options.calls_per_second)
             async with _traffic(container, tenants, Traffic(carrier, plan), tell):
@@ -123,7 +125,7 @@ def demo_settings(base_url: str, secret: str) -> Settings:
 
 
 def _introduce(address: str, settings: Settings, tell: Tell) -> None:
-    token = settings.admin_tokens[0]
+    token, _ = AdminToken.parse(settings.admin_tokens[0])
     tell(f"\nCallscope serves {address}")
     tell(f"  database      {DATABASE}")
     tell(f"  admin token   {token}")

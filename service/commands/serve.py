@@ -41,7 +41,9 @@ def serve(
 async def _serve(settings: Settings) -> None:
     await check_database(settings)
     with listen(settings.host, settings.port) as listening:
-        server = server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls)
+        app = app_of(build_container(settings))
+        calls, proxies = settings.max_concurrent_calls, settings.trusted_proxies
+        server = server_for(app, calls=calls, trusted_proxies=proxies)
         # Not on standard output: what is there is one JSON object a line.
         server.when_serving = lambda: _announce(listening, settings)
         try:

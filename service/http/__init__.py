@@ -1,1 +1,1 @@
-"""What all routers share: problem details, security, responses and readiness."""
+"""The room of what all routers share: problem details, security, bodies, responses and readiness."""

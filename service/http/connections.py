@@ -21,13 +21,13 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 """Request line and headers together; more is answered 431."""
 
 MAX_DISCARDED_BYTES: Final = 8 * 1024 * 1024
-"""Bytes of a body that still come after its answer and are read to nowhere, so that the answer can be read."""
+"""Bytes of a body that still come after its response and are discarded, so that the response can be read."""
 
 BACKLOG: Final = 128
 """Connections the system keeps until they are accepted; the loop accepts as many at a time at most."""
 
 MAX_CONNECTIONS: Final = 10_000
-"""However many descriptors there are: each connection costs some kilobytes."""
+"""The cap where descriptors abound: each connection costs some kilobytes."""
 
 OTHER_DESCRIPTORS: Final = 64
 """Descriptors for the database, exports, logs and libraries."""
@@ -41,7 +41,7 @@ _LINGER_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What connections may take; times in seconds."""
+    """Limits on connections; times in seconds."""
 
     connections: int
     """Open at once. One more takes the place of the one that has waited longest without a request."""
@@ -161,7 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Take a part of the body, or read it to nowhere if the answer is given."""
+        """Take a part of the body, or discard it if the response is given."""
         if self.cycle.response_complete:
             self._discard(len(body))
         super().on_body(body)
@@ -201,7 +201,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            raise ValueError("the head is too large")  # stops the parser; the answer is given where it was fed
+            raise ValueError("the head is too large")  # stops the parser; the response is given where it was fed
 
     def _refuse_what_is_wrong(self) -> None:
         if max(self._head_bytes, 0 if self._in_body else self._unparsed_bytes) > MAX_HEAD_BYTES:
@@ -214,7 +214,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "The request did not come to its end in time.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer instead of the application, unless an answer is on its way, and close."""
+        """Answer instead of the application, unless a response is on its way, and close."""
         self._refused = True
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -228,13 +228,13 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.drop()
                 return
         self._shared.idle.pop(self, None)
-        answer = problem_response("/", ProblemError(status, detail)).body
+        body = problem_response("/", ProblemError(status, detail)).body
         fields = (
             b"content-type: " + PROBLEM_JSON.encode(),
-            b"content-length: " + str(len(answer)).encode(),
+            b"content-length: " + str(len(body)).encode(),
             b"connection: close",
         )
-        self.transport.write(STATUS_LINE[status] + b"\r\n".join([*fields, b"", bytes(answer)]))
+        self.transport.write(STATUS_LINE[status] + b"\r\n".join([*fields, b"", bytes(body)]))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._due(_LINGER_SECONDS, self.drop)
@@ -259,7 +259,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _send_at_once(transport: asyncio.Transport) -> None:
-    """Switch off Nagle's algorithm, which holds an answer's body back until its head is acknowledged, 40 ms later.
+    """Switch off Nagle's algorithm, which holds a response's body back until its head is acknowledged, 40 ms later.
 
     asyncio does so itself only for sockets that name their protocol, which accepted ones do not.
     """

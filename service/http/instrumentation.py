@@ -26,7 +26,7 @@ OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 """The standard variable that says which conventions the contrib instrumentations follow."""
 
 STABLE: Final = ("http", "database")
-"""What is asked for where the variable says nothing of it: the stable names, not those of before."""
+"""Conventions that are chosen where the variable names none: the stable ones, not those of before."""
 
 UNTRACED: Final = (
     r"^[a-z]+://[^/]+/api/v1/openai/webhook",
@@ -39,10 +39,10 @@ _SCOPE: Final = "callscope.database"
 
 
 def use_stable_conventions(environ: MutableMapping[str, str]) -> None:
-    """Ask for the stable conventions, unless the user asked for something else; before anything is instrumented."""
-    asked = [name.strip() for name in environ.get(OPT_IN, "").split(",") if name.strip()]
-    missing = [name for name in STABLE if not any(word in (name, f"{name}/dup") for word in asked)]
-    environ[OPT_IN] = ",".join([*asked, *missing])
+    """Ask for the stable conventions, unless the user chose others; before anything is instrumented."""
+    chosen = [name.strip() for name in environ.get(OPT_IN, "").split(",") if name.strip()]
+    missing = [name for name in STABLE if not any(word in (name, f"{name}/dup") for word in chosen)]
+    environ[OPT_IN] = ",".join([*chosen, *missing])
 
 
 def instrument(

@@ -1,21 +1,18 @@
-"""Whether this process should be sent calls: named checks, and what is worth knowing beside them."""
+"""Readiness for calls: named checks, some of which only degrade, and what is worth knowing beside them."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
-from service.storage.database import Database
 from telemetry.calls.tracker import CallTracker
 from telemetry.export.health import ExportHealth, SignalHealth
 
 CHECK_SECONDS = 2.0
-"""How long a check may take before it counts as failed; probes usually allow a few seconds."""
+"""Seconds a check may take before it counts as failed; probes usually allow a few."""
 
 REMEMBER_SECONDS = 1.0
-"""How long the outcome of a check that costs something stands, however many ask."""
+"""Seconds the outcome of a check that costs something stands, however many ask."""
 
 Check = Callable[[], Awaitable[str | None]]
 """Answers why this process is not ready, in words fit for the public, or ``None``. A check that raises has failed."""
@@ -26,11 +23,11 @@ Information = Callable[[], Mapping[str, object]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one check found."""
+    """The outcome of one check."""
 
     ok: bool
     reason: str | None
-    """Why not."""
+    """The cause of a failure; ``None`` if it passed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +36,49 @@ class Report:
 
     checks: Mapping[str, Outcome]
     information: Mapping[str, Mapping[str, object]]
+    degrading: Collection[str] = ()
+    """Checks whose failure leaves the process ready."""
 
     @property
     def ready(self) -> bool:
-        """Whether no check failed."""
+        """True if calls can be sent."""
         return not self.failed
 
     @property
     def failed(self) -> list[str]:
-        """The names of the checks that did."""
-        return [name for name, outcome in self.checks.items() if not outcome.ok]
+        """The names of the failed checks without which no call can be served."""
+        return [name for name, outcome in self.checks.items() if not outcome.ok and name not in self.degrading]
+
+    @property
+    def degraded(self) -> list[str]:
+        """The names of the failed checks without which calls can be served."""
+        return [name for name, outcome in self.checks.items() if not outcome.ok and name in self.degrading]
 
 
 class Readiness:
-    """Makes the checks, all at once, none for longer than ``check_seconds``."""
+    """Makes the checks, all at once, none for longer than ``check_seconds``.
+
+    ``degrading`` returns the names of the checks whose failure, as things stand, only degrades.
+    """
 
     def __init__(
         self,
         checks: Mapping[str, Check],
         information: Mapping[str, Information] | None = None,
         *,
+        degrading: Callable[[], Collection[str]] = frozenset,
         check_seconds: float = CHECK_SECONDS,
     ) -> None:
         self._checks = dict(checks)
         self._information = dict(information or {})
+        self._degrading = degrading
         self._check_seconds = check_seconds
 
     async def report(self) -> Report:
         """Check now."""
         outcomes = await asyncio.gather(*(self._outcome(check) for check in self._checks.values()))
         information = {name: _informed(source) for name, source in self._information.items()}
-        return Report(dict(zip(self._checks, outcomes, strict=True)), information)
+        return Report(dict(zip(self._checks, outcomes, strict=True)), information, self._degrading())
 
     async def _outcome(self, check: Check) -> Outcome:
         try:
@@ -103,7 +112,7 @@ class Remembered:
         self._reason: str | None = None
 
     async def __call__(self) -> str | None:
-        """The last outcome, or a new one when that is too old."""
+        """Return the last outcome, or a new one when that is too old."""
         async with self._lock:
             if self._monotonic() >= self._until:
                 self._reason = await _reason(self._check)
@@ -118,19 +127,8 @@ async def _reason(check: Check) -> str | None:
         return type(error).__name__
 
 
-def database_reachable(database: Database) -> Check:
-    """Fails while the database does not answer; remembered for a second."""
-
-    async def check() -> str | None:
-        async with database.reading() as session:
-            await session.execute(text("SELECT 1"))
-        return None
-
-    return Remembered(check)
-
-
 def not_draining(draining: Callable[[], bool]) -> Check:
-    """Fails once the process has begun to stop: running calls end, new ones should go elsewhere."""
+    """Return a check that fails once the process has begun to stop: running calls end, new ones should go elsewhere."""
 
     async def check() -> str | None:
         return "draining" if draining() else None
@@ -138,8 +136,17 @@ def not_draining(draining: Callable[[], bool]) -> Check:
     return check
 
 
+def nothing_missing(missing: Sequence[str]) -> Check:
+    """Return a check that fails if settings are missing without which no call is taken."""
+
+    async def check() -> str | None:
+        return f"{', '.join(missing)} not set: no call is taken" if missing else None
+
+    return check
+
+
 def registry_has_room(tracker: CallTracker) -> Check:
-    """Fails while the registry holds as many calls as it can: one more could not be tracked."""
+    """Return a check that fails while the registry holds as many calls as it can: one more could not be tracked."""
 
     async def check() -> str | None:
         return None if tracker.has_room else "the registry of calls is full"
@@ -148,7 +155,7 @@ def registry_has_room(tracker: CallTracker) -> Check:
 
 
 def export_information(health: Callable[[], ExportHealth]) -> Information:
-    """How the export goes, without saying where to."""
+    """Return how the export goes, without saying where to."""
 
     def information() -> Mapping[str, object]:
         now = health()

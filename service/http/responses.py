@@ -1,29 +1,24 @@
-"""What the routers answer with, and how the OpenAPI document declares it."""
+"""The parts of responses that routers share, and the router that admin routes share."""
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime
+from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
-from service.http.problems import ProblemError, declared
-from service.http.security import CHALLENGE, HEADER, AdminCheck
-from service.storage.database import DATABASE_ERRORS
-
-Answers = dict[int | str, dict[str, Any]]
-"""Answers by status, as FastAPI's ``responses`` takes them."""
-JSON = "application/json"
+from service.http.openapi import Responses, declared, declared_invalid, header
+from service.http.parameters import known_parameters
+from service.http.problems import ProblemError
+from service.http.security import CHALLENGE, AdminCheck, too_many_guesses
+from service.http.tokens import HEADER
 
 
 class MetricsScope(StrEnum):
-    """What the numbers of an answer cover."""
+    """The processes that the numbers of a response cover."""
 
     PROCESS = "process"
     """The process that answered."""
@@ -32,31 +27,28 @@ class MetricsScope(StrEnum):
 
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
-_NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
-def json_answer(content: object, headers: Mapping[str, str] = _NO_STORE) -> Response:
-    """Answer 200 with ``content``, which holds plain values only."""
-    return Response(_encode(content).encode("ascii"), headers=headers, media_type=JSON)
+class AsciiJSONResponse(JSONResponse):
+    """JSON in ASCII with escapes: whatever a carrier calls its calls, half surrogate pairs too, it can be written."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 -- as in the base class
+        """Return the body."""
+        return _encode(content).encode("ascii")
+
+
+def json_response(content: object, headers: Mapping[str, str] = NO_STORE) -> Response:
+    """Respond 200 with ``content``, which holds plain values only."""
+    return AsciiJSONResponse(content, headers=headers)
 
 
 def metrics_headers(age_seconds: float, scope: MetricsScope = MetricsScope.PROCESS) -> dict[str, str]:
-    """What the numbers cover and how old they are; an age that is not zero never rounds to it."""
-    return {"X-Metrics-Scope": scope.value, "X-Metrics-Age-Ms": str(math.ceil(age_seconds * 1000)), **_NO_STORE}
+    """Return the headers that say what the numbers cover and how old they are; no age but 0 is rounded to 0."""
+    return {"X-Metrics-Scope": scope.value, "X-Metrics-Age-Ms": str(math.ceil(age_seconds * 1000)), **NO_STORE}
 
 
-def answer(model: type[BaseModel], description: str, example: object, headers: object = None) -> dict[str, Any]:
-    """Declare an answer of the shape ``model``."""
-    declared = {"model": model, "description": description, "content": {JSON: {"example": example}}}
-    return declared | ({"headers": headers} if headers else {})
-
-
-def header(description: str, example: str, **schema: object) -> dict[str, Any]:
-    """Declare a header of an answer."""
-    return {"description": description, "required": True, "schema": {"type": "string", **schema}, "example": example}
-
-
-METRICS_HEADERS = {
+METRICS_HEADERS: Final = {
     "X-Metrics-Scope": header(
         "What the numbers cover.", MetricsScope.PROCESS, enum=[scope.value for scope in MetricsScope]
     ),
@@ -66,52 +58,54 @@ METRICS_HEADERS = {
         pattern="^[0-9]+$",
     ),
 }
-"""The headers of every answer with numbers, as the OpenAPI document declares them."""
-ADMIN_ANSWERS: Answers = {
+"""The headers of every response with numbers, as the OpenAPI document declares them."""
+_EXAMPLE_PATH: Final = "/api/v1/calls"
+ADMIN_RESPONSES: Final[Responses] = {
     401: declared(
         ProblemError(HTTPStatus.UNAUTHORIZED, f"Send an admin token in {HEADER}."),
-        "The admin token is missing or wrong.",
-        "/api/v1/calls",
+        "The admin token is missing, wrong, or past its last day.",
+        _EXAMPLE_PATH,
         headers={"WWW-Authenticate": header("What to send.", CHALLENGE)},
+    ),
+    422: declared_invalid(f"{_EXAMPLE_PATH}?tennant=acme", "query.tennant", "is no parameter of this endpoint"),
+    429: declared(
+        too_many_guesses(3),
+        "Too many wrong tokens came from this address.",
+        _EXAMPLE_PATH,
+        headers={"Retry-After": header("When to try again, in seconds.", "3", pattern="^[0-9]+$")},
     ),
     503: declared(
         ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "No admin token is configured: set ADMIN_TOKEN."),
-        "No admin token is configured, or something the answer needs cannot be reached.",
-        "/api/v1/calls",
+        "No admin token is configured, or something the response needs cannot be reached.",
+        _EXAMPLE_PATH,
     ),
 }
-"""What every admin endpoint may answer besides its own."""
+"""Responses of every admin endpoint besides its own."""
+
+
+def not_stored(response: Response) -> None:
+    """Say that a response is to be asked for anew each time. A FastAPI dependency."""
+    response.headers.update(NO_STORE)
 
 
 def admin_router(tag: str, admin: AdminCheck, *, prefix: str = "") -> APIRouter:
-    """An empty router whose routes ``admin`` guards, in the document under ``tag``, with the answers they all give."""
+    """Return an empty router whose routes ``admin`` guards, in the document under ``tag``.
+
+    The token comes first, then the names of the query's parameters, and only then anything else of a request.
+    """
     return APIRouter(
         prefix=prefix,
         tags=[tag],
-        dependencies=[Depends(admin)],
-        responses=ADMIN_ANSWERS,
-        default_response_class=JSONResponse,
+        dependencies=[Depends(admin), Depends(known_parameters), Depends(not_stored)],
+        responses=ADMIN_RESPONSES,
+        default_response_class=AsciiJSONResponse,
     )
 
 
-@contextmanager
-def database_needed() -> Iterator[None]:
-    """Turn the database's errors into a 503 problem that says when to come again."""
-    try:
-        yield
-    except DATABASE_ERRORS as error:
-        raise ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "The database does not answer now; calls go on, and their records are kept.",
-            headers={"Retry-After": "5"},
-        ) from error
-
-
-Since = Annotated[
-    datetime | None,
-    Query(description="Received then or later; UTC unless it says otherwise.", examples=["2026-11-22T14:00:00Z"]),
-]
-Until = Annotated[
-    datetime | None,
-    Query(description="Received before; UTC unless it says otherwise.", examples=["2026-11-22T14:05:00Z"]),
-]
+def records_unavailable() -> ProblemError:
+    """Return the 503 problem of a database that is away, which says when to come again."""
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The database does not answer now; calls go on, and their records are kept.",
+        headers={"Retry-After": "5"},
+    )

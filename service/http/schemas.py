@@ -1,4 +1,4 @@
-"""The base of all schemas that requests state and answers show."""
+"""The base of every schema that requests and responses have."""
 
 from pydantic import BaseModel, ConfigDict
 

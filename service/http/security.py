@@ -1,23 +1,23 @@
-"""Who may use the admin endpoints: whoever sends one of the configured tokens."""
+"""The check in front of the admin endpoints: a request needs one of the configured tokens."""
 
-import hmac
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from hashlib import sha256
 from http import HTTPStatus
 from threading import Lock
-from typing import Annotated, Self
+from typing import Annotated, Final
 
-from fastapi import Security
+from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
 
 from service.http.problems import ProblemError
-
-HEADER = "X-Admin-Token"
-"""The header a token is sent in."""
+from service.http.throttle import AddressBrake, ThrottledLog
+from service.http.tokens import HEADER, AdminTokens, digest
 
 CHALLENGE = f'APIKey realm="admin", header="{HEADER}"'
-"""What a 401 asks for; RFC 9110 §11.6.1 demands that it asks for something."""
+"""The challenge of a 401, which RFC 9110 §11.6.1 demands."""
 
 ADMIN_SCHEME = APIKeyHeader(
     name=HEADER,
@@ -25,117 +25,120 @@ ADMIN_SCHEME = APIKeyHeader(
     description="One of the tokens in `ADMIN_TOKEN`.",
     auto_error=False,
 )
-"""How the OpenAPI document describes it."""
+"""The header as the OpenAPI document describes it."""
 
 AdminCheck = Callable[..., Awaitable[None]]
 """A FastAPI dependency that raises unless the request may use the admin endpoints."""
 
+MAX_PROVEN: Final = 1_000
+"""Pairs of an address and a token it sent that are not slowed down by others at the address."""
+
+TOO_MANY: Final = "Too many wrong tokens came from this address."
+
+_logger = logging.getLogger(__name__)
+
 
 class Refusal(StrEnum):
-    """Why a request was turned away."""
+    """The cause for which a request was turned away."""
 
     MISSING = "missing"
     """It brought no token."""
     WRONG = "wrong"
     """It brought one that is not configured."""
-
-
-class AdminTokens:
-    """The tokens that are taken; several while one is being rotated out. Keeps only their hashes.
-
-    Raises:
-        ValueError: if a token could not be sent in a header.
-    """
-
-    __slots__ = ("_digests",)
-
-    def __init__(self, tokens: Iterable[str] = ()) -> None:
-        self._digests = tuple(_digest(_sendable(token).encode()) for token in tokens)
-
-    @classmethod
-    def parse(cls, text: str, *, required: bool = False) -> Self:
-        """The tokens in a comma-separated list, as ``ADMIN_TOKEN`` has them.
-
-        Raises:
-            ValueError: if a token could not be sent in a header, or one is required and there is none.
-        """
-        tokens = [token.strip() for token in text.split(",") if token.strip()]
-        if required and not tokens:
-            raise ValueError("ADMIN_TOKEN is empty: nobody could use the admin endpoints")
-        return cls(tokens)
-
-    def __len__(self) -> int:
-        return len(self._digests)
-
-    def take(self, given: bytes) -> bool:
-        """Whether ``given`` is one of them; how long the answer takes says nothing about any."""
-        digest = _digest(given)
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches)
+    EXPIRED = "expired"
+    """It brought one whose last day is over."""
+    BRAKED = "braked"
+    """Its address had sent too many wrong ones; what it brought was not looked at."""
 
 
 class AdminAttempts:
-    """Counts the requests that were turned away. Safe for threads."""
+    """Counts the requests that were turned away, and slows down addresses that guess. Safe for threads."""
 
-    __slots__ = ("_counts", "_lock")
+    __slots__ = ("_brake", "_counts", "_lock", "_log", "_proven")
 
-    def __init__(self) -> None:
+    def __init__(self, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lock = Lock()
         self._counts = dict.fromkeys(Refusal, 0)
+        self._brake = AddressBrake(monotonic=monotonic)
+        self._proven: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._log = ThrottledLog(_logger, monotonic=monotonic)
 
-    def count(self, refusal: Refusal) -> None:
-        """One more."""
+    def wait_seconds(self, address: str, token: bytes) -> int:
+        """Return how long to wait before the token may be tried from the address; 0: now.
+
+        A token that was taken from the address before is not held up by wrong ones of others there, behind a proxy
+        that is not named as trusted, say.
+        """
+        with self._lock:
+            return 0 if (address, digest(token)) in self._proven else self._brake.wait_seconds(address)
+
+    def taken(self, address: str, token: bytes) -> None:
+        """Note that the token was right."""
+        pair = (address, digest(token))
+        with self._lock:
+            self._proven[pair] = None
+            self._proven.move_to_end(pair)
+            if len(self._proven) > MAX_PROVEN:
+                self._proven.popitem(last=False)
+
+    def count(self, refusal: Refusal, address: str = "") -> None:
+        """Note a refusal; a wrong token brings its address nearer to the brake."""
         with self._lock:
             self._counts[refusal] += 1
+            if refusal is Refusal.WRONG:
+                self._brake.failed(address)
+        if refusal is not Refusal.MISSING:
+            self._log.warning("refused", "an admin token was refused (%s) from %s", refusal.value, address)
 
     def counts(self) -> Mapping[Refusal, int]:
-        """How many there have been, by reason."""
+        """Return how many there have been, by reason."""
         with self._lock:
             return dict(self._counts)
 
     @property
     def refused(self) -> int:
-        """How many there have been."""
+        """Requests turned away so far."""
         return sum(self.counts().values())
 
 
 def require_admin(tokens: AdminTokens, attempts: AdminAttempts) -> AdminCheck:
-    """The dependency of every admin endpoint.
+    """Return the dependency of every admin endpoint.
 
-    It raises a 503 problem while no token is configured, and a 401 problem, counted, for a missing or wrong one.
+    It raises a 503 problem while no token is configured, a 401 problem, counted, for a token that is missing, wrong or
+    past its last day, and a 429 one after a burst of wrong ones from one address.
     """
 
-    async def admin(token: Annotated[str | None, Security(ADMIN_SCHEME)]) -> None:
+    async def admin(request: Request, token: Annotated[str | None, Security(ADMIN_SCHEME)]) -> None:
         if not tokens:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "No admin token is configured: set ADMIN_TOKEN.")
+        address = request.client.host if request.client is not None else ""
+        if not token:
+            attempts.count(Refusal.MISSING, address)
+            raise unauthorized(f"Send an admin token in {HEADER}.")
         # Starlette reads headers as Latin-1; this gives back the bytes that were sent, UTF-8 or not.
-        if not token or not tokens.take(token.encode("latin-1")):
-            attempts.count(Refusal.WRONG if token else Refusal.MISSING)
-            raise _unauthorized(token)
+        given = token.encode("latin-1")
+        wait = attempts.wait_seconds(address, given)
+        if wait:
+            attempts.count(Refusal.BRAKED, address)
+            raise too_many_guesses(wait)
+        known = tokens.find(given)
+        if known is None:
+            attempts.count(Refusal.WRONG, address)
+            raise unauthorized(f"The token in {HEADER} is not valid.")
+        if not tokens.holds(known):
+            attempts.count(Refusal.EXPIRED, address)
+            raise unauthorized(f"The last day of the token in {HEADER} was {known.last_day}.")
+        attempts.taken(address, given)
 
     return admin
 
 
-def fingerprint(token: bytes) -> str:
-    """Eight hex digits that tell a token from others in an audit.
-
-    They open no door, and are no part of the hash that tokens are compared by. Who sees them can check a guess: tokens
-    have to be long and random for this as for any other reason.
-    """
-    return sha256(b"callscope admin token " + token).hexdigest()[:8]
-
-
-def _unauthorized(token: str | None) -> ProblemError:
-    detail = f"The token in {HEADER} is not valid." if token else f"Send an admin token in {HEADER}."
+def unauthorized(detail: str) -> ProblemError:
+    """Return the 401 problem."""
     return ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": CHALLENGE})
 
 
-def _digest(token: bytes) -> bytes:
-    # Of equal length whatever the token's, as a comparison in constant time needs.
-    return sha256(token).digest()
-
-
-def _sendable(token: str) -> str:
-    if not token or token != token.strip() or not token.isprintable():
-        raise ValueError("an admin token must be printable, without spaces around it, and not empty")
-    return token
+def too_many_guesses(wait_seconds: int) -> ProblemError:
+    """Return the 429 problem, which says when to come again."""
+    detail = f"{TOO_MANY} Try again in {wait_seconds} s."
+    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers={"Retry-After": str(wait_seconds)})

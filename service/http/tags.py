@@ -18,4 +18,4 @@ OPENAPI_TAGS = [
     },
     {"name": HEALTH, "description": "Whether the service is there, alive and ready; public."},
 ]
-"""What an app passes to FastAPI as ``openapi_tags``."""
+"""The value of FastAPI's argument ``openapi_tags``."""

@@ -1,4 +1,4 @@
-"""Moments as the answers write them."""
+"""Moments as responses write them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,10 +9,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(instant: Instant) -> datetime:
-    """The moment in UTC, to the microsecond."""
+    """Return the moment in UTC, to the microsecond."""
     return _EPOCH + timedelta(microseconds=instant.unix_nanos // 1000)
 
 
 def stamp(instant: Instant) -> str:
-    """The moment as JSON has it: RFC 3339 in UTC."""
+    """Return the moment as JSON has it: RFC 3339 in UTC."""
     return moment(instant).isoformat().replace("+00:00", "Z")

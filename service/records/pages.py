@@ -1,11 +1,8 @@
 """Call records in pages, the latest received first: the history of all processes, as long as the table has it."""
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, select, tuple_
 
@@ -14,13 +11,6 @@ from service.records.store import CALLS
 from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
 
-MAX_CURSOR = 600
-"""Characters of a cursor; a call's id has at most 255, each of at most six in a cursor's JSON."""
-
-
-class InvalidCursorError(ValueError):
-    """Not a place in the list."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -28,22 +18,6 @@ class Place:
 
     received_ms: int
     call_id: str
-
-    def write(self) -> str:
-        """Return the place as an opaque text, which stays valid for as long as the table is there."""
-        return base64.urlsafe_b64encode(json.dumps([self.received_ms, self.call_id]).encode()).decode().rstrip("=")
-
-    @classmethod
-    def read(cls, cursor: str) -> Self:
-        """Return the place a text stands for; raise :class:`InvalidCursorError` if it is none."""
-        try:
-            told = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-            received_ms, call_id = told
-        except (binascii.Error, ValueError, TypeError, RecursionError):
-            raise InvalidCursorError("is not the cursor of a page before") from None
-        if not (isinstance(received_ms, int) and abs(received_ms) < 2**53 and isinstance(call_id, str)):
-            raise InvalidCursorError("is not the cursor of a page before")
-        return cls(received_ms, call_id)
 
 
 @dataclass(frozen=True, slots=True)

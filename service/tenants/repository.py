@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.storage.database import DATABASE_ERRORS
+from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import (
     AuditPage,
@@ -118,22 +119,6 @@ class TenantRepository(CallTenants, Protocol):
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""
         ...
-
-
-class TenantDirectory(Protocol):
-    """The tenants that are configured."""
-
-    async def knows(self, tenant_id: str) -> bool:
-        """Return True if there is such a tenant, enabled or not; ``tenant_id`` is any text without control characters.
-
-        Raises:
-            DirectoryUnavailableError: if that cannot be found out now.
-        """
-        ...
-
-
-class DirectoryUnavailableError(Exception):
-    """The configured tenants cannot be looked up now."""
 
 
 class ConfiguredTenants:

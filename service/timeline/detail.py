@@ -3,8 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from service.http.schemas import FrozenSchema
 from telemetry.calls.events import Phase, Speaker, TurnEnd
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
@@ -23,20 +24,14 @@ Seconds = Annotated[float, Field(description="In seconds; so far, while it goes 
 Under = Annotated[float | None, Field(description="In seconds; `null` while it goes on.")]
 
 
-class Shape(BaseModel):
-    """A frozen part of the answer that refuses unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Happening(Shape):
+class Happening(FrozenSchema):
     """Something at a moment, told by the wall clock and from the call's reception."""
 
     at: datetime
     offset_seconds: Offset
 
 
-class Limit(Shape):
+class Limit(FrozenSchema):
     """The capacity limit that was reached."""
 
     scope: CapacityScope = Field(description="Whose limit: the tenant's own, or the one of all together.")
@@ -122,7 +117,7 @@ class ErrorDetail(Happening):
     detail: str
 
 
-class TokenDetail(Shape):
+class TokenDetail(FrozenSchema):
     """Tokens of all responses; `null` is unknown, not zero."""
 
     input: int | None
@@ -137,7 +132,7 @@ class TokenDetail(Shape):
     models: tuple[str, ...]
 
 
-class TalkDetail(Shape):
+class TalkDetail(FrozenSchema):
     """Sums of a conversation that is over, in seconds, from the first word to the end."""
 
     seconds: Seconds
@@ -148,7 +143,7 @@ class TalkDetail(Shape):
     dead_airs: int = Field(description="Number of those stretches.")
 
 
-class SpanEventDetail(Shape):
+class SpanEventDetail(FrozenSchema):
     """A moment in a span."""
 
     name: str
@@ -156,7 +151,7 @@ class SpanEventDetail(Shape):
     attributes: dict[str, Scalar]
 
 
-class SpanDetail(Shape):
+class SpanDetail(FrozenSchema):
     """One span and those below it."""
 
     span_id: str
@@ -175,7 +170,7 @@ class SpanDetail(Shape):
     children: tuple["SpanDetail", ...]
 
 
-class TraceDetail(Shape):
+class TraceDetail(FrozenSchema):
     """The call's trace."""
 
     trace_id: str
@@ -186,7 +181,7 @@ class TraceDetail(Shape):
     spans: tuple[SpanDetail, ...] = Field(description="As a tree; more than one root if a parent was left out.")
 
 
-class LogDetail(Shape):
+class LogDetail(FrozenSchema):
     """One log line written in the call's context."""
 
     at: datetime
@@ -197,7 +192,7 @@ class LogDetail(Shape):
     attributes: dict[str, Scalar]
 
 
-class GapDetail(Shape):
+class GapDetail(FrozenSchema):
     """A stretch of the call from which rows were left out."""
 
     kind: str
@@ -206,7 +201,7 @@ class GapDetail(Shape):
     duration_seconds: float | None = Field(description="`null` if everything up to now was left out.")
 
 
-class Links(Shape):
+class Links(FrozenSchema):
     """Addresses of what belongs to the call."""
 
     self: str
@@ -215,7 +210,7 @@ class Links(Shape):
     trace_backend: str | None
 
 
-class CallDetail(Shape):
+class CallDetail(FrozenSchema):
     """Everything known of one call."""
 
     call_id: str

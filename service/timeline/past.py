@@ -31,11 +31,15 @@ WATCHED: Final = StorySource()
 """This process saw all of the call."""
 
 
+class PastUnavailableError(Exception):
+    """The records cannot be read now."""
+
+
 class PastCalls(Protocol):
     """A look-up of calls by their records, such as :class:`service.records.calls.CallRecords`."""
 
     async def find(self, call_id: CallId) -> Row | None:
-        """Return the call's record, None if there is none; raises what the database raises."""
+        """Return the call's record, None if there is none; raise :class:`PastUnavailableError` when in doubt."""
         ...
 
 

@@ -99,8 +99,14 @@ def span_tree(spans: Iterable[SpanRow], times: Times) -> tuple[SpanDetail, ...]:
 
 
 def plain(attributes: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Return attributes as JSON can have them."""
-    return {writable(key): writable(value) if isinstance(value, str) else value for key, value in attributes.items()}
+    """Return attributes as JSON can have them and people can read them."""
+    return {writable(key): _plain(value) for key, value in attributes.items()}
+
+
+def _plain(value: Scalar) -> Scalar:
+    if isinstance(value, str):
+        return writable(value)
+    return rounded(value) if isinstance(value, float) else value
 
 
 def _trees(below: _Below, parent: str | None, times: Times) -> tuple[SpanDetail, ...]:

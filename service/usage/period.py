@@ -242,6 +242,8 @@ def zone_named(name: str) -> ZoneInfo:
 
 def parse_moment(field: str, text: str, zone: ZoneInfo) -> int:
     """Return a date (the local midnight) or a moment in milliseconds; raise :class:`PeriodError`."""
+    # 20261101 is a date to the parser, and a number to everybody else.
+    text = "" if text.isdecimal() else text
     try:
         if len(text) == len("2026-01-01"):
             # Where clocks are put forward at midnight, this is the first moment after it.

@@ -20,7 +20,7 @@ from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import CallDetails, CallSummary, LogRow
 from telemetry.recent.reducers import CONVERSATION_REDUCERS, LIFECYCLE_REDUCERS
 from telemetry.recent.retained import AnyRow, RetainedCall, Rows
-from telemetry.recent.search import CallPage, CallQuery, read_cursor, write_cursor
+from telemetry.recent.search import CallPage, CallQuery
 from telemetry.recent.spans import SpanRegister, span_row
 from telemetry.recent.views import details_of, summary_of
 from telemetry.semconv.attributes import CallId
@@ -121,18 +121,24 @@ class RecentCalls:
         call = self._by_trace.get(_number(trace_id))
         return None if call is None else call.ref.call_id
 
-    def search(self, query: CallQuery, *, limit: int = 50, cursor: str | None = None) -> CallPage:
+    @property
+    def epoch(self) -> str:
+        """The process's mark on places in its list: they mean nothing in another process."""
+        return self._epoch
+
+    def search(self, query: CallQuery, *, limit: int = 50, before: int | None = None) -> CallPage:
         """Return at most ``limit`` calls that match, the latest received first.
 
-        Raises:
-            InvalidCallCursorError: the cursor was not issued by this process.
+        Args:
+            query: Which calls match.
+            limit: Calls on a page.
+            before: The page's ``next_before``, to go on behind it.
         """
-        before = read_cursor(self._epoch, cursor) if cursor else None
         found: list[CallSummary] = []
         last = 0
         for sequence, summary in self._matching(query, before):
             if len(found) == limit:
-                return CallPage(tuple(found), write_cursor(self._epoch, last))
+                return CallPage(tuple(found), last)
             found.append(summary)
             last = sequence
         return CallPage(tuple(found), None)

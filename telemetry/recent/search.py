@@ -1,7 +1,5 @@
 """The query for recent calls, its pages, and the cursors between them."""
 
-import base64
-import binascii
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,10 +15,6 @@ OVER: Final = TERMINAL
 """The states of a call that is over."""
 
 ANY_STATE: Final = frozenset(CallState)
-
-
-class InvalidCallCursorError(ValueError):
-    """A cursor that this process did not issue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +85,5 @@ class CallPage:
     """One page of matching calls, newest first."""
 
     calls: tuple[CallSummary, ...]
-    next_cursor: str | None
-    """Cursor of the next page, None on the last one. It stays valid while calls come and go."""
-
-
-def write_cursor(epoch: str, sequence: int) -> str:
-    """Return the cursor of the calls received before this one; ``epoch`` identifies the process."""
-    return base64.urlsafe_b64encode(f"{epoch}:{sequence}".encode()).decode().rstrip("=")
-
-
-def read_cursor(epoch: str, cursor: str) -> int:
-    """Return the number of the call in a cursor.
-
-    Raises:
-        InvalidCallCursorError: it is malformed, or from another process or before a restart.
-    """
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise InvalidCallCursorError("not a cursor") from None
-    given_epoch, _, sequence = text.partition(":")
-    if given_epoch != epoch or not sequence.isdecimal():
-        raise InvalidCallCursorError("a cursor of another process, or from before a restart")
-    return int(sequence)
+    next_before: int | None
+    """Place where the next page begins, None on the last one. It stays valid while calls come and go."""

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app as command
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from telemetry.testing import TelemetryKit
 from tests.collector.promql import labels_of, selectors
 from tests.collector.rules import Rule, alerts, recordings

@@ -6,8 +6,9 @@ from pathlib import Path
 import httpx2
 from fastapi import FastAPI
 
-from service.http.problems import use_problem_details
-from service.http.security import HEADER, AdminAttempts, AdminTokens, require_admin
+from service.http.errors import use_problem_details
+from service.http.security import AdminAttempts, require_admin
+from service.http.tokens import HEADER, AdminTokens
 from service.tenants.limits import CallLimits
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
 from telemetry.metrics.past import WindowName

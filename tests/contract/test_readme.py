@@ -41,7 +41,7 @@ def test_the_readmes_call_is_counted(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_readmes_app_answers_admins(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second example, served, counts a call that is reported to it, and shows it to whoever has the token."""
     monkeypatch.setenv("ADMIN_TOKEN", "secret")
-    app = run("include_router")["app"]
+    app = run("mount_admin")["create_app"]()
     with serving(app) as url, httpx2.Client(base_url=url, trust_env=False) as client:
         assert client.get("/api/v1/metrics/live").status_code == 401
         client.headers["X-Admin-Token"] = "secret"

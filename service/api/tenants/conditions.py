@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from fastapi import Header
+from fastapi import Header, Request
 
 from service.http.problems import ProblemError, invalid_request
 
@@ -74,39 +74,40 @@ class Conditions:
 
 
 _IfMatch = Annotated[
-    list[str] | None,
+    str | None,
     Header(
         alias=IF_MATCH,
         description="The `ETag` of what the change is based on, needed to change what exists; `*`: whatever there is.",
-        examples=[['"17"']],
+        examples=['"17"'],
     ),
 ]
 _IfNoneMatch = Annotated[
-    list[str] | None,
+    str | None,
     Header(
         alias=IF_NONE_MATCH,
         description="`*`: only create, and refuse if there is one.",
-        examples=[["*"]],
+        examples=["*"],
     ),
 ]
 _Known = Annotated[
-    list[str] | None,
+    str | None,
     Header(
         alias=IF_NONE_MATCH,
-        description="The `ETag` of what is known already; the answer is 304 if it still holds.",
-        examples=[['"17"']],
+        description="The `ETag` of what is known already; the response is 304 if it still holds.",
+        examples=['"17"'],
     ),
 ]
+# A header is one text to the document, and may come in several lines (RFC 9110 §5.3), of which FastAPI takes the last.
 
 
-def conditions(if_match: _IfMatch = None, if_none_match: _IfNoneMatch = None) -> Conditions:
+def conditions(request: Request, if_match: _IfMatch = None, if_none_match: _IfNoneMatch = None) -> Conditions:  # noqa: ARG001 -- for the document
     """Return the conditions of a request that changes something. A FastAPI dependency."""
-    return Conditions(_parsed(IF_MATCH, if_match), _parsed(IF_NONE_MATCH, if_none_match))
+    return Conditions(_parsed(request, IF_MATCH), _parsed(request, IF_NONE_MATCH))
 
 
-def known(if_none_match: _Known = None) -> Conditions:
+def known(request: Request, if_none_match: _Known = None) -> Conditions:  # noqa: ARG001 -- for the document
     """Return the conditions of a request that reads. A FastAPI dependency."""
-    return Conditions(None, _parsed(IF_NONE_MATCH, if_none_match))
+    return Conditions(None, _parsed(request, IF_NONE_MATCH))
 
 
 def wrong_header(name: str, problem: str) -> ProblemError:
@@ -114,8 +115,9 @@ def wrong_header(name: str, problem: str) -> ProblemError:
     return invalid_request([{"loc": ("header", name), "msg": problem}])
 
 
-def _parsed(name: str, lines: list[str] | None) -> EntityTags | None:
-    if lines is None:
+def _parsed(request: Request, name: str) -> EntityTags | None:
+    lines = request.headers.getlist(name)
+    if not lines:
         return None
     try:
         return EntityTags.parse(lines)

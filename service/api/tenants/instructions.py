@@ -37,18 +37,18 @@ from service.api.tenants.schemas import (
     InstructionsText,
     InstructionsVersionRow,
     InstructionsWhole,
-    declared_body,
-    stated,
 )
-from service.http.problems import ProblemError, declared
-from service.http.responses import Answers
+from service.http.bodies import declared_body, stated
+from service.http.openapi import Responses, declared
+from service.http.problems import ProblemError
+from service.tenants.spec import located_problems
 from service.tenants.tenant import InstructionsVersion, Tenant
 
 _INSTRUCTIONS = f"{PATH}/{{tenant_id}}/instructions"
 
 NO_SUCH_VERSION = "The tenant never had such a version of its instructions."
 
-_NOT_FOUND: Answers = {
+_NOT_FOUND: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, NO_SUCH_VERSION),
         "There is no such tenant, or no such version.",
@@ -106,7 +106,7 @@ def _writing(changes: TenantChanges) -> APIRouter:
     )
     async def set_instructions(tenant_id: TenantInPath, body: Body, demands: Demands, actor: Actor) -> Response:
         """Make a new version. It holds for calls that come in from now on; without a change there is no new version."""
-        text = (await stated(_TEXT, body)).text
+        text = (await stated(_TEXT, body, located_problems)).text
 
         async def change(before: Tenant) -> Tenant:
             return await changes.tenants.set_instructions(tenant_id, text, actor=actor, expected_version=before.version)

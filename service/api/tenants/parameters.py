@@ -6,9 +6,10 @@ from fastapi import Depends, Header, Path, Query
 from pydantic import AfterValidator, BeforeValidator
 
 from service.api.tenants.conditions import Conditions, conditions, known
-from service.api.tenants.schemas import json_body
+from service.api.tenants.schemas import MAX_BODY_BYTES
 from service.e164 import Address
-from service.http.security import HEADER, fingerprint
+from service.http.bodies import json_body
+from service.http.tokens import HEADER, fingerprint
 from service.tenants import fields
 from service.tenants.repository import MAX_PAGE
 
@@ -89,4 +90,4 @@ def cursor_of(number: int | None) -> str | None:
 Demands = Annotated[Conditions, Depends(conditions)]
 Knowing = Annotated[Conditions, Depends(known)]
 Actor = Annotated[str, Depends(acting)]
-Body = Annotated[bytes, Depends(json_body)]
+Body = Annotated[bytes, Depends(json_body(MAX_BODY_BYTES))]

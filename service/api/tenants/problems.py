@@ -1,4 +1,4 @@
-"""The repository's refusals as problem details that name the part of the request, and the answers of the routes."""
+"""The repository's refusals as problem details that name the part of the request, and the responses of the routes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,13 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
+from service.api.tenants.schemas import MAX_BODY_BYTES
 from service.e164 import Address
-from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError, declared, declared_invalid
-from service.http.responses import Answers, answer, database_needed, header, json_answer
+from service.http.bodies import body_responses
+from service.http.database import database_needed
+from service.http.openapi import Responses, declared, declared_invalid, header, success
+from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError
+from service.http.responses import json_response
 from service.tenants.errors import (
     InvalidFieldError,
     NumberNotFoundError,
@@ -80,12 +84,12 @@ def _invalid(error: InvalidFieldError) -> ProblemError:
 
 
 _EXAMPLE = f"{PATH}/acme"
-FOUND: Answers = {
+FOUND: Responses = {
     404: declared(no_such_tenant(), NO_SUCH_TENANT, f"{PATH}/nobody"),
     422: declared_invalid(f"{PATH}/_x", "path.tenant_id", "ids that begin with _ are reserved"),
 }
-"""Answers to a request about one tenant."""
-CHANGED: Answers = FOUND | {
+"""Responses to a request about one tenant."""
+CHANGED: Responses = FOUND | {
     412: declared(
         demands_another_version(NEW),
         "The tenant is at another version than demanded, or exists although it must not. If there is one, its present "
@@ -94,22 +98,14 @@ CHANGED: Answers = FOUND | {
     ),
     428: declared(demand_needed(17), "What exists is changed only with `If-Match`.", _EXAMPLE),
 }
-"""Answers to a request that changes one tenant."""
-WITH_BODY: Answers = CHANGED | {
-    413: declared(
-        ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is larger than 4 MiB."),
-        "The body is too large.",
-        _EXAMPLE,
-    ),
-    415: declared(
-        ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as application/json."),
-        "The body is not said to be JSON.",
-        _EXAMPLE,
-    ),
+"""Responses to a request that changes one tenant."""
+WITH_BODY: Responses = {
+    **CHANGED,
+    **body_responses(MAX_BODY_BYTES, _EXAMPLE),
     422: declared_invalid(_EXAMPLE, "body.numbers.0", "'555' needs its country: write it as + and the country code"),
 }
 """The same for one that has a body."""
-NUMBER_TAKEN: Answers = {
+NUMBER_TAKEN: Responses = {
     409: declared(
         _taken(NumberTakenError({Address("+18005550100"): "globex"}), "body.numbers"),
         "A number belongs to another tenant, which is named; nothing was changed.",
@@ -129,7 +125,7 @@ def versioned(content: object, tag: str, conditions: Conditions | None = None) -
     headers = {"ETag": tag, **_REVALIDATED}
     if conditions is not None and conditions.known(tag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return json_answer(content, headers)
+    return json_response(content, headers)
 
 
 def tenant_answer(tenant: Tenant, conditions: Conditions | None = None, *, created: bool = False) -> Response:
@@ -142,18 +138,18 @@ def tenant_answer(tenant: Tenant, conditions: Conditions | None = None, *, creat
     return response
 
 
-def shown(model: type[BaseModel], description: str, example: object, *, status: int = 200) -> Answers:
+def shown(model: type[BaseModel], description: str, example: object, *, status: int = 200) -> Responses:
     """Declare an answer of a version."""
-    return {status: answer(model, description, example, {"ETag": _ETAG})}
+    return {status: success(model, description, example, {"ETag": _ETAG})}
 
 
-def shown_tenant(model: type[BaseModel], description: str, example: object, *, created: bool = False) -> Answers:
+def shown_tenant(model: type[BaseModel], description: str, example: object, *, created: bool = False) -> Responses:
     """Declare the answer with a tenant."""
     headers: dict[str, Any] = {"ETag": _ETAG, "Last-Modified": _LAST_MODIFIED}
     if created:
         headers["Location"] = _LOCATION
-    return {201 if created else 200: answer(model, description, example, headers)}
+    return {201 if created else 200: success(model, description, example, headers)}
 
 
-NOT_MODIFIED: Answers = {304: {"description": "What is known still holds.", "headers": {"ETag": _ETAG}}}
+NOT_MODIFIED: Responses = {304: {"description": "What is known still holds.", "headers": {"ETag": _ETAG}}}
 """Declares the answer to a request whose ``If-None-Match`` names the present version."""

@@ -51,16 +51,15 @@ from service.api.tenants.schemas import (
     TenantList,
     TenantOverview,
     TenantStatement,
-    declared_body,
-    stated,
     stated_tenant,
 )
 from service.http import tags
-from service.http.problems import declared_invalid
+from service.http.bodies import declared_body, stated
+from service.http.openapi import declared_invalid
 from service.http.responses import admin_router
 from service.http.security import AdminCheck
 from service.tenants.repository import TenantRepository
-from service.tenants.spec import as_change, checked_spec
+from service.tenants.spec import as_change, checked_spec, located_problems
 from service.tenants.tenant import Features, Sought, Tenant
 
 AUDIT = "/api/v1/audit"
@@ -138,7 +137,7 @@ def tenants_features_router(changes: TenantChanges) -> APIRouter:
         tenant_id: TenantInPath, feature: FeatureInPath, body: Body, demands: Demands, actor: Actor
     ) -> Response:
         """Set one feature and leave the others as they are. It holds for calls that come in from now on."""
-        value = (await stated(_VALUE, body)).value
+        value = (await stated(_VALUE, body, located_problems)).value
 
         async def change(before: Tenant) -> Tenant:
             return await replace(before, {**before.features, feature: value}, actor)

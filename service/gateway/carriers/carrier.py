@@ -132,10 +132,6 @@ class CarrierError(TypedError):
         self.status = status
 
 
-class SignatureError(Exception):
-    """A webhook delivery is not from the carrier, or too old."""
-
-
 class SessionClosedError(Exception):
     """The connection to the session has ended."""
 
@@ -194,7 +190,7 @@ class Carrier(Protocol):
         """Check a webhook delivery's signature.
 
         Raises:
-            SignatureError: if it is missing, wrong or too old.
+            SignatureError: with the cause (see :mod:`service.gateway.carriers.signatures`).
         """
         ...
 

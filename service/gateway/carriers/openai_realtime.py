@@ -19,10 +19,10 @@ from service.gateway.carriers.carrier import (
     SessionClosedError,
     SessionFault,
     Signal,
-    SignatureError,
     Tool,
 )
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL, translate
+from service.gateway.carriers.signatures import check_headers, no_match
 from telemetry.semconv.attributes import CallId
 
 CONTROL_RETRIES: Final = 2
@@ -72,6 +72,7 @@ class OpenAIRealtimeCarrier:
 
         While secrets are rotated there are several; one that matches will do.
         """
+        check_headers(headers)
         failure: Exception | None = None
         for secret in self._webhook_secrets:
             try:
@@ -81,7 +82,7 @@ class OpenAIRealtimeCarrier:
                 failure = error
             else:
                 return
-        raise SignatureError from failure
+        raise no_match(headers.get("webhook-signature", "")) from failure
 
     async def accept(
         self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False

@@ -6,16 +6,18 @@ from fastapi import FastAPI
 
 from service.api.call_detail import call_debugging_router
 from service.api.calls import calls_router
+from service.api.capacity import capacity_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
-from service.api.metrics import metrics_router
+from service.api.live import live_router
 from service.api.summary import ranking_router, summary_router
-from service.http.problems import use_problem_details
+from service.http.errors import use_problem_details
 from service.http.readiness import Readiness
-from service.http.security import AdminAttempts, AdminTokens, require_admin
+from service.http.security import AdminAttempts, require_admin
 from service.http.tags import OPENAPI_TAGS
+from service.http.tokens import AdminTokens
+from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.limits import CallLimits
-from service.tenants.repository import DirectoryUnavailableError
 from service.timeline.serializer import TraceUrls
 from telemetry.metrics.history import History
 from telemetry.testing import TelemetryKit
@@ -44,6 +46,7 @@ class FakeParts:
 
     reasons: dict[str, str | None] = field(default_factory=lambda: {"database": None, "draining": None})
     exporting: dict[str, object] = field(default_factory=lambda: {"failing": False})
+    degrading: set[str] = field(default_factory=set)
 
     def readiness(self) -> Readiness:
         async def database() -> str | None:
@@ -52,7 +55,11 @@ class FakeParts:
         async def draining() -> str | None:
             return self.reasons["draining"]
 
-        return Readiness({"database": database, "draining": draining}, {"export": lambda: self.exporting})
+        return Readiness(
+            {"database": database, "draining": draining},
+            {"export": lambda: self.exporting},
+            degrading=lambda: self.degrading,
+        )
 
 
 @dataclass
@@ -77,14 +84,9 @@ class Gateway:
         app = FastAPI(title="Under test", openapi_tags=OPENAPI_TAGS)
         use_problem_details(app)
         app.include_router(
-            metrics_router(
-                live=self.kit.reader,
-                tracker=self.kit.tracker,
-                limits=self.limits,
-                tenants=self.tenants,
-                admin=admin,
-            )
+            capacity_router(live=self.kit.reader, tracker=self.kit.tracker, limits=self.limits, admin=admin)
         )
+        app.include_router(live_router(live=self.kit.reader, tenants=self.tenants, admin=admin))
         live, history, clock = self.kit.reader, self.history, self.kit.clock
         app.include_router(summary_router(live=live, history=history, clock=clock, tenants=self.tenants, admin=admin))
         app.include_router(ranking_router(live=live, history=history, clock=clock, admin=admin))

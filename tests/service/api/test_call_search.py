@@ -61,13 +61,14 @@ def test_without_parameters_the_calls_under_way_are_listed(admin: httpx2.Client,
 
 
 def test_time_may_be_said_in_any_zone(admin: httpx2.Client, busy: Gateway) -> None:
-    """A time without a zone is UTC, one with a zone is what it says, and a number is seconds since 1970."""
+    """A time without a zone is UTC, one with a zone is what it says, and a number is none."""
     rejected = busy.kit.recent.call("rtc_rejected")
     assert rejected is not None
     at = rejected.summary.received.unix_nanos / 1e9
-    moment = datetime.fromtimestamp(at - 1, UTC)
-    for since in (moment.isoformat(), moment.replace(tzinfo=None).isoformat(), str(at - 1)):
-        assert found(admin, since=since, until=at + 1) == ["rejected"]
+    moment, after = (datetime.fromtimestamp(at + seconds, UTC) for seconds in (-1, 1))
+    for since in (moment.isoformat(), moment.replace(tzinfo=None).isoformat()):
+        assert found(admin, since=since, until=after.isoformat()) == ["rejected"]
+    assert admin.get(CALLS, params={"since": str(at - 1)}).status_code == 422
     assert found(admin, since="2026-11-22T14:02:00+01:00", until="2026-11-22T13:02:01Z") == []
 
 

@@ -6,7 +6,7 @@ import httpx2
 import pytest
 
 from service.api.exemplars import SUMMARISED
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from telemetry.recent.limits import RecentLimits
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import EndReason, RejectionReason

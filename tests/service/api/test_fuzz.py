@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from tests.service.api.gateway import TOKEN, Gateway
 
 TIMEOUT_SECONDS = 30.0
@@ -86,7 +86,7 @@ def test_no_request_is_answered_with_a_500(
 def test_no_other_token_opens_the_door(url: str, token: bytes) -> None:
     """Whatever stands in the header, only the token itself is taken."""
     status, _, body = send(url, request(b"GET", KNOWN[0], [(b"Host", b"x"), (HEADER.encode(), token)]))
-    assert status in {400, 401}
+    assert status in {400, 401, 429}
     assert b"active_calls" not in body
 
 
@@ -97,7 +97,7 @@ def test_every_tenant_id_that_can_be_typed_is_answered(url: str, tenant_id: str)
     escaped = b"".join(b"%%%02X" % byte for byte in tenant_id.encode("utf-8", "replace"))
     headers = [(b"Host", b"x"), (HEADER.encode(), TOKEN.encode())]
     status, _, _ = send(url, request(b"GET", KNOWN[1] + escaped, headers))
-    assert status in {200, 307, 404, 422}
+    assert status in {200, 404, 422}
 
 
 @pytest.mark.parametrize("length", [8_000, 200_000])

@@ -23,7 +23,8 @@ def test_a_process_with_all_it_needs_is_ready(anyone: httpx2.Client) -> None:
     assert anyone.get("/readyz").json() == {
         "ok": True,
         "status": "ready",
-        "checks": {"database": {"ok": True}, "draining": {"ok": True}},
+        "reasons": [],
+        "checks": {"database": {"ok": True, "reason": None}, "draining": {"ok": True, "reason": None}},
         "information": {"export": {"failing": False}},
     }
 
@@ -44,3 +45,19 @@ def test_a_dead_collector_is_no_reason_not_to_be_ready(anyone: httpx2.Client, ga
     gateway.parts.exporting = {"failing": True}
     answer = anyone.get("/readyz")
     assert (answer.status_code, answer.json()["information"]) == (200, {"export": {"failing": True}})
+
+
+@pytest.mark.parametrize("failed", ["database", "draining"])
+def test_what_only_degrades_is_named_and_leaves_the_process_ready(
+    anyone: httpx2.Client, gateway: Gateway, failed: str
+) -> None:
+    """While calls can be served without it, a failed check is a reason in an answer that says to go on."""
+    gateway.parts.degrading.add("database")
+    gateway.parts.reasons[failed] = "it is so"
+    answer = anyone.get("/readyz")
+    if failed == "draining":
+        assert answer.status_code == 503
+    else:
+        told = answer.json()
+        assert (answer.status_code, told["status"], told["reasons"]) == (200, "degraded", ["database: it is so"])
+    assert anyone.head("/readyz").status_code == answer.status_code

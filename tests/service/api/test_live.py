@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from service.api.metrics import LiveMetrics
+from service.api.live import LiveMetrics
 from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, EndReason, RejectionReason
 from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.service.api.gateway import Gateway

@@ -1,6 +1,8 @@
 """The example for people with a gateway of their own: the very file, served as they would serve it."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +82,21 @@ def test_it_does_not_start_without_a_token(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ADMIN_TOKEN", "")
     with pytest.raises(ValueError, match="ADMIN_TOKEN"):
         create_app()
+
+
+HEAVY = ("sqlalchemy", "alembic", "openai", "redis", "typer", "rich", "phonenumbers", "uvicorn", "aiosqlite", "asyncpg")
+"""Packages that an application of one's own need not have."""
+
+
+def test_it_needs_nothing_but_the_library_and_fastapi() -> None:
+    """What the example imports stands without the packages of the service: the extra `fastapi` does not bring them."""
+    program = f"""
+import sys
+for name in {HEAVY!r}:
+    sys.modules[name] = None  # an import of it fails
+import examples.own_gateway
+"""
+    done = subprocess.run(  # noqa: S603 -- our own interpreter
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.simulator import delivery
-from telemetry.semconv.attributes import CallId
+from telemetry.semconv.attributes import CallId, WebhookOutcome
 from tests.service.gateway.harness import (
     SECRET,
     GatewayHarness,
@@ -81,6 +81,32 @@ async def test_a_stale_or_unsigned_delivery_is_refused(harness: GatewayHarness) 
         headers = signed_headers(body, "wh_1", datetime.now(UTC) + offset)
         await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers), 401)
     await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body), 401)
+
+
+async def test_a_refusal_says_its_cause(
+    harness: GatewayHarness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cause has a sentence, an outcome of its own, and one line in the log however often it comes."""
+    counted: list[WebhookOutcome] = []
+    monkeypatch.setattr(harness.container.telemetry.tracker, "webhook", counted.append)
+    body, now = announcement(), datetime.now(UTC)
+    right = signed_headers(body, "wh_1", now)
+    causes = {
+        "signature_missing": ({}, "no signature"),
+        "signature_unreadable": (dict(right) | {"webhook-timestamp": "soon"}, "webhook-timestamp"),
+        "signature_too_old": (signed_headers(body, "wh_1", now - timedelta(seconds=400)), "400 s old, 100 s more"),
+        "signature_too_new": (signed_headers(body, "wh_1", now + timedelta(seconds=700)), "s more than is allowed"),
+        "signature_no_match": (dict(right) | {"webhook-id": "wh_2"}, "None of the signatures"),
+    }
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            for cause, (headers, said) in causes.items():
+                answer = await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers)
+                detail = answer.json()["detail"].replace("401 s old, 101", "400 s old, 100")
+                assert (answer.status_code, said in detail) == (401, True), (cause, detail)
+    lines = [r.getMessage() for r in caplog.records if "delivery was refused" in r.getMessage()]
+    assert len(lines) <= len(causes)
+    assert counted == [WebhookOutcome(cause) for cause in causes] * 3
 
 
 async def test_what_is_not_text_cannot_be_verified(harness: GatewayHarness) -> None:

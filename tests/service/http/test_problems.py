@@ -10,7 +10,8 @@ from fastapi import APIRouter, Body, FastAPI, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, field_validator
 from starlette.responses import StreamingResponse
 
-from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, Problem, ProblemError, use_problem_details
+from service.http.errors import use_problem_details
+from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, Problem, ProblemError
 from tests.support.server import serving
 
 CALLER = "+4915112345678"
@@ -206,7 +207,7 @@ def test_an_error_nobody_handled_is_a_bare_500(client: httpx2.Client, caplog: py
     assert (found.status, found.title) == (500, "Internal Server Error")
     assert "Traceback" not in answer.text
     assert "RuntimeError" not in answer.text
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.http.problems"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "service.http.errors"]
     assert line.startswith("unhandled RuntimeError in GET /broken/{caller}\n")
     assert "in broken\n" in line
     assert CALLER not in caplog.text
@@ -218,7 +219,7 @@ def test_an_error_after_the_answer_has_begun_breaks_it_off(
     """A half-sent answer does not end as if it were whole, and the error is logged."""
     with pytest.raises(httpx2.RemoteProtocolError):
         client.get("/cut-off")
-    assert any(record.name == "service.http.problems" for record in caplog.records)
+    assert any(record.name == "service.http.errors" for record in caplog.records)
 
 
 @pytest.mark.parametrize("host", ["a/b?c", "[", "evil/../..", "x:99999999", "\\"])

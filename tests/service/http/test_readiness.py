@@ -1,13 +1,14 @@
 """Checks of readiness: what fails them, how long they may take, and what they cost."""
 
 import asyncio
+import threading
 from pathlib import Path
 
+from service.http.database import database_reachable
 from service.http.readiness import (
     Outcome,
     Readiness,
     Remembered,
-    database_reachable,
     export_information,
     not_draining,
     registry_has_room,
@@ -85,6 +86,9 @@ async def test_a_database_is_reachable_until_it_is_not(tmp_path: Path) -> None:
         (tmp_path / "gone").rmdir()
         report = await Readiness({"database": database_reachable(database)}).report()
     assert report.checks["database"] == Outcome(ok=False, reason="OperationalError")
+    for thread in threading.enumerate():  # it answers to this test's event loop
+        if "_connection_worker" in thread.name:
+            await asyncio.to_thread(thread.join)
 
 
 async def test_draining_makes_unready() -> None:

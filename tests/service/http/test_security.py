@@ -2,10 +2,14 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from functools import partial
 
 import pytest
 
-from service.http.security import AdminAttempts, AdminTokens, Refusal, fingerprint
+from service.http.security import AdminAttempts, Refusal
+from service.http.throttle import BURST
+from service.http.tokens import AdminTokens, fingerprint
 
 
 def test_every_configured_token_is_taken_and_no_other() -> None:
@@ -40,7 +44,7 @@ def test_required_tokens_must_be_there() -> None:
 
 def test_a_token_is_not_kept() -> None:
     """Nothing that prints or pickles the object's state can show a token."""
-    assert "secret" not in repr(AdminTokens(["secret"])._digests)
+    assert "secret" not in repr(AdminTokens(["secret"])._known)
 
 
 def test_attempts_are_counted_by_reason_from_any_thread() -> None:
@@ -48,7 +52,7 @@ def test_attempts_are_counted_by_reason_from_any_thread() -> None:
     attempts = AdminAttempts()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: attempts.count(Refusal.WRONG if n % 4 else Refusal.MISSING), range(400)))
-    assert attempts.counts() == {Refusal.MISSING: 100, Refusal.WRONG: 300}
+    assert attempts.counts() == {Refusal.MISSING: 100, Refusal.WRONG: 300, Refusal.EXPIRED: 0, Refusal.BRAKED: 0}
     assert attempts.refused == 400
 
 
@@ -60,4 +64,39 @@ def test_a_fingerprint_tells_tokens_apart_and_opens_nothing() -> None:
     assert marks[0] == fingerprint(b"one")
     tokens = AdminTokens(["one"])
     assert not tokens.take(marks[0].encode())
-    assert not any(marks[0] in digest.hex() for digest in tokens._digests)
+    assert not any(marks[0] in known.hex() for known, _ in tokens._known)
+
+
+def test_a_token_may_have_a_last_day() -> None:
+    """It is taken up to that day, and is told from a wrong one afterwards."""
+    days = [date(2027, 3, 30), date(2027, 3, 31), date(2027, 4, 1)]
+    taken = [AdminTokens(["old;until=2027-03-31"], today=partial(date.replace, day)).take(b"old") for day in days]
+    assert taken == [True, True, False]
+    tokens = AdminTokens(["old; until=2027-03-31", "new"], today=lambda: days[2])
+    old, new = tokens.find(b"old"), tokens.find(b"new")
+    assert old is not None
+    assert new is not None
+    assert (tokens.holds(old), tokens.holds(new), tokens.find(b"old;until=2027-03-31")) == (False, True, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["s3cret;", "s3cret;until", "s3cret;until=", "s3cret;until=2027-02-30", "s3cret;until=soon", "s3cret;admin",
+     "s3cret;until=2027-01-01;until=2027-01-02", ";until=2027-01-01"],
+)  # fmt: skip
+def test_an_attribute_that_is_wrong_stops_the_start(text: str) -> None:
+    """The error names the setting and shows no secret."""
+    with pytest.raises(ValueError, match="ADMIN_TOKEN") as refused:
+        AdminTokens([text])
+    assert "s3cret" not in str(refused.value)
+
+
+def test_a_right_token_is_not_held_up_by_wrong_ones_at_its_address() -> None:
+    """Who was let in before goes on; what was never right at that address waits; elsewhere nothing waits."""
+    attempts = AdminAttempts(monotonic=lambda: 0.0)
+    attempts.taken("10.0.0.1", b"right")
+    for _ in range(BURST):
+        attempts.count(Refusal.WRONG, "10.0.0.1")
+    assert attempts.wait_seconds("10.0.0.1", b"right") == 0
+    assert attempts.wait_seconds("10.0.0.1", b"other") > 0
+    assert attempts.wait_seconds("10.0.0.2", b"other") == 0

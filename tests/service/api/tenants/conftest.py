@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from tests.service.api.tenants.harness import TOKEN, TenantsHarness
 from tests.support.contract import Contract
 from tests.support.server import serving

@@ -5,7 +5,7 @@ import asyncio
 import httpx2
 from sqlalchemy import text
 
-from service.http.security import HEADER, fingerprint
+from service.http.tokens import HEADER, fingerprint
 from service.storage.database import Database
 from tests.service.api.tenants.harness import (
     ACME,

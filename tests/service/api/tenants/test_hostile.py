@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.http.security import HEADER
+from service.http.tokens import HEADER
 from service.tenants.fields import MAX_INSTRUCTIONS, MAX_NUMBERS
 from tests.service.api.tenants.harness import ACME, ENTRY, TENANTS, TOKEN, created, problems, put
 

@@ -7,8 +7,8 @@ import pytest
 from openai import AsyncOpenAI
 from standardwebhooks import Webhook
 
-from service.gateway.carriers.carrier import SignatureError
 from service.gateway.carriers.openai_realtime import OpenAIRealtimeCarrier
+from service.gateway.carriers.signatures import SignatureError
 
 OLD, NEW, FOREIGN = (f"whsec_{b64encode(bytes([number]) * 24).decode()}" for number in range(3))
 BODY = b'{"type": "realtime.call.incoming"}'

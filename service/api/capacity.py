@@ -1,0 +1,211 @@
+"""The registry of calls behind the live numbers: slots, open calls, and whether both agree."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+from pydantic import ConfigDict, Field
+
+from service.http import tags
+from service.http.openapi import Responses, success
+from service.http.problems import writable
+from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
+from service.http.schemas import FrozenSchema
+from service.http.security import AdminCheck
+from service.http.timestamps import moment
+from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
+from service.timeline.serializer import rounded
+from telemetry.calls.call import CallSnapshot
+from telemetry.calls.lifecycle import CallState
+from telemetry.calls.slots import Usage
+from telemetry.calls.tracker import CallTracker
+from telemetry.clock import Instant
+from telemetry.metrics.gauges import Limits
+from telemetry.metrics.live_table import LiveMetricsStore, Selection
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId
+
+PATH: Final = "/api/v1/metrics/capacity/debug"
+Rejected = Mapping[TenantId | None, int]
+"""Calls that each tenant was refused for want of a slot, and under ``None`` all tenants together."""
+_NO_SLOTS: Final = Usage(0, 0, 0)
+_REJECTED: Final = f"rejected_calls_{RejectionReason.CAPACITY}"
+
+
+class CapacitySlots(FrozenSchema):
+    """Slots held and left."""
+
+    limit: int = Field(description="Calls allowed at once.")
+    in_use: int = Field(description="Active and pending calls together.")
+    available: int = Field(description="Slots left; 0 also if a lowered limit is exceeded.")
+    active: int = Field(description="Calls whose media session runs.")
+    pending: int = Field(description="Calls that hold a slot and have not started.")
+    peak_in_use_5m: int = Field(description="The most slots held at once in the last five minutes.")
+    rejected: int = Field(description="Calls turned away for want of a slot since the process started.")
+
+
+class RegisteredCall(FrozenSchema):
+    """One call that is not over."""
+
+    call_id: str = Field(description="The carrier's id of the call.")
+    tenant_id: str
+    state: CallState
+    age_seconds: float = Field(description="Since it was received.")
+    last_seen_seconds: float = Field(description="Since its last activity.")
+
+
+class CapacityDifference(FrozenSchema):
+    """Two numbers that should be one, and are not in any of several readings."""
+
+    tenant_id: str | None = Field(description="`null`: all tenants together.")
+    what: str = Field(description="The number, or the invariant, that does not hold.")
+    expected: float = Field(description="What the registry says, or the invariant's left side.")
+    found: float = Field(description="What the live metrics say, or the invariant's right side.")
+    live_age_seconds: float = Field(
+        description="How old the live metrics were; above 0 the difference may be due to that."
+    )
+
+
+class CapacityDebug(FrozenSchema):
+    """The registry of calls, with what is needed to find a leak."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    as_of: datetime
+    scope: MetricsScope = Field(description="The processes that the registry covers.")
+    everyone: CapacitySlots = Field(serialization_alias="global", description="All tenants together.")
+    tenants: dict[str, CapacitySlots] = Field(
+        description="Tenants that held a slot in the last five minutes, and those refused one since the start."
+    )
+    active_calls: tuple[RegisteredCall, ...] = Field(description="Started, oldest first.")
+    accepted_calls: tuple[RegisteredCall, ...] = Field(description="Accepted and not started, oldest first.")
+    pending_calls: tuple[RegisteredCall, ...] = Field(description="Not yet decided upon, oldest first.")
+    consistent: bool = Field(description="Whether registry and live metrics agree.")
+    inconsistencies: tuple[CapacityDifference, ...] = Field(description="Where they do not.")
+
+
+def capacity_debug(findings: Findings, limits: Limits, rejected: Rejected) -> CapacityDebug:
+    """Return the response that ``findings`` make."""
+    registry = findings.registry
+    refused = {tenant_id for tenant_id, calls in rejected.items() if tenant_id is not None and calls}
+    return CapacityDebug(
+        as_of=moment(registry.at),
+        scope=MetricsScope.PROCESS,
+        everyone=_slots(registry.total, limits.total(), rejected[None]),
+        tenants={
+            writable(tenant_id): _slots(
+                registry.tenants.get(tenant_id, _NO_SLOTS), limits.of(tenant_id), rejected.get(tenant_id, 0)
+            )
+            for tenant_id in sorted(registry.tenants.keys() | refused)
+        },
+        active_calls=_calls(registry.calls, CallState.STARTED, registry.at),
+        accepted_calls=_calls(registry.calls, CallState.ACCEPTED, registry.at),
+        pending_calls=_calls(registry.calls, CallState.PENDING, registry.at),
+        consistent=not findings.inconsistencies,
+        inconsistencies=tuple(_difference(found, findings.live_age_seconds) for found in findings.inconsistencies),
+    )
+
+
+def _slots(usage: Usage, limit: int, rejected: int) -> CapacitySlots:
+    return CapacitySlots(
+        limit=limit,
+        in_use=usage.in_use,
+        available=max(0, limit - usage.in_use),
+        active=usage.active,
+        pending=usage.pending,
+        peak_in_use_5m=usage.peak_in_use,
+        rejected=rejected,
+    )
+
+
+def _calls(calls: Iterable[CallSnapshot], state: CallState, now: Instant) -> tuple[RegisteredCall, ...]:
+    return tuple(_call(call, now) for call in calls if call.state is state)
+
+
+def _call(call: CallSnapshot, now: Instant) -> RegisteredCall:
+    return RegisteredCall(
+        call_id=writable(call.call_id),
+        tenant_id=writable(call.tenant_id),
+        state=call.state,
+        age_seconds=round(now.since(call.received), 3),
+        last_seen_seconds=round(now.since(call.last_seen), 3),
+    )
+
+
+def _difference(found: Inconsistency, age_seconds: float) -> CapacityDifference:
+    return CapacityDifference(
+        tenant_id=None if found.tenant_id is None else writable(found.tenant_id),
+        what=found.what,
+        expected=rounded(found.expected),
+        found=rounded(found.found),
+        live_age_seconds=round(age_seconds, 3),
+    )
+
+
+CAPACITY_EXAMPLE: dict[str, Any] = {
+    "as_of": "2026-11-22T20:00:00Z",
+    "scope": "process",
+    "global": {
+        "limit": 100,
+        "in_use": 14,
+        "available": 86,
+        "active": 12,
+        "pending": 2,
+        "peak_in_use_5m": 20,
+        "rejected": 45,
+    },
+    "tenants": {
+        "acme": {
+            "limit": 10,
+            "in_use": 3,
+            "available": 7,
+            "active": 2,
+            "pending": 1,
+            "peak_in_use_5m": 5,
+            "rejected": 4,
+        }
+    },
+    "active_calls": [
+        {
+            "call_id": "rtc_1",
+            "tenant_id": "acme",
+            "state": "started",
+            "age_seconds": 12.3,
+            "last_seen_seconds": 0.8,
+        }
+    ],
+    "accepted_calls": [],
+    "pending_calls": [],
+    "consistent": True,
+    "inconsistencies": [],
+}
+"""The example in the OpenAPI document."""
+_CAPACITY: Responses = {200: success(CapacityDebug, "The registry of calls.", CAPACITY_EXAMPLE, METRICS_HEADERS)}
+
+
+def capacity_router(*, live: LiveMetricsReader, tracker: CallTracker, limits: Limits, admin: AdminCheck) -> APIRouter:
+    """Return the route ``/api/v1/metrics/capacity/debug``; ``admin`` decides who may use it."""
+    router = admin_router(tags.METRICS, admin)
+    reconciler = Reconciler(live, tracker)
+
+    @router.get(PATH, summary="The registry of calls", operation_id="capacityDebug", responses=_CAPACITY)
+    def capacity_of_calls(response: Response) -> CapacityDebug:
+        """Show slots and open calls, and whether the live metrics agree with them.
+
+        A difference is listed if it was the same in every one of several readings.
+        """
+        findings = reconciler.read()
+        response.headers.update(metrics_headers(findings.live_age_seconds))
+        return capacity_debug(findings, limits, _rejected(live.store))
+
+    return router
+
+
+def _rejected(store: LiveMetricsStore) -> Rejected:
+    """Return the calls refused for want of a slot. What counts under ``_other`` is nobody's, and only in the total."""
+    tenants = [None, *map(TenantId, store.tenants())]
+    counts = store.rows(Selection((_REJECTED,)), 0, len(tenants))
+    rejected = {tenant_id: int(count) for tenant_id, (count,) in zip(tenants, counts, strict=True)}
+    rejected.pop(TenantId(OTHER), None)
+    return rejected

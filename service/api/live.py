@@ -1,0 +1,134 @@
+"""The live numbers of all tenants and of each."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+from starlette.responses import Response
+
+from service.http import tags
+from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.parameters import ONE_LINE
+from service.http.problems import ProblemError
+from service.http.responses import METRICS_HEADERS, admin_router, json_response, metrics_headers
+from service.http.schemas import FrozenSchema
+from service.http.security import AdminCheck
+from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
+from service.timeline.serializer import rounded
+from telemetry.metrics.live_table import TIME
+from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.semconv.catalogue import LIVE_FIELDS
+
+MAX_TENANT_ID = 200
+"""Characters of a tenant's id in a request."""
+UNKNOWN = "There is no such tenant."
+_PATH = "/api/v1/metrics"
+_NOTHING: Mapping[str, float] = dict.fromkeys(LIVE_FIELDS, 0) | {TIME: 0.0}
+
+
+class LiveMetrics(FrozenSchema):
+    """Counts since the process started; the active calls are those of this moment."""
+
+    active_calls: int = Field(description="Calls whose media session runs now.")
+    accepted_calls: int
+    rejected_calls_capacity: int = Field(description="Turned away because a limit was reached.")
+    rejected_calls_tenant_not_configured: int = Field(
+        description="Turned away because the dialled number reaches no tenant, or a disabled one."
+    )
+    rejected_calls_instructions_missing: int = Field(
+        description="Turned away because there were no instructions for the agent."
+    )
+    instructions_db_errors: int = Field(description="Instructions that could not be read from the database.")
+    fallback_instructions_used: int = Field(description="Calls that were given the fallback instructions.")
+    started_calls: int = Field(description="Calls whose media session began.")
+    ended_calls: int = Field(description="Started calls that are over; `started_calls` less the active ones.")
+    failed_calls: int = Field(description="Of the ended, those that ended with an error.")
+    referred_calls: int = Field(description="Handed off to another destination.")
+    minutes_processed: float = Field(description="Time calls ran; grows while they run.")
+
+
+EXAMPLE = {
+    "active_calls": 12,
+    "accepted_calls": 1543,
+    "rejected_calls_capacity": 45,
+    "rejected_calls_tenant_not_configured": 8,
+    "rejected_calls_instructions_missing": 2,
+    "instructions_db_errors": 1,
+    "fallback_instructions_used": 1,
+    "started_calls": 1490,
+    "ended_calls": 1478,
+    "failed_calls": 5,
+    "referred_calls": 23,
+    "minutes_processed": 3842.5,
+}
+"""The example in the OpenAPI document."""
+_LIVE: Responses = {200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, METRICS_HEADERS)}
+_TENANT: Responses = {
+    404: declared(
+        ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
+        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        f"{_PATH}/live/nobody",
+    ),
+    422: declared_invalid(
+        f"{_PATH}/live/\x00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"
+    ),
+}
+TenantInPath = Annotated[
+    str,
+    Path(
+        description="A tenant's id; `_unknown` for calls that reached no tenant.",
+        max_length=MAX_TENANT_ID,
+        pattern=ONE_LINE,
+        examples=["acme"],
+    ),
+]
+
+
+def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: AdminCheck) -> APIRouter:
+    """Return the routes under ``/api/v1/metrics/live``; ``admin`` decides who may use them."""
+    router = admin_router(tags.METRICS, admin, prefix=_PATH)
+
+    # The live numbers are written without their model, which the document alone needs: a dashboard asks for them every
+    # second, and validating what has just been counted would cost more than counting it.
+
+    @router.get("/live", summary="Live metrics of all tenants", operation_id="liveMetrics", responses=_LIVE)
+    async def live_metrics() -> Response:
+        """Show everything recorded in this process before the request, or say in `X-Metrics-Age-Ms` how old it is."""
+        age = await live.refreshed()
+        return json_response(_shown(live.store.live() or _NOTHING), metrics_headers(age))
+
+    @router.get(
+        "/live/{tenant_id}",
+        summary="Live metrics of one tenant",
+        operation_id="liveMetricsOfTenant",
+        responses=_LIVE | _TENANT,
+    )
+    async def live_metrics_of_tenant(tenant_id: TenantInPath) -> Response:
+        """Show the same for one tenant; zeros if it is configured and has had no call."""
+        age = await live.refreshed()
+        numbers = live.store.live(tenant_id)
+        if numbers is None:
+            await demand_tenant(tenants, tenant_id)
+        return json_response(_shown(numbers or _NOTHING), metrics_headers(age))
+
+    return router
+
+
+def _shown(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {**numbers, TIME: rounded(numbers[TIME])}
+
+
+async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:
+    """Raise a 404 problem unless there is such a tenant, or a 503 one if that cannot be found out now."""
+    try:
+        known = await tenants.knows(tenant_id)
+    except DirectoryUnavailableError:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Whether there is such a tenant cannot be found out now.",
+            headers={"Retry-After": "1"},
+        ) from None
+    if not known:
+        raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN)

@@ -1,0 +1,74 @@
+"""Parts of requests that many routes take, and the refusal of those that a route does not."""
+
+import re
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import Query, Request
+from pydantic import BeforeValidator
+
+from service.http.problems import invalid_request
+
+ONE_LINE: Final = r"^[^\x00-\x1f\x7f\u2028\u2029]+$"
+"""The pattern of names and ids that stand on one line, whatever their letters."""
+
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(\D|$)")
+
+
+def known_parameters(request: Request) -> None:
+    """Raise a 422 problem for query parameters that the route does not have, or has once. A FastAPI dependency.
+
+    A misspelt filter that is passed over answers another question than was asked.
+    """
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    if not given:
+        return
+    known = _names(request.scope["route"].dependant)
+    faults = [(name, "is no parameter of this endpoint") for name in given if name not in known]
+    faults += [(name, "is there more than once") for name, times in given.items() if name in known and times > 1]
+    if faults:
+        raise invalid_request([{"loc": ("query", name), "msg": fault} for name, fault in faults])
+
+
+def _names(dependant: Any) -> set[str]:  # noqa: ANN401 -- FastAPI does not publish the type
+    names = {field.alias for field in dependant.query_params}
+    return names.union(*map(_names, dependant.dependencies))
+
+
+def _written_out(value: object) -> object:
+    """Refuse a bare number, in which pydantic would see seconds, or milliseconds, since 1970."""
+    if isinstance(value, datetime) or (isinstance(value, str) and _DATE.match(value.strip())):
+        return value
+    raise ValueError("must be a date and time in ISO 8601, such as 2026-11-22T14:00:00Z")
+
+
+Moment = Annotated[datetime, BeforeValidator(_written_out)]
+"""A moment as a request states it; without an offset it is in UTC, see :func:`in_utc`."""
+
+TenantFilter = Annotated[
+    str | None, Query(max_length=200, pattern=ONE_LINE, description="Of this tenant alone.", examples=["acme"])
+]
+"""A tenant's id by which a list is narrowed down."""
+
+Since = Annotated[
+    Moment | None,
+    Query(description="Received then or later; UTC unless it says otherwise.", examples=["2026-11-22T14:00:00Z"]),
+]
+Until = Annotated[
+    Moment | None,
+    Query(description="Received before; UTC unless it says otherwise.", examples=["2026-11-22T14:05:00Z"]),
+]
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return the moment with its offset; one without is in UTC."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def window(since: datetime | None, until: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return both ends with their offsets; a 422 problem if the window ends before it begins."""
+    begin, end = (None if moment is None else in_utc(moment) for moment in (since, until))
+    if begin is not None and end is not None and end < begin:
+        raise invalid_request([{"loc": ("query", "until"), "msg": "must not be before since"}])
+    return begin, end

@@ -1,0 +1,124 @@
+"""The admin tokens: which are taken, and until when."""
+
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from typing import Final, Self
+
+HEADER: Final = "X-Admin-Token"
+"""The header a token is sent in."""
+
+LAST_DAY: Final = "until"
+"""The attribute that says the last day, in UTC, on which a token is taken."""
+
+
+def today_in_utc() -> date:
+    """Return the present day."""
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class AdminToken:
+    """The attributes of one configured token, which follow its secret: ``SECRET`` or ``SECRET;until=2027-03-31``."""
+
+    last_day: date | None = None
+    """``None``: it is taken for good."""
+
+    @classmethod
+    def parse(cls, text: str) -> tuple[str, Self]:
+        """Return the secret that ``text`` states, and its attributes.
+
+        Raises:
+            ValueError: if the secret could not be sent in a header, or an attribute is wrong; without showing it.
+        """
+        secret, *stated = text.split(";")
+        _demand_sendable(secret)
+        last_day: date | None = None
+        for attribute in stated:
+            name, _, value = attribute.strip().partition("=")
+            if name.strip() != LAST_DAY:
+                raise ValueError(f"ADMIN_TOKEN: after a semicolon stands {LAST_DAY}=YYYY-MM-DD, and nothing else")
+            if last_day is not None:
+                raise ValueError(f"ADMIN_TOKEN: {LAST_DAY} is there twice")
+            last_day = _day(value.strip())
+        return secret, cls(last_day)
+
+    def holds_on(self, day: date) -> bool:
+        """Return whether the token is taken on this day."""
+        return self.last_day is None or day <= self.last_day
+
+
+class AdminTokens:
+    """The tokens that are taken; several while one is being rotated out. Keeps only their hashes.
+
+    Raises:
+        ValueError: if a token could not be sent in a header, or states an attribute that is wrong.
+    """
+
+    __slots__ = ("_known", "_today")
+
+    def __init__(self, tokens: Iterable[str] = (), *, today: Callable[[], date] = today_in_utc) -> None:
+        parsed = [AdminToken.parse(text) for text in tokens]
+        self._known = tuple((digest(secret.encode()), token) for secret, token in parsed)
+        self._today = today
+
+    @classmethod
+    def parse(cls, text: str, *, required: bool = False) -> Self:
+        """Return the tokens of a comma-separated list, as ``ADMIN_TOKEN`` has them.
+
+        Raises:
+            ValueError: as above, or if one is required and there is none.
+        """
+        tokens = [token.strip() for token in text.split(",") if token.strip()]
+        if required and not tokens:
+            raise ValueError("ADMIN_TOKEN is empty: nobody could use the admin endpoints")
+        return cls(tokens)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, given: bytes) -> AdminToken | None:
+        """Return the attributes of the token that was ``given``; ``None`` for one that is not configured.
+
+        The time it takes says nothing about any. The token may be past its last day: see :meth:`holds`.
+        """
+        hashed = digest(given)
+        found = [token for known, token in self._known if hmac.compare_digest(hashed, known)]
+        return found[0] if found else None
+
+    def holds(self, token: AdminToken) -> bool:
+        """Return whether a token that was found is taken today."""
+        return token.holds_on(self._today())
+
+    def take(self, given: bytes) -> bool:
+        """Return whether ``given`` is one of them and is taken today."""
+        token = self.find(given)
+        return token is not None and self.holds(token)
+
+
+def digest(token: bytes) -> bytes:
+    """Return the hash that tokens are compared by: of equal length whatever the token's."""
+    return sha256(token).digest()
+
+
+def fingerprint(token: bytes) -> str:
+    """Return eight hex digits that tell a token from others in an audit.
+
+    They open no door, and are no part of the hash that tokens are compared by. Who sees them can check a guess: tokens
+    have to be long and random for this as for any other reason.
+    """
+    return sha256(b"callscope admin token " + token).hexdigest()[:8]
+
+
+def _demand_sendable(secret: str) -> None:
+    if not secret or secret != secret.strip() or not secret.isprintable():
+        raise ValueError("ADMIN_TOKEN: a token must be printable, without spaces around it, and not empty")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"ADMIN_TOKEN: {LAST_DAY} must be a date such as 2027-03-31") from None
