@@ -19,7 +19,7 @@ from telemetry.calls.events import Phase, TokenUsage
 from telemetry.clock import Clock, Instant
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import EndReason
-from telemetry.semconv.catalogue import Instrument
+from telemetry.semconv.instrument import Instrument
 
 Labels = Mapping[str, str]
 

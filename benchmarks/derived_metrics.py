@@ -36,7 +36,7 @@ from telemetry.metrics.past import SAMPLE_SECONDS, WindowName
 from telemetry.metrics.ranking import Ranking
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import TENANT_ID
-from telemetry.semconv.catalogue import Instrument
+from telemetry.semconv.instrument import Instrument
 
 TENANTS = 10_000
 CALLS_PER_SECOND = 100

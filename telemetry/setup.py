@@ -29,8 +29,9 @@ from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
-from telemetry.semconv.catalogue import METER_NAME, Instrument, cardinality_limit
+from telemetry.semconv.catalogue import METER_NAME, cardinality_limit
 from telemetry.semconv.genai import OPT_IN, chosen_sets
+from telemetry.semconv.instrument import Instrument
 from telemetry.traces.sink import CallTraces
 
 DEFAULT_MAX_TENANTS = 20_000

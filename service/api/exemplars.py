@@ -24,7 +24,7 @@ from telemetry.metrics.live_table import Distribution, Example
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.recent.calls import RecentCalls
 from telemetry.semconv import catalogue
-from telemetry.semconv.catalogue import Instrument
+from telemetry.semconv.instrument import Instrument
 
 SUMMARISED: Final = tuple(instrument for instrument in catalogue.INSTRUMENTS if instrument.summarised)
 """The histograms whose distribution is kept."""

@@ -74,7 +74,7 @@ _REASONS: Final = {
 
 
 class ReportAnswer(StrEnum):
-    """What became of a report."""
+    """The outcomes of a report."""
 
     APPLIED = "applied"
     DUPLICATE = "duplicate"

@@ -12,7 +12,7 @@ from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import CapacityScope, Label, TenantId
-from telemetry.semconv.catalogue import Instrument, Kind
+from telemetry.semconv.instrument import Instrument, Kind
 
 Observe = Callable[[], Iterable[Observation]]
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from telemetry.metrics.series import DEFAULT_SERIES, Projection, SeriesTable
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import OTHER, TENANT_ID, UNKNOWN_TENANT
-from telemetry.semconv.catalogue import Live
+from telemetry.semconv.instrument import Live
 
 
 @dataclass(frozen=True, slots=True)

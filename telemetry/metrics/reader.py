@@ -29,7 +29,8 @@ from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.metrics.barrier import CollectionBarrier, NoBarrier
 from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.metrics.series import Descriptor, Observed
-from telemetry.semconv.catalogue import METER_NAME, Instrument, Kind
+from telemetry.semconv.catalogue import METER_NAME
+from telemetry.semconv.instrument import Instrument, Kind
 
 READ_BUDGET_SECONDS = 0.5
 """Seconds a read waits for its fold before it answers from the last one. A fold takes well under a millisecond, so

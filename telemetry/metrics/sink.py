@@ -62,8 +62,8 @@ from telemetry.semconv.attributes import (
     Violation,
     WebhookOutcome,
 )
-from telemetry.semconv.catalogue import Instrument, Kind
 from telemetry.semconv.genai import GenAiSets
+from telemetry.semconv.instrument import Instrument, Kind
 
 _Value = TypeVar("_Value", bound=StrEnum)
 

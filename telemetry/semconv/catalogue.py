@@ -4,12 +4,10 @@ Instruments, cardinality limits, the live projection and ``docs/metrics.md`` der
 alert rules are checked against it. Units are UCUM and never part of a name.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import EndReason, Fault, MetricKey, RejectionReason, UnansweredReason
+from telemetry.semconv.attributes import EndReason, Fault, RejectionReason, UnansweredReason
+from telemetry.semconv.instrument import Instrument, Kind, Live
 
 METER_NAME = "callscope"
 """The instrumentation scope of all instruments."""
@@ -35,48 +33,6 @@ MAX_ERROR_TYPES = 64
 
 MAX_SOURCES = 16
 """Gateways and carriers that count apart; further ones count together under ``_other``."""
-
-
-class Kind(StrEnum):
-    """The kinds of instrument in use."""
-
-    COUNTER = "Counter"
-    UP_DOWN_COUNTER = "UpDownCounter"
-    HISTOGRAM = "Histogram"
-    OBSERVABLE_GAUGE = "ObservableGauge"
-    OBSERVABLE_COUNTER = "ObservableCounter"
-
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """A field of the live view and the measurements that add up to it."""
-
-    field: str
-    key: MetricKey | None = None
-    """Count only measurements with this attribute …"""
-    value: str | None = None
-    """… and this value; any value if None."""
-    public: bool = True
-    """True for the twelve fields of the live endpoints."""
-    scale: float = 1
-    """The divisor of the recorded amount."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """The declaration of one instrument."""
-
-    name: str
-    kind: Kind
-    unit: str
-    description: str
-    attributes: tuple[MetricKey, ...] = ()
-    live: tuple[Live, ...] = ()
-    boundaries: tuple[float, ...] = ()
-    summarised: bool = False
-    """True if the live view keeps the distribution, for percentiles and exemplars."""
-    series_per_tenant: int = 1
-    """The most attribute sets one tenant can have; 0 for an instrument without tenant."""
 
 
 TENANT = (attr.TENANT_ID,)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from telemetry.semconv.attributes import ATTRIBUTES, Attribute
-from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME, Instrument, Kind
+from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME
 from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
+from telemetry.semconv.instrument import Instrument, Kind
 
 PATH: Final = Path("docs/metrics.md")
 

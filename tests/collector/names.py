@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from telemetry.semconv.catalogue import INSTRUMENTS, Instrument, Kind
+from telemetry.semconv.catalogue import INSTRUMENTS
+from telemetry.semconv.instrument import Instrument, Kind
 
 UNIT_SUFFIXES = {"s": "_seconds", "1": "_ratio"}
 """Units in braces, as `{call}`, leave no trace in the name."""

@@ -8,9 +8,10 @@ import pytest
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Exposure
-from telemetry.semconv.catalogue import INSTRUMENTS, Instrument, Kind
+from telemetry.semconv.catalogue import INSTRUMENTS
 from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
+from telemetry.semconv.instrument import Instrument, Kind
 
 TENANT = "tenant.id"
 INFERENCE = (TENANT, "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")

@@ -24,8 +24,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import Status, StatusCode
 
 from telemetry.semconv.attributes import ATTRIBUTES, CAPACITY_SCOPE, TENANT_ID, CapacityScope, MetricKey
-from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME, Instrument, Kind
+from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
+from telemetry.semconv.instrument import Instrument, Kind
 
 Attributes = Mapping[str, str | int | float | bool]
 Exporters = tuple[MetricExporter, SpanExporter, LogRecordExporter]

@@ -12,8 +12,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from telemetry.export.exposition import Exposition, label_name, metric_name
 from telemetry.export.plan import Temporality
 from telemetry.metrics.series import Descriptor
-from telemetry.semconv.catalogue import INSTRUMENTS, Kind
+from telemetry.semconv.catalogue import INSTRUMENTS
 from telemetry.semconv.documentation import prometheus_name
+from telemetry.semconv.instrument import Kind
 from tests.telemetry.export.side_by_side import SideBySide
 from tests.telemetry.export.test_against_the_sdk import _context
 

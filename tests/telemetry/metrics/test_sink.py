@@ -22,8 +22,8 @@ from telemetry.semconv.attributes import (
     UnansweredReason,
     WebhookOutcome,
 )
-from telemetry.semconv.catalogue import Kind
 from telemetry.semconv.genai import GenAiSets
+from telemetry.semconv.instrument import Kind
 from telemetry.testing import ORIGIN, Labels, TelemetryKit, Value, labels
 
 ACME = labels({"tenant.id": "acme"})
