@@ -45,7 +45,7 @@ class SettingsError(ValueError):
 
 
 class Settings(BaseSettings):
-    """What the service can be told. Keys are the field names in capitals."""
+    """Settings of the service. Keys are the field names in capitals."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, env_file_encoding="utf-8-sig", frozen=True, extra="ignore")
 
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     hand_over_calls: bool = True
     """On a stop, leave running calls to the process that comes next, instead of hanging up."""
     spill_folder: Path = Path("callscope-spill")
-    """Where call records wait while the database is away; shared by the processes of one machine."""
+    """Folder in which call records wait while the database is away; shared by the processes of one machine."""
     billing_key: SecretStr | None = Field(None, min_length=16)
     """Keys the seals of frozen periods, so that the database alone cannot make one; keep it apart from its backups."""
     number_hash_key: SecretStr | None = None

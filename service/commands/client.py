@@ -13,7 +13,7 @@ from telemetry.terminal import printable
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 TIMEOUT_SECONDS: Final = 10.0
-"""How long an answer may take, unless a command says otherwise."""
+"""Seconds an answer may take, unless a command says otherwise."""
 
 Url = Annotated[str, typer.Option("--url", envvar="CALLSCOPE_URL", help="Where the service answers.")]
 Token = Annotated[

@@ -48,7 +48,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What can be chosen about the demo."""
+    """Options of the demo."""
 
     calls_per_second: float
     seed: int

@@ -15,7 +15,7 @@ class ListedCommand(NamedTuple):
     target: str
     """``module:name`` of the function, or of the group of commands."""
     help: str
-    """What it does, in a few words."""
+    """Its purpose in a few words."""
 
 
 class LazyGroup(TyperGroup):

@@ -127,18 +127,18 @@ def _range(margin: Margin) -> str:
 
 PATH: Final = "/api/v1/metrics/reconcile"
 TIMEOUT_SECONDS: Final = 120.0
-"""How long the answer may take: every record of the window is added up."""
+"""Seconds the answer may take: every record of the window is added up."""
 
 
 class ReconcileFormat(StrEnum):
-    """How the comparison is printed."""
+    """Forms of the comparison."""
 
     TABLE = "table"
     JSON = "json"
 
 
 class Exit(IntEnum):
-    """What a script learns."""
+    """Exit codes."""
 
     AGREE = 0
     DIFFER = 1

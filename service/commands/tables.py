@@ -1,4 +1,4 @@
-"""What commands print for people: as wide as the screen allows, and never with a name or a number cut."""
+"""Tables for people: as wide as the screen allows, and never with a name or a number cut."""
 
 import os
 import sys

@@ -282,7 +282,7 @@ def _targets(stated: Sequence[str]) -> dict[str, str]:
 
 
 def _operator() -> str:
-    """Who the audit names: the operating system's user, where there is one."""
+    """Return the operating system's user for the audit, where there is one."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
