@@ -236,7 +236,7 @@ class Settings(BaseSettings):
 
     @property
     def without_secrets(self) -> tuple[str, ...]:
-        """What does not work for want of a secret, one sentence each; empty when all are set."""
+        """The parts that do not work for want of a secret, one sentence each; empty when all are set."""
         no_calls = "no call is taken, and webhooks are answered 503"
         wanting = {
             "ADMIN_TOKEN is not set: the admin endpoints answer 503": not self.admin_token,

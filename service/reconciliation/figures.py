@@ -27,7 +27,7 @@ class Field(StrEnum):
     FAILED = "failed"
     REFERRED = "referred"
     STALE = "stale"
-    """Ended at their last sign of life."""
+    """Ended at their last activity."""
     SHUTDOWN = "shutdown"
     """Ended, or handed over, because their process stopped."""
     TAKEN_OVER = "taken_over"

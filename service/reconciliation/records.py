@@ -111,7 +111,7 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
         Field.ENDED: Tally(count(and_(_SEEN, within(_ROW.ended_ms))), more=given_up),
         Field.FAILED: Tally(count(and_(_FAILED, within(_ROW.ended_ms))), more=given_up),
         Field.REFERRED: Tally(count(within(_ROW.referred_ms)), more=count(taken_over)),
-        # Its end is its last sign of life; it was counted when that had been long enough ago.
+        # Its end is its last activity; it was counted when that had been long enough ago.
         Field.STALE: Tally(
             count(and_(_STALE, within(_ROW.written_ms))), less=count(and_(_STALE, _TAKEN_OVER, within(_ROW.written_ms)))
         ),

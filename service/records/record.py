@@ -25,7 +25,7 @@ class DurationSource(StrEnum):
     RESUMED = "resumed"
     """Several processes' monotonic clocks; wall-clock time for the gap between them."""
     LAST_SIGN_OF_LIFE = "last_sign_of_life"
-    """The end was never seen: the call counts up to its last sign of life. A measured end found later replaces it."""
+    """The end was never seen: the call counts up to its last activity. A measured end found later replaces it."""
 
 
 class UnreadableRowError(ValueError):

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 TOLERANCE_SECONDS: Final = 300
-"""How far the time of a signature may be from ours, either way."""
+"""Seconds by which the time of a signature may differ from ours, either way."""
 
 _VERSION: Final = "v1"
 

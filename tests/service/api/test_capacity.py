@@ -80,7 +80,7 @@ def test_the_peak_is_remembered_for_five_minutes(admin: httpx2.Client, gateway: 
 
 
 def test_every_open_call_is_in_the_list_of_its_state(admin: httpx2.Client, gateway: Gateway) -> None:
-    """Started, accepted and pending calls are told apart, with their age and the time since their last sign of life."""
+    """Started, accepted and pending calls are told apart, with their age and the time since their last activity."""
     clock, tracker = gateway.kit.clock, gateway.kit.tracker
     running = tracker.received("rtc_running", "acme")
     running.accepted()

@@ -188,7 +188,7 @@ async def test_a_process_that_lost_its_calls_cannot_write_to_them_any_more(harne
 async def test_the_true_end_found_later_replaces_the_guess(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """A call given up at its last sign of life gets its measured end once the dead machine's spill comes back."""
+    """A call given up at its last activity gets its measured end once the dead machine's spill comes back."""
     async with (
         RecordsHarness(database, clock, tmp_path / "here") as here,
         RecordsHarness(database, clock, tmp_path / "there") as there,

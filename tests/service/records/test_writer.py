@@ -60,7 +60,7 @@ async def test_a_row_follows_the_call_as_it_moves(harness: RecordsHarness) -> No
 
 
 async def test_billed_time_grows_with_heartbeats(harness: RecordsHarness) -> None:
-    """Each heartbeat moves the time billed and the last sign of life, and neither end nor duration is set."""
+    """Each heartbeat moves the time billed and the last activity, and neither end nor duration is set."""
     keeper = await harness.keeper()
     call = keeper.running()
     billed = []

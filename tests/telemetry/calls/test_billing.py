@@ -1,4 +1,4 @@
-"""What a call lasted and what was billed of it: never twice, never beyond its last sign of life, never less."""
+"""What a call lasted and what was billed of it: never twice, never beyond its last activity, never less."""
 
 import pytest
 from hypothesis import given, settings
@@ -98,7 +98,7 @@ def test_a_stale_call_lasted_to_its_last_sign_of_life(kit: TelemetryKit) -> None
 
 
 def test_a_stale_call_that_was_never_heard_lasted_nothing(kit: TelemetryKit) -> None:
-    """A call whose start was its last sign of life is billed nothing."""
+    """A call whose start was its last activity is billed nothing."""
     running(kit)
     kit.clock.advance(500)
     kit.tracker.sweep(1)
@@ -107,7 +107,7 @@ def test_a_stale_call_that_was_never_heard_lasted_nothing(kit: TelemetryKit) -> 
 
 
 def test_a_late_report_of_an_earlier_moment_takes_no_life_away(kit: TelemetryKit) -> None:
-    """Signs of life that come out of order leave the last one standing."""
+    """Activity that is reported out of order leave the last one standing."""
     call = running(kit)
     early = kit.clock.advance(5)
     late = kit.clock.advance(5)
