@@ -231,7 +231,7 @@ def webhooks_router(
         received = tracker.clock.now()
         body = await _read(request, tracker)
         _verify(carrier, body, request, tracker)
-        known_parameters(request)
+        await known_parameters(request)
         announcement = _parse(body, tracker)
         if announcement is None:
             return _answered(tracker, WebhookOutcome.IGNORED)

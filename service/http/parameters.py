@@ -16,7 +16,7 @@ ONE_LINE: Final = r"^[^\x00-\x1f\x7f\u2028\u2029]+$"
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(\D|$)")
 
 
-def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request) -> None:
     """Raise a 422 problem for query parameters that the route does not have, or has once. A FastAPI dependency.
 
     A misspelt filter that is passed over answers another question than was asked.

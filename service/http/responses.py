@@ -83,7 +83,7 @@ ADMIN_RESPONSES: Final[Responses] = {
 """Responses of every admin endpoint besides its own."""
 
 
-def not_stored(response: Response) -> None:
+async def not_stored(response: Response) -> None:
     """Say that a response is to be asked for anew each time. A FastAPI dependency."""
     response.headers.update(NO_STORE)
 
