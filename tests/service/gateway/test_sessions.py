@@ -1,7 +1,6 @@
 """What a call's session becomes: its end, its turns, its tools, its tokens."""
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -135,18 +134,6 @@ async def test_a_line_that_goes_dead_is_swept(tmp_path: Path) -> None:
         assert billed <= record.summary.last_seen - record.summary.started + 1e-6
         assert harness.container.capacity.in_use == 0
         assert not harness.container.manager.busy
-
-
-async def test_a_pause_of_this_process_is_no_silence_of_a_call(tmp_path: Path) -> None:
-    """After standing still for four times the limit, each session gets its probe and the time to answer it."""
-    script = CallScript("paused", (HELLO, Pause(400.0)), CallerHangsUp())
-    async with running_harness(tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=0.5) as harness:
-        call_id = fresh_id()
-        running = asyncio.create_task(harness.call(script, call_id=call_id))
-        await harness.until(lambda: harness.carrier.counts()["global"]["active_calls"] == 1, "the session")
-        time.sleep(2.0)  # noqa: ASYNC251 -- what a stopped process does to everything in it
-        await running
-        assert harness.record(call_id).summary.end_reason is EndReason.HANGUP
 
 
 async def test_a_silent_caller_is_no_dead_line(tmp_path: Path) -> None:
