@@ -11,7 +11,7 @@ from service.http import tags
 from service.http.openapi import Responses, declared, declared_invalid, success
 from service.http.parameters import known_parameters
 from service.http.problems import Problem, ProblemError
-from service.http.readiness import Readiness, Report
+from service.http.readiness import Readiness, ReadinessReport
 from service.http.responses import AsciiJSONResponse, not_stored
 from service.http.schemas import FrozenSchema
 
@@ -165,7 +165,7 @@ def health_router(*, readiness: Readiness) -> APIRouter:
     return router
 
 
-def _not_ready(report: Report) -> ProblemError:
+def _not_ready(report: ReadinessReport) -> ProblemError:
     members = {
         "checks": {name: result.model_dump() for name, result in _checks(report).items()},
         "information": _information(report),
@@ -173,9 +173,9 @@ def _not_ready(report: Report) -> ProblemError:
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {', '.join(report.failed)}.", members=members)
 
 
-def _checks(report: Report) -> dict[str, CheckResult]:
+def _checks(report: ReadinessReport) -> dict[str, CheckResult]:
     return {name: CheckResult(ok=outcome.ok, reason=outcome.reason) for name, outcome in report.checks.items()}
 
 
-def _information(report: Report) -> dict[str, dict[str, Any]]:
+def _information(report: ReadinessReport) -> dict[str, dict[str, Any]]:
     return {name: dict(known) for name, known in report.information.items()}

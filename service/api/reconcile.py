@@ -142,10 +142,10 @@ def reconciled(found: Reconciled) -> ReconciledLedgers:
     shown = tenants[:MAX_TENANTS]
     return ReconciledLedgers(
         as_of=_utc(found.as_of_ms),
-        scope=found.asked.scope,
-        **{"from": _utc(found.asked.start_ms)},
-        to=_utc(found.asked.end_ms),
-        tenant_id=found.asked.tenant_id,
+        scope=found.query.scope,
+        **{"from": _utc(found.query.start_ms)},
+        to=_utc(found.query.end_ms),
+        tenant_id=found.query.tenant_id,
         consistent=found.consistent,
         complete=found.complete,
         ledgers={ledger: _state(column) for ledger, column in found.columns.items()},
@@ -253,15 +253,15 @@ def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> AP
         Without a window: the calls of the process that answers, since it started. With one: the records of all
         processes and the backend. What one ledger cannot know yet is the margin of its figures, and no difference.
         """
-        found = await reconciliation.compare(_asked(reconciliation, start, to, tz, tenant_id))
+        found = await reconciliation.compare(_query(reconciliation, start, to, tz, tenant_id))
         age = found.columns[Ledger.LIVE].age_seconds or 0.0
-        response.headers.update(metrics_headers(age, MetricsScope(found.asked.scope.value)))
+        response.headers.update(metrics_headers(age, MetricsScope(found.query.scope.value)))
         return reconciled(found)
 
     return router
 
 
-def _asked(
+def _query(
     reconciliation: Reconciliation, start: str | None, end: str | None, zone: str, tenant: str | None
 ) -> ReconcileQuery:
     if start is None and end is None:

@@ -38,7 +38,7 @@ def calls(
     Exit codes: 0 shown, 1 refused with the reason on standard error.
     """
     client = ServiceClient(url, token)
-    asked = {
+    parameters = {
         "state": state.value,
         "tenant_id": tenant,
         "outcome": outcome.value if outcome else None,
@@ -50,7 +50,7 @@ def calls(
     }
     try:
         client.demand_tenant(tenant)
-        found = client.read(CallSearchPage, CALLS, asked)
+        found = client.read(CallSearchPage, CALLS, parameters)
     except RefusedError as error:
         refuse(error)
     if as_json:

@@ -58,23 +58,23 @@ class ServiceClient:
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise RefusedError(f"cannot reach {self._url}: {reason}; name the service with --url") from None
-        told = _json(answer)
-        if answer.is_success and told is not None:
-            return told
+        body = _json(answer)
+        if answer.is_success and body is not None:
+            return body
         if answer.is_success:
             raise RefusedError(f"{self._url} does not answer as this service does; name the service with --url")
-        for problem in (told or {}).get("errors", ()):
+        for problem in (body or {}).get("errors", ()):
             raise ParameterError(str(problem["field"]).removeprefix("query."), str(problem["detail"]))
-        detail = (told or {}).get("detail") or answer.reason_phrase or "no reason given"
+        detail = (body or {}).get("detail") or answer.reason_phrase or "no reason given"
         cure = " Name one with --token or CALLSCOPE_TOKEN." if answer.status_code == _UNAUTHORIZED else ""
         raise RefusedError(f"{answer.status_code}: {detail}{cure}")
 
     def read(self, model: type[M], path: str, parameters: Mapping[str, object] | None = None) -> M:
         """Return the answer as the service's own schema; raises as :meth:`get` does."""
-        told = self.get(path, parameters)
+        body = self.get(path, parameters)
         try:
             # A newer service may say more than this client knows.
-            return model.model_validate(told, extra="ignore")
+            return model.model_validate(body, extra="ignore")
         except ValidationError:
             raise RefusedError(f"{self._url} does not answer as this service does; is it another version?") from None
 
@@ -97,10 +97,10 @@ class ServiceClient:
 
 def _json(answer: httpx2.Response) -> dict[str, Any] | None:
     try:
-        told = answer.json()
+        body = answer.json()
     except ValueError:
         return None
-    return told if isinstance(told, dict) else None
+    return body if isinstance(body, dict) else None
 
 
 def refuse(error: RefusedError, *, code: int = 1) -> NoReturn:

@@ -167,13 +167,13 @@ async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic
 async def _tell_numbers(container: Container, tenants: Sequence[str], tell: Tell) -> None:
     """Tell the numbers of each tenant; on a screen, in place of those before."""
     in_place = sys.stdout.isatty()
-    told = 0
+    shown = 0
     while True:
         await asyncio.sleep(TELL_SECONDS)
         await container.telemetry.live.refreshed()
         lines = list(_board(container.telemetry, tenants))
-        tell("\n".join(([f"\x1b[{told}A\x1b[J"] if in_place and told else []) + lines))
-        told = len(lines) + 1
+        tell("\n".join(([f"\x1b[{shown}A\x1b[J"] if in_place and shown else []) + lines))
+        shown = len(lines) + 1
 
 
 _FIGURES: Final = ("active_calls", "accepted_calls", "ended_calls", "referred_calls", "failed_calls")

@@ -89,8 +89,8 @@ class ReconcileTable:
             return
         rows = []
         for call in self.found.calls:
-            told = (call.finding, call.process or "unknown", call.records or "none")
-            rows.append([printable(call.call_id), printable(call.tenant_id), *map(_words, told)])
+            cells = (call.finding, call.process or "unknown", call.records or "none")
+            rows.append([printable(call.call_id), printable(call.tenant_id), *map(_words, cells)])
         yield Sheet(("call", "tenant", "finding", "process", "records"), rows, title="calls behind")
         if self.found.calls_left_out:
             yield f"and {self.found.calls_left_out} calls more"
@@ -142,7 +142,7 @@ class Exit(IntEnum):
 
     AGREE = 0
     DIFFER = 1
-    NOT_ASKED = 3
+    INCOMPLETE = 3
 
 
 def reconcile(
@@ -163,13 +163,13 @@ def reconcile(
 
     Exit codes: 0 they agree, 1 they differ, 3 not all of them could be asked.
     """
-    asked = {"from": start, "to": end, "tz": tz, "tenant_id": tenant}
+    parameters = {"from": start, "to": end, "tz": tz, "tenant_id": tenant}
     client = ServiceClient(url, token, timeout=TIMEOUT_SECONDS)
     try:
         client.demand_tenant(tenant)
-        found = client.read(ReconciledLedgers, PATH, asked)
+        found = client.read(ReconciledLedgers, PATH, parameters)
     except RefusedError as error:
-        refuse(error, code=Exit.NOT_ASKED)
+        refuse(error, code=Exit.INCOMPLETE)
     if form is ReconcileFormat.JSON:
         typer.echo(found.model_dump_json(indent=2, by_alias=True))
     else:
@@ -180,4 +180,4 @@ def reconcile(
 def _exit_code(found: ReconciledLedgers) -> Exit:
     if not found.consistent:
         return Exit.DIFFER
-    return Exit.AGREE if found.complete else Exit.NOT_ASKED
+    return Exit.AGREE if found.complete else Exit.INCOMPLETE

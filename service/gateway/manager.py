@@ -71,7 +71,7 @@ class CallManager:
         self._left_open: Container[CallId] = ()
         self._recover: Callable[[IncomingCall], Awaitable[None]] = _leave
         self._heartbeat = PeriodicWorker(
-            self._beat, interval=heartbeat_seconds, failed=_log_heartbeat, name="callscope-heartbeat"
+            self._run_heartbeat, interval=heartbeat_seconds, failed=_log_heartbeat, name="callscope-heartbeat"
         )
         # Beside the heartbeat: a database that hangs must not stop it.
         self._running_hooks = PeriodicWorker(self._run_hooks, interval=NEVER, failed=_log_hooks, name="callscope-hooks")
@@ -241,14 +241,14 @@ class CallManager:
 
     # Time -------------------------------------------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
+    async def _run_heartbeat(self) -> None:
         await self._notice_pause()
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
                 await self._session_manager.check()
         self._tracker.bill_running()
         now = self._tracker.clock.now()
-        self._pauses.beat(now)
+        self._pauses.heartbeat(now)
         for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now)):
             self._stop_path(call_id)
         self._running_hooks.wake()

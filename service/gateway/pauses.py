@@ -18,7 +18,7 @@ class Pauses:
         self._last: Instant | None = None
         self._pauses: deque[tuple[Instant, float]] = deque(maxlen=MAX_PAUSES)
 
-    def beat(self, now: Instant) -> None:
+    def heartbeat(self, now: Instant) -> None:
         """Note a heartbeat."""
         late = 0.0 if self._last is None else now.since(self._last) - self._longest
         self._last = now

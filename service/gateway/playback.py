@@ -47,11 +47,11 @@ class Playback:
 class VoiceActivity:
     """The last moment at which caller or agent was heard."""
 
-    __slots__ = ("_agent", "_asked", "_caller", "_last")
+    __slots__ = ("_agent", "_awaits_answer", "_caller", "_last")
 
     def __init__(self, now: Instant) -> None:
         self._last = now
-        self._caller = self._agent = self._asked = False
+        self._caller = self._agent = self._awaits_answer = False
 
     def active(self, now: Instant) -> None:
         """Note that the caller did something that can be heard, such as pressing a key."""
@@ -60,15 +60,15 @@ class VoiceActivity:
     def caller(self, now: Instant, *, speaking: bool) -> None:
         """Note that the caller begins or stops speaking."""
         self._last = now
-        self._asked = self._asked or (self._caller and not speaking)
+        self._awaits_answer = self._awaits_answer or (self._caller and not speaking)
         self._caller = speaking
 
     def agent(self, now: Instant, *, speaking: bool) -> bool:
         """Note that the agent begins or stops speaking; returns True for the beginning of an answer to the caller."""
         self._last = now
         self._agent = speaking
-        answers = speaking and self._asked
-        self._asked = self._asked and not answers
+        answers = speaking and self._awaits_answer
+        self._awaits_answer = self._awaits_answer and not answers
         return answers
 
     def silence(self, now: Instant) -> float:

@@ -330,8 +330,8 @@ class CallSession:
         reason = self._limit_reached or self._limits.reached(self._call.snapshot().started, self._voice, now)
         if reason is None or (self._hanging_up is not None and not self._hanging_up.done()):
             return
-        asked = self._limit_reached is not None
-        self._hanging_up = asyncio.create_task(self._session.close() if asked else self._end_at_limit(reason))
+        retry = self._limit_reached is not None
+        self._hanging_up = asyncio.create_task(self._session.close() if retry else self._end_at_limit(reason))
 
     async def _end_at_limit(self, reason: EndReason) -> None:
         """Hang up; the next heartbeat tries again if that failed, and leaves the session if it did not end for it."""

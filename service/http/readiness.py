@@ -31,7 +31,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReadinessReport:
     """All that is known of the readiness at one moment."""
 
     checks: Mapping[str, Outcome]
@@ -74,11 +74,11 @@ class Readiness:
         self._degrading = degrading
         self._check_seconds = check_seconds
 
-    async def report(self) -> Report:
+    async def report(self) -> ReadinessReport:
         """Check now."""
         outcomes = await asyncio.gather(*(self._outcome(check) for check in self._checks.values()))
         information = {name: _informed(source) for name, source in self._information.items()}
-        return Report(dict(zip(self._checks, outcomes, strict=True)), information, self._degrading())
+        return ReadinessReport(dict(zip(self._checks, outcomes, strict=True)), information, self._degrading())
 
     async def _outcome(self, check: Check) -> Outcome:
         try:

@@ -69,27 +69,27 @@ class PrometheusLedger:
         self._backend = backend
         self.speaker = speaker
 
-    async def read(self, asked: ReconcileQuery) -> Exported:
+    async def read(self, query: ReconcileQuery) -> Exported:
         """Everything it has of the window."""
         at_once = asyncio.Semaphore(AT_ONCE)
 
-        async def query(expression: str) -> list[Sample]:
+        async def run(expression: str) -> list[Sample]:
             async with at_once:
-                return await self._backend.query(expression, asked.end_ms)
+                return await self._backend.query(expression, query.end_ms)
 
         async def counted(counter: Counted) -> list[Sample]:
-            return await query(gained(counter, asked, self.speaker))
+            return await run(gained(counter, query, self.speaker))
 
         async def latest(expressions: Iterable[str]) -> dict[str, int]:
-            return _latest(await asyncio.gather(*map(query, expressions)))
+            return _latest(await asyncio.gather(*map(run, expressions)))
 
-        last = await latest(last_exports(asked, self.speaker))
+        last = await latest(last_exports(query, self.speaker))
         if not last:
             raise BackendError(State.NO_SAMPLES, f"it has no samples of the job {self.speaker.job}")
         before: dict[str, int] = {}
-        if asked.scope is Scope.FLEET:
-            before = await latest(exports_before(asked, self.speaker))
-            _refuse_mixed(await query(set_back(asked, self.speaker)))
+        if query.scope is Scope.FLEET:
+            before = await latest(exports_before(query, self.speaker))
+            _refuse_mixed(await run(set_back(query, self.speaker)))
         plain = await asyncio.gather(*map(counted, COUNTERS.values()))
         decided, rejected, ended = await asyncio.gather(*map(counted, (DECIDED, REJECTED, ENDED)))
         sums = _sums(dict(zip(COUNTERS, plain, strict=True)), rejected, ended)
@@ -137,7 +137,7 @@ def _refuse_mixed(found: list[Sample]) -> None:
         )
 
 
-DEAD_AFTER_BEATS: Final = 3
+DEAD_AFTER_HEARTBEATS: Final = 3
 """A process that misses so many beats is dead; until then it may have counted."""
 GRACE_MS: Final = 600_000
 """A process that lived longer than this in the window and sent nothing was never told where to send it."""
@@ -156,26 +156,26 @@ class ExportGaps:
 
 
 def export_gaps(
-    asked: ReconcileQuery, exported: Exported, instances: Iterable[Instance], *, now_ms: int, beat_ms: int
+    query: ReconcileQuery, exported: Exported, instances: Iterable[Instance], *, now_ms: int, heartbeat_ms: int
 ) -> ExportGaps:
     """Compare when each process lived with when it last exported."""
     missing, surplus, silent = [], [], []
     for instance in instances:
-        ended_ms = min(asked.end_ms, _end(instance, now_ms, DEAD_AFTER_BEATS * beat_ms))
-        if ended_ms <= asked.start_ms:
+        ended_ms = min(query.end_ms, _end(instance, now_ms, DEAD_AFTER_HEARTBEATS * heartbeat_ms))
+        if ended_ms <= query.start_ms:
             continue
-        began_ms = max(asked.start_ms, instance.started_ms)
+        began_ms = max(query.start_ms, instance.started_ms)
         last_ms = exported.last_ms.get(instance.instance_id)
         if last_ms is None and ended_ms - began_ms > GRACE_MS:
             silent.append(instance.instance_id)
         else:
             missing.append(Interval((last_ms or began_ms) - CLOCKS_MS, ended_ms + CLOCKS_MS))
-        if _dead(instance, now_ms, DEAD_AFTER_BEATS * beat_ms) and instance.last_beat_ms < asked.end_ms:
+        if _dead(instance, now_ms, DEAD_AFTER_HEARTBEATS * heartbeat_ms) and instance.last_beat_ms < query.end_ms:
             # A call may have been counted, told, and lost before it was on record; its carrier announces it once more.
-            surplus.append(Interval(instance.last_beat_ms - beat_ms, ended_ms + CLOCKS_MS))
-        if instance.started_ms < asked.start_ms:
+            surplus.append(Interval(instance.last_beat_ms - heartbeat_ms, ended_ms + CLOCKS_MS))
+        if instance.started_ms < query.start_ms:
             before_ms = exported.before_ms.get(instance.instance_id, instance.started_ms)
-            surplus.append(Interval(before_ms - CLOCKS_MS, asked.start_ms + CLOCKS_MS))
+            surplus.append(Interval(before_ms - CLOCKS_MS, query.start_ms + CLOCKS_MS))
     return ExportGaps(tuple(merged(missing)), tuple(merged(surplus)), tuple(silent))
 
 
@@ -197,7 +197,7 @@ NAMED: Final = 3
 class BackendColumn(Protocol):
     """Says what a backend has."""
 
-    async def read(self, asked: ReconcileQuery) -> Column:
+    async def read(self, query: ReconcileQuery) -> Column:
         """The column; its failure is its state."""
         ...
 
@@ -207,7 +207,7 @@ class NoBackend:
 
     __slots__ = ()
 
-    async def read(self, asked: ReconcileQuery) -> Column:  # noqa: ARG002 -- the protocol's signature
+    async def read(self, query: ReconcileQuery) -> Column:  # noqa: ARG002 -- the protocol's signature
         """Nothing to compare with."""
         return Column(State.NOT_CONFIGURED, "PROMETHEUS_URL names no backend.")
 
@@ -216,44 +216,46 @@ class PrometheusColumn:
     """Reads the backend, and from the records what happened while it was not told."""
 
     def __init__(
-        self, ledger: PrometheusLedger, records: RecordsLedger, clock: Clock, *, beat_ms: int, late_ms: int
+        self, ledger: PrometheusLedger, records: RecordsLedger, clock: Clock, *, heartbeat_ms: int, late_ms: int
     ) -> None:
         self._ledger = ledger
         self._records = records
         self._clock = clock
-        self._beat_ms = beat_ms
+        self._heartbeat_ms = heartbeat_ms
         self._late_ms = late_ms
 
-    async def read(self, asked: ReconcileQuery) -> Column:
+    async def read(self, query: ReconcileQuery) -> Column:
         """The column; its failure is its state."""
         try:
-            found = await self._ledger.read(asked)
+            found = await self._ledger.read(query)
         except BackendError as error:
             return Column(error.state, f"{error}.")
         rows: Rows = {tenant: {f: Figure.exact(v) for f, v in row.items()} for tenant, row in found.amounts.items()}
-        age = (asked.end_ms - max(found.last_ms.values())) / 1000
+        age = (query.end_ms - max(found.last_ms.values())) / 1000
         try:
-            return await self._with_margins(asked, found, rows, max(0.0, age))
+            return await self._with_margins(query, found, rows, max(0.0, age))
         except DATABASE_ERRORS:
             detail = "The database does not say what it was not yet told."
             return Column(State.COMPARED, rows=rows, age_seconds=age).behind(detail)
 
-    async def _with_margins(self, asked: ReconcileQuery, found: Exported, rows: Rows, age: float) -> Column:
-        gaps = export_gaps(asked, found, await self._instances(asked), now_ms=self._now_ms(), beat_ms=self._beat_ms)
-        less, more = await self._happened(asked, gaps.surplus, rows), await self._happened(asked, gaps.missing, rows)
+    async def _with_margins(self, query: ReconcileQuery, found: Exported, rows: Rows, age: float) -> Column:
+        gaps = export_gaps(
+            query, found, await self._instances(query), now_ms=self._now_ms(), heartbeat_ms=self._heartbeat_ms
+        )
+        less, more = await self._happened(query, gaps.surplus, rows), await self._happened(query, gaps.missing, rows)
         state, detail = _state(gaps)
         return Column(state, detail, with_margins(rows, less=less, more=more), age)
 
-    async def _instances(self, asked: ReconcileQuery) -> list[Instance]:
-        if asked.scope is Scope.PROCESS:
-            return [Instance(self._ledger.speaker.instance, asked.start_ms, asked.end_ms, None)]
-        return await self._records.instances(Interval(asked.start_ms, asked.end_ms))
+    async def _instances(self, query: ReconcileQuery) -> list[Instance]:
+        if query.scope is Scope.PROCESS:
+            return [Instance(self._ledger.speaker.instance, query.start_ms, query.end_ms, None)]
+        return await self._records.instances(Interval(query.start_ms, query.end_ms))
 
-    async def _happened(self, asked: ReconcileQuery, intervals: Iterable[Interval], labels: Rows) -> Rows:
+    async def _happened(self, query: ReconcileQuery, intervals: Iterable[Interval], labels: Rows) -> Rows:
         """Return the sum of these."""
         summed: Rows = {}
         for interval in intervals:
-            for tenant, row in (await self._records.happened(asked, interval, late_ms=self._late_ms)).items():
+            for tenant, row in (await self._records.happened(query, interval, late_ms=self._late_ms)).items():
                 before = summed.setdefault(tenant, {})
                 before.update({f: before.get(f, ZERO).plus(figure) for f, figure in row.items()})
         return regrouped(summed, labels)

@@ -72,51 +72,51 @@ class ServiceSelector:
     """The ``service.instance.id`` of the process that asks."""
 
 
-def gained(counted: Counted, asked: ReconcileQuery, speaker: ServiceSelector) -> str:
+def gained(counted: Counted, query: ReconcileQuery, speaker: ServiceSelector) -> str:
     """Return the query for the growth of a counter per tenant: over the window, or since the process started."""
-    selector = _selector(counted.metric, _matchers(asked, speaker), counted.only)
+    selector = _selector(counted.metric, _matchers(query, speaker), counted.only)
     grouping = ", ".join(filter(None, (TENANT, counted.by)))
-    if asked.scope is Scope.PROCESS:
+    if query.scope is Scope.PROCESS:
         return f"sum by ({grouping}) (last_over_time({selector}[{LOOK_BACK_MS}ms]))"
-    window = asked.end_ms - asked.start_ms
+    window = query.end_ms - query.start_ms
     last = f"last_over_time({selector}[{window}ms])"
     before = f"last_over_time({selector}[{LOOK_BACK_MS}ms] offset {window}ms)"
     now, then = f"sum by ({grouping}) ({last})", f"sum by ({grouping}) ({before} and {last})"
     return f"{now} - ({then} or {now} * 0)"
 
 
-def last_exports(asked: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
+def last_exports(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
     """When each process's last export before the end of the window was, in seconds since 1970; the later of several."""
-    window = LOOK_BACK_MS if asked.scope is Scope.PROCESS else asked.end_ms - asked.start_ms
-    selector = _exports(asked, speaker)
+    window = LOOK_BACK_MS if query.scope is Scope.PROCESS else query.end_ms - query.start_ms
+    selector = _exports(query, speaker)
     yield f"max by ({INSTANCE}) (timestamp({selector}))"
     yield f"max by ({INSTANCE}) (max_over_time(timestamp({selector})[{window}ms:{STEP_MS}ms]))"
 
 
-def exports_before(asked: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
+def exports_before(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
     """The same before its beginning."""
-    offset = f"offset {asked.end_ms - asked.start_ms}ms"
-    selector = _exports(asked, speaker)
+    offset = f"offset {query.end_ms - query.start_ms}ms"
+    selector = _exports(query, speaker)
     yield f"max by ({INSTANCE}) (timestamp({selector} {offset}))"
     yield f"max by ({INSTANCE}) (max_over_time(timestamp({selector})[{LOOK_BACK_MS}ms:{STEP_MS}ms] {offset}))"
 
 
-def set_back(asked: ReconcileQuery, speaker: ServiceSelector) -> str:
+def set_back(query: ReconcileQuery, speaker: ServiceSelector) -> str:
     """Return the query for processes whose counters went down: several that name themselves alike."""
-    selector = _selector(COUNTERS[Field.RECEIVED].metric, _matchers(asked, speaker))
-    return f"sum by ({INSTANCE}) (resets({selector}[{asked.end_ms - asked.start_ms}ms])) > 0"
+    selector = _selector(COUNTERS[Field.RECEIVED].metric, _matchers(query, speaker))
+    return f"sum by ({INSTANCE}) (resets({selector}[{query.end_ms - query.start_ms}ms])) > 0"
 
 
-def _exports(asked: ReconcileQuery, speaker: ServiceSelector) -> str:
-    return _selector(EXPORTS, _said_by(asked, speaker) | {_label(attr.SIGNAL): "metrics"})
+def _exports(query: ReconcileQuery, speaker: ServiceSelector) -> str:
+    return _selector(EXPORTS, _said_by(query, speaker) | {_label(attr.SIGNAL): "metrics"})
 
 
-def _matchers(asked: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
-    return _said_by(asked, speaker) | ({} if asked.tenant_id is None else {TENANT: asked.tenant_id})
+def _matchers(query: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
+    return _said_by(query, speaker) | ({} if query.tenant_id is None else {TENANT: query.tenant_id})
 
 
-def _said_by(asked: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
-    return {"job": speaker.job} | ({INSTANCE: speaker.instance} if asked.scope is Scope.PROCESS else {})
+def _said_by(query: ReconcileQuery, speaker: ServiceSelector) -> dict[str, str]:
+    return {"job": speaker.job} | ({INSTANCE: speaker.instance} if query.scope is Scope.PROCESS else {})
 
 
 def _selector(metric: str, equal: Mapping[str, str], only: str = "") -> str:
@@ -129,7 +129,7 @@ PATIENCE_SECONDS: Final = 10.0
 """Seconds that one query may take, from connecting to the last byte."""
 MAX_BYTES: Final = 32 * 2**20
 """The longest answer that is read: a hundred thousand series or more."""
-MAX_TOLD: Final = 200
+MAX_ERROR_CHARACTERS: Final = 200
 """Characters of a backend's complaint that are passed on."""
 
 
@@ -202,7 +202,7 @@ def _samples(status: int, body: bytes) -> list[Sample]:
     try:
         answer = json.loads(body)
         if answer["status"] != "success":
-            raise BackendError(State.REFUSED, f"{status}: {str(answer.get('error', ''))[:MAX_TOLD]}")
+            raise BackendError(State.REFUSED, f"{status}: {str(answer.get('error', ''))[:MAX_ERROR_CHARACTERS]}")
         return [_sample(series) for series in answer["data"]["result"]]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         raise BackendError(State.REFUSED, f"{status}: not an answer of Prometheus' query API") from None

@@ -45,7 +45,7 @@ _OTHER_WINDOW = Column(State.OTHER_WINDOW, "It covers this process alone, since 
 class Reading:
     """The columns of all ledgers, and their differences."""
 
-    asked: ReconcileQuery
+    query: ReconcileQuery
     columns: dict[Ledger, Column]
     differences: list[LedgerDifference]
     calls: list[FoundCall] = field(default_factory=list)
@@ -80,34 +80,34 @@ class LedgerReader:
         self._prometheus = prometheus
         self._registry = Reconciler(live, tracker)
 
-    async def read(self, asked: ReconcileQuery) -> Reading:
+    async def read(self, query: ReconcileQuery) -> Reading:
         """Read and compare. No ledger's failure is raised: it is the state of its column."""
-        if asked.scope is Scope.PROCESS:
-            return await self._since_start(asked)
+        if query.scope is Scope.PROCESS:
+            return await self._since_start(query)
         flushed = await self.settled()
-        kept = await self._kept(asked, flushed=flushed)
-        exported = await self._prometheus.read(asked)
+        kept = await self._kept(query, flushed=flushed)
+        exported = await self._prometheus.read(query)
         columns = {
             Ledger.LIVE: _OTHER_WINDOW,
             Ledger.REGISTRY: _OTHER_WINDOW,
             Ledger.RECORDS: _under(kept.column, exported.rows),
             Ledger.PROMETHEUS: exported,
         }
-        return Reading(asked, columns, list(differences(columns, Ledger.RECORDS, Ledger.PROMETHEUS)))
+        return Reading(query, columns, list(differences(columns, Ledger.RECORDS, Ledger.PROMETHEUS)))
 
     async def settled(self) -> bool:
         """Wait until the database has all this process has counted so far; false if that takes too long."""
         return await self._call_records.written_so_far(FLUSH_SECONDS)
 
-    async def _since_start(self, asked: ReconcileQuery) -> Reading:
-        inconsistent = await asyncio.to_thread(self._inconsistent, asked.tenant_id)
+    async def _since_start(self, query: ReconcileQuery) -> Reading:
+        inconsistent = await asyncio.to_thread(self._inconsistent, query.tenant_id)
         counted, _ = await self._counted()
-        asked, before = replace(asked, end_ms=self._now_ms()), self._in_hand(asked)
-        kept = await self._kept(asked, flushed=await self.settled(), running=True)
-        exported = await self._prometheus.read(asked)
-        after = self._in_hand(asked)
+        query, before = replace(query, end_ms=self._now_ms()), self._in_hand(query)
+        kept = await self._kept(query, flushed=await self.settled(), running=True)
+        exported = await self._prometheus.read(query)
+        after = self._in_hand(query)
         counted_after, age = await self._counted()
-        live = _live(between(counted, counted_after, asked.tenant_id), age)
+        live = _live(between(counted, counted_after, query.tenant_id), age)
         columns = {
             Ledger.LIVE: live,
             Ledger.REGISTRY: Column(State.COMPARED, rows=registry_rows(after, live.rows)),
@@ -120,9 +120,9 @@ class LedgerReader:
             *differences(columns, Ledger.LIVE, Ledger.PROMETHEUS),
         ]
         if kept.column.state is not State.COMPARED:
-            return Reading(asked, columns, found)
+            return Reading(query, columns, found)
         calls, unrecorded = unknown_open(before, after, kept.running), not_running(before, after, kept.running)
-        return Reading(asked, columns, found, calls, unrecorded)
+        return Reading(query, columns, found, calls, unrecorded)
 
     def _now_ms(self) -> int:
         return self._tracker.clock.now().unix_ms
@@ -145,18 +145,18 @@ class LedgerReader:
         age = await self._live.refreshed(LIVE_SECONDS)
         return live_amounts(self._live.store), age
 
-    def _in_hand(self, asked: ReconcileQuery) -> list[CallSnapshot]:
+    def _in_hand(self, query: ReconcileQuery) -> list[CallSnapshot]:
         calls = self._tracker.open_calls()
-        return [call for call in calls if asked.tenant_id is None or call.tenant_id == asked.tenant_id]
+        return [call for call in calls if query.tenant_id is None or call.tenant_id == query.tenant_id]
 
-    async def _kept(self, asked: ReconcileQuery, *, flushed: bool, running: bool = False) -> _Kept:
+    async def _kept(self, query: ReconcileQuery, *, flushed: bool, running: bool = False) -> _Kept:
         try:
-            rows = await self._records.rows(asked)
+            rows = await self._records.rows(query)
             open_rows = await self._records.open_calls() if running else []
         except DATABASE_ERRORS as error:
             return _Kept(Column(State.UNREACHABLE, f"The database does not answer: {failure_reason(error)}"))
         column = Column(State.COMPARED, rows=rows)
-        wanted = [row for row in open_rows if asked.tenant_id is None or row.tenant_id == asked.tenant_id]
+        wanted = [row for row in open_rows if query.tenant_id is None or row.tenant_id == query.tenant_id]
         return _Kept(column if flushed else column.behind(self._waiting()), wanted)
 
     def _waiting(self) -> str:

@@ -13,7 +13,7 @@ from service.reconciliation.figures import FINE, Column, Key, Ledger, LedgerDiff
 from service.reconciliation.promql import PrometheusBackend, ServiceSelector
 from service.reconciliation.reading import LedgerReader, Reading
 from service.reconciliation.records import RecordsLedger
-from service.records.calls import BEAT_SECONDS, CallRecords
+from service.records.calls import HEARTBEAT_SECONDS, CallRecords
 from service.settings import Settings
 from service.storage.database import DATABASE_ERRORS, Database
 from telemetry.clock import Clock
@@ -29,7 +29,7 @@ MAX_CALLS: Final = 100
 class Reconciled:
     """The result of a comparison."""
 
-    asked: ReconcileQuery
+    query: ReconcileQuery
     as_of_ms: int
     columns: dict[Ledger, Column]
     differences: tuple[LedgerDifference, ...]
@@ -77,21 +77,21 @@ class Reconciliation:
         """All processes' calls in a window; what of it is to come is left off."""
         return ReconcileQuery(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
 
-    async def compare(self, asked: ReconcileQuery) -> Reconciled:
+    async def compare(self, query: ReconcileQuery) -> Reconciled:
         """Read all ledgers, and what differs once more: only what differs again counts. One comparison at a time."""
         async with self._one_at_a_time:
-            return await self._compare(asked)
+            return await self._compare(query)
 
-    async def _compare(self, asked: ReconcileQuery) -> Reconciled:
-        reading = await self._reader.read(asked)
+    async def _compare(self, query: ReconcileQuery) -> Reconciled:
+        reading = await self._reader.read(query)
         suspects = {difference.key for difference in reading.differences}
         if suspects or reading.calls or reading.unrecorded:
             await self._sleep(PAUSE_SECONDS)
-            again = await self._reader.read(asked)
+            again = await self._reader.read(query)
             reading = _confirmed(again, suspects, _named(reading))
         calls = await self._calls(reading)
         return Reconciled(
-            reading.asked,
+            reading.query,
             self._now_ms(),
             reading.columns,
             tuple(reading.differences),
@@ -103,7 +103,7 @@ class Reconciliation:
         """The calls behind a process's differences; records and backends share no names of calls."""
         try:
             found = [*reading.calls, *await self._names.explained(reading.unrecorded)]
-            if reading.asked.scope is Scope.PROCESS:
+            if reading.query.scope is Scope.PROCESS:
                 found += await self._behind(reading)
         except DATABASE_ERRORS:
             return list(reading.calls)
@@ -113,7 +113,7 @@ class Reconciliation:
         remembered = self._names.remembered(_tenants(reading.differences))
         if not remembered or not await self._reader.settled():
             return []
-        return await self._names.behind(remembered, reading.asked.start_ms)
+        return await self._names.behind(remembered, reading.query.start_ms)
 
     def _now_ms(self) -> int:
         return self._clock.now().unix_ms
@@ -121,7 +121,7 @@ class Reconciliation:
 
 def _confirmed(again: Reading, suspects: set[Key], calls: set[str]) -> Reading:
     return Reading(
-        again.asked,
+        again.query,
         again.columns,
         [difference for difference in again.differences if difference.key in suspects],
         [call for call in again.calls if call.call_id in calls],
@@ -179,5 +179,5 @@ def _column(
         settings.prometheus_url.get_secret_value(), None if token is None else token.get_secret_value()
     )
     ledger = PrometheusLedger(backend, speaker)
-    beat_ms = round(BEAT_SECONDS * 1000)
-    return PrometheusColumn(ledger, records, telemetry.tracker.clock, beat_ms=beat_ms, late_ms=late_ms)
+    heartbeat_ms = round(HEARTBEAT_SECONDS * 1000)
+    return PrometheusColumn(ledger, records, telemetry.tracker.clock, heartbeat_ms=heartbeat_ms, late_ms=late_ms)

@@ -194,19 +194,19 @@ class RecordsLedger:
         self._instance_id = instance_id
         self._overlap_ms = overlap_ms
 
-    async def rows(self, asked: ReconcileQuery) -> Rows:
+    async def rows(self, query: ReconcileQuery) -> Rows:
         """Each tenant's figures: of this process's calls, or of what happened in the window."""
-        if asked.scope is Scope.FLEET:
-            happened = await self.happened(asked, Interval(asked.start_ms, asked.end_ms))
+        if query.scope is Scope.FLEET:
+            happened = await self.happened(query, Interval(query.start_ms, query.end_ms))
             return {tenant: row | _handed_on(row) for tenant, row in happened.items()}
         own = CALLS.c.instance_id == self._instance_id
         async with self._database.reading() as session:
             halves = [
-                await _rows(session, of_process(), and_(part, own, *_of_tenant(asked))) for part in (_OVER, _OPEN)
+                await _rows(session, of_process(), and_(part, own, *_of_tenant(query))) for part in (_OVER, _OPEN)
             ]
         return _added(*halves)
 
-    async def happened(self, asked: ReconcileQuery, interval: Interval, *, late_ms: int = 0) -> Rows:
+    async def happened(self, query: ReconcileQuery, interval: Interval, *, late_ms: int = 0) -> Rows:
         """Return the figures of an interval, in this process or in all of them, as the query says.
 
         Call time may be counted so much later than it ran.
@@ -215,9 +215,9 @@ class RecordsLedger:
         async with self._database.reading() as session:
             earliest = interval.start_ms - late_ms - await longest_call_ms(session) - _SETUP_MS
             begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, _OVER)
-            own = [row.instance_id == self._instance_id] if asked.scope is Scope.PROCESS else []
+            own = [row.instance_id == self._instance_id] if query.scope is Scope.PROCESS else []
             tallies = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)
-            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(asked))) for part in (begun, _OPEN)]
+            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(query))) for part in (begun, _OPEN)]
         return _added(*halves)
 
     async def open_calls(self) -> list[Recorded]:
@@ -271,8 +271,8 @@ def _recorded(row: Any) -> Recorded:  # noqa: ANN401 -- a row of any shape
     return Recorded(CallId(call_id), tenant_id, CallState(state), instance_id, received_ms, taken_over)
 
 
-def _of_tenant(asked: ReconcileQuery) -> list[ColumnElement[bool]]:
-    return [] if asked.tenant_id is None else [CALLS.c.tenant_id == asked.tenant_id]
+def _of_tenant(query: ReconcileQuery) -> list[ColumnElement[bool]]:
+    return [] if query.tenant_id is None else [CALLS.c.tenant_id == query.tenant_id]
 
 
 async def _rows(session: AsyncSession, tallies: Mapping[Field, Tally], which: ColumnElement[bool]) -> Rows:

@@ -78,7 +78,7 @@ class Ownership(Enum):
 
 _logger = logging.getLogger(__name__)
 
-BEAT_SECONDS: Final = 5.0
+HEARTBEAT_SECONDS: Final = 5.0
 """Seconds between two heartbeats of a process."""
 MISSED_HEARTBEATS: Final = 3
 """A process that misses so many while it is watched is dead."""
@@ -111,24 +111,24 @@ class CallRecords:
         clock: Clock | None = None,
         privacy: Privacy | None = None,
         pace: Pace | None = None,
-        beat_seconds: float = BEAT_SECONDS,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
         spill_bytes: int = MAX_BYTES,
     ) -> None:
         self._database = database
         self._instance_id = instance_id
         self._clock = clock or SystemClock()
-        self._beat_seconds = beat_seconds
+        self._heartbeat_seconds = heartbeat_seconds
         self._ledger = CallLedger(instance_id, privacy=privacy)
         self._spill = Spill(spill_folder, instance_id, max_bytes=spill_bytes)
         self._store = RecordStore(database, self._clock)
         self._writer = RecordWriter(self._ledger, self._store, self._spill, pace)
         self._instances = Instances(database, instance_id, self._clock)
-        self._watch = Watch(MISSED_HEARTBEATS * beat_seconds)
+        self._watch = Watch(MISSED_HEARTBEATS * heartbeat_seconds)
         self._last_heartbeat: Instant | None = None
         self._looking = asyncio.Lock()
         self._last_look: tuple[Instant, frozenset[str]] | None = None
         self._heartbeat = PeriodicWorker(
-            self._show_life, interval=beat_seconds, failed=self._not_shown, name="callscope-instance"
+            self._show_life, interval=heartbeat_seconds, failed=self._not_shown, name="callscope-instance"
         )
         self._writing: asyncio.Task[None] | None = None
         self._stopped = False
@@ -237,7 +237,7 @@ class CallRecords:
             return Ownership.UNCERTAIN
         if owner.handed_over or owner.instance_id in dead:
             return Ownership.LEFT
-        late = self._watch.silence(owner.instance_id) > _LATE_HEARTBEATS * self._beat_seconds
+        late = self._watch.silence(owner.instance_id) > _LATE_HEARTBEATS * self._heartbeat_seconds
         return Ownership.UNCERTAIN if late else Ownership.OTHERS
 
     async def _looked(self) -> frozenset[str]:
@@ -297,7 +297,7 @@ class CallRecords:
         if last is None:
             return False
         since = max(now.since(last), (now.unix_nanos - last.unix_nanos) / 1e9)
-        return since < _SAFE_HEARTBEATS * self._beat_seconds
+        return since < _SAFE_HEARTBEATS * self._heartbeat_seconds
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
@@ -394,7 +394,7 @@ class CallRecords:
 
     async def _show_life(self) -> None:
         began = self._clock.now()
-        async with asyncio.timeout(self._beat_seconds):
+        async with asyncio.timeout(self._heartbeat_seconds):
             await self._instances.heartbeat()
             self._last_heartbeat = began
             await self._look()

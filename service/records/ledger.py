@@ -94,7 +94,7 @@ class CallLedger:
         with self._lock:
             if call.call_id in self._open:
                 return None
-            tracked = self._entered(record, Claim.ASKED)
+            tracked = self._entered(record, Claim.UNCONFIRMED)
             if tracked is not None:
                 tracked.announced = True
                 if call.tenant_id == UNKNOWN_TENANT:
@@ -115,7 +115,7 @@ class CallLedger:
     def assume(self, tracked: TrackedRecord) -> None:
         """Take the call as this process's own, though the database could not be asked."""
         with self._lock:
-            if tracked.claim is Claim.ASKED:
+            if tracked.claim is Claim.UNCONFIRMED:
                 tracked.claim = Claim.ASSUMED
             if self._open.get(tracked.record.call_id) is tracked:
                 self._waiting[tracked] = None
@@ -303,7 +303,7 @@ class CallLedger:
     def open_calls(self) -> list[tuple[CallId, int]]:
         """Return the open calls that the database has been asked about, each with its claim."""
         with self._lock:
-            return [(call_id, t.record.claim) for call_id, t in self._open.items() if t.claim is not Claim.ASKED]
+            return [(call_id, t.record.claim) for call_id, t in self._open.items() if t.claim is not Claim.UNCONFIRMED]
 
     def adopt(self, records: Sequence[StoredCall]) -> list[StoredCall]:
         """Take over records that the database has under this process's claim; return those not tracked already.

@@ -61,7 +61,7 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SpillPart:
     """Some of a segment's rows."""
 
     rows: tuple[Row, ...]
@@ -106,7 +106,7 @@ class Segment:
             os.fdatasync(self._file)
 
 
-def read_part(path: Path, begin: int, most: int) -> Part:
+def read_part(path: Path, begin: int, most: int) -> SpillPart:
     """Return up to ``most`` lines from this offset on. A segment that is gone is at its end."""
     rows: list[Row] = []
     damaged = 0
@@ -116,13 +116,13 @@ def read_part(path: Path, begin: int, most: int) -> Part:
             for _ in range(most):
                 line = file.readline()
                 if not line:
-                    return Part(tuple(rows), damaged, file.tell(), last=True)
+                    return SpillPart(tuple(rows), damaged, file.tell(), last=True)
                 row = from_line(line)
                 damaged += row is None
                 rows += () if row is None else (row,)
-            return Part(tuple(rows), damaged, file.tell(), last=False)
+            return SpillPart(tuple(rows), damaged, file.tell(), last=False)
     except FileNotFoundError:
-        return Part((), 0, begin, last=True)
+        return SpillPart((), 0, begin, last=True)
 
 
 def compacted(paths: Iterable[Path], into: Path, *, sync: bool) -> Segment:
@@ -170,7 +170,7 @@ class Chunk:
     """Some spilled rows, to be written to the database and then marked as done."""
 
     path: Path
-    part: Part
+    part: SpillPart
 
 
 class Spill:

@@ -77,9 +77,9 @@ def _is_news(new: Any) -> ColumnElement[bool]:  # noqa: ANN401 -- `excluded` has
         old.duration_source == _STALE, new.ended_ms.is_not(None), func.coalesce(new.duration_source, "") != _STALE
     )
     # A take-over keeps the moment of receipt, so that moments differ where a call was taken in hand twice.
-    told_first = and_(old.ended_ms.is_(None), new.received_ms < old.received_ms)
+    received_first = and_(old.ended_ms.is_(None), new.received_ms < old.received_ms)
     turned_away = and_(old.state == rejected, new.received_ms != old.received_ms)
-    rival = and_(new.state != rejected, or_(told_first, turned_away))
+    rival = and_(new.state != rejected, or_(received_first, turned_away))
     return or_(newer_state, true_end, rival)
 
 

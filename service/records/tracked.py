@@ -40,7 +40,7 @@ NOT_WRITTEN: Final = -1
 class Claim(Enum):
     """The certainty that a call belongs to this process."""
 
-    ASKED = auto()
+    UNCONFIRMED = auto()
     """The database is being asked, and nobody acts for the call before it has answered."""
     ASSUMED = auto()
     """The database could not be asked: the call is this process's as far as its memory goes."""

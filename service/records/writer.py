@@ -234,7 +234,7 @@ class RecordWriter:
             with suppress(TimeoutError, DatabaseAwayError):
                 async with asyncio.timeout(budget_seconds):
                     return await answer
-        if tracked.claim is Claim.ASKED:
+        if tracked.claim is Claim.UNCONFIRMED:
             self._assumed += 1
             _logger.warning("the database cannot say whose a call is; it is taken as announced to this process alone")
         self._ledger.assume(tracked)

@@ -248,7 +248,7 @@ class Agent:
         self._audible: SpokenResponse | None = None
         self._speech_ended_at: float | None = None
 
-    def asked(self) -> None:
+    def caller_finished(self) -> None:
         """Note that the caller finished speaking: the time to the answer runs."""
         self._speech_ended_at = self._context.now()
 
@@ -333,8 +333,8 @@ class Agent:
         return self._audible
 
     def _heard(self) -> None:
-        asked, self._speech_ended_at = self._speech_ended_at, None
-        self._context.record.heard(None if asked is None else self._context.now() - asked)
+        waiting_since, self._speech_ended_at = self._speech_ended_at, None
+        self._context.record.heard(None if waiting_since is None else self._context.now() - waiting_since)
 
     async def _generated(self, playback: SpokenResponse) -> None:
         playback.generated = True
@@ -388,7 +388,7 @@ class Caller:
         await self._agent.cut_off()
         await self._context.pause(step.seconds)
         self._context.record.count("turns")
-        self._agent.asked()
+        self._agent.caller_finished()
         await self._context.pause(SILENCE_SECONDS)
         await self._context.send(wire.speech_stopped(item_id, self._context.now_ms()))
         await self._commit(item_id)

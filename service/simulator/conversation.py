@@ -175,17 +175,17 @@ class SimulatedConversation:
         await asyncio.gather(self.over, return_exceptions=True)
 
     async def _first_end(self) -> Closing:
-        told, played = asyncio.ensure_future(self._told()), asyncio.ensure_future(self._played())
+        requested, played = asyncio.ensure_future(self._closed_on_request()), asyncio.ensure_future(self._played())
         try:
-            await asyncio.wait((told, played), return_when=asyncio.FIRST_COMPLETED)
-            return (told if told.done() else played).result()
+            await asyncio.wait((requested, played), return_when=asyncio.FIRST_COMPLETED)
+            return (requested if requested.done() else played).result()
         finally:
-            for task in (told, played):
+            for task in (requested, played):
                 task.cancel()
-            await asyncio.gather(told, played, return_exceptions=True)
+            await asyncio.gather(requested, played, return_exceptions=True)
 
-    async def _told(self) -> Closing:
-        closing = await asyncio.shield(self._leg.told)
+    async def _closed_on_request(self) -> Closing:
+        closing = await asyncio.shield(self._leg.requested_closing)
         if closing.end is not End.STOPPED:
             await self._pace.pause(TEARDOWN_SECONDS, at_least=SHORTEST_TEARDOWN)
         return closing

@@ -43,7 +43,7 @@ class DropConnection:
     processed: bool = True
 
 
-Fault = Refuse | NeverAnswer | DropConnection
+ControlFault = Refuse | NeverAnswer | DropConnection
 """The fault of one control request."""
 
 
@@ -71,10 +71,10 @@ class SidebandBreak:
 class CallFaults:
     """Everything that goes wrong with one call."""
 
-    accept: Fault | None = None
-    reject: Fault | None = None
-    refer: Fault | None = None
-    hangup: Fault | None = None
+    accept: ControlFault | None = None
+    reject: ControlFault | None = None
+    refer: ControlFault | None = None
+    hangup: ControlFault | None = None
     handshake_refusals: int = 0
     """So many sideband handshakes are answered 404 ``call_id_not_found`` before one succeeds."""
     cut: SocketCut | None = None
@@ -82,7 +82,7 @@ class CallFaults:
     refer_ignored: bool = False
     """A refer is answered 200 and nothing comes of it, as with a trunk where REFER is not enabled."""
 
-    def of(self, operation: Operation) -> Fault | None:
+    def of(self, operation: Operation) -> ControlFault | None:
         """The fault of one control request."""
         return {
             Operation.ACCEPT: self.accept,

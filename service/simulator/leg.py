@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from service.simulator.faults import Fault, Operation
+from service.simulator.faults import ControlFault, Operation
 from service.simulator.ground_truth import GroundTruth
 from service.simulator.record import CallNotes, End, PlacedCall
 from telemetry.semconv.attributes import UNKNOWN_TENANT
@@ -72,17 +72,18 @@ class CallLeg:
         self.decided, self.joined, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.returned = asyncio.Event()
         """A gateway that had left has come back."""
-        self.told: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
+        self.requested_closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
         """The closing of the sideband, once a gateway or the simulator's owner has asked for it."""
-        self._asked = dict.fromkeys(Operation, 0)
+        self.requests = dict.fromkeys(Operation, 0)
+        """Control requests so far, by operation."""
         self._handshakes_refused = 0
         self._refusals: deque[int] = deque()
 
-    def ask(self, operation: Operation) -> Fault | None:
+    def ask(self, operation: Operation) -> ControlFault | None:
         """Note a request; returns what is to go wrong with it, None for nothing."""
-        self._asked[operation] += 1
+        self.requests[operation] += 1
         fault = self.record.dialled.faults.of(operation)
-        return fault if fault is not None and self._asked[operation] <= fault.times else None
+        return fault if fault is not None and self.requests[operation] <= fault.times else None
 
     def accept(self, session: Mapping[str, Any]) -> None:
         """Take the call; raises :class:`ControlRefusedError`."""
@@ -126,8 +127,8 @@ class CallLeg:
 
     def tell(self, closing: Closing) -> None:
         """Have the sideband closed like this, unless it has been told already."""
-        if not self.told.done():
-            self.told.set_result(closing)
+        if not self.requested_closing.done():
+            self.requested_closing.set_result(closing)
 
     def admit(self) -> None:
         """Let a handshake for the sideband pass; raises :class:`ControlRefusedError`."""

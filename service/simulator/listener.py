@@ -54,7 +54,7 @@ class _WebSocketConnection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-class _Server(uvicorn.Server):
+class _CarrierServer(uvicorn.Server):
     """A server that leaves the process's signals alone and says when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
@@ -123,7 +123,7 @@ class Listener:
         """Listen; raises :class:`OSError` when the port is taken."""
         listening = socket.create_server((self._host, self._port), backlog=2048)
         self._port = listening.getsockname()[1]
-        self._server = _Server(self._config)
+        self._server = _CarrierServer(self._config)
         self._serving = asyncio.create_task(self._server.serve([listening]))
         await self._server.listening.wait()
         return self

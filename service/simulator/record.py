@@ -98,7 +98,7 @@ class CallNotes:
         if since_speech is not None:
             self._turns.append(since_speech)
 
-    def accept_asked(self, instructions: str | None) -> None:
+    def accept_requested(self, instructions: str | None) -> None:
         """Note that an accept was asked for; its instructions show if the gateway fell back to its general ones."""
         if self._fallback is not None and instructions == self._fallback and not self._fell_back:
             self._fell_back = True

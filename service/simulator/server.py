@@ -14,7 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from service.simulator.conversation import Sidebands
-from service.simulator.faults import DropConnection, Fault, NeverAnswer, Operation, Refuse
+from service.simulator.faults import ControlFault, DropConnection, NeverAnswer, Operation, Refuse
 from service.simulator.leg import CallLeg, CallRegistry, ControlRefusedError, call_not_found, refusal
 from service.simulator.listener import abort
 from service.simulator.plan import TimeScale
@@ -38,7 +38,7 @@ def invalid(param: str, problem: str) -> ControlRefusedError:
 class Control:
     """One operation, in the order its parts happen."""
 
-    asked: Callable[[CallLeg, Body], None]
+    requested: Callable[[CallLeg, Body], None]
     """The request arrived, whatever comes of it; raises for a body that cannot be served."""
     carry_out: Callable[[CallLeg, Body], None]
     """Do it; raises :class:`ControlRefusedError` where the call's state forbids it."""
@@ -52,42 +52,42 @@ def _nothing(_: CallLeg) -> None:
     """Note nothing."""
 
 
-def _accept_asked(leg: CallLeg, body: Body) -> None:
+def _accept_requested(leg: CallLeg, body: Body) -> None:
     if body.get("type") != "realtime":
         raise invalid("type", "expected 'realtime'")
-    leg.record.accept_asked(body.get("instructions"))
+    leg.record.accept_requested(body.get("instructions"))
 
 
-def _reject_asked(leg: CallLeg, body: Body) -> None:
+def _reject_requested(leg: CallLeg, body: Body) -> None:
     status = body.get("status_code", DECLINE)
     if status not in SIP_ERRORS:
         raise invalid("status_code", "expected a SIP status from 300 to 699")
     leg.record.rejected(status)
 
 
-def _refer_asked(_: CallLeg, body: Body) -> None:
+def _refer_requested(_: CallLeg, body: Body) -> None:
     if not str(body.get("target_uri", "")).startswith(DESTINATIONS):
         raise invalid("target_uri", "expected a tel: or sip: URI")
 
 
 CONTROLS: Mapping[Operation, Control] = {
     Operation.ACCEPT: Control(
-        asked=_accept_asked,
+        requested=_accept_requested,
         carry_out=lambda leg, body: leg.accept(body),
         known=lambda leg: leg.record.accept_known(),
         lost=lambda leg: leg.record.count("accepts_lost"),
     ),
     Operation.REJECT: Control(
-        asked=_reject_asked, carry_out=lambda leg, _: leg.reject(), known=_nothing, lost=_nothing
+        requested=_reject_requested, carry_out=lambda leg, _: leg.reject(), known=_nothing, lost=_nothing
     ),
     Operation.REFER: Control(
-        asked=_refer_asked,
+        requested=_refer_requested,
         carry_out=lambda leg, _: leg.refer(),
         known=lambda leg: leg.record.refer_known(),
         lost=_nothing,
     ),
     Operation.HANGUP: Control(
-        asked=lambda leg, _: _nothing(leg), carry_out=lambda leg, _: leg.hang_up(), known=_nothing, lost=_nothing
+        requested=lambda leg, _: _nothing(leg), carry_out=lambda leg, _: leg.hang_up(), known=_nothing, lost=_nothing
     ),
 }
 """Every control request a gateway can make."""
@@ -102,7 +102,7 @@ def error_response(error: ControlRefusedError) -> JSONResponse:
 async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body) -> Response:
     """Answer a control request as the call's faults say, or not at all; raises :class:`ControlRefusedError`."""
     control, fault = CONTROLS[operation], leg.ask(operation)
-    control.asked(leg, body)
+    control.requested(leg, body)
     if fault is None:
         control.carry_out(leg, body)
         control.known(leg)
@@ -113,7 +113,7 @@ async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body
     return await _go_wrong(request, fault)
 
 
-async def _go_wrong(request: Request, fault: Fault) -> Response:
+async def _go_wrong(request: Request, fault: ControlFault) -> Response:
     match fault:
         case Refuse():
             return error_response(refusal(fault.status))

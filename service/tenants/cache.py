@@ -224,7 +224,7 @@ class _RevisionPoll:
 
     async def _ask(self, keys: Sequence[None]) -> Mapping[None, ConfirmedRevision]:
         # The moment before the question counts: a change while it is under way may not be in the answer.
-        asked_at, invalidations = self._clock.now().monotonic, self._invalidations
+        queried_at, invalidations = self._clock.now().monotonic, self._invalidations
         try:
             revision = await _within(self._policy.query_timeout, self._revision())
         except TenantLookupError:
@@ -232,8 +232,8 @@ class _RevisionPoll:
             raise
         self._answered = invalidations
         if self._current is None or self._current.revision != revision:
-            self._current = ConfirmedRevision(revision, asked_at)
-        self._current.confirmed_at = asked_at
+            self._current = ConfirmedRevision(revision, queried_at)
+        self._current.confirmed_at = queried_at
         return dict.fromkeys(keys, self._current)
 
 

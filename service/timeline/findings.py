@@ -102,7 +102,7 @@ def failures(call: CallDetails) -> tuple[CallFailure, ...]:
         *(
             CallFailure(_until(row.end, call), tool_failure(row))
             for row in call.tools
-            if row.error_type and not _asked_for(row, refused)
+            if row.error_type and not _ran_by(row, refused)
         ),
         *(
             CallFailure(row.at, f"the carrier reported {row.detail}")
@@ -135,7 +135,7 @@ def _refusal(row: PhaseRow) -> str:
     return f"{name} {said} ({row.error_type})"
 
 
-def _asked_for(tool: ToolRow, phases: Iterable[PhaseRow]) -> bool:
+def _ran_by(tool: ToolRow, phases: Iterable[PhaseRow]) -> bool:
     return any(tool.start <= row.start and (tool.end is None or row.start <= tool.end) for row in phases)
 
 

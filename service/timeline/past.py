@@ -73,7 +73,7 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
     before = tuple(step for step in _steps(row) if step.transition in _BEFORE)
     after = tuple(moved(step, shift) for step in call.steps if step.transition not in _BEFORE)
     first_audio = _perhaps(row, row.first_audio_ms)
-    told = replace(
+    story = replace(
         call,
         summary=replace(
             summary,
@@ -101,7 +101,7 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
         tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
         gaps=tuple(moved(gap, shift) for gap in call.gaps),
     )
-    return told, StorySource(seen_from=shift + (call.seen_from or 0.0))
+    return story, StorySource(seen_from=shift + (call.seen_from or 0.0))
 
 
 _BEFORE: Final = frozenset({Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED})

@@ -4,55 +4,63 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from telemetry.export.destination import OtlpDestination
-from telemetry.export.outcome import Failure, Fault
+from telemetry.export.outcome import ExportFault, Failure
 from telemetry.export.signals import Protocol
 
-_ADVICE: Mapping[Fault, str] = {
-    Fault.REFUSED: (
+_ADVICE: Mapping[ExportFault, str] = {
+    ExportFault.REFUSED: (
         "nothing listens on {host} (connection refused). Is the Collector running, and is the port right? "
         "OTLP's own ports are 4318 for HTTP and 4317 for gRPC."
     ),
-    Fault.UNKNOWN_HOST: "the name {hostname} is unknown. Check the spelling, and that this machine can resolve names.",
-    Fault.UNREACHABLE: "there is no way from this machine to {host}. Check the network and the firewall.",
-    Fault.DROPPED: "the server broke the connection off without an answer. {dropped}",
-    Fault.TIMEOUT: (
+    ExportFault.UNKNOWN_HOST: (
+        "the name {hostname} is unknown. Check the spelling, and that this machine can resolve names."
+    ),
+    ExportFault.UNREACHABLE: "there is no way from this machine to {host}. Check the network and the firewall.",
+    ExportFault.DROPPED: "the server broke the connection off without an answer. {dropped}",
+    ExportFault.TIMEOUT: (
         "no answer came within {timeout:g} s. A firewall may swallow the packets, or the server is overloaded; "
         "OTEL_EXPORTER_OTLP_TIMEOUT sets how long to wait."
     ),
-    Fault.UNTRUSTED: (
+    ExportFault.UNTRUSTED: (
         "the server's certificate is not trusted. Name the authority that signed it in OTEL_EXPORTER_OTLP_CERTIFICATE."
     ),
-    Fault.WRONG_NAME: (
+    ExportFault.WRONG_NAME: (
         "the server's certificate is for another name than {hostname}. "
         "Use the name that it was issued for, or have one issued for this."
     ),
-    Fault.NO_CLIENT_CERTIFICATE: (
+    ExportFault.NO_CLIENT_CERTIFICATE: (
         "the server wants a client certificate, and got none or one that it does not know. "
         "Set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY."
     ),
-    Fault.TLS: "an encrypted connection could not be agreed upon. Compare TLS versions and certificates of both sides.",
-    Fault.NOT_TLS: "the endpoint says https://, but the server speaks plain text. Write http://, or find its TLS port.",
-    Fault.NEEDS_TLS: "the endpoint says http://, but the server wants TLS. Write https://.",
-    Fault.UNAUTHENTICATED: (
+    ExportFault.TLS: (
+        "an encrypted connection could not be agreed upon. Compare TLS versions and certificates of both sides."
+    ),
+    ExportFault.NOT_TLS: (
+        "the endpoint says https://, but the server speaks plain text. Write http://, or find its TLS port."
+    ),
+    ExportFault.NEEDS_TLS: "the endpoint says http://, but the server wants TLS. Write https://.",
+    ExportFault.UNAUTHENTICATED: (
         "the server does not know who is sending. Check the key in OTEL_EXPORTER_OTLP_HEADERS: "
         "the header's name, and that the value is URL-encoded (a space is %20)."
     ),
-    Fault.FORBIDDEN: "the server knows the key, but it is not allowed to write {signal}. Check what the key may do.",
-    Fault.NOT_FOUND: ("a server is there, but it has no place for {signal} at this address. {place}"),
-    Fault.REDIRECTED: (
+    ExportFault.FORBIDDEN: (
+        "the server knows the key, but it is not allowed to write {signal}. Check what the key may do."
+    ),
+    ExportFault.NOT_FOUND: ("a server is there, but it has no place for {signal} at this address. {place}"),
+    ExportFault.REDIRECTED: (
         "the server points elsewhere instead of taking the data. That is often a login page or a missing https://; "
         "set the endpoint to where the data belongs."
     ),
-    Fault.BUSY: "a server is there, but asks to come back later. It is starting, overloaded or out of quota.",
-    Fault.SERVER_ERROR: "the server failed over the request. Its own log says why.",
-    Fault.REFUSED_DATA: (
+    ExportFault.BUSY: "a server is there, but asks to come back later. It is starting, overloaded or out of quota.",
+    ExportFault.SERVER_ERROR: "the server failed over the request. Its own log says why.",
+    ExportFault.REFUSED_DATA: (
         "the server understood the request and refused its content. Some backends take only deltas: "
         "then set OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=delta."
     ),
-    Fault.NOT_OTLP: "what answered does not speak OTLP over {protocol}. Try OTEL_EXPORTER_OTLP_PROTOCOL={other}.",
-    Fault.CLOSED: "the attempt was broken off.",
-    Fault.UNSENDABLE: "the test item could not be sent at all.",
-    Fault.UNKNOWN: "it failed in a way that has no explanation here.",
+    ExportFault.NOT_OTLP: "what answered does not speak OTLP over {protocol}. Try OTEL_EXPORTER_OTLP_PROTOCOL={other}.",
+    ExportFault.CLOSED: "the attempt was broken off.",
+    ExportFault.UNSENDABLE: "the test item could not be sent at all.",
+    ExportFault.UNKNOWN: "it failed in a way that has no explanation here.",
 }
 _PLACE: Mapping[Protocol, str] = {
     Protocol.HTTP: (

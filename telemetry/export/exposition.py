@@ -91,10 +91,12 @@ def label_name(key: str) -> str:
 
 def resource_labels(resource: Resource) -> str:
     """Return ``job``, ``instance`` and the promoted attributes as label pairs, comma-separated."""
-    told = resource.attributes
-    job = "/".join(str(told[key]) for key in ("service.namespace", "service.name") if told.get(key))
-    labels = {"job": job, "instance": told.get("service.instance.id")}
-    return _pairs({key: value for key, value in labels.items() if value} | {k: told[k] for k in PROMOTED if k in told})
+    attributes = resource.attributes
+    job = "/".join(str(attributes[key]) for key in ("service.namespace", "service.name") if attributes.get(key))
+    labels = {"job": job, "instance": attributes.get("service.instance.id")}
+    return _pairs(
+        {key: value for key, value in labels.items() if value} | {k: attributes[k] for k in PROMOTED if k in attributes}
+    )
 
 
 @dataclass(slots=True)

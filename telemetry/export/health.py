@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from telemetry.clock import Clock, Instant
-from telemetry.export.outcome import ExportOutcome, Failure, Fault
+from telemetry.export.outcome import ExportFault, ExportOutcome, Failure
 from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol, Signal
 
@@ -102,7 +102,7 @@ class HealthRecord:
     def broken(self, error: Exception) -> None:
         """Take note of a round of exporting that ended in an unexpected exception."""
         _logger.debug("Export of %s to %s broke off.", *self._where, exc_info=error)
-        self.exported(ExportOutcome(Failure(Fault.UNKNOWN, type(error).__name__)))
+        self.exported(ExportOutcome(Failure(ExportFault.UNKNOWN, type(error).__name__)))
 
     def idle(self) -> None:
         """Take note of a round that found nothing to export."""
@@ -132,7 +132,7 @@ class HealthRecord:
     def _failed(self, failure: Failure) -> None:
         with self._lock:
             self._failures += 1
-            if failure.fault is not Fault.CLOSED or not self._error:
+            if failure.fault is not ExportFault.CLOSED or not self._error:
                 self._error = str(failure)
             begins = self._failures == 1
         if begins:

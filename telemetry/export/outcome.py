@@ -16,7 +16,7 @@ Batch_contra = TypeVar("Batch_contra", contravariant=True)
 """Type of a signal's batches: spans, log records or collected metrics."""
 
 
-class Fault(StrEnum):
+class ExportFault(StrEnum):
     """Causes of a failed export. The value is the short form of health reports."""
 
     REFUSED = "connection refused"
@@ -49,18 +49,18 @@ class Fault(StrEnum):
 
 
 _PASSING = {
-    Fault.REFUSED,
-    Fault.UNKNOWN_HOST,
-    Fault.UNREACHABLE,
-    Fault.DROPPED,
-    Fault.TIMEOUT,
-    Fault.UNTRUSTED,
-    Fault.WRONG_NAME,
-    Fault.NO_CLIENT_CERTIFICATE,
-    Fault.TLS,
-    Fault.NOT_TLS,
-    Fault.BUSY,
-    Fault.CLOSED,
+    ExportFault.REFUSED,
+    ExportFault.UNKNOWN_HOST,
+    ExportFault.UNREACHABLE,
+    ExportFault.DROPPED,
+    ExportFault.TIMEOUT,
+    ExportFault.UNTRUSTED,
+    ExportFault.WRONG_NAME,
+    ExportFault.NO_CLIENT_CERTIFICATE,
+    ExportFault.TLS,
+    ExportFault.NOT_TLS,
+    ExportFault.BUSY,
+    ExportFault.CLOSED,
 }
 
 
@@ -68,7 +68,7 @@ _PASSING = {
 class Failure:
     """An export that failed."""
 
-    fault: Fault
+    fault: ExportFault
     detail: str = ""
     """Words of the other side or the system, shortened, without URL, header or body."""
 
@@ -212,7 +212,7 @@ class WatchedSender(Generic[Batch_contra]):
         return seen if seen and (seen.failure or otherwise.delivered) else otherwise
 
     def _unsent(self, detail: str = "") -> ExportOutcome:
-        return ExportOutcome(Failure(Fault.CLOSED if self._closed else Fault.UNSENDABLE, detail))
+        return ExportOutcome(Failure(ExportFault.CLOSED if self._closed else ExportFault.UNSENDABLE, detail))
 
     def close(self) -> None:
         """Break off a retry in progress; what is sent from here on fails."""

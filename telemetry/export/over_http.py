@@ -27,20 +27,28 @@ from requests import PreparedRequest, RequestException, Response, Session
 from requests.adapters import BaseAdapter
 
 from telemetry.export.destination import OtlpDestination
-from telemetry.export.outcome import ExportOutcome, Failure, Fault, RequestWatch, WatchedSender, read_answer, shortened
+from telemetry.export.outcome import (
+    ExportFault,
+    ExportOutcome,
+    Failure,
+    RequestWatch,
+    WatchedSender,
+    read_answer,
+    shortened,
+)
 from telemetry.export.signals import Compression
 
-_STATUS: Mapping[int, Fault] = {
-    HTTPStatus.UNAUTHORIZED: Fault.UNAUTHENTICATED,
-    HTTPStatus.FORBIDDEN: Fault.FORBIDDEN,
-    HTTPStatus.NOT_FOUND: Fault.NOT_FOUND,
-    HTTPStatus.METHOD_NOT_ALLOWED: Fault.NOT_FOUND,
-    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: Fault.UNAUTHENTICATED,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Fault.NOT_OTLP,
-    HTTPStatus.TOO_MANY_REQUESTS: Fault.BUSY,
-    HTTPStatus.BAD_GATEWAY: Fault.BUSY,
-    HTTPStatus.SERVICE_UNAVAILABLE: Fault.BUSY,
-    HTTPStatus.GATEWAY_TIMEOUT: Fault.BUSY,
+_STATUS: Mapping[int, ExportFault] = {
+    HTTPStatus.UNAUTHORIZED: ExportFault.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: ExportFault.FORBIDDEN,
+    HTTPStatus.NOT_FOUND: ExportFault.NOT_FOUND,
+    HTTPStatus.METHOD_NOT_ALLOWED: ExportFault.NOT_FOUND,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: ExportFault.UNAUTHENTICATED,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ExportFault.NOT_OTLP,
+    HTTPStatus.TOO_MANY_REQUESTS: ExportFault.BUSY,
+    HTTPStatus.BAD_GATEWAY: ExportFault.BUSY,
+    HTTPStatus.SERVICE_UNAVAILABLE: ExportFault.BUSY,
+    HTTPStatus.GATEWAY_TIMEOUT: ExportFault.BUSY,
 }
 """Statuses with a meaning of their own; the busy ones are those that OTLP says to retry."""
 _PLAIN_TEXT_HINTS = (b"HTTPS server", b"HTTPS port", b"TLS")
@@ -53,15 +61,17 @@ def failure_of_status(response: requests.Response) -> Failure | None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return _failure_of_web_page(response)
     if status < HTTPStatus.BAD_REQUEST:
-        return Failure(Fault.REDIRECTED, f"HTTP {status} to {_without_secrets(response.headers.get('location', ''))}")
+        return Failure(
+            ExportFault.REDIRECTED, f"HTTP {status} to {_without_secrets(response.headers.get('location', ''))}"
+        )
     return Failure(_fault_of_status(response), shortened(f"HTTP {status} {response.reason}{_message(response)}"))
 
 
-def _fault_of_status(response: requests.Response) -> Fault:
+def _fault_of_status(response: requests.Response) -> ExportFault:
     status = response.status_code
     if status == HTTPStatus.BAD_REQUEST and any(hint in response.content[:500] for hint in _PLAIN_TEXT_HINTS):
-        return Fault.NEEDS_TLS
-    fallback = Fault.SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Fault.REFUSED_DATA
+        return ExportFault.NEEDS_TLS
+    fallback = ExportFault.SERVER_ERROR if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ExportFault.REFUSED_DATA
     return _STATUS.get(status, fallback)
 
 
@@ -69,7 +79,7 @@ def _failure_of_web_page(response: requests.Response) -> Failure | None:
     """Return a failure for a web page, which is no acknowledgement, whatever its status: some proxy answered."""
     if not response.headers.get("content-type", "").startswith("text/html"):
         return None
-    return Failure(Fault.NOT_OTLP, f"HTTP {response.status_code} with a web page")
+    return Failure(ExportFault.NOT_OTLP, f"HTTP {response.status_code} with a web page")
 
 
 def _without_secrets(location: str) -> str:
@@ -94,7 +104,7 @@ def failure_of_error(error: BaseException) -> Failure:
         for kind, judge in _ERRORS:
             if isinstance(cause, kind):
                 return judge(cause)
-    return Failure(Fault.UNKNOWN, type(error).__name__)
+    return Failure(ExportFault.UNKNOWN, type(error).__name__)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -114,22 +124,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _of_certificate(error: BaseException) -> Failure:
     text = getattr(error, "verify_message", "")
     wrong_name = "mismatch" in text or "not valid for" in text
-    return Failure(Fault.WRONG_NAME if wrong_name else Fault.UNTRUSTED, shortened(text))
+    return Failure(ExportFault.WRONG_NAME if wrong_name else ExportFault.UNTRUSTED, shortened(text))
 
 
 def _of_tls(error: BaseException) -> Failure:
     reason = getattr(error, "reason", None) or type(error).__name__
-    return Failure(_TLS_REASONS.get(reason, Fault.TLS), shortened(reason.lower().replace("_", " ")))
+    return Failure(_TLS_REASONS.get(reason, ExportFault.TLS), shortened(reason.lower().replace("_", " ")))
 
 
-_TLS_REASONS: Mapping[str, Fault] = {
-    "WRONG_VERSION_NUMBER": Fault.NOT_TLS,
-    "RECORD_LAYER_FAILURE": Fault.NOT_TLS,
-    "HTTP_REQUEST": Fault.NOT_TLS,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": Fault.NO_CLIENT_CERTIFICATE,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": Fault.NO_CLIENT_CERTIFICATE,
-    "TLSV1_ALERT_UNKNOWN_CA": Fault.NO_CLIENT_CERTIFICATE,
-    "SSLV3_ALERT_BAD_CERTIFICATE": Fault.NO_CLIENT_CERTIFICATE,
+_TLS_REASONS: Mapping[str, ExportFault] = {
+    "WRONG_VERSION_NUMBER": ExportFault.NOT_TLS,
+    "RECORD_LAYER_FAILURE": ExportFault.NOT_TLS,
+    "HTTP_REQUEST": ExportFault.NOT_TLS,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": ExportFault.NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": ExportFault.NO_CLIENT_CERTIFICATE,
+    "TLSV1_ALERT_UNKNOWN_CA": ExportFault.NO_CLIENT_CERTIFICATE,
+    "SSLV3_ALERT_BAD_CERTIFICATE": ExportFault.NO_CLIENT_CERTIFICATE,
 }
 """OpenSSL's names for what a peer's alert, or its lack of TLS, looks like from here."""
 
@@ -138,32 +148,32 @@ def _of_bad_answer(error: BaseException) -> Failure:
     """Return the failure of an answer that is not HTTP: a TLS alert, or HTTP/2 frames of a gRPC port."""
     line = str(error)
     if "\x15\x03" in line:
-        return Failure(Fault.NEEDS_TLS, "the answer is a TLS alert")
-    return Failure(Fault.NOT_OTLP, "the answer is not HTTP/1.1; is this a gRPC port?")
+        return Failure(ExportFault.NEEDS_TLS, "the answer is a TLS alert")
+    return Failure(ExportFault.NOT_OTLP, "the answer is not HTTP/1.1; is this a gRPC port?")
 
 
 def _of_system(error: BaseException) -> Failure:
     number = error.errno if isinstance(error, OSError) else None
-    fault = Fault.UNREACHABLE if number in (errno.ENETUNREACH, errno.EHOSTUNREACH) else Fault.UNKNOWN
+    fault = ExportFault.UNREACHABLE if number in (errno.ENETUNREACH, errno.EHOSTUNREACH) else ExportFault.UNKNOWN
     words = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
     return Failure(fault, shortened(words))
 
 
-def _always(fault: Fault) -> Callable[[BaseException], Failure]:
+def _always(fault: ExportFault) -> Callable[[BaseException], Failure]:
     return lambda _: Failure(fault)
 
 
 _ERRORS: tuple[tuple[type[BaseException], Callable[[BaseException], Failure]], ...] = (
     (ssl.SSLCertVerificationError, _of_certificate),
-    (ssl.SSLEOFError, _always(Fault.DROPPED)),
+    (ssl.SSLEOFError, _always(ExportFault.DROPPED)),
     (ssl.SSLError, _of_tls),
-    (socket.gaierror, _always(Fault.UNKNOWN_HOST)),
-    (ConnectionRefusedError, _always(Fault.REFUSED)),
-    (TimeoutError, _always(Fault.TIMEOUT)),
-    (urllib3.exceptions.TimeoutError, _always(Fault.TIMEOUT)),
-    (http.client.RemoteDisconnected, _always(Fault.DROPPED)),
+    (socket.gaierror, _always(ExportFault.UNKNOWN_HOST)),
+    (ConnectionRefusedError, _always(ExportFault.REFUSED)),
+    (TimeoutError, _always(ExportFault.TIMEOUT)),
+    (urllib3.exceptions.TimeoutError, _always(ExportFault.TIMEOUT)),
+    (http.client.RemoteDisconnected, _always(ExportFault.DROPPED)),
     (http.client.BadStatusLine, _of_bad_answer),
-    (ConnectionError, _always(Fault.DROPPED)),
+    (ConnectionError, _always(ExportFault.DROPPED)),
     (OSError, _of_system),
 )
 """From the particular to the general; the first that fits names the fault."""
@@ -199,7 +209,7 @@ class _WatchedAdapter(BaseAdapter):
             raise
         outcome = self._judge(response)
         self._watch.saw(outcome)
-        if outcome.failure and outcome.failure.fault is Fault.REDIRECTED:
+        if outcome.failure and outcome.failure.fault is ExportFault.REDIRECTED:
             response.close()
             raise _Redirected(response=response)
         return response

@@ -43,7 +43,7 @@ def is_delta(descriptor: Descriptor, temporality: Temporality) -> bool:
 
 
 @dataclass(slots=True)
-class Part:
+class ExportPart:
     """Some of the points."""
 
     data: MetricsData
@@ -112,7 +112,7 @@ class Points:
                 number += sum(not delta or state.pending is not None for _, state in states)
         return number
 
-    def parts(self, size: int) -> Iterator[Part]:
+    def parts(self, size: int) -> Iterator[ExportPart]:
         """Yield all points in parts of at most ``size`` points each, none of them empty."""
         pieces: list[_Piece] = []
         taken: list[tuple[Series, Any]] = []
@@ -136,13 +136,13 @@ class Points:
         if pieces:
             yield self._assembled(pieces, size - room, taken)
 
-    def acknowledge(self, part: Part) -> None:
+    def acknowledge(self, part: ExportPart) -> None:
         """Take note that a part has arrived."""
         with self._table.lock:
             for series, _ in part.taken:
                 series.until = self._pin.time
 
-    def give_back(self, part: Part) -> None:
+    def give_back(self, part: ExportPart) -> None:
         """Return to the series what has not arrived."""
         with self._table.lock:
             for series, amount in part.taken:
@@ -175,11 +175,11 @@ class Points:
     def _exemplars(self, state: Series) -> list[Exemplar]:
         return [found.exemplar() for found in state.exemplars if found.fold > self._since]
 
-    def _assembled(self, pieces: list[_Piece], points: int, taken: list[tuple[Series, Any]]) -> Part:
+    def _assembled(self, pieces: list[_Piece], points: int, taken: list[tuple[Series, Any]]) -> ExportPart:
         scopes: dict[Any, ScopeMetrics] = {}
         for piece in pieces:
             scope, schema_url = piece.descriptor.scope, piece.descriptor.schema_url
             heading = scopes.setdefault((scope, schema_url), ScopeMetrics(scope, [], schema_url))
             heading.metrics.append(piece.metric())  # type: ignore[attr-defined]  # a list, just made
         resource = ResourceMetrics(self._resource, list(scopes.values()), self._resource.schema_url)
-        return Part(MetricsData([resource]), points, taken)
+        return ExportPart(MetricsData([resource]), points, taken)

@@ -101,7 +101,7 @@ class ScrapeEndpoint:
             self._scraped()
 
 
-class _Server(ThreadingHTTPServer):
+class _ScrapeServer(ThreadingHTTPServer):
     """Bounds its threads, and says nothing of connections that break."""
 
     daemon_threads = True
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
-    server: _Server
+    server: _ScrapeServer
 
     def do_GET(self) -> None:
         """Write the metrics in parts, or say why not."""
@@ -187,15 +187,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing of each scrape."""
 
 
-def _listening(address: ScrapeAddress, endpoint: ScrapeEndpoint) -> _Server:
+def _listening(address: ScrapeAddress, endpoint: ScrapeEndpoint) -> _ScrapeServer:
     """Return a server on the first port that is free."""
     last = address.port if address.port == 0 else min(address.port + PORTS - 1, 65_535)
     for port in range(address.port, last):
         try:
-            return _Server((address.host, port), endpoint)
+            return _ScrapeServer((address.host, port), endpoint)
         except OSError as error:
             _logger.debug("Port %d is taken: %s", port, error)
-    return _Server((address.host, last), endpoint)
+    return _ScrapeServer((address.host, last), endpoint)
 
 
 def _before(deadline: float, parts: Iterable[str]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from telemetry.semconv.attributes import CallId
 
 
 @dataclass(frozen=True, slots=True)
-class HistorySize:
+class RecentSize:
     """The fill of the history now, and its losses since the start."""
 
     announced: int
@@ -149,10 +149,10 @@ class RecentCalls:
             return [call_id for call_id, call in self._calls.items() if call.state is CallState.PENDING]
 
     @property
-    def size(self) -> HistorySize:
+    def size(self) -> RecentSize:
         """The fill of the history."""
         with self._lock:
-            return HistorySize(
+            return RecentSize(
                 announced=len(self._announced),
                 open_calls=len(self._calls) - len(self._over),
                 calls_over=len(self._over),

@@ -211,8 +211,8 @@ class CallTraces:
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
         described: Described = {attr.TRANSFER_TARGET: event.target} if event.target else {}
         # The agent transfers and hangs up by a tool.
-        asked = event.phase in (Phase.TRANSFER, Phase.HANGUP)
-        parent = call.tool or call.body if asked else call.body
+        by_tool = event.phase in (Phase.TRANSFER, Phase.HANGUP)
+        parent = call.tool or call.body if by_tool else call.body
         phase = self._child(event, str(event.phase), event.at, parent, described)
         replace(call.phases, event.phase, phase, event.at)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
-from service.simulator.faults import ALWAYS, CallFaults, DropConnection, Fault, NeverAnswer, Refuse, SocketCut
+from service.simulator.faults import ALWAYS, CallFaults, ControlFault, DropConnection, NeverAnswer, Refuse, SocketCut
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -39,7 +39,7 @@ PLAIN = CallScript(
     ],
     ids=repr,
 )
-async def test_an_accept_that_fails(tmp_path: Path, fault: Fault, error_type: str) -> None:
+async def test_an_accept_that_fails(tmp_path: Path, fault: ControlFault, error_type: str) -> None:
     """It is asked once, the call is rejected with the carrier's error, and a call taken all the same is hung up."""
     async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
         call_id = fresh_id()
@@ -79,7 +79,7 @@ async def test_a_socket_cut_at_any_step(tmp_path: Path, after_events: int, code:
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), NeverAnswer(), DropConnection(processed=False)], ids=repr)
-async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: Fault) -> None:
+async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: ControlFault) -> None:
     """The model is told, the call goes on and ends for another reason; nothing is counted as referred."""
     script = CallScript("refer", PLAIN.steps, AgentTransfers("sales"))
     async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:

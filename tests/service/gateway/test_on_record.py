@@ -91,7 +91,7 @@ async def test_an_undecided_call_is_decided_by_the_next_process(tmp_path: Path) 
             placing = asyncio.create_task(first.place(TALK, call_id=call_id, faults=never))
             tracker = first.container.telemetry.tracker
             await first.until(lambda: tracker.knows(call_id), "the call to be announced")
-            await first.until(lambda: bool(carrier._registry.find(call_id)._asked[Operation.ACCEPT]), "an accept")
+            await first.until(lambda: bool(carrier._registry.find(call_id).requests[Operation.ACCEPT]), "an accept")
             trace_id = first.container.telemetry.traces.trace_id(call_id)
         async with serving(carrier, tmp_path) as second:
             report = await placing

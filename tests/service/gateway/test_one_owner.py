@@ -36,7 +36,7 @@ async def two_processes(folder: Path) -> AsyncIterator[tuple[Simulator, GatewayH
 
 def asked(carrier: Simulator, call_id: str) -> Mapping[Operation, int]:
     """How often each request about the call reached the carrier."""
-    return dict(carrier._registry.find(call_id)._asked)
+    return dict(carrier._registry.find(call_id).requests)
 
 
 async def counted(harness: GatewayHarness) -> dict[str, float]:

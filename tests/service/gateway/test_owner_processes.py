@@ -90,7 +90,7 @@ async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[S
 
 
 def asked(carrier: Simulator, call_id: str) -> dict[Operation, int]:
-    return dict(carrier._registry.find(call_id)._asked)
+    return dict(carrier._registry.find(call_id).requests)
 
 
 async def started(process: Process) -> bool:

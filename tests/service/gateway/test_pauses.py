@@ -17,7 +17,7 @@ def at(seconds: float) -> Instant:
 def beaten(*moments: float) -> Pauses:
     pauses = Pauses(HEARTBEAT)
     for moment in moments:
-        pauses.beat(at(moment))
+        pauses.heartbeat(at(moment))
     return pauses
 
 
@@ -80,9 +80,9 @@ async def test_the_sweeper_judges_by_what_the_process_listened(kit: TelemetryKit
     call.started()
     for pause in (0.0, HEARTBEAT, 1_000.0, *[HEARTBEAT] * 20):
         kit.clock.advance(pause)
-        await manager._beat()
+        await manager._run_heartbeat()
     assert (call.state, sessions.checks) == (CallState.STARTED, 23)
     for _ in range(10):
         kit.clock.advance(HEARTBEAT)
-        await manager._beat()
+        await manager._run_heartbeat()
     assert call.state is CallState.ENDED

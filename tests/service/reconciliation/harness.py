@@ -71,7 +71,7 @@ class ReconciliationHarness:
         """Compare with this backend too."""
         ledger = PrometheusLedger(backend, ServiceSelector("callscope", str(self.instance)))
         self.comparison = self._comparison(
-            PrometheusColumn(ledger, self.records, self.clock, beat_ms=BEAT_MS, late_ms=LATE_MS)
+            PrometheusColumn(ledger, self.records, self.clock, heartbeat_ms=BEAT_MS, late_ms=LATE_MS)
         )
 
     # Calls ------------------------------------------------------------------------------------------------------------

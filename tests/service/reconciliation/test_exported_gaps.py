@@ -8,12 +8,12 @@ from service.reconciliation.records import Instance
 
 BEAT_MS = 5_000
 START, END, NOW = 10_000_000, 20_000_000, 30_000_000
-ASKED = ReconcileQuery(Scope.FLEET, START, END)
+QUERY = ReconcileQuery(Scope.FLEET, START, END)
 
 
 def _blind(instance: Instance, *, last: int | None = None, before: int | None = None, now: int = NOW) -> ExportGaps:
     exported = Exported({}, {} if last is None else {"one": last}, {} if before is None else {"one": before})
-    return export_gaps(ASKED, exported, [instance], now_ms=now, beat_ms=BEAT_MS)
+    return export_gaps(QUERY, exported, [instance], now_ms=now, heartbeat_ms=BEAT_MS)
 
 
 def _around(start: int, end: int) -> Interval:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import delete
 
-from service.records.calls import BEAT_SECONDS, Ownership
+from service.records.calls import HEARTBEAT_SECONDS, Ownership
 from service.records.ledger import NewCall
 from service.records.store import CALLS
 from service.records.writer import Durability
@@ -92,13 +92,13 @@ async def test_an_undecided_call_of_a_living_process_is_its_own(harness: Records
     owner, other = await harness.keeper("owner"), await harness.keeper("other")
     await _claimed(owner)
     for _ in range(3):
-        harness.clock.advance(BEAT_SECONDS)
+        harness.clock.advance(HEARTBEAT_SECONDS)
         await owner.records._show_life()
         await other.records._show_life()
         assert await _claimed(other) is Ownership.OTHERS
-    harness.clock.advance(BEAT_SECONDS)
+    harness.clock.advance(HEARTBEAT_SECONDS)
     await other.records._show_life()
-    harness.clock.advance(BEAT_SECONDS)
+    harness.clock.advance(HEARTBEAT_SECONDS)
     assert await _claimed(other) is Ownership.UNCERTAIN
     assert await other.records.recover() == []
 
@@ -147,7 +147,7 @@ async def test_a_claim_that_was_lost_is_noticed(harness: RecordsHarness) -> None
     await stopped.records._heartbeat.stop()
     await other.records._heartbeat.stop()
     while not await other.records.recover():
-        harness.clock.advance(BEAT_SECONDS)
+        harness.clock.advance(HEARTBEAT_SECONDS)
         await other.records._show_life()
     assert await other.records.owns(CALL)
     assert not await stopped.records.owns(CALL)
@@ -168,7 +168,7 @@ async def test_a_write_that_meets_no_row_lets_the_call_go(harness: RecordsHarnes
     call.started()
     await stopped.flushed()
     while not await other.records.recover():
-        harness.clock.advance(BEAT_SECONDS)
+        harness.clock.advance(HEARTBEAT_SECONDS)
         await other.records._show_life()
     call.heartbeat()
     await stopped.flushed()

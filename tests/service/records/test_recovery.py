@@ -5,7 +5,7 @@ from pathlib import Path
 
 from opentelemetry.trace import get_current_span
 
-from service.records.calls import BEAT_SECONDS, CallRecords
+from service.records.calls import HEARTBEAT_SECONDS, CallRecords
 from service.records.instances import Holder, Watch
 from service.records.record import StoredCall
 from service.records.recovery import OrphanedCall
@@ -92,7 +92,7 @@ async def test_the_living_keep_their_calls(harness: RecordsHarness) -> None:
     living.running()
     await living.flushed()
     for _ in range(20):
-        harness.clock.advance(BEAT_SECONDS)
+        harness.clock.advance(HEARTBEAT_SECONDS)
         await living.records._show_life()
         assert await looking.records.recover() == []
 
@@ -116,7 +116,7 @@ async def test_a_process_out_of_sight_is_dead_after_it_was_watched_for_three_bea
         while not found:
             found = await looking.records.recover()
             looks += 1
-            clock.advance(BEAT_SECONDS)
+            clock.advance(HEARTBEAT_SECONDS)
         assert [call.call_id for call in found] == ["rtc_1"]
         assert looks == 4
 
@@ -206,7 +206,7 @@ async def test_the_true_end_found_later_replaces_the_guess(
         await dead.die()
         looking = await here.keeper("looking")
         while not (found := await looking.records.recover()):
-            clock.advance(BEAT_SECONDS)
+            clock.advance(HEARTBEAT_SECONDS)
         looking.records.end_as_stale(found[0])
         await looking.flushed()
         assert (await here.row())["duration_ms"] == 60_000

@@ -14,7 +14,7 @@ from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.doctor.advice import advice
 from telemetry.export import InvalidVariableError, Signal
 from telemetry.export.destination import OtlpDestination
-from telemetry.export.outcome import Failure, Fault
+from telemetry.export.outcome import ExportFault, Failure
 from telemetry.export.signals import Protocol
 from tests.telemetry.conftest import Certificates
 from tests.telemetry.export.running import to
@@ -247,6 +247,6 @@ def test_no_secret_is_told(protocol: str) -> None:
 def test_every_fault_has_advice_of_its_own(protocol: Protocol, secure: bool) -> None:
     """No fault is without a sentence, no two share one, and every blank in it is filled."""
     destination = OtlpDestination(Signal.LOGS, protocol, "https://otlp.example:4318/v1/logs", secure=secure)
-    sentences = [advice(Failure(fault, "detail"), destination) for fault in Fault]
-    assert len(set(sentences)) == len(Fault)
+    sentences = [advice(Failure(fault, "detail"), destination) for fault in ExportFault]
+    assert len(set(sentences)) == len(ExportFault)
     assert not any("{" in sentence for sentence in sentences)

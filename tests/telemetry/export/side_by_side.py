@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.export.plan import Temporality
-from telemetry.export.points import Part, Points
+from telemetry.export.points import ExportPart, Points
 from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.metrics.reader import LiveMetricsReader
 
@@ -76,10 +76,10 @@ class SideBySide:
     def _observe(self, _: CallbackOptions) -> Iterator[Observation]:
         return (Observation(value, {"tenant": tenant}) for tenant, value in self.observed.items())
 
-    def parts(self, size: int = 3, acknowledged: int = 1_000_000) -> list[Part]:
+    def parts(self, size: int = 3, acknowledged: int = 1_000_000) -> list[ExportPart]:
         """Export in parts, of which only the first ``acknowledged`` arrive; return those."""
         self.live.fold()
-        arrived: list[Part] = []
+        arrived: list[ExportPart] = []
         with self.table.pinned(deltas=self.table.keep_pending) as pin:
             points = Points(self.table, pin, self.temporality, RESOURCE, exemplars_since=self.exemplars_since)
             for part in points.parts(size):

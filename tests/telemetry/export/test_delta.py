@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from telemetry.export.plan import Temporality
-from telemetry.export.points import Part
+from telemetry.export.points import ExportPart
 from tests.telemetry.export.side_by_side import SideBySide
 
 DELTA, CUMULATIVE = AggregationTemporality.DELTA, AggregationTemporality.CUMULATIVE
@@ -50,7 +50,7 @@ class Server:
                 self.sums[f"{series[0]}.{index}", series[1]] += count
 
 
-def _metrics(parts: Iterable[Part]) -> Iterator[Metric]:
+def _metrics(parts: Iterable[ExportPart]) -> Iterator[Metric]:
     for part in parts:
         yield from _metrics_of(part.data)
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 import urllib3
 
-from telemetry.export.outcome import ExportOutcome, Failure, Fault, RequestWatch, WatchedSender, shortened
+from telemetry.export.outcome import ExportFault, ExportOutcome, Failure, RequestWatch, WatchedSender, shortened
 from telemetry.export.over_grpc import failure_of_call
 from telemetry.export.over_http import failure_of_error
 from tests.telemetry.export.running import end_spans, running, to
@@ -25,19 +25,19 @@ def nested(error: Exception) -> requests.ConnectionError:
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (ConnectionRefusedError(), Fault.REFUSED),
-        (ConnectionResetError(), Fault.DROPPED),
-        (http.client.RemoteDisconnected("gone"), Fault.DROPPED),
-        (TimeoutError(), Fault.TIMEOUT),
-        (OSError(errno.ENETUNREACH, "Network is unreachable"), Fault.UNREACHABLE),
-        (OSError(errno.EHOSTUNREACH, "No route to host"), Fault.UNREACHABLE),
-        (OSError(errno.EMFILE, "Too many open files"), Fault.UNKNOWN),
-        (http.client.BadStatusLine("\x15\x03\x01\x00\x02\x02F"), Fault.NEEDS_TLS),
-        (http.client.BadStatusLine("\x00\x00\x12\x04"), Fault.NOT_OTLP),
-        (KeyError("x"), Fault.UNKNOWN),
+        (ConnectionRefusedError(), ExportFault.REFUSED),
+        (ConnectionResetError(), ExportFault.DROPPED),
+        (http.client.RemoteDisconnected("gone"), ExportFault.DROPPED),
+        (TimeoutError(), ExportFault.TIMEOUT),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), ExportFault.UNREACHABLE),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), ExportFault.UNREACHABLE),
+        (OSError(errno.EMFILE, "Too many open files"), ExportFault.UNKNOWN),
+        (http.client.BadStatusLine("\x15\x03\x01\x00\x02\x02F"), ExportFault.NEEDS_TLS),
+        (http.client.BadStatusLine("\x00\x00\x12\x04"), ExportFault.NOT_OTLP),
+        (KeyError("x"), ExportFault.UNKNOWN),
     ],
 )
-def test_the_innermost_cause_names_the_fault(error: Exception, fault: Fault) -> None:
+def test_the_innermost_cause_names_the_fault(error: Exception, fault: ExportFault) -> None:
     """However deep it is wrapped, and without the address that the wrapping tells."""
     failure = failure_of_error(nested(error))
     assert failure.fault is fault
@@ -48,12 +48,12 @@ def test_errors_that_refer_to_each_other_come_to_an_end() -> None:
     """A cycle of causes is walked once."""
     one, other = ValueError("one"), ValueError("other")
     one.__context__, other.__context__ = other, one
-    assert failure_of_error(one) == Failure(Fault.UNKNOWN, "ValueError")
+    assert failure_of_error(one) == Failure(ExportFault.UNKNOWN, "ValueError")
 
 
 def test_what_is_no_grpc_status_could_not_be_sent() -> None:
     """An exception from before the call has no status to go by."""
-    assert failure_of_call(ValueError("x")) == Failure(Fault.UNSENDABLE, "ValueError")
+    assert failure_of_call(ValueError("x")) == Failure(ExportFault.UNSENDABLE, "ValueError")
 
 
 def test_a_status_nobody_expects_is_told_as_it_is() -> None:
@@ -91,8 +91,8 @@ class Exporter:
     ("result", "failure"),
     [
         (Result.SUCCESS, None),
-        (Result.FAILURE, Failure(Fault.UNSENDABLE)),
-        (ValueError("x"), Failure(Fault.UNSENDABLE, "ValueError")),
+        (Result.FAILURE, Failure(ExportFault.UNSENDABLE)),
+        (ValueError("x"), Failure(ExportFault.UNSENDABLE, "ValueError")),
     ],
 )
 def test_an_exporter_that_makes_no_request_is_believed(result: Result | Exception, failure: Failure | None) -> None:
@@ -107,7 +107,7 @@ def test_a_closed_sender_says_so_and_closes_once() -> None:
     sender.close()
     sender.close()
     outcome = sender.send(object())
-    assert (outcome.failure, outcome.worth_keeping, exporter.ended) == (Failure(Fault.CLOSED), True, 1)
+    assert (outcome.failure, outcome.worth_keeping, exporter.ended) == (Failure(ExportFault.CLOSED), True, 1)
 
 
 def test_an_acknowledgement_without_an_otlp_body_is_one() -> None:

@@ -4,14 +4,14 @@ import pytest
 
 from telemetry.export.destination import OtlpDestination
 from telemetry.export.health import HealthRecord
-from telemetry.export.outcome import ExportOutcome, Failure, Fault
+from telemetry.export.outcome import ExportFault, ExportOutcome, Failure
 from telemetry.export.plan import Route
 from telemetry.export.signals import Protocol, Signal
 from telemetry.testing import FakeClock
 
-REFUSED = ExportOutcome(Failure(Fault.REFUSED))
-BUSY = ExportOutcome(Failure(Fault.BUSY, "HTTP 503"))
-CLOSED = ExportOutcome(Failure(Fault.CLOSED))
+REFUSED = ExportOutcome(Failure(ExportFault.REFUSED))
+BUSY = ExportOutcome(Failure(ExportFault.BUSY, "HTTP 503"))
+CLOSED = ExportOutcome(Failure(ExportFault.CLOSED))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
-from telemetry.export.outcome import ExportOutcome, Failure, Fault
+from telemetry.export.outcome import ExportFault, ExportOutcome, Failure
 from telemetry.export.senders import ScrubbedSpan, Scrubbing, scrubbed_record
 
 NUMBER = "+4915112345678"
@@ -67,7 +67,7 @@ class Recorder:
 
     def send(self, batch: list[str]) -> ExportOutcome:
         self.batches.append(batch)
-        return ExportOutcome(Failure(Fault.BUSY)) if len(self.batches) == 1 else ExportOutcome()
+        return ExportOutcome(Failure(ExportFault.BUSY)) if len(self.batches) == 1 else ExportOutcome()
 
     def close(self) -> None:
         self.closed = True

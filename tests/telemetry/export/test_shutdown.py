@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 
 from telemetry.export import build_pipelines
 from telemetry.export.destination import OtlpDestination
-from telemetry.export.outcome import Fault
+from telemetry.export.outcome import ExportFault
 from telemetry.export.over_grpc import spans_over_grpc
 from telemetry.export.signals import Protocol, Signal
 from tests.telemetry.export.running import end_spans, log, running, say_something, to
@@ -162,5 +162,5 @@ def test_a_channel_closed_under_the_exporter_fails_the_batch_alone() -> None:
     sender._exporter._channel.close()
     outcome = sender.send([])
     assert outcome.failure is not None
-    assert (outcome.failure.fault, outcome.failure.detail) == (Fault.UNSENDABLE, "ValueError")
+    assert (outcome.failure.fault, outcome.failure.detail) == (ExportFault.UNSENDABLE, "ValueError")
     sender.close()
