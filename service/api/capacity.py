@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from service.http import tags
 from service.http.openapi import Responses, success
@@ -74,7 +74,11 @@ class CapacityDebug(FrozenSchema):
 
     as_of: datetime
     scope: MetricsScope = Field(description="The processes that the registry covers.")
-    everyone: CapacitySlots = Field(serialization_alias="global", description="All tenants together.")
+    everyone: CapacitySlots = Field(
+        validation_alias=AliasChoices("global", "everyone"),
+        serialization_alias="global",
+        description="All tenants together.",
+    )
     tenants: dict[str, CapacitySlots] = Field(
         description="Tenants that held a slot in the last five minutes, and those refused one since the start."
     )

@@ -94,6 +94,8 @@ def _restore(responses: Document, declared: Mapping[int | str, Document]) -> Non
     for status, response in declared.items():
         for media_type, content in response.get("content", {}).items():
             whole = {key: content[key] for key in ("example", "examples") if key in content}
+            if not whole:
+                continue  # older versions of FastAPI note the media types that they derive in the declaration itself
             declared_content = responses[str(status)].setdefault("content", {})
             declared_content.setdefault(media_type, {}).update(deepcopy(whole))
 
