@@ -150,7 +150,7 @@ def start_telemetry(
     recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
     recorder.hand_to(recent)
     # Traces come first, so that what follows finds the call's context, and their endings last, so that it still does.
-    chain = FanOut((traces, recorded, recent, *sinks, LogSink(traces), traces.endings), strict=strict)
+    chain = FanOut((traces, recorded, recent, *sinks, LogSink(traces, clock=clock), traces.endings), strict=strict)
     tracker = CallTracker(chain, clock=clock, scopes=traces)
     telemetry = Telemetry(tracker, live, recent, register, pipelines, traces, labels, barrier, chain)
     _observe_exports(telemetry)

@@ -267,7 +267,8 @@ class TelemetryKit:
         logger = logging.Logger(LOGGER_NAME, logging.DEBUG)  # noqa: LOG001 -- one of its own: nothing global is touched
         logger.addHandler(self._lines)
         logger.addHandler(RecentLogs(self.recent))
-        sinks = (self._events, self.traces, metrics, self.recent, LogSink(self.traces, logger), self.traces.endings)
+        lines = LogSink(self.traces, logger, clock=self.clock)
+        sinks = (self._events, self.traces, metrics, self.recent, lines, self.traces.endings)
         return FanOut(sinks, strict=True)
 
 

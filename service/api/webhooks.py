@@ -33,8 +33,8 @@ from service.http.openapi import JSON, Responses, declared, declared_invalid, he
 from service.http.parameters import known_parameters
 from service.http.problems import FieldProblem, ProblemError
 from service.http.schemas import FrozenSchema
-from service.http.throttle import ThrottledLog
 from telemetry.calls.tracker import CallTracker
+from telemetry.logs.throttle import ThrottledLog
 from telemetry.semconv.attributes import CallId, WebhookOutcome
 
 PATH: Final = "/api/v1/openai/webhook"

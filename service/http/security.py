@@ -13,8 +13,9 @@ from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
 
 from service.http.problems import ProblemError
-from service.http.throttle import AddressBrake, ThrottledLog
+from service.http.throttle import AddressBrake
 from service.http.tokens import HEADER, AdminTokens, digest
+from telemetry.logs.throttle import ThrottledLog
 
 CHALLENGE = f'APIKey realm="admin", header="{HEADER}"'
 """The challenge of a 401, which RFC 9110 §11.6.1 demands."""

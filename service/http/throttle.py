@@ -1,13 +1,11 @@
-"""Bounds on what strangers can cause: guesses from one address, and lines in the log."""
+"""The bound on guesses from one address."""
 
 import ipaddress
-import logging
 import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Final
 
 BURST: Final = 20
@@ -18,9 +16,6 @@ SECONDS_A_GUESS: Final = 3.0
 
 MAX_ADDRESSES: Final = 10_000
 """Addresses kept, the latest; who commands more than that is not slowed down by any."""
-
-LOG_SECONDS: Final = 60.0
-"""At most one line of a kind in this time."""
 
 _IPV6_NETWORK: Final = 64
 # One subscriber of IPv6 has a network of its own, not an address.
@@ -72,38 +67,6 @@ class AddressBrake:
             return bucket
         del self._buckets[network]
         return None
-
-
-class ThrottledLog:
-    """Writes at most one warning a minute of each kind; the next one says how many there were meanwhile."""
-
-    __slots__ = ("_lock", "_logger", "_monotonic", "_written")
-
-    def __init__(self, logger: logging.Logger, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._logger = logger
-        self._monotonic = monotonic
-        self._lock = Lock()
-        self._written: dict[str, tuple[float, int]] = {}
-
-    def warning(self, kind: str, message: str, *values: object) -> None:
-        """Write the line unless one of this kind was written in the last minute; then count it.
-
-        Args:
-            kind: One of few: each is remembered.
-            message: The line, in the manner of :mod:`logging`.
-            values: What stands in it.
-        """
-        with self._lock:
-            now = self._monotonic()
-            last, unsaid = self._written.get(kind, (-math.inf, 0))
-            if now - last < LOG_SECONDS:
-                self._written[kind] = (last, unsaid + 1)
-                return
-            self._written[kind] = (now, 0)
-        if unsaid:
-            self._logger.warning(f"{message} (and %d more since the last such line)", *values, unsaid)  # noqa: G004
-        else:
-            self._logger.warning(message, *values)
 
 
 def _network(address: str) -> str:

@@ -182,7 +182,7 @@ class CallTracker:
         return call
 
     def call(self, call_id: CallId | str) -> Call:
-        """Return the handle of a call, open or over; that of an unknown call counts each report as a violation."""
+        """Return the handle of a call, open or over; that of an unknown call counts each transition as a violation."""
         with self._lock:
             known = self._known(CallId(call_id))
         return known or self._untracked(CallRef(CallId(call_id), UNKNOWN_TENANT), Violation.UNKNOWN_CALL)

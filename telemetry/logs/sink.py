@@ -1,4 +1,7 @@
-"""Events to log lines: one a transition at INFO, failures at WARNING, turns at DEBUG."""
+"""Events to log lines: one a transition at INFO, failures at WARNING, turns at DEBUG.
+
+Violations of the lifecycle, which a source at fault may cause in any number, are one line a minute of each kind.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -28,7 +31,9 @@ from telemetry.calls.events import (
     TurnEnded,
 )
 from telemetry.calls.sinks import Handler, NoopScopes, Scopes
+from telemetry.clock import Clock, SystemClock
 from telemetry.logs.process_logging import DURATION_MS, EVENT_NAME
+from telemetry.logs.throttle import ThrottledLog
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
 
@@ -41,9 +46,13 @@ Extra = dict[str, object]
 class LogSink:
     """A sink that logs transitions inside the call's trace, so that each line carries its ids."""
 
-    def __init__(self, scopes: Scopes | None = None, logger: logging.Logger | None = None) -> None:
+    def __init__(
+        self, scopes: Scopes | None = None, logger: logging.Logger | None = None, *, clock: Clock | None = None
+    ) -> None:
+        clock = clock or SystemClock()
         self._scopes = scopes or NoopScopes()
         self._logger = logger or logging.getLogger(LOGGER_NAME)
+        self._throttled = ThrottledLog(self._logger, monotonic=lambda: clock.now().monotonic)
 
     @property
     def handlers(self) -> Mapping[type[Event], Handler]:
@@ -60,8 +69,12 @@ class LogSink:
             attr.CALL_ID: event.call.call_id,
             **describe(event),
         }
+        message = name.replace(".", " ").replace("_", " ")
         with self._scopes.scope(event.call):
-            self._logger.log(level, name.replace(".", " ").replace("_", " "), extra=extra)
+            if isinstance(event, LifecycleViolated):
+                self._throttled.warning(event.violation.value, message, extra=extra)
+            else:
+                self._logger.log(level, message, extra=extra)
 
 
 def _failed(event: Event) -> bool:

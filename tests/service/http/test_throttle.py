@@ -1,10 +1,8 @@
-"""The brake on addresses and on the log."""
-
-import logging
+"""The brake on addresses."""
 
 import pytest
 
-from service.http.throttle import BURST, MAX_ADDRESSES, SECONDS_A_GUESS, AddressBrake, ThrottledLog
+from service.http.throttle import BURST, MAX_ADDRESSES, SECONDS_A_GUESS, AddressBrake
 
 
 class Clock:
@@ -67,15 +65,3 @@ def test_the_addresses_kept_are_bounded(brake: AddressBrake) -> None:
     for number in range(MAX_ADDRESSES + 10):
         brake.failed(f"host-{number}")
     assert len(brake._buckets) == MAX_ADDRESSES
-
-
-def test_a_line_a_minute_says_how_many_there_were(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """Of each kind one line is written, and the next one counts what was passed over."""
-    throttled = ThrottledLog(logging.getLogger("test"), monotonic=clock)
-    with caplog.at_level(logging.WARNING):
-        for number in range(5):
-            throttled.warning("a", "a from %s", number)
-        throttled.warning("b", "b")
-        clock.now = 60.0
-        throttled.warning("a", "a from %s", 5)
-    assert caplog.messages == ["a from 0", "b", "a from 5 (and 4 more since the last such line)"]

@@ -10,6 +10,8 @@ from telemetry.calls.events import LimitHit
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.logs.sink import LOGGER_NAME, LogSink
+from telemetry.logs.throttle import LOG_SECONDS, NOT_LOGGED
+from telemetry.semconv import attributes as attr
 from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason
 from telemetry.testing import TelemetryKit
 
@@ -106,6 +108,44 @@ def test_turned_away_and_abandoned_calls_say_why(kit: TelemetryKit) -> None:
         ("voice.call.end.reason", "error"),
         ("error.type", "ConnectError"),
     }
+
+
+def violations(kit: TelemetryKit) -> list[tuple[object, ...]]:
+    """Return kind, transition, call and lines left out before, of each line about a violation."""
+    keys = ("voice.lifecycle.violation", "voice.lifecycle.transition", "tenant_id", "call_id", NOT_LOGGED)
+    return [tuple(map(line.get, keys)) for line in kit.logs() if line["event"] == "lifecycle.violated"]
+
+
+def test_violations_name_the_call_once_a_minute_of_each_kind(kit: TelemetryKit) -> None:
+    """A source at fault fills no log: the first of each kind names its call, the next a minute later counts the rest.
+
+    The metric counts every one of them.
+    """
+    call = kit.tracker.received("rtc_1", "acme")
+    for number in range(1_000):
+        kit.tracker.call(f"lost_{number}").ended(EndReason.HANGUP)
+        kit.tracker.call(f"lost_{number}").accepted()
+    call.started()
+    kit.clock.advance(LOG_SECONDS)
+    kit.tracker.call("lost_1000").ended(EndReason.HANGUP)
+    call.ended(EndReason.HANGUP)
+    assert violations(kit) == [
+        ("unknown_call", "ended", "_unknown", "lost_0", None),
+        ("out_of_order", "started", "acme", "rtc_1", None),
+        ("unknown_call", "ended", "_unknown", "lost_1000", 1_999),
+        ("out_of_order", "ended", "acme", "rtc_1", None),
+    ]
+    assert sum(kit.metrics()["voice.lifecycle.violations"].values()) == 2_003  # type: ignore[arg-type] # a counter's
+
+
+def test_a_line_that_nobody_reads_is_not_taken_for_written(caplog: pytest.LogCaptureFixture) -> None:
+    """While the level hides violations, none is counted as left out; the first one that shows is a line."""
+    tracker = CallTracker(FanOut([LogSink()], strict=True))
+    with caplog.at_level(logging.ERROR, LOGGER_NAME):
+        tracker.call("lost_1").accepted()
+    with caplog.at_level(logging.WARNING, LOGGER_NAME):
+        tracker.call("lost_2").accepted()
+    assert [vars(record)[attr.CALL_ID] for record in caplog.records] == ["lost_2"]
 
 
 def test_nothing_personal_is_logged(kit: TelemetryKit) -> None:
