@@ -94,6 +94,8 @@ class Model:
         until = call.seen if reason is EndReason.STALE else self.now
         duration = max(until - call.started, call.billed)
         self._move(call_id, "ended", "ended_calls", alive=False)
+        if reason in (EndReason.STALE, EndReason.SHUTDOWN):
+            self.counts[call.tenant][f"ended_calls_{reason}"] += 1
         self.seconds[call.tenant] += duration - call.billed
         self.durations[call.tenant].append(duration)
         if error is not None or reason is EndReason.ERROR:
