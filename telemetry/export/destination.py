@@ -135,32 +135,30 @@ def is_named(environment: Environment, signal: Signal) -> bool:
 
 def read_destination(environment: Environment, signal: Signal) -> OtlpDestination:
     """Return the destination that the variables name; with none set, the specification's default on this machine."""
-    protocol = _protocol(environment.find(*otlp(signal, "PROTOCOL")))
+    protocol = environment.read(_protocol, Protocol.HTTP, *otlp(signal, "PROTOCOL"))
     url, secure = _READ_ENDPOINT[protocol](environment, signal)
     return OtlpDestination(
         signal=signal,
         protocol=protocol,
         url=url,
         headers=read_headers(environment.find(*otlp(signal, "HEADERS"))),
-        timeout=_timeout(environment.find(*otlp(signal, "TIMEOUT"))),
-        compression=_compression(environment.find(*otlp(signal, "COMPRESSION"))),
+        timeout=environment.read(_timeout, _DEFAULT_TIMEOUT, *otlp(signal, "TIMEOUT")),
+        compression=environment.read(_compression, Compression.GZIP, *otlp(signal, "COMPRESSION")),
         tls=read_tls_files(environment, signal),
         secure=secure,
         credentials=_credentials(environment, signal, protocol),
     )
 
 
-def _protocol(variable: Variable | None) -> Protocol:
-    return Protocol(variable.choice((Protocol.HTTP, Protocol.GRPC))) if variable else Protocol.HTTP
+def _protocol(variable: Variable) -> Protocol:
+    return Protocol(variable.choice((Protocol.HTTP, Protocol.GRPC)))
 
 
-def _compression(variable: Variable | None) -> Compression:
-    return Compression(variable.choice(tuple(Compression))) if variable else Compression.GZIP
+def _compression(variable: Variable) -> Compression:
+    return Compression(variable.choice(tuple(Compression)))
 
 
-def _timeout(variable: Variable | None) -> float:
-    if variable is None:
-        return _DEFAULT_TIMEOUT
+def _timeout(variable: Variable) -> float:
     value = variable.number()
     return value / 1000 if value >= _MILLISECONDS_FROM else value
 
@@ -185,8 +183,7 @@ def _grpc_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]
     )
     if "://" in variable.text:
         return variable.text, _url(variable).scheme == "https"
-    insecure = environment.find(*otlp(signal, "INSECURE"))
-    secure = not (insecure and insecure.flag())
+    secure = not environment.read(Variable.flag, False, *otlp(signal, "INSECURE"))
     bare = Variable(variable.name, f"{'https' if secure else 'http'}://{variable.text}")
     return _url(bare).geturl(), secure
 

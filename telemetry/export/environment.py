@@ -1,15 +1,23 @@
-"""Reading variables strictly: what is set is understood, or the start stops with the variable's name.
+"""Reading variables: what is not understood is warned of and ignored, what cannot work stops the start.
 
-The SDK warns about a bad value and goes on with its default; a mistyped interval or a missing certificate then shows
-weeks later. Here every bad value raises :class:`InvalidVariableError`. As the specification says, a variable set to the
-empty string counts as unset.
+The specification ("Environment Variable Specification", Parsing) has unknown names and numbers that make no sense
+ignored with a warning: see :meth:`Environment.read`. Endpoints, headers, TLS files and credential providers have no
+default that could stand in for them; a bad one raises :class:`InvalidVariableError`, instead of showing weeks later. A
+variable set to the empty string counts as unset.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from telemetry.export.signals import Signal
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_logger = logging.getLogger(__name__)
 
 OTLP_PREFIX = "OTEL_EXPORTER_OTLP_"
 """Prefix of the names of the exporters' variables."""
@@ -58,8 +66,8 @@ class Variable:
         return value
 
     def flag(self) -> bool:
-        """Return true for ``true`` in any case; everything else is false, as the specification wants it."""
-        return self.text.lower() == "true"
+        """Return true for ``true`` and false for ``false``, in any case."""
+        return self.choice(("true", "false")) == "true"
 
     def choice(self, choices: Collection[str]) -> str:
         """Return the value in lower case, one of ``choices``."""
@@ -68,10 +76,10 @@ class Variable:
             raise self.wrong(f"{self.text!r} is not one of {', '.join(sorted(choices))}")
         return value
 
-    def choices(self, choices: Collection[str]) -> tuple[str, ...]:
-        """Return a comma-separated list of values out of ``choices``."""
+    def parts(self) -> tuple["Variable", ...]:
+        """Return the values of a comma-separated list, each under the variable's name."""
         parts = (part.strip() for part in self.text.split(","))
-        return tuple(Variable(self.name, part).choice(choices) for part in parts if part)
+        return tuple(Variable(self.name, part) for part in parts if part)
 
     def file(self) -> Path:
         """Return the path of a file that can be read now."""
@@ -88,6 +96,28 @@ class Environment:
     """A set of variables, with empty ones left out."""
 
     variables: Mapping[str, str]
+    _ignored: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Warnings given, for three signals may read the same variable."""
+
+    def read(self, parse: Callable[[Variable], T], default: D, *names: str) -> T | D:
+        """Return the first of ``names`` that ``parse`` understands, or the default.
+
+        Each one set that it does not understand is warned of, once in one line, and counts as unset.
+        """
+        for name in names:
+            variable = self.find(name)
+            try:
+                if variable:
+                    return parse(variable)
+            except InvalidVariableError as error:
+                self.ignore(error)
+        return default
+
+    def ignore(self, error: InvalidVariableError) -> None:
+        """Warn, once in one line, that a variable counts as unset."""
+        if (text := str(error)) not in self._ignored:
+            self._ignored.add(text)
+            _logger.warning("%s; ignored", text)
 
     def find(self, *names: str) -> Variable | None:
         """Return the first of ``names`` that is set, so that a signal's own variable goes before the general one."""

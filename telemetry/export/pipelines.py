@@ -243,7 +243,8 @@ def build_pipelines(
     endpoint configured nothing is exported and no thread started. ``OTEL_SDK_DISABLED=true`` ends exporting, spans and
     logs; metrics are still made, because the service answers from them.
 
-    A value that makes no sense raises :class:`InvalidVariableError`, which names the variable.
+    A name or number that makes no sense is warned of and ignored; what cannot work, such as an endpoint that is no URL
+    or a TLS file that is missing, raises :class:`InvalidVariableError`, which names the variable.
 
     Args:
         environ: the variables, usually ``os.environ``.

@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 
 from telemetry.export.destination import OtlpDestination, is_named, read_destination
-from telemetry.export.environment import Environment, Variable
+from telemetry.export.environment import Environment, InvalidVariableError, Variable
 from telemetry.export.signals import Protocol, Signal
 
 _COUNT = 128
@@ -71,14 +71,16 @@ def read_log_limits(environment: Environment) -> LogRecordLimits:
 
 
 def _count(environment: Environment, *names: str) -> int:
-    variable = environment.find(*names)
-    return variable.whole(at_least=0) if variable else _COUNT
+    return environment.read(_zero_or_more, _COUNT, *names)
 
 
 def _length(environment: Environment, *names: str) -> int:
     """Return a value's longest length in characters; without a limit, the SDK's constant for none."""
-    variable = environment.find(*names)
-    return variable.whole(at_least=0) if variable else SpanLimits.UNSET
+    return environment.read(_zero_or_more, SpanLimits.UNSET, *names)
+
+
+def _zero_or_more(variable: Variable) -> int:
+    return variable.whole(at_least=0)
 
 
 _PLAIN: Mapping[str, Sampler] = {
@@ -95,20 +97,20 @@ _BY_SHARE: Mapping[str, type[TraceIdRatioBased | ParentBasedTraceIdRatio]] = {
 
 def read_sampler(environment: Environment) -> Sampler:
     """Return the sampler named: one of the specification's, or of a package's under the standard entry point."""
-    name = environment.get("OTEL_TRACES_SAMPLER", "parentbased_always_on")
-    argument = environment.find("OTEL_TRACES_SAMPLER_ARG")
-    known = name.text.lower()
-    if known in _PLAIN:
-        return _PLAIN[known]
-    if known in _BY_SHARE:
-        return _BY_SHARE[known](_share(argument))
-    return _installed(name, argument)
+
+    def sampler(name: Variable) -> Sampler:
+        known = name.text.lower()
+        if known in _PLAIN:
+            return _PLAIN[known]
+        if known in _BY_SHARE:
+            return _BY_SHARE[known](environment.read(_share, 1.0, "OTEL_TRACES_SAMPLER_ARG"))
+        return _installed(name, environment.find("OTEL_TRACES_SAMPLER_ARG"))
+
+    return environment.read(sampler, DEFAULT_ON, "OTEL_TRACES_SAMPLER")
 
 
-def _share(argument: Variable | None) -> float:
-    """Return the share of traces to keep, 0 to 1; all of them by default."""
-    if argument is None:
-        return 1.0
+def _share(argument: Variable) -> float:
+    """Return the share of traces to keep, 0 to 1."""
     value = argument.number(above=-math.ulp(0.0))
     if value > 1:
         raise argument.wrong(f"{argument.text} is not a share between 0 and 1")
@@ -234,9 +236,9 @@ class ExportPlan:
 
 
 def read_plan(variables: Mapping[str, str]) -> ExportPlan:
-    """Interpret the standard variables; :class:`InvalidVariableError` names the one that makes no sense."""
+    """Interpret the standard variables; :class:`InvalidVariableError` names the one that cannot work."""
     environment = Environment(variables)
-    disabled = environment.get("OTEL_SDK_DISABLED", "false").flag()
+    disabled = environment.read(Variable.flag, False, "OTEL_SDK_DISABLED")
     return ExportPlan(
         disabled=disabled,
         routes={signal: Route(signal) if disabled else read_route(environment, signal) for signal in Signal},
@@ -256,39 +258,64 @@ def read_route(environment: Environment, signal: Signal) -> Route:
     The specification's default is ``otlp`` to this machine. Here that default holds only once an endpoint is
     configured or ``otlp`` is asked for by name, so that a process nobody configured does not knock on a closed port.
     """
-    variable = environment.find(f"OTEL_{signal.upper()}_EXPORTER")
-    if variable is None:
+    exporters = _exporters(environment, signal)
+    if not exporters:
         return Route(signal, read_destination(environment, signal) if is_named(environment, signal) else None)
-    exporters = variable.choices(("otlp", "console", "none", *(("prometheus",) if signal is Signal.METRICS else ())))
-    if "none" in exporters and len(exporters) > 1:
-        raise variable.wrong("none cannot be combined with an exporter")
     destination = read_destination(environment, signal) if "otlp" in exporters else None
     scraped = read_scrape_address(environment) if "prometheus" in exporters else None
     return Route(signal, destination, console="console" in exporters, scraped=scraped)
 
 
+def _exporters(environment: Environment, signal: Signal) -> set[str]:
+    """Return the exporters named; unknown ones, and ``none`` beside others, are warned of and left out."""
+    known = ("otlp", "console", "none", *(("prometheus",) if signal is Signal.METRICS else ()))
+    variable = environment.find(f"OTEL_{signal.upper()}_EXPORTER")
+    named: set[str] = set()
+    for part in variable.parts() if variable else ():
+        try:
+            named.add(part.choice(known))
+        except InvalidVariableError as error:
+            environment.ignore(error)
+    if variable and "none" in named and len(named) > 1:
+        environment.ignore(variable.wrong("'none' cannot be combined with an exporter"))
+        named.remove("none")
+    return named
+
+
 def read_scrape_address(environment: Environment) -> ScrapeAddress:
     """Return the address that ``OTEL_EXPORTER_PROMETHEUS_HOST``, ``_PORT`` and ``_TOKEN`` name."""
     host = environment.get("OTEL_EXPORTER_PROMETHEUS_HOST", "localhost")
-    port = environment.get("OTEL_EXPORTER_PROMETHEUS_PORT", "9464")
-    if port.whole(at_least=0) > 65_535:  # noqa: PLR2004 -- the highest port there is
-        raise port.wrong(f"{port.text} is not a port")
+    port = environment.read(_port, 9464, "OTEL_EXPORTER_PROMETHEUS_PORT")
     token = environment.find("OTEL_EXPORTER_PROMETHEUS_TOKEN")
-    return ScrapeAddress(host.text, port.whole(at_least=0), token.text if token else None)
+    return ScrapeAddress(host.text, port, token.text if token else None)
+
+
+def _port(variable: Variable) -> int:
+    port = variable.whole(at_least=0)
+    if port > 65_535:  # noqa: PLR2004 -- the highest port there is
+        raise variable.wrong(f"{variable.text} is not a port")
+    return port
 
 
 def _metrics(environment: Environment) -> MetricsPlan:
-    preference = environment.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", Temporality.CUMULATIVE)
-    histograms = environment.get(
-        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram"
-    )
-    exemplars = environment.get("OTEL_METRICS_EXEMPLAR_FILTER", "trace_based")
     return MetricsPlan(
-        interval=environment.get("OTEL_METRIC_EXPORT_INTERVAL", "60000").number() / 1000,
-        timeout=environment.get("OTEL_METRIC_EXPORT_TIMEOUT", "30000").number() / 1000,
-        temporality=Temporality(preference.choice(tuple(Temporality))),
-        histograms=_HISTOGRAMS[histograms.choice(_HISTOGRAMS)](),
-        exemplars=_EXEMPLARS[exemplars.choice(_EXEMPLARS)](),
+        interval=environment.read(Variable.number, 60_000, "OTEL_METRIC_EXPORT_INTERVAL") / 1000,
+        timeout=environment.read(Variable.number, 30_000, "OTEL_METRIC_EXPORT_TIMEOUT") / 1000,
+        temporality=environment.read(
+            lambda variable: Temporality(variable.choice(tuple(Temporality))),
+            Temporality.CUMULATIVE,
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        ),
+        histograms=environment.read(
+            lambda variable: _HISTOGRAMS[variable.choice(_HISTOGRAMS)],
+            ExplicitBucketHistogramAggregation,
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        )(),
+        exemplars=environment.read(
+            lambda variable: _EXEMPLARS[variable.choice(_EXEMPLARS)],
+            TraceBasedExemplarFilter,
+            "OTEL_METRICS_EXEMPLAR_FILTER",
+        )(),
     )
 
 
@@ -304,12 +331,17 @@ _EXEMPLARS: Mapping[str, type[ExemplarFilter]] = {
 
 
 def _batching(environment: Environment, prefix: str, *, delay: int) -> Batching:
-    capacity = environment.get(f"OTEL_{prefix}_MAX_QUEUE_SIZE", "2048").whole()
-    size = environment.get(f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE", str(min(512, capacity)))
-    if size.whole() > capacity:
-        raise size.wrong(f"{size.text} is more than the queue holds, which is {capacity}")
+    capacity = environment.read(Variable.whole, 2048, f"OTEL_{prefix}_MAX_QUEUE_SIZE")
+
+    def fitting(variable: Variable) -> int:
+        if (size := variable.whole()) > capacity:
+            raise variable.wrong(f"{variable.text} is more than the queue holds, which is {capacity}")
+        return size
+
     return Batching(
-        capacity, size.whole(), environment.get(f"OTEL_{prefix}_SCHEDULE_DELAY", str(delay)).number() / 1000
+        capacity,
+        environment.read(fitting, min(512, capacity), f"OTEL_{prefix}_MAX_EXPORT_BATCH_SIZE"),
+        environment.read(Variable.number, delay, f"OTEL_{prefix}_SCHEDULE_DELAY") / 1000,
     )
 
 
@@ -323,22 +355,25 @@ def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], i
     process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
     """
     environment = Environment(variables)
-    chosen = dict(attributes) | _pairs(environment.find("OTEL_RESOURCE_ATTRIBUTES"))
+    chosen = dict(attributes) | _pairs(environment, "OTEL_RESOURCE_ATTRIBUTES")
     if named := environment.find("OTEL_SERVICE_NAME"):
         chosen[SERVICE_NAME] = named.text
     own = Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME, SERVICE_INSTANCE_ID: str(instance)})
     return Resource.create().merge(own).merge(Resource(dict(chosen)))
 
 
-def _pairs(variable: Variable | None) -> dict[str, str]:
-    """Return comma-separated ``key=value`` pairs, their values URL-decoded."""
-    if variable is None:
-        return {}
-    return dict(_pair(variable, part) for part in variable.text.split(",") if part.strip())
+def _pairs(environment: Environment, name: str) -> dict[str, str]:
+    """Return comma-separated ``key=value`` pairs, their values URL-decoded.
 
-
-def _pair(variable: Variable, part: str) -> tuple[str, str]:
-    key, separator, value = part.partition("=")
-    if not separator or not key.strip():
-        raise variable.wrong(f"{part.strip()!r} is not of the form key=value")
-    return unquote(key.strip()), unquote(value.strip())
+    What is no pair is warned of and left out. The specification of resources would discard the others too; the SDK,
+    which reads the process's variable besides, keeps them.
+    """
+    variable = environment.find(name)
+    pairs: dict[str, str] = {}
+    for part in variable.parts() if variable else ():
+        key, separator, value = part.text.partition("=")
+        if separator and key.strip():
+            pairs[unquote(key.strip())] = unquote(value.strip())
+        else:
+            environment.ignore(part.wrong(f"{part.text!r} is not of the form key=value"))
+    return pairs

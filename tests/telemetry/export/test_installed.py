@@ -4,6 +4,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON
 
 from telemetry.export import InvalidVariableError
 from telemetry.export.plan import read_plan
@@ -105,7 +106,7 @@ def test_an_installed_sampler_is_given_its_argument() -> None:
     assert getattr(plan.traces.sampler, "argument", None) == "acme=1"
 
 
-def test_an_installed_sampler_that_is_none_stops_the_start() -> None:
+def test_an_installed_sampler_that_is_none_is_ignored(caplog: pytest.LogCaptureFixture) -> None:
     """An entry point that cannot make a sampler is as good as none."""
-    with pytest.raises(InvalidVariableError, match="no sampler is called 'nonsense'"):
-        read_plan({"OTEL_TRACES_SAMPLER": "nonsense"})
+    assert read_plan({"OTEL_TRACES_SAMPLER": "nonsense"}).traces.sampler is DEFAULT_ON
+    assert caplog.messages == ["OTEL_TRACES_SAMPLER: no sampler is called 'nonsense'; ignored"]

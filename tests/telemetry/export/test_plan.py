@@ -1,5 +1,6 @@
-"""A value that makes no sense stops the start, with the variable's name and no secret in the message."""
+"""What is not understood is ignored with a warning, what cannot work stops the start; no secret is in either."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from telemetry.export import InvalidVariableError, Signal, build_pipelines
-from telemetry.export.plan import Temporality, read_plan
+from telemetry.export.plan import ExportPlan, Temporality, read_plan
+from telemetry.export.signals import Compression, Protocol
 from tests.telemetry.conftest import Certificates
+from tests.telemetry.export.running import running
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
 
@@ -25,19 +28,35 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", "names no host"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://host:port", "is not a URL"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://:443/v1/traces", "names no host"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "'http/json' is not one of grpc, http/protobuf"),
-        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "udp", "'udp' is not one of grpc, http/protobuf"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b", "entry 2 is not of the form key=value"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "bad key=1", "entry 1 has a key that is not a header's name"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "key=a%0Ab", "the value of 'key' holds a character"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem", "cannot read /nowhere/ca.pem: No such file"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere/client.pem", "cannot read /nowhere/client.pem"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(variable: str, value: str, problem: str) -> None:
+    """The error names the variable and what is wrong with it."""
+    with pytest.raises(InvalidVariableError) as raised:
+        build_pipelines(ENDPOINT | {variable: value})
+    assert raised.value.variable == variable
+    assert str(raised.value).startswith(f"{variable}: {problem}")
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "udp", "'udp' is not one of grpc, http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "two\nlines", "'two\\nlines' is not one of grpc, http/protobuf"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "'soon' is not a number"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "0 is out of range"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "nan", "nan is out of range"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd", "'zstd' is not one of deflate, gzip, none"),
-        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem", "cannot read /nowhere/ca.pem: No such file"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/nowhere/client.pem", "cannot read /nowhere/client.pem"),
+        ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zstd", "'zstd' is not one of deflate, gzip, none"),
         ("OTEL_METRICS_EXPORTER", "statsd", "'statsd' is not one of console, none, otlp, prometheus"),
-        ("OTEL_TRACES_EXPORTER", "none,otlp", "none cannot be combined"),
+        ("OTEL_METRICS_EXPORTER", "otlp,statsd", "'statsd' is not one of console, none, otlp, prometheus"),
+        ("OTEL_TRACES_EXPORTER", "none,otlp", "'none' cannot be combined"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "diff", "'diff' is not one of"),
         ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential", "'exponential' is not one of"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "some", "'some' is not one of"),
@@ -49,23 +68,65 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000", "5000 is more than the queue holds, which is 2048"),
         ("OTEL_BLRP_SCHEDULE_DELAY", "0", "0 is out of range"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "no sampler is called 'sometimes'"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5", "1.5 is not a share between 0 and 1"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "-1", "-1 is too small"),
         ("OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT", "long", "'long' is not a whole number"),
-        ("OTEL_RESOURCE_ATTRIBUTES", "team", "'team' is not of the form key=value"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "room", "'room' is not of the form key=value"),
+        ("OTEL_SDK_DISABLED", "yes", "'yes' is not one of false, true"),
     ],
 )
-def test_a_bad_value_is_refused_by_name(variable: str, value: str, problem: str) -> None:
-    """The error names the variable and what is wrong with it."""
-    with pytest.raises(InvalidVariableError) as raised:
-        build_pipelines(ENDPOINT | {variable: value})
-    assert raised.value.variable == variable
-    assert str(raised.value).startswith(f"{variable}: {problem}")
+def test_what_is_not_understood_is_warned_of_once_and_ignored(
+    variable: str,
+    value: str,
+    problem: str,
+    protocol: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One line names variable and value; the plan and the resource are those without it.
+
+    The variable is in the process's environment too, where the SDK's constructors look by themselves.
+    """
+    others = ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol, "OTEL_TRACES_SAMPLER": "traceidratio"}
+    others.pop(variable, None)
+    monkeypatch.setenv(variable, value)
+    with running(others | {variable: value}) as pipelines:
+        attributes = dict(pipelines.resource.attributes)
+    (warning,) = [record for record in caplog.records if record.name == "telemetry.export.environment"]
+    assert warning.levelname == "WARNING"
+    assert warning.getMessage().startswith(f"{variable}: {problem}")
+    assert warning.getMessage().endswith("; ignored")
+    assert "\n" not in warning.getMessage()
+    assert "room" not in attributes
+    assert _told(read_plan(others | {variable: value})) == _told(read_plan(others))
 
 
-def test_a_samplers_argument_is_checked_too() -> None:
-    """A share above one is named with its own variable."""
-    with pytest.raises(InvalidVariableError, match=r"^OTEL_TRACES_SAMPLER_ARG: 1\.5 is not a share between 0 and 1$"):
-        read_plan({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1.5"})
+def _told(plan: ExportPlan) -> str:
+    """Return all that a plan says, without the addresses of the SDK's objects."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(plan))
+
+
+def test_a_variable_for_all_signals_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Three signals read it, and one line tells; over the default protocol they go on."""
+    plan = read_plan(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "udp"})
+    assert {route.protocol for route in plan.routes.values()} == {Protocol.HTTP}
+    assert [record.getMessage() for record in caplog.records] == [
+        "OTEL_EXPORTER_OTLP_PROTOCOL: 'udp' is not one of grpc, http/protobuf; ignored"
+    ]
+
+
+def test_a_signals_own_variable_that_is_ignored_leaves_the_general_one() -> None:
+    """Ignored is as good as unset, so the next that counts is asked."""
+    environ = {"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zstd", "OTEL_EXPORTER_OTLP_COMPRESSION": "deflate"}
+    destination = read_plan(ENDPOINT | environ).routes[Signal.TRACES].destination
+    assert destination is not None
+    assert destination.compression is Compression.DEFLATE
+
+
+def test_an_unknown_exporter_takes_none_of_the_others_away() -> None:
+    """Of a list, what is known is done."""
+    route = read_plan(ENDPOINT | {"OTEL_LOGS_EXPORTER": "statsd,console"}).routes[Signal.LOGS]
+    assert (route.console, route.destination) == (True, None)
 
 
 @pytest.mark.parametrize("files", ["mismatched", "keyless", "not pem", "authority"])

@@ -9,7 +9,7 @@ from http.client import HTTPResponse
 
 import pytest
 
-from telemetry.export import InvalidVariableError, Pipelines
+from telemetry.export import Pipelines
 from telemetry.export.plan import read_plan
 from telemetry.export.scraping import CONNECTIONS, OPEN_METRICS, TEXT
 from telemetry.export.signals import Signal
@@ -138,10 +138,17 @@ def test_connections_are_bounded(pipelines: Pipelines) -> None:
         ({"OTEL_TRACES_EXPORTER": "prometheus"}, "OTEL_TRACES_EXPORTER: 'prometheus' is not one of"),
     ],
 )
-def test_a_bad_address_is_refused_by_name(variables: Mapping[str, str], problem: str) -> None:
-    """The error names the variable; only metrics can be scraped."""
-    with pytest.raises(InvalidVariableError, match=problem):
-        read_plan({**ON, **variables})
+def test_a_bad_address_is_ignored_by_name(
+    variables: Mapping[str, str], problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning names the variable; only metrics can be scraped."""
+    plan = read_plan({"OTEL_METRICS_EXPORTER": "prometheus", **variables})
+    scraped = plan.routes[Signal.METRICS].scraped
+    assert scraped is not None
+    assert scraped.port == 9464
+    assert plan.routes[Signal.TRACES].scraped is None
+    (warning,) = caplog.messages
+    assert warning.startswith(problem)
 
 
 def test_it_listens_on_this_machine_unless_told_otherwise() -> None:
