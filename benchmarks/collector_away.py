@@ -125,7 +125,7 @@ class Run:
 
     async def _read_calls(self, seen: Seen) -> None:
         """What carrier and service know of the accepted calls since the last stretch."""
-        for call in self._line.carrier.truth()["calls"]:
+        for call in self._line.carrier.ground_truth()["calls"]:
             if call["call_id"] in self._told or not call["accepted"]:
                 continue
             self._told.add(call["call_id"])
@@ -177,9 +177,9 @@ async def measure(peers: Peers, folder: Path, away: float) -> None:
             await tell_health(leaving, "frozen")
         await eventually(lambda: exporting(leaving), "the exports to succeed again")
         ledgers = [await line.answers() for line in pair.lines]
-        truth, said = summed([ledger[0] for ledger in ledgers]), summed([ledger[1] for ledger in ledgers])
+        ground_truth, said = summed([ledger[0] for ledger in ledgers]), summed([ledger[1] for ledger in ledgers])
         sent = await exported(prometheus, said)
-    print(table("  equal for each tenant too", truth, said, sent))
+    print(table("  equal for each tenant too", ground_truth, said, sent))
     assert not any(found for _, _, found in ledgers), ledgers
     assert not differing(said, sent), differing(said, sent)
 

@@ -21,9 +21,10 @@ from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
-from service.simulator.plan import Plan, TimeScale
-from service.simulator.simulator import Line, Simulator
+from service.simulator.plan import Plan
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
+from service.simulator.timing import TimeScale
 from service.simulator.traffic import Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.recent.search import CallQuery
@@ -80,10 +81,10 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
     """
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     tenants = demo_tenants(max_concurrent_calls=TENANT_LIMIT)
-    line = Line(
+    line = CarrierOptions(
         secret=secret,
         numbers=numbers_of(tenants),
-        pace=TimeScale(scale=options.time_scale),
+        time_scale=TimeScale(scale=options.time_scale),
         fallback_instructions=FALLBACK,
     )
     async with Simulator(line) as carrier:
@@ -102,7 +103,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
                     await server.serve([listening])
                 finally:
                     ignore_signals()
-        for text in _summary(carrier.truth(), [str(tenant["tenant_id"]) for tenant in tenants]):
+        for text in _summary(carrier.ground_truth(), [str(tenant["tenant_id"]) for tenant in tenants]):
             tell(text)
 
 
@@ -193,10 +194,13 @@ def _board(telemetry: Telemetry, tenants: Sequence[str]) -> Iterator[str]:
         yield f"latest call: {call.call_id}"
 
 
-def _summary(truth: Mapping[str, Any], tenants: Sequence[str]) -> Iterator[str]:
-    yield f"\nThe run as the carrier saw it, {truth['global']['placed']} calls placed:\n"
+def _summary(ground_truth: Mapping[str, Any], tenants: Sequence[str]) -> Iterator[str]:
+    yield f"\nThe run as the carrier saw it, {ground_truth['global']['placed']} calls placed:\n"
     yield _HEADS
-    for label, numbers in [*((tenant, truth["tenants"][tenant]) for tenant in tenants), ("all", truth["global"])]:
+    for label, numbers in [
+        *((tenant, ground_truth["tenants"][tenant]) for tenant in tenants),
+        ("all", ground_truth["global"]),
+    ]:
         yield _row(label, numbers)
 
 

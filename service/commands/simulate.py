@@ -13,10 +13,12 @@ from uuid import uuid4
 
 import typer
 
-from service.simulator.plan import USUAL, Plan, Shares, TimeScale
+from service.simulator.plan import Plan
 from service.simulator.rendering import summary
-from service.simulator.simulator import Line, Simulator
+from service.simulator.shares import USUAL, Shares
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
+from service.simulator.timing import TimeScale
 from service.simulator.traffic import run
 from service.tenants.errors import ImportRefusedError
 from service.tenants.importing import read_file
@@ -60,10 +62,10 @@ def simulate(
             max_running=max_running,
             shares=_shares(share or []),
         )
-        line = Line(
+        line = CarrierOptions(
             secret=secret,
             numbers=_numbers(tenants, tenants_file),
-            pace=TimeScale(scale=time_scale),
+            time_scale=TimeScale(scale=time_scale),
             fallback_instructions=fallback_instructions,
             port=port,
         )
@@ -95,8 +97,8 @@ def _numbers(count: int, file: Path | None) -> Mapping[str, str]:
 
 
 def _report(carrier: Simulator, plan: Plan, file: Path | None) -> None:
-    truth = carrier.truth()
-    typer.echo(summary(truth))
+    ground_truth = carrier.ground_truth()
+    typer.echo(summary(ground_truth))
     if file is not None:
-        file.write_text(json.dumps({"seed": plan.seed, "run_id": plan.run_id, **truth}, indent=1))
+        file.write_text(json.dumps({"seed": plan.seed, "run_id": plan.run_id, **ground_truth}, indent=1))
         typer.echo(f"report in {file}")

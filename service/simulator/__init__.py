@@ -1,1 +1,1 @@
-"""The carrier's other end: calls, converses and hangs up as the real one does, and keeps the truth of what it saw."""
+"""The carrier's other end: calls, converses and hangs up as the real one does, and keeps ground truth of it all."""

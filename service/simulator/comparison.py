@@ -1,4 +1,4 @@
-"""Holds what a gateway says of itself against the truth."""
+"""Holds what a gateway says of itself against the ground truth."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,26 +26,26 @@ class CountDifference:
     scope: str
     """``global`` or a tenant's id."""
     field: str
-    truth: float
+    ground_truth: float
     gateway: float | None
     """``None`` where the gateway does not know the tenant or the field."""
 
 
 def differences(
-    truth: Mapping[str, Any],
+    ground_truth: Mapping[str, Any],
     answers: Mapping[str, Any],
     *,
     ignored: Iterable[str] = (),
     seconds_a_call: float = SECONDS_A_CALL,
 ) -> list[CountDifference]:
-    """Return where a gateway's live answers, ``{"global": {…}, "tenants": {id: {…}}}``, differ from the truth.
+    """Return where a gateway's live answers, ``{"global": {…}, "tenants": {id: {…}}}``, differ from the ground truth.
 
     Counts must be the same; minutes may differ by ``seconds_a_call`` for each started call. A tenant the gateway does
     not know must have had no call.
     """
     fields = [field for field in LIVE_FIELDS if field not in set(ignored)]
-    pairs = [(GLOBAL, truth["global"], answers["global"])]
-    for tenant_id, row in truth["tenants"].items():
+    pairs = [(GLOBAL, ground_truth["global"], answers["global"])]
+    for tenant_id, row in ground_truth["tenants"].items():
         pairs.append((tenant_id, row, answers["tenants"].get(tenant_id, {})))
     return [
         CountDifference(scope, field, row[field], answer.get(field))
@@ -55,13 +55,13 @@ def differences(
     ]
 
 
-def _agree(field: str, truth: Mapping[str, float], answer: Mapping[str, float], seconds_a_call: float) -> bool:
+def _agree(field: str, ground_truth: Mapping[str, float], answer: Mapping[str, float], seconds_a_call: float) -> bool:
     said = answer.get(field)
     if said is None:
-        return not answer and truth[field] == 0
+        return not answer and ground_truth[field] == 0
     if field == "minutes_processed":
-        return abs(said - truth[field]) * 60 <= truth["started_calls"] * seconds_a_call
-    return said == truth[field]
+        return abs(said - ground_truth[field]) * 60 <= ground_truth["started_calls"] * seconds_a_call
+    return said == ground_truth[field]
 
 
 async def live_answers(client: httpx2.AsyncClient, tenant_ids: Iterable[str]) -> dict[str, Any]:

@@ -1,126 +1,26 @@
 """The conversation of one call: it begins with the first sideband and goes on whether or not one is there to watch."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from typing import Any, assert_never
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from service.simulator import script as say
 from service.simulator import wire
-from service.simulator.agent import (
-    SILENCE_SECONDS,
-    Agent,
-    Caller,
-    Frame,
-    GatewayEvents,
-    LineCutError,
-    SidebandContext,
-    closed_with,
-)
+from service.simulator.context import Frame, GatewayEvents, LineCutError, SidebandContext
 from service.simulator.faults import SidebandBreak
 from service.simulator.leg import CallLeg, Closing
-from service.simulator.listener import abort, is_closing, send_text_frame
-from service.simulator.plan import TimeScale
+from service.simulator.listener import close, send_text_frame
 from service.simulator.record import End
+from service.simulator.script_player import SILENCE_SECONDS, ScriptPlayer
+from service.simulator.timing import TimeScale
 from telemetry.clock import Clock
-
-EXPIRED = "Your session hit the maximum duration of 60 minutes."
-"""The carrier's words when a session reaches its longest duration."""
-APOLOGY = say.AgentSpeaks("I am sorry, that is not possible right now.")
-"""The agent's words when the gateway answers that it could not end or transfer the call."""
-
-
-class ScriptPlayer:
-    """The conversation of one call."""
-
-    def __init__(self, context: SidebandContext, gateway: GatewayEvents) -> None:
-        self._context, self._gateway = context, gateway
-        self._agent = Agent(context, gateway)
-        self._caller = Caller(context, gateway, self._agent)
-
-    async def play(self) -> Closing:
-        """Play the whole script; raises :class:`service.simulator.agent.LineCutError` where it stops short."""
-        self._context.cut_if_due()
-        await self._context.send({"type": "session.created", "session": self._gateway.session})
-        script = self._context.record.dialled.script
-        for step in script.steps:
-            await self._play(step)
-        return await self._end(script.ending)
-
-    async def _play(self, step: say.Step) -> None:
-        match step:
-            case say.CallerSpeaks():
-                await self._caller.speak(step)
-            case say.AgentSpeaks():
-                await self._agent.speak(step)
-            case say.AgentGreets():
-                await self._agent.greet(step)
-            case say.AgentUsesTool():
-                await self._agent.use_tool(step)
-            case say.CallerPressesKey():
-                await self._caller.press_key(step)
-            case say.CallerStaysSilent():
-                await self._caller.stay_silent(step)
-            case say.ResponseFails():
-                await self._agent.fail(step)
-            case _:
-                await self._beside(step)
-
-    async def _beside(self, step: say.SessionWarns | say.SendsUnusable | say.Pause) -> None:
-        """Play a step that is neither the caller's nor the agent's doing."""
-        match step:
-            case say.SessionWarns():
-                await self._error(step.code, step.message)
-            case say.SendsUnusable():
-                self._context.record.count("unusable_messages")
-                as_text = step.as_text or isinstance(step.message, str)
-                await self._context.send_frame(Frame(step.message, as_text=as_text))
-            case say.Pause():
-                await self._context.pause(step.seconds)
-            case _:
-                assert_never(step)
-
-    async def _end(self, ending: say.Ending) -> Closing:
-        match ending:
-            case say.CallerHangsUp():
-                return Closing(End.CALLER_HUNG_UP)
-            case say.AgentHangsUp():
-                return await self._wait_for_gateway(say.AgentUsesTool(say.END_TOOL, usage=ending.usage))
-            case say.AgentTransfers():
-                return await self._wait_for_gateway(ending.as_tool_use())
-            case say.SessionExpires():
-                await self._error("session_expired", EXPIRED)
-                return Closing(End.EXPIRED, 1000, failed=True)
-            case say.SidebandCloses():
-                return closed_with(ending.code)
-            case say.LineGoesDead():
-                self._gateway.deaf = True
-                await asyncio.Event().wait()
-                return Closing(End.CALLER_HUNG_UP)
-            case _:
-                assert_never(ending)
-
-    async def _wait_for_gateway(self, tool_use: say.AgentUsesTool) -> Closing:
-        """Wait for the gateway to end the call; a caller it fails or keeps waiting hangs up."""
-        tool_call_id = await self._agent.call_function(tool_use)
-        if await self._gateway.output_and_request(tool_call_id, self._context.pace.patience):
-            await self._agent.speak(APOLOGY)
-        return Closing(End.CALLER_HUNG_UP)
-
-    async def _error(self, code: str, message: str) -> None:
-        self._context.record.count("session_errors")
-        await self._context.send(wire.error(code, message))
-
 
 SESSION_SECONDS = 3600
 """The longest a session may last."""
 TEARDOWN_SECONDS = 0.1
 """Natural seconds from the answer to a hang-up or refer to the end of the sideband."""
 SHORTEST_TEARDOWN = 0.05
-"""Real seconds a teardown takes at any pace: never does the sideband end before the answer to the request arrives."""
+"""Real seconds a teardown takes at least: the sideband never ends before the answer to the request arrives."""
 
 
 class SimulatedConversation:
@@ -131,17 +31,17 @@ class SimulatedConversation:
         leg: CallLeg,
         socket: WebSocket,
         *,
-        pace: TimeScale,
+        time_scale: TimeScale,
         clock: Clock,
         broke: Callable[[SidebandBreak], None],
     ) -> None:
         self._leg = leg
-        self._pace = pace
+        self._time_scale = time_scale
         self._socket: WebSocket | None = socket
         self._broke = broke
         self._broken: list[WebSocket] = []
-        context = SidebandContext(self._send, self._break_off, leg.record, pace=pace, clock=clock)
-        silence_ms = round(SILENCE_SECONDS * pace.scale * 1000)
+        context = SidebandContext(self._send, self._break_off, leg.record, time_scale=time_scale, clock=clock)
+        silence_ms = round(SILENCE_SECONDS * time_scale.scale * 1000)
         session = wire.session(context.new_id("sess"), leg.session, context.unix() + SESSION_SECONDS, silence_ms)
         self._gateway = GatewayEvents(context, session)
         self._context = context
@@ -157,7 +57,7 @@ class SimulatedConversation:
         try:
             await self._gateway.listen(_texts(socket))
         except LineCutError as cut:
-            self._leg.tell(cut.closing)
+            self._leg.request_closing(cut.closing)
             await self.over
         except WebSocketDisconnect:
             return
@@ -187,7 +87,7 @@ class SimulatedConversation:
     async def _closed_on_request(self) -> Closing:
         closing = await asyncio.shield(self._leg.requested_closing)
         if closing.end is not End.STOPPED:
-            await self._pace.pause(TEARDOWN_SECONDS, at_least=SHORTEST_TEARDOWN)
+            await self._time_scale.pause(TEARDOWN_SECONDS, at_least=SHORTEST_TEARDOWN)
         return closing
 
     async def _played(self) -> Closing:
@@ -203,7 +103,7 @@ class SimulatedConversation:
             return False
         self._broken.append(socket)
         self._broke(fault)
-        await _close(socket, fault.code)
+        await close(socket, fault.code)
         return True
 
     async def _send(self, frame: Frame) -> None:
@@ -229,120 +129,3 @@ async def _put(socket: WebSocket, frame: Frame) -> None:
 async def _texts(socket: WebSocket) -> AsyncIterator[str]:
     while (message := await socket.receive())["type"] != "websocket.disconnect":
         yield message.get("text") or ""
-
-
-_logger = logging.getLogger(__name__)
-LEFT = Closing(End.LEFT)
-"""The gateway closed the sideband itself."""
-
-
-class Sidebands:
-    """The sidebands of all calls. A gateway that leaves has ``linger_seconds`` to come back before its call is over."""
-
-    def __init__(self, *, pace: TimeScale, clock: Clock, linger_seconds: float) -> None:
-        self._pace, self._clock, self._linger_seconds = pace, clock, linger_seconds
-        self._conversations: dict[CallLeg, SimulatedConversation] = {}
-        self._lingering: set[asyncio.Task[None]] = set()
-
-    async def open(self, socket: WebSocket, leg: CallLeg) -> None:
-        """Hold an accepted call's conversation on this sideband, from its beginning or from where it is by now.
-
-        Raises :class:`service.simulator.leg.ControlRefusedError` when the sideband may not be opened.
-        """
-        leg.admit()
-        await socket.accept()
-        if is_closing(socket):
-            return
-        if not leg.attach():
-            await abort(socket)
-            return
-        try:
-            await self._hold(socket, leg)
-        except BaseException:
-            self._over(leg, closed_with(1011))
-            raise
-
-    async def _hold(self, socket: WebSocket, leg: CallLeg) -> None:
-        conversation = await self._conversation(socket, leg)
-        listening = asyncio.ensure_future(conversation.listen(socket))
-        try:
-            await asyncio.wait((conversation.over, listening), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
-        if conversation.broke(socket):
-            # The break itself saw to what becomes of the call.
-            return
-        if conversation.over.done():
-            closing = conversation.over.result()
-            leg.close()
-            await _close(socket, closing.code)
-            self._over(leg, closing)
-        elif self._linger_seconds:
-            leg.leave()
-            self._keep(leg, conversation, self._linger_seconds, LEFT)
-        else:
-            await conversation.stop()
-            self._over(leg, LEFT)
-
-    def _over(self, leg: CallLeg, closing: Closing) -> None:
-        conversation = self._conversations.pop(leg, None)
-        if conversation is not None:
-            conversation.over.cancel()
-        leg.detach(closing)
-
-    async def _conversation(self, socket: WebSocket, leg: CallLeg) -> SimulatedConversation:
-        known = self._conversations.get(leg)
-        if known is not None:
-            await known.watched_again(socket)
-            return known
-        self._conversations[leg] = SimulatedConversation(
-            leg, socket, pace=self._pace, clock=self._clock, broke=lambda fault: self._broke(leg, fault)
-        )
-        return self._conversations[leg]
-
-    def _broke(self, leg: CallLeg, fault: SidebandBreak) -> None:
-        leg.break_off(fault.refusals)
-        seconds = max(self._linger_seconds, self._pace.patience)
-        self._keep(leg, self._conversations[leg], seconds, Closing(End.CALLER_HUNG_UP))
-
-    def _keep(self, leg: CallLeg, conversation: SimulatedConversation, seconds: float, otherwise: Closing) -> None:
-        lingering = asyncio.create_task(self._linger(leg, conversation, seconds, otherwise))
-        self._lingering.add(lingering)
-        lingering.add_done_callback(self._lingering.discard)
-
-    async def _linger(
-        self, leg: CallLeg, conversation: SimulatedConversation, seconds: float, otherwise: Closing
-    ) -> None:
-        """Wait until somebody comes back, the call is over, or nobody has come for too long."""
-        returned = asyncio.ensure_future(leg.returned.wait())
-        waiting: set[asyncio.Future[Any]] = {conversation.over, returned}
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        # Somebody who came back may be gone again by now; then another waits, beside this.
-        came_back = returned.done()
-        returned.cancel()
-        if not came_back and not leg.watched and self._conversations.get(leg) is conversation:
-            leg.close()
-            self._over(leg, await _closing_of(conversation, otherwise))
-
-
-async def _closing_of(conversation: SimulatedConversation, otherwise: Closing) -> Closing:
-    """Return how a conversation that nobody watches any more ended; one that goes on is broken off."""
-    if not conversation.over.done():
-        await conversation.stop()
-        return otherwise
-    error = conversation.over.exception()
-    if error is None:
-        return conversation.over.result()
-    # Nobody waits for this: without a word the script's mistake would be lost, and without an end so would the call.
-    _logger.error("a script failed while nobody watched its call", exc_info=error)
-    return closed_with(1011)
-
-
-async def _close(socket: WebSocket, code: int | None) -> None:
-    if code is None:
-        await abort(socket)
-        return
-    with suppress(WebSocketDisconnect, RuntimeError):
-        # A gateway that leaves at this very moment changes nothing about how the carrier ended the call.
-        await socket.close(code)

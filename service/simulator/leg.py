@@ -1,16 +1,14 @@
 """One call's state machine at the carrier: what a gateway may ask of it, and when."""
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from service.simulator.faults import ControlFault, Operation
-from service.simulator.ground_truth import GroundTruth
-from service.simulator.record import CallNotes, End, PlacedCall
-from telemetry.semconv.attributes import UNKNOWN_TENANT
+from service.simulator.record import CallNotes, End
 
 
 class ControlRefusedError(Exception):
@@ -69,7 +67,7 @@ class CallLeg:
         self.state = LegState.RINGING
         self.session: Mapping[str, Any] = {}
         """The body of the accept."""
-        self.decided, self.joined, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.decided, self.first_attached, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.returned = asyncio.Event()
         """A gateway that had left has come back."""
         self.requested_closing: asyncio.Future[Closing] = asyncio.get_running_loop().create_future()
@@ -112,12 +110,12 @@ class CallLeg:
         if self.record.dialled.faults.refer_ignored:
             self.record.count("refers_ignored")
         else:
-            self.tell(Closing(End.REFERRED, 1000))
+            self.request_closing(Closing(End.REFERRED, 1000))
 
     def hang_up(self) -> None:
         """End the call; raises :class:`ControlRefusedError`."""
         if self.state in _TALKING:
-            self.tell(Closing(End.AGENT_HUNG_UP, 1000))
+            self.request_closing(Closing(End.AGENT_HUNG_UP, 1000))
         elif self.state is LegState.ACCEPTED:
             self._finish(End.ABANDONED)
         elif self.record.end is End.LEFT:
@@ -125,7 +123,7 @@ class CallLeg:
         else:
             raise call_not_found()
 
-    def tell(self, closing: Closing) -> None:
+    def request_closing(self, closing: Closing) -> None:
         """Have the sideband closed like this, unless it has been told already."""
         if not self.requested_closing.done():
             self.requested_closing.set_result(closing)
@@ -154,7 +152,7 @@ class CallLeg:
         if first:
             self.record.accept_known()
             self.record.opened()
-            self.joined.set()
+            self.first_attached.set()
         else:
             self.record.count("sidebands_reattached")
         self.returned.set()
@@ -185,77 +183,15 @@ class CallLeg:
         self.record.closed(failed=closing.failed)
         self._finish(closing.end)
 
-    def give_up(self, end: End) -> None:
+    def caller_leaves(self, end: End) -> None:
         """Have the caller leave; an open sideband breaks."""
         if self.state in _TALKING:
-            self.tell(Closing(End.STOPPED))
+            self.request_closing(Closing(End.STOPPED))
         elif self.state not in (LegState.CLOSING, LegState.OVER):
             self._finish(End.ABANDONED if self.state is LegState.ACCEPTED else end)
 
     def _finish(self, end: End) -> None:
         self.state = LegState.OVER
         self.record.finished(end)
-        for event in (self.decided, self.joined, self.over):
+        for event in (self.decided, self.first_attached, self.over):
             event.set()
-
-
-MAX_REMEMBERED = 20_000
-"""So many finished calls are remembered, to note what a gateway still asks about them."""
-
-
-class CallRegistry:
-    """Calls by id; the dialled number tells whose call it is."""
-
-    def __init__(self, numbers: Mapping[str, str], *, now: Callable[[], float], fallback: str | None = None) -> None:
-        self._tenants = dict(numbers)
-        self._now, self._fallback = now, fallback
-        self.tally = GroundTruth([UNKNOWN_TENANT, *self._tenants.values()], now)
-        self._running: dict[str, CallLeg] = {}
-        self._finished: OrderedDict[str, CallLeg] = OrderedDict()
-
-    def tenant_of(self, number: str) -> str:
-        """Return the tenant that has a number; calls to numbers of nobody count under ``_unknown``."""
-        return self._tenants.get(number, UNKNOWN_TENANT)
-
-    def ring(self, dialled: PlacedCall) -> CallLeg:
-        """Begin a new call; raises :class:`ValueError` for an id in use."""
-        if dialled.call_id in self._running or dialled.call_id in self._finished:
-            raise ValueError(f"call id {dialled.call_id!r} is in use")
-        leg = CallLeg(CallNotes(dialled, tally=self.tally, now=self._now, fallback=self._fallback))
-        self._running[dialled.call_id] = leg
-        leg.record.count("placed")
-        return leg
-
-    def find(self, call_id: str) -> CallLeg:
-        """Return the call; raises :class:`ControlRefusedError` for an unknown one."""
-        leg = self._running.get(call_id) or self._finished.get(call_id)
-        if leg is None:
-            raise call_not_found()
-        return leg
-
-    def retire(self, leg: CallLeg) -> None:
-        """Note that the call is over and reported."""
-        call_id = leg.record.dialled.call_id
-        self._running.pop(call_id, None)
-        self._finished[call_id] = leg
-        if len(self._finished) > MAX_REMEMBERED:
-            self._finished.popitem(last=False)
-        self.tally.reported(leg.record.report())
-
-    @property
-    def running(self) -> int:
-        """Calls not yet retired."""
-        return len(self._running)
-
-    def hang_up_all(self) -> None:
-        """Have every caller leave."""
-        for leg in list(self._running.values()):
-            leg.give_up(End.UNANSWERED)
-
-    async def quiet(self, within: float) -> None:
-        """Wait until every call known now is over, so many seconds at most."""
-        over = [asyncio.ensure_future(leg.over.wait()) for leg in self._running.values()]
-        if over:
-            _, waiting = await asyncio.wait(over, timeout=within)
-            for wait in waiting:
-                wait.cancel()

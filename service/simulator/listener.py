@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import uvicorn
 from starlette.requests import HTTPConnection
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
@@ -95,6 +96,16 @@ async def abort(connection: HTTPConnection) -> None:
         await asyncio.sleep(0.001)
     await asyncio.sleep(0)
     transport.abort()
+
+
+async def close(socket: WebSocket, code: int | None) -> None:
+    """Close a WebSocket with a code; None breaks the connection without a close frame."""
+    if code is None:
+        await abort(socket)
+        return
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        # A gateway that leaves at this very moment changes nothing about how the carrier ended the call.
+        await socket.close(code)
 
 
 class Listener:

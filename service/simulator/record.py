@@ -60,14 +60,14 @@ class CallNotes:
     """The notes on one call."""
 
     def __init__(
-        self, dialled: PlacedCall, *, tally: GroundTruth, now: Callable[[], float], fallback: str | None
+        self, dialled: PlacedCall, *, ground_truth: GroundTruth, now: Callable[[], float], fallback: str | None
     ) -> None:
         self.dialled = dialled
         self.accepted = self.started = self.referred = self.failed = False
         self.end = End.UNANSWERED
         self.deliveries: list[int] = []
         """The status of each webhook delivery; 0 where no answer came."""
-        self._tally, self._now, self._fallback = tally, now, fallback
+        self._ground_truth, self._now, self._fallback = ground_truth, now, fallback
         self._fell_back = False
         self._counts: dict[str, float] = {}
         self._rejection_status: int | None = None
@@ -79,7 +79,7 @@ class CallNotes:
     def count(self, field: str, amount: float = 1) -> None:
         """Count something that happened so many times."""
         self._counts[field] = self._counts.get(field, 0) + amount
-        self._tally.add(self.dialled.tenant_id, field, amount)
+        self._ground_truth.add(self.dialled.tenant_id, field, amount)
 
     def spent(self, usage: ScriptedUsage) -> None:
         """Count the tokens of a response."""
@@ -89,7 +89,7 @@ class CallNotes:
     def violated(self, what: str) -> None:
         """Note a breach of the protocol by the gateway."""
         self._counts["violations"] = self._counts.get("violations", 0) + 1
-        self._tally.violated(self.dialled.tenant_id, ProtocolBreach(self.dialled.call_id, what))
+        self._ground_truth.violated(self.dialled.tenant_id, ProtocolBreach(self.dialled.call_id, what))
 
     def heard(self, since_speech: float | None) -> None:
         """Note that the caller hears the agent, ``since_speech`` seconds after having spoken."""
@@ -125,12 +125,12 @@ class CallNotes:
     def opened(self) -> None:
         """Note that the sideband is open."""
         self.started = True
-        self._tally.started(self.dialled.tenant_id, self.dialled.call_id)
+        self._ground_truth.started(self.dialled.tenant_id, self.dialled.call_id)
 
     def closed(self, *, failed: bool) -> None:
         """Note that the sideband is closed; ``failed`` when an error of the carrier's own closed it."""
         self.failed = failed
-        self._seconds = self._tally.ended(self.dialled.tenant_id, self.dialled.call_id)
+        self._seconds = self._ground_truth.ended(self.dialled.tenant_id, self.dialled.call_id)
         if failed:
             self.count("failed_calls")
 

@@ -1,10 +1,12 @@
-"""The truth as text for a terminal."""
+"""The ground truth as text for a terminal."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from service.simulator.ground_truth import LIVE_FIELDS
 
+_MAX_COLUMNS = 5
+"""Tenants with a column of their own in the summary."""
 _PROGRESS = (
     ("placed", "placed"),
     ("active", "active_calls"),
@@ -17,34 +19,30 @@ _PROGRESS = (
 )
 
 
-def progress_line(truth: Mapping[str, Any]) -> str:
+def progress_line(ground_truth: Mapping[str, Any]) -> str:
     """Return a line that tells how far the traffic is."""
-    totals = truth["global"]
+    totals = ground_truth["global"]
     return "  ".join(f"{label} {totals[field]:g}" for label, field in _PROGRESS)
 
 
-def summary(truth: Mapping[str, Any]) -> str:
+def summary(ground_truth: Mapping[str, Any]) -> str:
     """Return the twelve live fields in all and by tenant, then what else was counted, then breaches of the protocol."""
-    totals = truth["global"]
-    rows = [_row(field, truth) for field in LIVE_FIELDS]
+    totals = ground_truth["global"]
+    rows = [_row(field, ground_truth) for field in LIVE_FIELDS]
     others = [f"{field:40}{totals[field]:>12.10g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
-    breaches = [f"violation: {entry['what']} ({entry['call_id']})" for entry in truth["violations"]]
-    return "\n".join([_heading(truth), *rows, "", *others, *breaches])
+    breaches = [f"violation: {entry['what']} ({entry['call_id']})" for entry in ground_truth["violations"]]
+    return "\n".join([_heading(ground_truth), *rows, "", *others, *breaches])
 
 
-def _heading(truth: Mapping[str, Any]) -> str:
-    return f"{'':40}{'all':>12}" + "".join(f"{tenant_id:>14}" for tenant_id in _shown(truth))
+def _heading(ground_truth: Mapping[str, Any]) -> str:
+    return f"{'':40}{'all':>12}" + "".join(f"{tenant_id:>14}" for tenant_id in _shown(ground_truth))
 
 
-def _row(field: str, truth: Mapping[str, Any]) -> str:
-    tenants = "".join(f"{truth['tenants'][tenant_id][field]:>14.10g}" for tenant_id in _shown(truth))
-    return f"{field:40}{truth['global'][field]:>12.10g}{tenants}"
+def _row(field: str, ground_truth: Mapping[str, Any]) -> str:
+    tenants = "".join(f"{ground_truth['tenants'][tenant_id][field]:>14.10g}" for tenant_id in _shown(ground_truth))
+    return f"{field:40}{ground_truth['global'][field]:>12.10g}{tenants}"
 
 
-def _shown(truth: Mapping[str, Any]) -> list[str]:
+def _shown(ground_truth: Mapping[str, Any]) -> list[str]:
     """Return as many tenants as fit beside each other."""
-    return list(truth["tenants"])[:_MAX_COLUMNS]
-
-
-_MAX_COLUMNS = 5
-"""Tenants with a column of their own in the summary."""
+    return list(ground_truth["tenants"])[:_MAX_COLUMNS]

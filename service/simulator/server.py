@@ -13,12 +13,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from service.simulator.conversation import Sidebands
 from service.simulator.faults import ControlFault, DropConnection, NeverAnswer, Operation, Refuse
-from service.simulator.leg import CallLeg, CallRegistry, ControlRefusedError, call_not_found, refusal
+from service.simulator.leg import CallLeg, ControlRefusedError, call_not_found, refusal
 from service.simulator.listener import abort
-from service.simulator.plan import TimeScale
+from service.simulator.registry import CallRegistry
+from service.simulator.sidebands import Sidebands
+from service.simulator.timing import TimeScale
 
+ANSWER_SECONDS = 0.08
+"""Natural seconds the carrier takes to answer a control request."""
 DECLINE = 603
 """The SIP status of a reject that names none."""
 SIP_ERRORS = range(300, 700)
@@ -29,9 +32,93 @@ Body = Mapping[str, Any]
 """The JSON object of a request; empty where there was none."""
 
 
-def invalid(param: str, problem: str) -> ControlRefusedError:
-    """Return the error of a request whose body cannot be served."""
-    return ControlRefusedError(400, "invalid_value", f"Invalid value for '{param}': {problem}.")
+class CarrierApi:
+    """Serves the calls of a registry."""
+
+    def __init__(
+        self, registry: CallRegistry, sidebands: Sidebands, *, time_scale: TimeScale, api_key: str | None = None
+    ) -> None:
+        self._registry, self._sidebands, self._time_scale, self._api_key = registry, sidebands, time_scale, api_key
+
+    def app(self) -> Starlette:
+        """Return the application; ``/truth`` is the ground truth so far, which no real carrier has."""
+        control = [
+            Route(f"/v1/realtime/calls/{{call_id:path}}/{operation}", self._control(operation), methods=["POST"])
+            for operation in Operation
+        ]
+        rest = [WebSocketRoute("/v1/realtime", self._sideband), Route("/truth", self._ground_truth)]
+        return Starlette(
+            routes=[*control, *rest], exception_handlers={HTTPException: _unknown_url, ClientDisconnect: _gone}
+        )
+
+    def _control(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            await self._time_scale.pause(ANSWER_SECONDS)
+            try:
+                self._authenticate(request)
+                leg = self._registry.find(request.path_params["call_id"])
+                return await serve(request, leg, operation, await _body_of(request))
+            except ControlRefusedError as error:
+                return error_response(error)
+
+        return endpoint
+
+    async def _sideband(self, socket: WebSocket) -> None:
+        try:
+            self._authenticate(socket)
+            if "openai-beta" in socket.headers:
+                raise call_not_found()
+            leg = self._registry.find(socket.query_params.get("call_id", ""))
+            await self._sidebands.open(socket, leg)
+        except ControlRefusedError as error:
+            await socket.send_denial_response(error_response(error))
+
+    async def _ground_truth(self, _: Request) -> JSONResponse:
+        return JSONResponse(self._registry.ground_truth.as_json())
+
+    def _authenticate(self, connection: HTTPConnection) -> None:
+        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise ControlRefusedError(401, None, "Missing bearer or basic authentication in header")
+        if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key.encode()):
+            raise ControlRefusedError(401, "invalid_api_key", "Incorrect API key provided.")
+
+
+async def _body_of(request: Request) -> Body:
+    text = await request.body()
+    try:
+        body = json.loads(text) if text else {}
+    except ValueError as error:
+        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.") from error
+    if not isinstance(body, dict):
+        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.")
+    return body
+
+
+async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body) -> Response:
+    """Answer a control request as the call's faults say, or not at all; raises :class:`ControlRefusedError`."""
+    control, fault = CONTROLS[operation], leg.ask(operation)
+    control.requested(leg, body)
+    if fault is None:
+        control.carry_out(leg, body)
+        control.known(leg)
+        return Response()
+    if fault.processed:
+        control.carry_out(leg, body)
+        control.lost(leg)
+    return await _go_wrong(request, fault)
+
+
+async def _go_wrong(request: Request, fault: ControlFault) -> Response:
+    match fault:
+        case Refuse():
+            return error_response(refusal(fault.status))
+        case NeverAnswer():
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+        case DropConnection():
+            await abort(request)
+    return Response()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +126,13 @@ class Control:
     """One operation, in the order its parts happen."""
 
     requested: Callable[[CallLeg, Body], None]
-    """The request arrived, whatever comes of it; raises for a body that cannot be served."""
+    """Note the request, whatever comes of it; raises for a body that cannot be served."""
     carry_out: Callable[[CallLeg, Body], None]
     """Do it; raises :class:`ControlRefusedError` where the call's state forbids it."""
     known: Callable[[CallLeg], None]
-    """The gateway is told that it succeeded."""
+    """Note that the gateway learns that it succeeded."""
     lost: Callable[[CallLeg], None]
-    """It was done and the gateway is not told."""
+    """Note that it was done and the gateway does not learn of it."""
 
 
 def _nothing(_: CallLeg) -> None:
@@ -93,103 +180,15 @@ CONTROLS: Mapping[Operation, Control] = {
 """Every control request a gateway can make."""
 
 
+def invalid(param: str, problem: str) -> ControlRefusedError:
+    """Return the error of a request whose body cannot be served."""
+    return ControlRefusedError(400, "invalid_value", f"Invalid value for '{param}': {problem}.")
+
+
 def error_response(error: ControlRefusedError) -> JSONResponse:
     """Return an error as the carrier words it."""
     what = {"message": error.message, "type": error.kind, "param": None, "code": error.code}
     return JSONResponse({"error": what}, status_code=error.status)
-
-
-async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body) -> Response:
-    """Answer a control request as the call's faults say, or not at all; raises :class:`ControlRefusedError`."""
-    control, fault = CONTROLS[operation], leg.ask(operation)
-    control.requested(leg, body)
-    if fault is None:
-        control.carry_out(leg, body)
-        control.known(leg)
-        return Response()
-    if fault.processed:
-        control.carry_out(leg, body)
-        control.lost(leg)
-    return await _go_wrong(request, fault)
-
-
-async def _go_wrong(request: Request, fault: ControlFault) -> Response:
-    match fault:
-        case Refuse():
-            return error_response(refusal(fault.status))
-        case NeverAnswer():
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-        case DropConnection():
-            await abort(request)
-    return Response()
-
-
-ANSWER_SECONDS = 0.08
-"""Natural seconds the carrier takes to answer a control request."""
-
-
-class CarrierApi:
-    """Serves the calls of a registry."""
-
-    def __init__(
-        self, registry: CallRegistry, sidebands: Sidebands, *, pace: TimeScale, api_key: str | None = None
-    ) -> None:
-        self._registry, self._sidebands, self._pace, self._api_key = registry, sidebands, pace, api_key
-
-    def app(self) -> Starlette:
-        """Return the application; ``/truth`` is the truth so far, which no real carrier has."""
-        control = [
-            Route(f"/v1/realtime/calls/{{call_id:path}}/{operation}", self._control(operation), methods=["POST"])
-            for operation in Operation
-        ]
-        rest = [WebSocketRoute("/v1/realtime", self._sideband), Route("/truth", self._truth)]
-        return Starlette(
-            routes=[*control, *rest], exception_handlers={HTTPException: _unknown_url, ClientDisconnect: _gone}
-        )
-
-    def _control(self, operation: Operation) -> Callable[[Request], Awaitable[Response]]:
-        async def endpoint(request: Request) -> Response:
-            await self._pace.pause(ANSWER_SECONDS)
-            try:
-                self._authenticate(request)
-                leg = self._registry.find(request.path_params["call_id"])
-                return await serve(request, leg, operation, await _body_of(request))
-            except ControlRefusedError as error:
-                return error_response(error)
-
-        return endpoint
-
-    async def _sideband(self, socket: WebSocket) -> None:
-        try:
-            self._authenticate(socket)
-            if "openai-beta" in socket.headers:
-                raise call_not_found()
-            leg = self._registry.find(socket.query_params.get("call_id", ""))
-            await self._sidebands.open(socket, leg)
-        except ControlRefusedError as error:
-            await socket.send_denial_response(error_response(error))
-
-    async def _truth(self, _: Request) -> JSONResponse:
-        return JSONResponse(self._registry.tally.as_json())
-
-    def _authenticate(self, connection: HTTPConnection) -> None:
-        scheme, _, key = connection.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
-            raise ControlRefusedError(401, None, "Missing bearer or basic authentication in header")
-        if self._api_key is not None and not hmac.compare_digest(key.encode(), self._api_key.encode()):
-            raise ControlRefusedError(401, "invalid_api_key", "Incorrect API key provided.")
-
-
-async def _body_of(request: Request) -> Body:
-    text = await request.body()
-    try:
-        body = json.loads(text) if text else {}
-    except ValueError as error:
-        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.") from error
-    if not isinstance(body, dict):
-        raise ControlRefusedError(400, None, "We could not parse the JSON body of your request.")
-    return body
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

@@ -8,82 +8,32 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.simulator.call import SimulatedCall
-from service.simulator.conversation import Sidebands
 from service.simulator.delivery import ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
 from service.simulator.ground_truth import CallReport
-from service.simulator.leg import CallLeg, CallRegistry, LegState
+from service.simulator.leg import CallLeg, LegState
 from service.simulator.listener import Listener
-from service.simulator.plan import NATURAL, TimeScale
 from service.simulator.record import End, PlacedCall
+from service.simulator.registry import CallRegistry
 from service.simulator.server import CarrierApi
+from service.simulator.sidebands import Sidebands
+from service.simulator.timing import NATURAL, TimeScale, set_within
 from telemetry.clock import Clock, SystemClock
 
+DRAIN_SECONDS = 2.0
+"""Seconds that a stop may wait for the last callers to be gone."""
 Post = Callable[[str], Awaitable[list[int]]]
 """Delivers the call's webhook under an id; the status of every attempt."""
 
 
-async def happen(call: SimulatedCall, leg: CallLeg, post: Post, *, ring_seconds: float) -> None:
-    """Have the call happen; it is over when this returns, however it does."""
-    try:
-        if call.delivery.late:
-            leg.give_up(End.GONE)
-        await _announce(call, leg, post)
-        await _until_over(leg, ring_seconds)
-        await _deliver(leg, post, [call.webhook_id()] * call.delivery.echoes)
-        leg.record.count("duplicates_sent", call.delivery.echoes)
-    finally:
-        leg.give_up(End.UNANSWERED)
-
-
-async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
-    plan = call.delivery
-    reissues = [call.webhook_id(number + 1) for number in range(plan.reissues)]
-    leg.record.count("duplicates_sent", plan.twins + plan.reissues)
-    if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.twins) + reissues):
-        leg.record.count("received")
-    elif leg.state is LegState.RINGING:
-        leg.give_up(End.UNDELIVERED)
-
-
-async def _deliver(leg: CallLeg, post: Post, webhook_ids: list[str]) -> bool:
-    """Post all at once; whether any was answered 2xx."""
-    answers = await asyncio.gather(*map(post, webhook_ids))
-    for statuses in answers:
-        leg.record.deliveries.extend(statuses)
-        leg.record.count("deliveries", len(statuses))
-    return any(map(delivered, answers))
-
-
-async def _until_over(leg: CallLeg, ring_seconds: float) -> None:
-    if not await _within(ring_seconds, leg.decided):
-        leg.give_up(End.UNANSWERED)
-    if not await _within(ring_seconds, leg.joined):
-        leg.give_up(End.ABANDONED)
-    await leg.over.wait()
-
-
-async def _within(seconds: float, event: asyncio.Event) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
-
-
-QUIET_SECONDS = 2.0
-"""Seconds that going off the air may wait for the last callers to be gone."""
-
-
 @dataclass(frozen=True, slots=True)
-class Line:
+class CarrierOptions:
     """The set-up of a simulated carrier."""
 
     secret: str
     """The webhooks' signing secret, ``whsec_…``."""
     numbers: Mapping[str, str] = field(default_factory=dict)
     """Numbers in E.164 and the ids of the tenants that have them; any other number belongs to ``_unknown``."""
-    pace: TimeScale = NATURAL
+    time_scale: TimeScale = NATURAL
     ring_seconds: float = 30.0
     """Real seconds a caller waits to be accepted, and then for the sideband to open."""
     linger_seconds: float = 0.0
@@ -100,40 +50,44 @@ class Line:
 
 
 class Simulator:
-    """A carrier that is on the air while its context is open."""
+    """A carrier that listens while its context is open."""
 
-    def __init__(self, line: Line, *, target: str = "", clock: Clock | None = None) -> None:
-        key_of(line.secret)
-        self._line = line
+    def __init__(self, options: CarrierOptions, *, target: str = "", clock: Clock | None = None) -> None:
+        key_of(options.secret)
+        self._options = options
         self._clock = clock or SystemClock()
         self._registry = CallRegistry(
-            line.numbers,
+            options.numbers,
             now=lambda: self._clock.now().monotonic,
-            fallback=line.fallback_instructions,
+            fallback=options.fallback_instructions,
         )
-        sidebands = Sidebands(pace=line.pace, clock=self._clock, linger_seconds=line.linger_seconds)
-        api = CarrierApi(self._registry, sidebands, pace=line.pace, api_key=line.api_key)
-        self._listener = Listener(api.app(), host=line.host, port=line.port)
+        sidebands = Sidebands(time_scale=options.time_scale, clock=self._clock, linger_seconds=options.linger_seconds)
+        api = CarrierApi(self._registry, sidebands, time_scale=options.time_scale, api_key=options.api_key)
+        self._listener = Listener(api.app(), host=options.host, port=options.port)
         self._open = AsyncExitStack()
         self.target = target
         """The gateway's address, such as ``http://127.0.0.1:8000``; to be set before the first call."""
 
     async def __aenter__(self) -> Self:
-        """Go on the air; raises :class:`OSError` when the port is taken."""
+        """Listen; raises :class:`OSError` when the port is taken."""
         await self._open.enter_async_context(self._listener)
         client = await self._open.enter_async_context(webhook_client())
-        line = self._line
+        options = self._options
         self._sender = WebhookSender(
-            client, secret=line.secret, pace=line.pace, clock=self._clock, attempts=line.delivery_attempts
+            client,
+            secret=options.secret,
+            time_scale=options.time_scale,
+            clock=self._clock,
+            attempts=options.delivery_attempts,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Go off the air; callers still on the line hang up."""
+        """Stop listening; callers still on the line hang up."""
         self.hang_up_all()
-        await self._registry.quiet(within=QUIET_SECONDS)
+        await self._registry.drained(within=DRAIN_SECONDS)
         await self._open.aclose()
 
     @property
@@ -144,20 +98,20 @@ class Simulator:
     @property
     def numbers(self) -> Mapping[str, str]:
         """The numbers with their tenants' ids."""
-        return self._line.numbers
+        return self._options.numbers
 
     @property
     def running(self) -> int:
         """Calls that are not over."""
         return self._registry.running
 
-    def truth(self) -> dict[str, Any]:
+    def ground_truth(self) -> dict[str, Any]:
         """Return what the carrier saw until now: see :mod:`service.simulator.ground_truth`."""
-        return self._registry.tally.as_json()
+        return self._registry.ground_truth.as_json()
 
     def counts(self) -> dict[str, Any]:
         """Return the ground truth's numbers alone."""
-        return self._registry.tally.counts()
+        return self._registry.ground_truth.counts()
 
     def hang_up_all(self) -> None:
         """Have every caller hang up now."""
@@ -173,7 +127,47 @@ class Simulator:
             return await self._sender.deliver(lambda: self.target, webhook_id, call.webhook_body(created_at))
 
         try:
-            await happen(call, leg, post, ring_seconds=self._line.ring_seconds)
+            await run_call(call, leg, post, ring_seconds=self._options.ring_seconds)
         finally:
             self._registry.retire(leg)
         return leg.record.report()
+
+
+async def run_call(call: SimulatedCall, leg: CallLeg, post: Post, *, ring_seconds: float) -> None:
+    """Announce the call and wait for its end; it is over when this returns, however it does."""
+    try:
+        if call.delivery.late:
+            leg.caller_leaves(End.GONE)
+        await _announce(call, leg, post)
+        await _until_over(leg, ring_seconds)
+        await _deliver(leg, post, [call.webhook_id()] * call.delivery.echoes)
+        leg.record.count("duplicates_sent", call.delivery.echoes)
+    finally:
+        leg.caller_leaves(End.UNANSWERED)
+
+
+async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
+    plan = call.delivery
+    reissues = [call.webhook_id(number + 1) for number in range(plan.reissues)]
+    leg.record.count("duplicates_sent", plan.twins + plan.reissues)
+    if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.twins) + reissues):
+        leg.record.count("received")
+    elif leg.state is LegState.RINGING:
+        leg.caller_leaves(End.UNDELIVERED)
+
+
+async def _deliver(leg: CallLeg, post: Post, webhook_ids: list[str]) -> bool:
+    """Post all at once; returns True if any was answered 2xx."""
+    answers = await asyncio.gather(*map(post, webhook_ids))
+    for statuses in answers:
+        leg.record.deliveries.extend(statuses)
+        leg.record.count("deliveries", len(statuses))
+    return any(map(delivered, answers))
+
+
+async def _until_over(leg: CallLeg, ring_seconds: float) -> None:
+    if not await set_within(ring_seconds, leg.decided):
+        leg.caller_leaves(End.UNANSWERED)
+    if not await set_within(ring_seconds, leg.first_attached):
+        leg.caller_leaves(End.ABANDONED)
+    await leg.over.wait()

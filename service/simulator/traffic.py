@@ -10,12 +10,16 @@ from service.simulator.plan import Plan
 from service.simulator.rendering import progress_line
 from service.simulator.simulator import Simulator
 
-FAREWELL_SECONDS = 3.0
-"""After everybody was made to hang up, a call that still waits for its gateway to answer is broken off."""
+PROGRESS_SECONDS = 2.0
+"""Seconds between lines that tell how far the traffic is."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Either makes every caller hang up and the run end in good order."""
+HANG_UP_SECONDS = 3.0
+"""Seconds after every caller hung up, at which a call that still waits for its gateway to answer is broken off."""
 
 
 class Traffic:
-    """One run of a plan on a simulator that is on the air."""
+    """One run of a plan on a simulator that runs."""
 
     def __init__(self, simulator: Simulator, plan: Plan) -> None:
         self._simulator, self._plan = simulator, plan
@@ -42,7 +46,7 @@ class Traffic:
         self._stopping.set()
         if hang_up:
             self._simulator.hang_up_all()
-            asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._break_off)
+            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._break_off)
 
     async def _place(self, call: SimulatedCall) -> None:
         """Place a call, unless the traffic was stopped between its turn and the start of its task."""
@@ -57,13 +61,13 @@ class Traffic:
     async def _due(self) -> AsyncIterator[SimulatedCall]:
         loop = asyncio.get_running_loop()
         begun = due = loop.time()
-        for place in self._plan.places():
-            due += self._plan.gap(place)
+        for index in self._plan.indices():
+            due += self._plan.gap(index)
             if self._plan.seconds is not None and due > begun + self._plan.seconds:
                 return
             if await self._stopped_before(due):
                 return
-            yield self._plan.call(place, self._numbers)
+            yield self._plan.call(index, self._numbers)
 
     async def _stopped_before(self, due: float) -> bool:
         try:
@@ -72,12 +76,6 @@ class Traffic:
         except TimeoutError:
             return self._stopping.is_set()
         return True
-
-
-PROGRESS_SECONDS = 2.0
-"""Seconds between lines that tell how far the traffic is."""
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-"""Either makes every caller hang up and the run end in good order."""
 
 
 async def run(

@@ -12,10 +12,11 @@ import httpx2
 from service.simulator.call import SimulatedCall, dial
 from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.plan import Plan, TimeScale
+from service.simulator.plan import Plan
 from service.simulator.script import CallScript
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
+from service.simulator.timing import TimeScale
 from service.simulator.traffic import Traffic
 from tests.peers.service import SECRET, Service
 
@@ -52,9 +53,9 @@ class Gateway:
 
     async def answers(self) -> tuple[dict[str, Any], dict[str, Any], list[CountDifference]]:
         """The carrier's truth, the service's numbers, and where they differ."""
-        truth = self.carrier.truth()
-        said = await live_answers(self.client, truth["tenants"])
-        return truth, said, differences(truth, said, seconds_a_call=SECONDS_A_CALL)
+        ground_truth = self.carrier.ground_truth()
+        said = await live_answers(self.client, ground_truth["tenants"])
+        return ground_truth, said, differences(ground_truth, said, seconds_a_call=SECONDS_A_CALL)
 
     async def get(self, path: str) -> dict[str, Any]:
         """An admin endpoint's answer."""
@@ -79,10 +80,10 @@ async def gateway(
     Callers stay on the line for ``linger_seconds`` when the service leaves without a word.
     """
     loaded = simulated_tenants(2) if tenants is None else tenants
-    line = Line(
+    line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(loaded),
-        pace=TimeScale(scale=scale),
+        time_scale=TimeScale(scale=scale),
         fallback_instructions=FALLBACK,
         linger_seconds=linger_seconds,
     )

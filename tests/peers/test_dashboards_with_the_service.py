@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 
 from service.simulator.faults import ALWAYS, CallFaults, Refuse
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
 from tests.collector.dashboards import Query, queries
 from tests.peers.gateway import PATIENCE_SECONDS, gateway

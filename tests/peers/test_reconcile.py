@@ -9,7 +9,8 @@ from typing import Any
 
 import httpx2
 
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
 from service.simulator.tenants import simulated_tenants
 from service.simulator.traffic import Traffic
 from tests.peers.gateway import Gateway, eventually, gateway

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
 from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.peers.gateway import FALLBACK, Gateway, gateway

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from service.commands.simulate import simulate
 from service.simulator.plan import Plan
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.traffic import run
 from tests.service.simulator.harness import SECRET, SimulatorHarness
 
@@ -76,7 +76,7 @@ async def test_a_taken_port_is_told(harness: SimulatorHarness) -> None:
 async def test_a_signal_ends_the_run_in_good_order(harness: SimulatorHarness) -> None:
     """On SIGTERM callers who still wait give up, the run returns, and progress was told meanwhile."""
     told: list[str] = []
-    carrier = Simulator(Line(secret=SECRET), target=harness.gateway.address)
+    carrier = Simulator(CarrierOptions(secret=SECRET), target=harness.gateway.address)
     plan = Plan("run", calls_per_second=50, max_running=2)
     running = asyncio.create_task(run(carrier, plan, tell=told.append, progress_seconds=0.01))
     await harness.until(lambda: len(told) > 2 and carrier.running == 2)

@@ -25,10 +25,11 @@ from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
 from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
 from service.simulator.ground_truth import CallReport
-from service.simulator.plan import Plan, TimeScale
+from service.simulator.plan import Plan
 from service.simulator.script import CallScript
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
+from service.simulator.timing import TimeScale
 from service.simulator.traffic import Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.metrics.live_table import Numbers
@@ -124,8 +125,8 @@ class GatewayHarness:
 
     async def differences(self) -> list[CountDifference]:
         """Where the admin endpoints and the carrier's truth disagree."""
-        truth = self.carrier.truth()
-        return differences(truth, await live_answers(self.client, truth["tenants"]))
+        ground_truth = self.carrier.ground_truth()
+        return differences(ground_truth, await live_answers(self.client, ground_truth["tenants"]))
 
     async def get(self, path: str) -> dict[str, Any]:
         """An admin endpoint's answer."""
@@ -180,12 +181,12 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 
 @asynccontextmanager
-async def on_the_air(*, tenants: int = 2, pace: TimeScale = QUICK) -> AsyncIterator[Simulator]:
+async def on_the_air(*, tenants: int = 2, time_scale: TimeScale = QUICK) -> AsyncIterator[Simulator]:
     """A carrier whose callers dial the numbers of so many tenants, and stay on the line when a gateway leaves."""
-    line = Line(
+    line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(simulated_tenants(tenants)),
-        pace=pace,
+        time_scale=time_scale,
         linger_seconds=SETTLED_SECONDS,
         fallback_instructions=FALLBACK,
     )
@@ -235,9 +236,12 @@ async def running_harness(
     folder: Path,
     *,
     tenants: int = 2,
-    pace: TimeScale = QUICK,
+    time_scale: TimeScale = QUICK,
     **chosen: Any,  # noqa: ANN401 - what serving() takes
 ) -> AsyncIterator[GatewayHarness]:
     """A service and a carrier of its own."""
-    async with on_the_air(tenants=tenants, pace=pace) as carrier, serving(carrier, folder, **chosen) as harness:
+    async with (
+        on_the_air(tenants=tenants, time_scale=time_scale) as carrier,
+        serving(carrier, folder, **chosen) as harness,
+    ):
         yield harness

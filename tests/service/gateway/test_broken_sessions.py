@@ -11,7 +11,7 @@ from service.gateway import session
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.faults import ALWAYS, CallFaults, Refuse, SidebandBreak
 from service.simulator.ground_truth import CallReport
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -25,6 +25,7 @@ from service.simulator.script import (
     SendsUnusable,
     SidebandCloses,
 )
+from service.simulator.shares import Shares
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
 from telemetry.semconv.attributes import CallId, EndReason
@@ -169,8 +170,8 @@ async def test_messages_that_cannot_be_used_end_nothing(tmp_path: Path, caplog: 
         assert report.counts["unusable_messages"] == 2 * len(NONSENSE)
         record = harness.record(call_id)
         assert (record.summary.end_reason, record.summary.turns) == (EndReason.COMPLETED, 1)
-        truth = harness.carrier.truth()["global"]
-        assert record.tokens.usage.input == truth["tokens_input"]
+        ground_truth = harness.carrier.ground_truth()["global"]
+        assert record.tokens.usage.input == ground_truth["tokens_input"]
         listed = await harness.get("/api/v1/call-records")
         assert [row["call_id"] for row in listed["calls"]] == [call_id]
         assert await harness.get(f"/api/v1/calls/{call_id}")
@@ -241,8 +242,8 @@ async def test_the_caller_waits_from_the_moment_of_falling_silent(tmp_path: Path
         script = CallScript("asked", (HELLO, CallerSpeaks("Well?"), AgentSpeaks("Well.", think_seconds=40.0)))
         report = await harness.call(script, call_id=call_id)
         (turn,) = harness.record(call_id).turns
-        (truth,) = report.turn_seconds
-        assert turn.time_to_first_audio == pytest.approx(truth, abs=0.1)
+        (ground_truth,) = report.turn_seconds
+        assert turn.time_to_first_audio == pytest.approx(ground_truth, abs=0.1)
 
 
 async def test_several_break_at_once(tmp_path: Path) -> None:
@@ -250,8 +251,8 @@ async def test_several_break_at_once(tmp_path: Path) -> None:
     async with running_harness(tmp_path) as harness:
         await asyncio.gather(*(broken(harness, SidebandBreak(10 + n, 1012)) for n in range(20)))
         await harness.settled()
-        truth = harness.carrier.truth()["global"]
-        assert truth["sidebands_reattached"] == truth["sidebands_broken"] == 20
+        ground_truth = harness.carrier.ground_truth()["global"]
+        assert ground_truth["sidebands_reattached"] == ground_truth["sidebands_broken"] == 20
         apart = [difference for difference in await harness.differences() if difference.field != "minutes_processed"]
         assert apart == []
 
@@ -261,7 +262,7 @@ async def test_troubled_traffic_is_counted_as_the_carrier_counts_it(tmp_path: Pa
     shares = Shares(breaks=0.3, unusable=0.5, refers=0.3, ignored_refers=0.5, late=0)
     async with running_harness(tmp_path, max_concurrent_calls=500) as harness:
         await harness.traffic(Plan("troubled", seed=3, calls_per_second=8, calls=40, shares=shares))
-        truth = harness.carrier.truth()["global"]
-        assert min(truth[kind] for kind in ("sidebands_broken", "unusable_messages", "refers_ignored")) > 0
+        ground_truth = harness.carrier.ground_truth()["global"]
+        assert min(ground_truth[kind] for kind in ("sidebands_broken", "unusable_messages", "refers_ignored")) > 0
         apart = [difference for difference in await harness.differences() if difference.field != "minutes_processed"]
         assert apart == []

@@ -47,16 +47,16 @@ async def test_content_is_kept_only_where_it_is_switched_on(tmp_path: Path, feat
         await harness.container.tenants.import_all([switched], actor="tests")
         call_id = fresh_id()
         await harness.call(TALK, call_id=call_id)
-        transcribed = harness.carrier.truth()["global"]["tokens_transcription"]
+        transcribed = harness.carrier.ground_truth()["global"]["tokens_transcription"]
         if not feature:
             assert (heard(harness, call_id), transcribed) == ([], 0)
             return
         assert transcribed > 0
-        truth, tokens = harness.carrier.truth()["global"], harness.record(call_id).tokens
+        ground_truth, tokens = harness.carrier.ground_truth()["global"], harness.record(call_id).tokens
         assert tokens.usage.input is not None
         assert tokens.usage.output is not None
         spent = tokens.usage.input + tokens.usage.output
-        assert spent == truth["tokens_input"] + truth["tokens_output"] + transcribed
+        assert spent == ground_truth["tokens_input"] + ground_truth["tokens_output"] + transcribed
         assert set(tokens.models) == {"gpt-realtime-2.1", "gpt-transcribe"}
         assert sorted(heard(harness, call_id)) == [
             ("execute_tool current_time", "tool.arguments"),

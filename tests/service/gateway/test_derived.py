@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
 from tests.service.gateway.harness import GatewayHarness, running_harness
 
 SUMMARY = "/api/v1/metrics/summary"
@@ -23,29 +24,36 @@ async def test_rates_are_those_of_the_carriers_truth(tmp_path: Path) -> None:
         for seed in (3, 4):
             await harness.traffic(Plan("derived", seed=seed, calls_per_second=150, calls=150, shares=shares))
             await harness.container.sampler.sample()
-        truth = harness.carrier.truth()
-        calls = Counter(report["tenant_id"] for report in truth["calls"])
-        _agree(truth["global"], calls.total(), await harness.get(SUMMARY))
-        for tenant_id, row in truth["tenants"].items():
+        ground_truth = harness.carrier.ground_truth()
+        calls = Counter(report["tenant_id"] for report in ground_truth["calls"])
+        _agree(ground_truth["global"], calls.total(), await harness.get(SUMMARY))
+        for tenant_id, row in ground_truth["tenants"].items():
             answer = await harness.client.get(f"{SUMMARY}/{tenant_id}")
             if answer.status_code == 404:
                 assert not any(row.values())
             else:
                 _agree(row, calls[tenant_id], answer.json())
-        await _ranked_by_the_truth(harness, truth["tenants"])
+        await _ranked_by_the_truth(harness, ground_truth["tenants"])
 
 
-def _agree(truth: Mapping[str, float], calls: int, answer: Mapping[str, Any]) -> None:
+def _agree(ground_truth: Mapping[str, float], calls: int, answer: Mapping[str, Any]) -> None:
     """Every window is longer than the service has run, so each has all there is."""
     for window in answer["windows"].values():
         counted = [window[name] for name in ("received", "started", "ended", "failed")]
-        assert counted == [calls, truth["started_calls"], truth["ended_calls"], truth["failed_calls"]]
-        assert window["error_rate"] == _ratio(truth["failed_calls"], truth["ended_calls"])
+        assert counted == [
+            calls,
+            ground_truth["started_calls"],
+            ground_truth["ended_calls"],
+            ground_truth["failed_calls"],
+        ]
+        assert window["error_rate"] == _ratio(ground_truth["failed_calls"], ground_truth["ended_calls"])
         for reason in REJECTIONS:
-            assert window["rejection_shares"][reason] == _ratio(truth[f"rejected_calls_{reason}"], calls)
-        assert window["answer_rate"] == _ratio(truth["started_calls"], calls)
-        assert window["minutes"] == pytest.approx(truth["minutes_processed"], abs=truth["started_calls"] * 0.25 / 60)
-        if truth["started_calls"]:
+            assert window["rejection_shares"][reason] == _ratio(ground_truth[f"rejected_calls_{reason}"], calls)
+        assert window["answer_rate"] == _ratio(ground_truth["started_calls"], calls)
+        assert window["minutes"] == pytest.approx(
+            ground_truth["minutes_processed"], abs=ground_truth["started_calls"] * 0.25 / 60
+        )
+        if ground_truth["started_calls"]:
             capacity = window["capacity"]
             assert 1 <= capacity["peak_in_use"] <= capacity["limit"]
             assert 0 < capacity["mean_active"] <= capacity["peak_in_use"]

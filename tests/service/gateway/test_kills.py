@@ -10,9 +10,11 @@ import pytest
 
 from service.records.record import Row
 from service.simulator import leg
-from service.simulator.plan import Plan, Shares, TimeScale
-from service.simulator.simulator import Line, Simulator
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
+from service.simulator.timing import TimeScale
 from service.simulator.traffic import Traffic
 from tests.peers.gateway import FALLBACK, Gateway
 from tests.peers.peers import Peers
@@ -47,10 +49,10 @@ async def test_twenty_kills_under_load_lose_nothing(
         peers: Peers = request.getfixturevalue("peers")
         url = peers.postgres().url
     tenants = simulated_tenants(3, max_concurrent_calls=1_000)
-    line = Line(
+    line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(tenants),
-        pace=TimeScale(scale=0.5, patience=5),
+        time_scale=TimeScale(scale=0.5, caller_timeout=5),
         ring_seconds=60,
         linger_seconds=300,
         delivery_attempts=1_000,
@@ -71,7 +73,7 @@ async def test_twenty_kills_under_load_lose_nothing(
         finally:
             assert await asyncio.to_thread(service.stop) == 0, service.log
         rows = await recorded(url)
-        _each_call_is_recorded_once(carrier.truth(), rows)
+        _each_call_is_recorded_once(carrier.ground_truth(), rows)
         _minutes_are_right(carrier, rows, crashes)
 
 
@@ -111,19 +113,19 @@ async def _nothing_leaked(gateway: Gateway) -> None:
     _invariants_hold(await gateway.get("/api/v1/metrics/live"))
 
 
-def _each_call_is_recorded_once(truth: Mapping[str, Any], rows: Mapping[str, Row]) -> None:
-    calls = {call["call_id"]: call for call in truth["calls"]}
-    assert len(calls) == truth["global"]["placed"] > KILLS
+def _each_call_is_recorded_once(ground_truth: Mapping[str, Any], rows: Mapping[str, Row]) -> None:
+    calls = {call["call_id"]: call for call in ground_truth["calls"]}
+    assert len(calls) == ground_truth["global"]["placed"] > KILLS
     assert set(rows) == set(calls)
     unanswered = {call_id for call_id, call in calls.items() if call["end"] in UNANSWERED}
     # A process can die between putting a rejection on record and telling the carrier of it.
     assert {rows[call_id]["outcome"] for call_id in unanswered} <= {"rejected"}
-    assert {row["tenant_id"] for row in rows.values()} <= set(truth["tenants"])
-    assert {violation["what"] for violation in truth["violations"]} <= {"sideband before accept"}
+    assert {row["tenant_id"] for row in rows.values()} <= set(ground_truth["tenants"])
+    assert {violation["what"] for violation in ground_truth["violations"]} <= {"sideband before accept"}
 
 
 def _minutes_are_right(carrier: Simulator, rows: Mapping[str, Row], crashes: Crashes) -> None:
-    tally = carrier._registry.tally
+    tally = carrier._registry.ground_truth
     assert isinstance(tally, Sessions)
     wrong = []
     for report in tally._reports:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.simulator.faults import CallFaults, DropConnection, Refuse, SocketCut
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
+from service.simulator.shares import Shares
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, running_harness
 
 ROUGH = (
@@ -51,4 +52,4 @@ async def _nothing_is_left(harness: GatewayHarness) -> None:
     debug = await harness.get("/api/v1/metrics/capacity/debug")
     assert (debug["consistent"], debug["inconsistencies"], debug["global"]["in_use"]) == (True, [], 0)
     assert harness.container.capacity.in_use == 0
-    assert harness.carrier.truth()["violations"] == []
+    assert harness.carrier.ground_truth()["violations"] == []

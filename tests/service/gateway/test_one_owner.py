@@ -86,7 +86,7 @@ async def test_a_delivery_to_a_second_process_is_a_duplicate(tmp_path: Path, sta
         carrier.hang_up_all()
         await placing
         await first.settled()
-        assert carrier.truth()["violations"] == []
+        assert carrier.ground_truth()["violations"] == []
 
 
 async def test_deliveries_at_once_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ async def test_deliveries_at_once_are_taken_once(tmp_path: Path, monkeypatch: py
         assert sum(each["received_calls"] for each in numbers) == 20
         assert sum(each["accepted_calls"] for each in numbers) == 20
         assert sum(each["ended_calls"] for each in numbers) == 20
-        assert carrier.truth()["violations"] == []
+        assert carrier.ground_truth()["violations"] == []
 
 
 @pytest.mark.parametrize("status", REFUSED)

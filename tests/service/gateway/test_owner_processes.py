@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from service.records.store import CALLS
 from service.simulator.faults import Operation
-from service.simulator.plan import TimeScale
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
+from service.simulator.timing import TimeScale
 from service.storage.database import Database
 from tests.peers.gateway import FALLBACK, eventually
 from tests.peers.peers import Peers
@@ -64,10 +64,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[Simulator, list[Process]]]:
     """So many services on one database, and a carrier that calls the first."""
     tenants = simulated_tenants(2, max_concurrent_calls=1_000)
-    line = Line(
+    line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(tenants),
-        pace=TimeScale(scale=0.05),
+        time_scale=TimeScale(scale=0.05),
         ring_seconds=120,
         linger_seconds=300,
         delivery_attempts=1_000,
@@ -111,7 +111,7 @@ async def test_three_processes_share_calls_out(url: str, tmp_path: Path, monkeyp
         live = [await process.live() for process in running]
         for field in ("accepted_calls", "started_calls", "ended_calls"):
             assert sum(each[field] for each in live) == 30, field
-        assert carrier.truth()["violations"] == []
+        assert carrier.ground_truth()["violations"] == []
         summaries = [await process.get("/api/v1/metrics/capacity/debug") for process in running]
         assert [each["inconsistencies"] for each in summaries] == [[], [], []]
     assert len(await recorded(url)) == 30
@@ -169,5 +169,5 @@ async def test_a_killed_process_is_followed_without_a_second_accept(url: str, tm
         carrier.hang_up_all()
         assert (await placing).end == "stopped"
         await eventually(other.idle, "no call to be open")
-        assert carrier.truth()["violations"] == []
+        assert carrier.ground_truth()["violations"] == []
     assert len(await recorded(url)) == 1

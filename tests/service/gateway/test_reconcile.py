@@ -36,10 +36,13 @@ async def test_a_busy_service_agrees_with_itself(tmp_path: Path) -> None:
         await traffic
         found = await harness.get(RECONCILE)
         assert (found["consistent"], found["complete"]) == (True, True), found["differences"]
-        truth = harness.carrier.truth()["global"]
+        ground_truth = harness.carrier.ground_truth()["global"]
         for ledger in ("live", "records"):
             figures = found["total"][ledger]["figures"]
-            assert (figures["accepted"], figures["ended"]) == (truth["accepted_calls"], truth["ended_calls"]), ledger
+            assert (figures["accepted"], figures["ended"]) == (
+                ground_truth["accepted_calls"],
+                ground_truth["ended_calls"],
+            ), ledger
 
 
 async def test_answers_are_as_declared(tmp_path: Path) -> None:

@@ -102,10 +102,10 @@ async def test_tokens_are_the_sum_of_the_responses(tmp_path: Path) -> None:
     async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
         await harness.call(script, call_id=call_id)
-        truth, tokens = harness.carrier.truth()["global"], harness.record(call_id).tokens
+        ground_truth, tokens = harness.carrier.ground_truth()["global"], harness.record(call_id).tokens
         counted = (tokens.usage.input, tokens.usage.output, tokens.usage.cached_input)
-        assert counted == (truth["tokens_input"], truth["tokens_output"], truth["tokens_cached"])
-        assert truth["tokens_output"] > 0
+        assert counted == (ground_truth["tokens_input"], ground_truth["tokens_output"], ground_truth["tokens_cached"])
+        assert ground_truth["tokens_output"] > 0
 
 
 async def test_errors_that_end_nothing(tmp_path: Path) -> None:

@@ -4,25 +4,25 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.simulator.plan import TimeScale
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import demo_tenants, numbers_of
+from service.simulator.timing import TimeScale
 from tests.service.simulator.harness import API_KEY, FALLBACK, SECRET, SimulatorHarness
 from tests.service.simulator.mini_gateway import MiniGateway
 
 
 @pytest.fixture
-def patience() -> float:
+def caller_timeout() -> float:
     """Seconds a caller waits for what the gateway owes; long, so that a busy machine changes nothing."""
     return 30.0
 
 
 @pytest.fixture
-async def harness(patience: float) -> AsyncIterator[SimulatorHarness]:
-    line = Line(
+async def harness(caller_timeout: float) -> AsyncIterator[SimulatorHarness]:
+    line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(demo_tenants()),
-        pace=TimeScale(scale=0.01, patience=patience, greeting=30.0),
+        time_scale=TimeScale(scale=0.01, caller_timeout=caller_timeout, greeting_timeout=30.0),
         ring_seconds=30.0,
         fallback_instructions=FALLBACK,
         api_key=API_KEY,

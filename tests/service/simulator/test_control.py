@@ -185,7 +185,7 @@ async def test_a_breach_of_the_protocol_is_refused_and_told(
     """What a gateway must not do is answered with an error, and the truth names the call and the breach."""
     harness.gateway.take = lambda call_id: misbehave(harness, call_id)
     report = await harness.call_in_vain(OPEN, call_id="rtc_breach")
-    assert harness.carrier.truth()["violations"] == [{"call_id": "rtc_breach", "what": what}]
+    assert harness.carrier.ground_truth()["violations"] == [{"call_id": "rtc_breach", "what": what}]
     assert report.accepted
     assert (report.counts["violations"], harness.totals["rejected_calls_capacity"]) == (1, 0)
 

@@ -169,7 +169,7 @@ async def test_a_tools_answer_brings_the_next_response(harness: SimulatorHarness
     assert len(report.turn_seconds) == 1
 
 
-@pytest.mark.parametrize("patience", [0.3])
+@pytest.mark.parametrize("caller_timeout", [0.3])
 async def test_a_gateway_that_answers_no_tool_loses_the_caller(harness: SimulatorHarness) -> None:
     """When a tool's output does not come, the caller runs out of patience and hangs up."""
     harness.gateway.uses_tools = False

@@ -89,7 +89,7 @@ async def test_a_blind_retry_of_a_lost_accept_breaks_the_protocol(harness: Simul
     await harness.call_in_vain(PLAIN, call_id="rtc_twice", faults=CallFaults(accept=DropConnection(times=1)))
     await harness.gateway.settled()
     assert isinstance(harness.gateway.failures[0], openai.ConflictError)
-    assert harness.carrier.truth()["violations"] == [{"call_id": "rtc_twice", "what": "second accept"}]
+    assert harness.carrier.ground_truth()["violations"] == [{"call_id": "rtc_twice", "what": "second accept"}]
 
 
 async def test_a_lost_accept_counts_once_the_gateway_acts_on_it(harness: SimulatorHarness) -> None:
@@ -180,7 +180,7 @@ async def test_a_refused_reject_still_tells_its_reason(
     assert (report.rejection_status, harness.totals["rejected_calls_capacity"]) == (486, 1)
 
 
-@pytest.mark.parametrize("patience", [0.6])
+@pytest.mark.parametrize("caller_timeout", [0.6])
 @pytest.mark.parametrize("fault", [Refuse(500), Refuse(404), NeverAnswer(), DropConnection(processed=False)])
 async def test_a_refer_that_fails_is_no_transfer(
     harness: SimulatorHarness, fault: Refuse | NeverAnswer | DropConnection
@@ -201,7 +201,7 @@ async def test_a_refer_whose_answer_is_lost_happens_and_is_not_known(harness: Si
     assert (report.end, report.referred) == ("referred", False)
 
 
-@pytest.mark.parametrize("patience", [0.6])
+@pytest.mark.parametrize("caller_timeout", [0.6])
 async def test_a_hang_up_that_fails_leaves_the_caller_waiting(harness: SimulatorHarness) -> None:
     """Without the hang-up the call goes on until the caller's patience ends."""
     script = CallScript("ends", (AgentGreets(AgentSpeaks("Hello")),), AgentHangsUp())

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from service.simulator.plan import TimeScale
 from service.simulator.script import CallScript, Pause, Step
-from service.simulator.simulator import Line, Simulator
+from service.simulator.simulator import CarrierOptions, Simulator
+from service.simulator.timing import TimeScale
 from tests.service.simulator.harness import ACME, API_KEY, SECRET, SimulatorHarness
 from tests.service.simulator.mini_gateway import MiniGateway
 
@@ -18,10 +18,10 @@ SHORT = CallScript("short", (Pause(30),))
 
 @asynccontextmanager
 async def _lingering(seconds: float) -> AsyncIterator[SimulatorHarness]:
-    line = Line(
+    line = CarrierOptions(
         secret=SECRET,
         numbers={ACME: "acme"},
-        pace=TimeScale(scale=0.01),
+        time_scale=TimeScale(scale=0.01),
         linger_seconds=seconds,
         delivery_attempts=50,
     )

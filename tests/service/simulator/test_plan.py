@@ -7,7 +7,7 @@ import pytest
 
 from service.simulator.call import Delivery, SimulatedCall
 from service.simulator.faults import CallFaults, Refuse
-from service.simulator.plan import Plan, Shares
+from service.simulator.plan import Plan
 from service.simulator.script import (
     AgentHangsUp,
     AgentSpeaks,
@@ -17,19 +17,20 @@ from service.simulator.script import (
     SessionExpires,
     SidebandCloses,
 )
+from service.simulator.shares import Shares
 
 NUMBERS = ("+18005550000", "+18005550001")
 
 
 def _calls(plan: Plan, count: int = 600) -> list[SimulatedCall]:
-    return [plan.call(place, NUMBERS) for place in islice(plan.places(), count)]
+    return [plan.call(index, NUMBERS) for index in islice(plan.indices(), count)]
 
 
 def test_the_same_seed_gives_the_same_calls() -> None:
     """Scripts, numbers, headers, ids, deliveries and gaps are the same in two plans of one seed and run."""
     one, other = Plan("run", seed=3), Plan("run", seed=3)
     assert _calls(one, 50) == _calls(other, 50)
-    assert [one.gap(place) for place in range(50)] == [other.gap(place) for place in range(50)]
+    assert [one.gap(index) for index in range(50)] == [other.gap(index) for index in range(50)]
 
 
 def test_another_seed_gives_other_calls_and_another_run_other_ids_alone() -> None:
@@ -104,7 +105,7 @@ def test_without_numbers_every_call_is_to_nobody() -> None:
 
 def test_a_plan_has_as_many_places_as_calls() -> None:
     """The number of calls bounds the plan."""
-    assert len(list(Plan("run", calls=3).places())) == 3
+    assert len(list(Plan("run", calls=3).indices())) == 3
 
 
 @pytest.mark.parametrize(

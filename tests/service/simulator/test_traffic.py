@@ -8,9 +8,11 @@ import httpx2
 import pytest
 
 from service.simulator.call import Delivery, dial
-from service.simulator.plan import NATURAL, Plan, Shares, TimeScale
+from service.simulator.plan import Plan
 from service.simulator.script import CallScript, LineGoesDead, Pause
-from service.simulator.simulator import Line, Simulator
+from service.simulator.shares import Shares
+from service.simulator.simulator import CarrierOptions, Simulator
+from service.simulator.timing import NATURAL, TimeScale
 from service.simulator.traffic import Traffic
 from tests.service.simulator.harness import ACME, SECRET, SimulatorHarness
 
@@ -126,14 +128,14 @@ async def test_traffic_stops_cleanly(harness: SimulatorHarness, *, hang_up: bool
     assert totals["active_calls"] == 0
     assert totals["started_calls"] == totals["ended_calls"] == harness.gateway.seen["ended"]
     assert harness.carrier.running == 0
-    ends = {call["end"] for call in harness.carrier.truth()["calls"]}
+    ends = {call["end"] for call in harness.carrier.ground_truth()["calls"]}
     assert ("stopped" in ends) is hang_up
 
 
-async def test_a_stop_waits_for_no_deaf_gateway(harness: SimulatorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_waits_for_no_silent_gateway(harness: SimulatorHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery that is never answered is broken off soon after everybody had to hang up."""
-    monkeypatch.setattr("service.simulator.traffic.FAREWELL_SECONDS", 0.05)
-    async with await asyncio.start_server(_deaf, "127.0.0.1", 0) as server:
+    monkeypatch.setattr("service.simulator.traffic.HANG_UP_SECONDS", 0.05)
+    async with await asyncio.start_server(_read_silently, "127.0.0.1", 0) as server:
         harness.carrier.target = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         traffic = Traffic(harness.carrier, Plan("run", calls_per_second=100, shares=Shares(late=0)))
         running = asyncio.create_task(traffic.run())
@@ -144,7 +146,7 @@ async def test_a_stop_waits_for_no_deaf_gateway(harness: SimulatorHarness, monke
     assert harness.carrier.running == 0
 
 
-async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _read_silently(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Read and say nothing until the other end is gone."""
     while await reader.read(65536):
         pass
@@ -153,7 +155,9 @@ async def _deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 async def test_going_off_the_air_ends_what_runs(harness: SimulatorHarness) -> None:
     """A call that runs when the carrier stops is over, with its end noted."""
-    async with Simulator(Line(secret=SECRET, pace=TimeScale(0.01)), target=harness.gateway.address) as carrier:
+    async with Simulator(
+        CarrierOptions(secret=SECRET, time_scale=TimeScale(0.01)), target=harness.gateway.address
+    ) as carrier:
         harness.gateway.client = harness.gateway.client.with_options(base_url=carrier.base_url)
         call = dial(ACME, CallScript("dead", (), LineGoesDead()), rng=Random(1))  # noqa: S311 - not secret
         placed = asyncio.create_task(carrier.place_call(call))
@@ -167,16 +171,16 @@ async def test_the_truth_can_be_asked_for(harness: SimulatorHarness) -> None:
     """Beside the carrier's interface the truth is served, the same that the simulator gives."""
     await harness.call(SHORT, call_id="rtc_1")
     async with httpx2.AsyncClient(trust_env=False) as client:
-        truth = (await client.get(harness.carrier.base_url.removesuffix("/v1") + "/truth")).json()
-    assert truth["global"] == harness.carrier.truth()["global"]
-    assert [call["call_id"] for call in truth["calls"]] == ["rtc_1"]
+        ground_truth = (await client.get(harness.carrier.base_url.removesuffix("/v1") + "/truth")).json()
+    assert ground_truth["global"] == harness.carrier.ground_truth()["global"]
+    assert [call["call_id"] for call in ground_truth["calls"]] == ["rtc_1"]
 
 
 async def test_a_taken_port_is_an_error(harness: SimulatorHarness) -> None:
     """Going on the air on somebody's port raises instead of serving nobody."""
     port = int(harness.carrier.base_url.rpartition(":")[2].removesuffix("/v1"))
     with pytest.raises(OSError, match="in use"):
-        await Simulator(Line(secret=SECRET, port=port)).__aenter__()
+        await Simulator(CarrierOptions(secret=SECRET, port=port)).__aenter__()
 
 
 def test_time_can_be_scaled_but_not_turned() -> None:
@@ -195,7 +199,7 @@ async def test_a_caller_waits_only_so_long(harness: SimulatorHarness, *, accepte
             await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
 
     harness.gateway.take = dawdle
-    async with Simulator(Line(secret=SECRET, ring_seconds=0.3), target=harness.gateway.address) as carrier:
+    async with Simulator(CarrierOptions(secret=SECRET, ring_seconds=0.3), target=harness.gateway.address) as carrier:
         harness.gateway.client = harness.gateway.client.with_options(base_url=carrier.base_url)
         report = await carrier.place_call(dial(ACME, SHORT, rng=Random(1)))  # noqa: S311 - not secret
     assert report.end in ({"abandoned", "unanswered"} if accepted else {"unanswered"})
