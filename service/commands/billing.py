@@ -3,22 +3,19 @@
 Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command line itself is wrong.
 """
 
-import asyncio
-import getpass
 import json
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from service.settings import SettingsError, load_settings
-from service.storage.database import DATABASE_ERRORS, Database, failure_reason
-from service.storage.migrations import upgrade
-from service.storage.url import DatabaseUrlError
+from service.commands.databases import DatabaseUrl, on_database, operator
+from service.commands.refusals import refuse_with
+from service.commands.tables import Sheet, console
+from service.settings import load_settings
+from service.storage.database import Database
 from service.usage.documents import Document
 from service.usage.freezing import (
     DifferencesChangedError,
@@ -38,14 +35,16 @@ from service.usage.rules import (
     RuleChangedError,
     UnknownTenantError,
     agree,
+    demand_known,
     read_changes,
     read_rules,
     rules_version,
     withdraw,
 )
-from service.usage.seal import BilledSums
+from service.usage.seal import BilledCall, BilledSums
 from service.usage.serializer import calls_as_csv
 from telemetry.clock import SystemClock
+from telemetry.terminal import printable
 
 T = TypeVar("T")
 app = typer.Typer(help="Frozen periods and rounding rules.", no_args_is_help=True, pretty_exceptions_show_locals=False)
@@ -57,9 +56,6 @@ _REFUSALS: dict[type[Exception], str] = {
     RuleChangedError: "Another rule begins at this moment: use --replace.",
     DifferencesChangedError: "The differences are others than those of this version: look at them again.",
 }
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 FreezeId = Annotated[int, typer.Argument(help="The number of the freeze.", min=1)]
 TenantOrAny = Annotated[str, typer.Argument(help="A tenant's id, or * for those that have no rule of their own.")]
@@ -80,28 +76,29 @@ def freeze(
     async def work(database: Database) -> Document:
         period = Period.parse(start, end, tz)
         freezer = _freezer(database)
-        return await freezer.freeze(period, actor=_operator(), tenant_id=tenant, accept_gap=accept_gap)
+        return await freezer.freeze(period, actor=operator(), tenant_id=tenant, accept_gap=accept_gap)
 
-    document = _on_database(database_url, work)
+    document = _on_database(database_url, work, tenant="--tenant")
     typer.echo(f"Freeze {document.facts.document_id}: {_period(document)}, seal {document.checksum}")
 
 
 @app.command("freezes")
 def freezes(database_url: DatabaseUrl = None) -> None:
     """List the frozen periods, the latest first."""
-    table = Table("freeze", "tenant", "period", "frozen", "by", "intact", "adjustments")
-    for one in _on_database(database_url, lambda database: _freezer(database).freezes()):
-        facts = one.document.facts
-        table.add_row(
-            str(facts.document_id),
-            facts.tenant_id or "all",
+    heads = ("freeze", "tenant", "period", "frozen", "by", "intact", "adjustments")
+    rows = [
+        (
+            str(one.document.facts.document_id),
+            one.document.facts.tenant_id or "all",
             _period(one.document),
-            _shown(facts.made_ms),
-            facts.made_by,
+            _shown(one.document.facts.made_ms),
+            one.document.facts.made_by,
             "yes" if one.intact else "NO",
             ", ".join(map(str, one.adjustments)),
         )
-    _print(table)
+        for one in _on_database(database_url, lambda database: _freezer(database).freezes())
+    ]
+    _print(heads, rows)
 
 
 @app.command("show")
@@ -128,12 +125,10 @@ def settle(
     """Accept what differs from a frozen period, as an adjustment with a number of its own."""
     adjustment = _on_database(
         database_url,
-        lambda database: _freezer(database).settle(
-            freeze_id, actor=_operator(), accepts=lambda found: found == version
-        ),
+        lambda database: _freezer(database).settle(freeze_id, actor=operator(), accepts=lambda found: found == version),
     )
     typer.echo(f"Adjustment {adjustment.document.facts.document_id} of freeze {freeze_id}:")
-    _print(_sums_table(adjustment.lines))
+    _print_sums(adjustment.lines)
 
 
 @app.command("calls")
@@ -161,25 +156,34 @@ def roundings(
         async with database.reading() as session:
             rules = await read_rules(session)
             named = sorted(rules.of_tenant) if tenant is None else [tenant]
-            return [one for name in named for one in rules.of_tenant.get(name, [])], await read_changes(session, tenant)
+            agreed = [one for name in named for one in rules.of_tenant.get(name, [])]
+            changes = await read_changes(session, tenant)
+            if tenant is not None and not changes:
+                await demand_known(session, tenant)
+            return agreed, changes
 
     agreed, changes = _on_database(database_url, work)
-    table = Table("tenant", "from", "rounding", "set", "by")
-    for one in agreed:
-        table.add_row(one.tenant_id, _shown(one.valid_from_ms), str(one.rounding), _shown(one.set_ms), one.set_by)
-    _print(table)
-    history = Table("change", "when", "by", "tenant", "from", "before", "after")
-    for change in changes:
-        sides = ("none" if side is None else str(side) for side in (change.before, change.after))
-        history.add_row(
-            str(change.change_id),
-            _shown(change.at_ms),
-            change.actor,
-            change.tenant_id,
-            _shown(change.valid_from_ms),
-            *sides,
-        )
-    _print(history)
+    _print(
+        ("tenant", "from", "rounding", "set", "by"),
+        [
+            (one.tenant_id, _shown(one.valid_from_ms), str(one.rounding), _shown(one.set_ms), one.set_by)
+            for one in agreed
+        ],
+    )
+    _print(
+        ("change", "when", "by", "tenant", "from", "before", "after"),
+        [
+            (
+                str(change.change_id),
+                _shown(change.at_ms),
+                change.actor,
+                change.tenant_id,
+                _shown(change.valid_from_ms),
+                *("none" if side is None else str(side) for side in (change.before, change.after)),
+            )
+            for change in changes
+        ],
+    )
 
 
 @app.command("agree")
@@ -199,7 +203,7 @@ def agree_on(
             tenant, parse_moment("valid_from", valid_from, zone_named(tz)), Rounding.parse(rounding, by_start=by_start)
         )
         based_on = await _version(database, tenant) if replace else None
-        await agree(database, agreed, actor=_operator(), now_ms=SystemClock().now().unix_ms, based_on=based_on)
+        await agree(database, agreed, actor=operator(), now_ms=SystemClock().now().unix_ms, based_on=based_on)
 
     _on_database(database_url, work)
     typer.echo(f"{tenant}: {rounding} from {valid_from}")
@@ -217,7 +221,10 @@ def withdraw_rule(
     async def work(database: Database) -> None:
         at_ms, now_ms = parse_moment("valid_from", valid_from, zone_named(tz)), SystemClock().now().unix_ms
         version = await _version(database, tenant)
-        await withdraw(database, tenant, at_ms, actor=_operator(), now_ms=now_ms, based_on=version)
+        if not version:  # no rule of the tenant was ever changed: a mistyped name, or one without rules
+            async with database.reading() as session:
+                await demand_known(session, tenant)
+        await withdraw(database, tenant, at_ms, actor=operator(), now_ms=now_ms, based_on=version)
 
     _on_database(database_url, work)
     typer.echo(f"{tenant}: the rule from {valid_from} is withdrawn")
@@ -232,28 +239,20 @@ async def _version(database: Database, tenant: str) -> int:
         return await rules_version(session, tenant)
 
 
-def _on_database(database_url: str | None, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do the work on the database, brought up to date first; a refusal ends the command."""
-
-    async def opened(url: str) -> T:
-        async with Database.from_url(url) as database:
-            await upgrade(database.engine)
-            return await work(database)
-
+def _on_database(database_url: str | None, work: Callable[[Database], Awaitable[T]], *, tenant: str = "TENANT") -> T:
+    """Do the work on the database; a refusal ends the command. ``tenant`` is the parameter that names one."""
     try:
-        return asyncio.run(opened(database_url or load_settings().database_url.get_secret_value()))
+        return on_database(database_url, work)
     except PeriodError as error:
         raise typer.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
     except RoundingError as error:
         raise typer.BadParameter(str(error), param_hint="ROUNDING") from None
     except UnknownTenantError as error:
-        raise typer.BadParameter(str(error), param_hint="TENANT") from None
+        raise typer.BadParameter(printable(str(error)), param_hint=tenant) from None
     except tuple(_REFUSALS) as error:
-        _refuse(_REFUSALS[type(error)])
-    except (FreezeRefusedError, DatabaseUrlError, SettingsError) as error:
-        _refuse(str(error))
-    except DATABASE_ERRORS as error:
-        _refuse(f"DATABASE_URL: the database cannot be used: {failure_reason(error)}")
+        refuse_with(_REFUSALS[type(error)])
+    except FreezeRefusedError as error:
+        refuse_with(str(error))
 
 
 def _print_examined(examined: Examined) -> None:
@@ -261,35 +260,43 @@ def _print_examined(examined: Examined) -> None:
         f"Freeze {examined.document.facts.document_id}: {_period(examined.document)},"
         f" {'intact' if examined.intact else 'NOT INTACT'}"
     )
-    _print(_sums_table(examined.lines))
+    _print_sums(examined.lines)
     for adjustment in examined.adjustments:
         facts = adjustment.document.facts
         state = "intact" if adjustment.intact else "NOT INTACT"
         typer.echo(f"Adjustment {facts.document_id}, {_shown(facts.made_ms)} by {facts.made_by}, {state}")
-        _print(_sums_table(adjustment.lines))
+        _print_sums(adjustment.lines)
     if not examined.corrections:
         typer.echo("Nothing differs from what is billed.")
         return
     typer.echo(f"Not settled: {examined.changed_calls} calls differ, version {examined.version}")
-    _print(_sums_table([one.difference for one in examined.corrections]))
-    table = Table("call", "billed to", "seconds", "rounded", "now", "seconds", "rounded")
-    for call in examined.calls:
-        sides = (
-            ("-", "", "")
-            if side is None
-            else (side.tenant_id, str(seconds(side.duration_ms)), str(seconds(side.rounded_ms)))
-            for side in (call.billed, call.now)
+    _print_sums([one.difference for one in examined.corrections])
+    heads = ("call", "billed to", "billed seconds", "billed rounded", "now of", "now seconds", "now rounded")
+    rows = [
+        (call.call_id, *(cell for side in (call.billed, call.now) for cell in _side(side))) for call in examined.calls
+    ]
+    _print(heads, rows)
+
+
+def _side(side: BilledCall | None) -> tuple[str, str, str]:
+    """Return a call's tenant, seconds and rounded seconds; dashes where it is not billed, or is gone."""
+    if side is None:
+        return "-", "", ""
+    return side.tenant_id, str(seconds(side.duration_ms)), str(seconds(side.rounded_ms))
+
+
+def _print_sums(lines: Iterable[BilledSums]) -> None:
+    rows = [
+        (
+            line.tenant_id,
+            str(line.calls),
+            str(line.answered_calls),
+            str(seconds(line.duration_ms)),
+            str(seconds(line.rounded_ms)),
         )
-        table.add_row(call.call_id, *(cell for side in sides for cell in side))
-    _print(table)
-
-
-def _sums_table(lines: Iterable[BilledSums]) -> Table:
-    table = Table(*_SUMS)
-    for line in lines:
-        ran, rounded = seconds(line.duration_ms), seconds(line.rounded_ms)
-        table.add_row(line.tenant_id, str(line.calls), str(line.answered_calls), str(ran), str(rounded))
-    return table
+        for line in lines
+    ]
+    _print(_SUMS, rows)
 
 
 def _period(document: Document) -> str:
@@ -303,18 +310,6 @@ def _shown(at_ms: int) -> str:
     return f"{moment(at_ms, _UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
-def _print(table: Table) -> None:
-    Console().print(table)
-
-
-def _operator() -> str:
-    """Return the operating system's user, where there is one, as the books name it."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
-
-
-def _refuse(reason: str) -> NoReturn:
-    typer.echo(reason, err=True)
-    raise typer.Exit(1)
+def _print(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    numbers = frozenset(head for head in heads if head.endswith(("calls", "seconds", "rounded")))
+    console().print(Sheet(heads, [[printable(cell) for cell in row] for row in rows], numbers))

@@ -16,7 +16,8 @@ import typer
 from pydantic import SecretStr
 
 from service.app import app_of
-from service.commands.serve import WRONG, check_database, refuse
+from service.commands.refusals import refuse_with
+from service.commands.serve import WRONG, check_database
 from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
@@ -67,9 +68,9 @@ def demo(
     try:
         run(run_demo(options, tell=typer.echo))
     except WRONG as error:
-        refuse(str(error))
+        refuse_with(str(error))
     except OSError as error:
-        refuse(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
+        refuse_with(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
 
 
 async def run_demo(options: DemoOptions, *, tell: Tell) -> None:

@@ -4,11 +4,12 @@ Exit codes: 0 stopped in good order, 1 it could not start, 2 the command line it
 """
 
 import socket
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from service.app import app_of
+from service.commands.refusals import refuse_with
 from service.container import build_container
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
@@ -16,7 +17,6 @@ from service.storage.database import Database
 from service.storage.migrations import upgrade
 from service.storage.url import DatabaseUrlError
 from telemetry.export import InvalidVariableError
-from telemetry.terminal import printable
 
 WRONG = (SettingsError, InvalidVariableError, DatabaseUrlError, ValueError)
 
@@ -33,9 +33,9 @@ def serve(
         chosen = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
         run(_serve(load_settings(**chosen)))
     except WRONG as error:
-        refuse(printable(str(error)))
+        refuse_with(str(error))
     except OSError as error:
-        refuse(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
+        refuse_with(f"HOST, PORT: cannot listen: {error.strerror or error}; choose another address or port")
 
 
 async def _serve(settings: Settings) -> None:
@@ -51,7 +51,7 @@ async def _serve(settings: Settings) -> None:
         finally:
             ignore_signals()
     if not server.started:
-        refuse("Callscope could not start; its log says why")
+        refuse_with("Callscope could not start; its log says why")
 
 
 async def check_database(settings: Settings) -> None:
@@ -69,9 +69,3 @@ def _announce(listening: socket.socket, settings: Settings) -> None:
         typer.echo(f"WARNING: {sentence}", err=True)
     covers = "" if settings.host != "::" else " (every IPv6 address of this machine; HOST=0.0.0.0 is every IPv4 one)"
     typer.echo(f"Callscope serves {address_of(listening)}{covers}", err=True)
-
-
-def refuse(reason: str) -> NoReturn:
-    """End the command with code 1 and the reason on standard error."""
-    typer.echo(reason, err=True)
-    raise typer.Exit(1)

@@ -70,4 +70,4 @@ class Sheet:
             yield Text(label)
             for head, cell in zip(self.heads, row, strict=True):
                 for number, line in enumerate(cell.split("\n") if cell else ()):
-                    yield Text(f"{head + ':' if not number else '':{width}} {line}", overflow="ignore", no_wrap=True)
+                    yield Text(f"{head + ':' if not number else '':{width}} {line}", overflow="fold")

@@ -3,21 +3,18 @@
 Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command line itself is wrong.
 """
 
-import asyncio
-import getpass
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
+from service.commands.databases import DatabaseUrl, on_database, operator
+from service.commands.refusals import refuse_with
 from service.commands.tables import Sheet, console
-from service.settings import SettingsError, load_settings
-from service.storage.database import DATABASE_ERRORS, Database, failure_reason
-from service.storage.migrations import upgrade
-from service.storage.url import DatabaseUrlError
-from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError
+from service.storage.database import Database
+from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError, TenantNotFoundError
 from service.tenants.importing import read_file
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
 from service.tenants.spec import as_change, as_entry, checked_spec
@@ -81,9 +78,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-DatabaseUrl = Annotated[
-    str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 TenantId = Annotated[str, typer.Argument(help="The tenant's id, such as acme.")]
 
@@ -119,9 +113,9 @@ def add_tenant(
 
     async def add(tenants: TenantRepository) -> Tenant:
         spec = checked_spec(tenant_id, stated | {"transfer_targets": _targets(transfer_target or [])})
-        return await tenants.put(spec, actor=_operator(), expected_version=NEW)
+        return await tenants.put(spec, actor=operator(), expected_version=NEW)
 
-    _show([_administer(database_url, add)], as_json)
+    _show([_administer(database_url, add, creates=True)], as_json)
 
 
 @app.command("edit")
@@ -142,7 +136,7 @@ def edit_tenant(
 
     async def edit(tenants: TenantRepository) -> Tenant:
         targets = {"transfer_targets": _targets(transfer_target)} if transfer_target else {}
-        return await tenants.change(checked_spec(tenant_id, stated | targets), actor=_operator())
+        return await tenants.change(checked_spec(tenant_id, stated | targets), actor=operator())
 
     _show([_administer(database_url, edit)], as_json)
 
@@ -158,7 +152,7 @@ def delete_tenant(
         typer.confirm(f"Remove {printable(tenant_id)} with its numbers and instructions?", abort=True, err=True)
 
     async def delete(tenants: TenantRepository) -> None:
-        await tenants.delete(tenant_id, actor=_operator())
+        await tenants.delete(tenant_id, actor=operator())
 
     _administer(database_url, delete)
     typer.echo(f"removed {printable(tenant_id)}")
@@ -173,9 +167,9 @@ def import_tenants(
     """Create or change every tenant of a file, or none of them; what the file does not mention stays as it is."""
 
     async def import_all(tenants: TenantRepository) -> ImportResult:
-        return await tenants.import_all(read_file(file), actor=_operator())
+        return await tenants.import_all(read_file(file), actor=operator())
 
-    result = _administer(database_url, import_all)
+    result = _administer(database_url, import_all, creates=True)
     counted = {"created": result.created, "changed": result.changed, "unchanged": result.unchanged}
     if as_json:
         typer.echo(json.dumps(counted))
@@ -205,7 +199,10 @@ def show_audit(
     """Show who changed what, and when, the latest first."""
 
     async def read(tenants: TenantRepository) -> Sequence[AuditEntry]:
-        return (await tenants.audit(tenant_id, limit=limit)).entries
+        entries = (await tenants.audit(tenant_id, limit=limit)).entries
+        if tenant_id is not None and not entries:
+            raise TenantNotFoundError(tenant_id)  # whoever is or was one has at least been created
+        return entries
 
     entries = _administer(database_url, read)
     if as_json:
@@ -227,7 +224,7 @@ def _stated(
 
 
 def _switch(tenant_id: str, *, enabled: bool) -> Callable[[TenantRepository], Awaitable[Tenant]]:
-    return lambda tenants: tenants.set_enabled(tenant_id, enabled, actor=_operator())
+    return lambda tenants: tenants.set_enabled(tenant_id, enabled, actor=operator())
 
 
 async def _every_tenant(tenants: TenantRepository) -> list[Tenant]:
@@ -239,29 +236,22 @@ async def _every_tenant(tenants: TenantRepository) -> list[Tenant]:
     return found
 
 
-def _administer(database_url: str | None, work: Callable[[TenantRepository], Awaitable[T]]) -> T:
-    """Do the work on the database, brought up to date first; a refusal ends the command."""
-    try:
-        url = database_url or load_settings().database_url.get_secret_value()
-        return asyncio.run(_with_tenants(url, work))
-    except ImportRefusedError as error:
-        _refuse(*map(str, error.problems))
-    except (TenantError, DatabaseUrlError, SettingsError) as error:
-        _refuse(str(error))
-    except DATABASE_ERRORS as error:
-        _refuse(f"DATABASE_URL: the database cannot be used: {failure_reason(error)}")
+def _administer(
+    database_url: str | None, work: Callable[[TenantRepository], Awaitable[T]], *, creates: bool = False
+) -> T:
+    """Do the work on the database's tenants; a refusal ends the command."""
 
-
-async def _with_tenants(url: str, work: Callable[[TenantRepository], Awaitable[T]]) -> T:
-    async with Database.from_url(url) as database:
-        await upgrade(database.engine)
+    async def with_tenants(database: Database) -> T:
         return await work(SqlTenantRepository(database))
 
-
-def _refuse(*reasons: str) -> NoReturn:
-    for reason in reasons:
-        typer.echo(reason, err=True)
-    raise typer.Exit(1)
+    try:
+        return on_database(database_url, with_tenants, creates=creates)
+    except TenantNotFoundError as error:
+        raise typer.BadParameter(printable(error.problem), param_hint="TENANT_ID") from None
+    except ImportRefusedError as error:
+        refuse_with(*map(str, error.problems))
+    except TenantError as error:
+        refuse_with(str(error))
 
 
 def _show(tenants: Sequence[Tenant], as_json: bool) -> None:
@@ -279,11 +269,3 @@ def _targets(stated: Sequence[str]) -> dict[str, str]:
             raise InvalidFieldError("transfer_targets", f"{entry!r} is not NAME=URI with a name of its own")
         targets[label] = uri
     return targets
-
-
-def _operator() -> str:
-    """Return the operating system's user for the audit, where there is one."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"

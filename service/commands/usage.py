@@ -3,7 +3,6 @@
 Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command line itself is wrong.
 """
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,10 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console, ConsoleOptions, RenderResult
 
-from service.commands.tables import Sheet, console, database_name
-from service.settings import SettingsError, load_settings
-from service.storage.database import DATABASE_ERRORS, Database, failure_reason
-from service.storage.url import DatabaseUrlError
+from service.commands.databases import DatabaseUrl, on_database
+from service.commands.tables import Sheet, console
+from service.storage.database import Database
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.report import UsageReader
 from service.usage.rules import UnknownTenantError
@@ -92,24 +90,17 @@ def usage(
     tz: Annotated[str, typer.Option(help="Whose days and hours: an IANA time zone.")] = "UTC",
     tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
     form: Annotated[ReportForm, typer.Option("--format", help="How to print it.")] = ReportForm.TABLE,
-    database_url: Annotated[
-        str | None, typer.Option("--database-url", help="Instead of DATABASE_URL from the environment or .env.")
-    ] = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Show call time, exact and as each tenant's rounding counts it."""
     try:
         period = _period(start, end, tz)
         head = UsageHead(period, Grouping.parse(group_by, period), tenant)
-        url = database_url or load_settings().database_url.get_secret_value()
-        asyncio.run(_print(url, head, form))
+        on_database(database_url, lambda database: _print(database, head, form))
     except PeriodError as error:
         raise typer.BadParameter(str(error), param_hint=f"--{error.field.replace('_', '-')}") from None
     except UnknownTenantError as error:
         raise typer.BadParameter(str(error), param_hint="--tenant") from None
-    except (DatabaseUrlError, SettingsError) as error:
-        _refuse(str(error))
-    except DATABASE_ERRORS as error:
-        _refuse(f"DATABASE_URL: the database cannot be used: {failure_reason(error)}")
 
 
 def _period(start: str | None, end: str | None, zone: str) -> Period:
@@ -119,20 +110,13 @@ def _period(start: str | None, end: str | None, zone: str) -> Period:
     return Period.parse(start or today.replace(day=1).isoformat(), end or tomorrow.isoformat(), zone)
 
 
-async def _print(url: str, head: UsageHead, form: ReportForm) -> None:
-    async with Database.from_url(url) as database:
-        usage = UsageReader(database)
-        head = replace(head, freezes=await usage.covering(head.period, head.tenant_id))
-        lines = usage.lines(head.period, head.grouping, tenant_id=head.tenant_id)
-        if form is ReportForm.TABLE:
-            typer.echo(f"Database: {database_name(url)}")
-            console().print(await UsageTable.of(lines, head))
-            return
-        async for piece in as_json(lines, head) if form is ReportForm.JSON else as_csv(lines, head):
-            typer.echo(piece, nl=False)
-        typer.echo("" if form is ReportForm.CSV else "\n", nl=False)
-
-
-def _refuse(reason: str) -> None:
-    typer.echo(reason, err=True)
-    raise typer.Exit(1)
+async def _print(database: Database, head: UsageHead, form: ReportForm) -> None:
+    usage = UsageReader(database)
+    head = replace(head, freezes=await usage.covering(head.period, head.tenant_id))
+    lines = usage.lines(head.period, head.grouping, tenant_id=head.tenant_id)
+    if form is ReportForm.TABLE:
+        console().print(await UsageTable.of(lines, head))
+        return
+    async for piece in as_json(lines, head) if form is ReportForm.JSON else as_csv(lines, head):
+        typer.echo(piece, nl=False)
+    typer.echo("" if form is ReportForm.CSV else "\n", nl=False)

@@ -107,6 +107,10 @@ class Program:
         assert self._process is not None, f"{self.name} has not been started"
         return self._process
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, without waiting for what it does."""
+        self._child().send_signal(number)
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int | None:
         """Ask it to end and wait until it has; answer its exit code, `None` if it was not running."""
         if self._process is None:

@@ -91,6 +91,10 @@ class Service:
         self._program.start(self.command("serve"), lambda: answers(ready), environment=self._environment)
         return self
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, without waiting for what it does."""
+        self._program.send(number)
+
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int | None:
         """Ask it to end and wait; answers the exit code."""
         return self._program.stop(by)

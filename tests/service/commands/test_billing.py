@@ -67,7 +67,7 @@ def test_a_period_is_frozen_shown_and_settled(url: str) -> None:
     assert "Nothing differs" in _run(url, "show", "1").output
     (row,) = [cells for cells in _cells(_run(url, "freezes")) if cells[0] == "1"]
     assert (row[1], row[-2:]) == ("all", ["yes", "2"])
-    assert json.loads(_run(url, "show", "1", "--json").output)["changed_calls"] == 0
+    assert json.loads(_run(url, "show", "1", "--json").stdout)["changed_calls"] == 0
 
 
 def test_a_broken_seal_is_said_and_is_an_error(url: str) -> None:
@@ -81,7 +81,7 @@ def test_a_broken_seal_is_said_and_is_an_error(url: str) -> None:
 def test_calls_are_exported_with_their_sum(url: str) -> None:
     """The export counts its lines, so that a cut file is seen."""
     _run(url, "freeze", *NOVEMBER, "--tenant", "acme")
-    records = list(csv.reader(io.StringIO(_run(url, "calls", "1").output)))
+    records = list(csv.reader(io.StringIO(_run(url, "calls", "1").stdout)))
     assert ["rtc_0", "acme", "1", "1", "61.250", "62.000"] in records
     assert records[-1] == ["lines", "1"]
 

@@ -36,13 +36,13 @@ def test_a_tenant_is_removed_once_it_is_confirmed(url: str) -> None:
     assert len(json.loads(_run(url, "list", "--json").stdout)) == 1
     assert _run(url, "delete", "acme", "--yes").stdout == "removed acme\n"
     assert json.loads(_run(url, "list", "--json").stdout) == []
-    assert _run(url, "delete", "acme", "--yes").exit_code == 1
+    assert _run(url, "delete", "acme", "--yes").exit_code == 2
 
 
 def test_an_edit_needs_something_to_change_and_somebody_to_change(url: str) -> None:
     """Nothing stated is a wrong command line; an unknown tenant is refused."""
     assert _run(url, "edit", "acme").exit_code == 2
-    assert _run(url, "edit", "nosuch", "--name", "X").exit_code == 1
+    assert _run(url, "edit", "nosuch", "--name", "X").exit_code == 2
 
 
 def test_a_narrow_screen_stacks_what_would_be_cut(url: str) -> None:

@@ -57,8 +57,8 @@ def test_days_and_outcomes_are_columns(url: str) -> None:
 
 def test_json_and_csv_are_those_of_the_api(url: str) -> None:
     """Both forms come out whole, for other programs to read."""
-    assert json.loads(_run(url, "--format", "json").output)["total"]["seconds"] == "101.250"
-    lines = _run(url, "--format", "csv", "--tenant", "globex").output.splitlines()
+    assert json.loads(_run(url, "--format", "json").stdout)["total"]["seconds"] == "101.250"
+    lines = _run(url, "--format", "csv", "--tenant", "globex").stdout.splitlines()
     assert "globex,1,1,0,0,10.000,10.000,0.17,per_second" in lines
     assert (lines[0], lines[-1]) == ("from,2025-11-01T00:00:00+01:00", "lines,1")
 

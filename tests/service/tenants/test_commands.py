@@ -50,7 +50,12 @@ def listed(run: Run) -> list[dict[str, object]]:
 
 def refused(result: Result) -> str:
     assert (result.exit_code, result.stdout) == (1, "")
-    return result.stderr
+    return reason_of(result)
+
+
+def reason_of(result: Result) -> str:
+    """Return what standard error holds beside the name of the database."""
+    return "".join(line for line in result.stderr.splitlines(True) if not line.startswith("Database: "))
 
 
 def test_an_imported_tenant_is_listed(run: Run, file: Callable[[object], Path]) -> None:
@@ -130,8 +135,6 @@ def test_adding_prints_json(run: Run) -> None:
             ["add", "b", "--transfer-target", "a=sip:a@b", "--transfer-target", "a=sip:c@d"],
             "transfer_targets: 'a=sip:c@d'",
         ),
-        (["disable", "nobody"], "tenant_id: there is no tenant 'nobody'"),
-        (["enable", "nobody"], "tenant_id: there is no tenant 'nobody'"),
         (["import", "none.yaml"], "file: No such file or directory"),
         (["list", "--database-url", "mysql://u:secret@host/x"], "DATABASE_URL: no driver for the scheme 'mysql'"),
         (["list", "--database-url", "sqlite:////no/folder/x.db"], "DATABASE_URL: the folder /no/folder does not exist"),
@@ -219,11 +222,14 @@ def test_the_audit_shows_who_did_what(run: Run, monkeypatch: pytest.MonkeyPatch)
     )
     assert created["after"]["numbers"] == ["+18005550100"]
     assert [entry["tenant_id"] for entry in json.loads(run("audit", "--limit", 2, "--json").stdout)] == ["acme", "beta"]
-    assert json.loads(run("audit", "nobody", "--json").stdout) == []
 
 
-def test_a_long_change_is_cut_in_the_table(run: Run, file: Callable[[object], Path]) -> None:
-    """Of many numbers the table shows the first ones, and JSON all."""
+def test_a_long_change_is_cut_in_the_table(
+    run: Run, file: Callable[[object], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many numbers the table shows the first ones, on a narrow screen too, and JSON all."""
     run("import", file([{"tenant_id": "z", "numbers": [f"+1800555{n:04}" for n in range(50)]}]))
+    assert "…" in run("audit").stdout
+    monkeypatch.setenv("COLUMNS", "40")
     assert "…" in run("audit").stdout
     assert len(json.loads(run("audit", "--json").stdout)[0]["after"]["numbers"]) == 50
