@@ -87,6 +87,12 @@ def _no_password() -> str:
     return ""
 
 
+_JSON = "http/json"
+"""The protocol of the specification that is not offered: releases of its exporter pin other versions of what it shares
+with the exporters of protobuf."""
+_SOCKET = "unix://"
+_MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path, without the zero at its end (``sockaddr_un`` on Linux)."""
 _DEFAULT_TIMEOUT = 10.0
 """Seconds for one export with all its retries, as specified."""
 _MILLISECONDS_FROM = 100.0
@@ -124,8 +130,13 @@ class OtlpDestination:
 
     @property
     def authority(self) -> str:
-        """Host and port as gRPC dials them."""
-        return urlsplit(self.url).netloc.rpartition("@")[2]
+        """Host and port as gRPC dials them; the URL of a Unix socket."""
+        return self.url if self.is_socket else urlsplit(self.url).netloc.rpartition("@")[2]
+
+    @property
+    def is_socket(self) -> bool:
+        """True if the server is at a Unix socket of this machine."""
+        return self.url.startswith(_SOCKET)
 
 
 def is_named(environment: Environment, signal: Signal) -> bool:
@@ -151,6 +162,8 @@ def read_destination(environment: Environment, signal: Signal) -> OtlpDestinatio
 
 
 def _protocol(variable: Variable) -> Protocol:
+    if variable.text.lower() == _JSON:
+        raise variable.wrong(f"{_JSON!r} is not offered, for no exporter of it goes with this SDK")
     return Protocol(variable.choice((Protocol.HTTP, Protocol.GRPC)))
 
 
@@ -181,6 +194,8 @@ def _grpc_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]
     variable = environment.find(*otlp(signal, "ENDPOINT")) or Variable(
         OTLP_PREFIX + "ENDPOINT", "http://localhost:4317"
     )
+    if variable.text.startswith("unix:"):
+        return _socket(variable), False
     if "://" in variable.text:
         return variable.text, _url(variable).scheme == "https"
     secure = not environment.read(Variable.flag, False, *otlp(signal, "INSECURE"))
@@ -191,6 +206,16 @@ def _grpc_endpoint(environment: Environment, signal: Signal) -> tuple[str, bool]
 _READ_ENDPOINT = {Protocol.HTTP: _http_endpoint, Protocol.GRPC: _grpc_endpoint}
 
 
+def _socket(variable: Variable) -> str:
+    """Return the URL of a Unix socket, given as ``unix:///path`` or ``unix:/path`` (gRPC Name Resolution)."""
+    parts = urlsplit(variable.text)
+    if parts.netloc or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise variable.wrong("must name a socket by its absolute path, as unix:///run/otlp.sock does")
+    if len(unquote(parts.path).encode()) > _MAX_SOCKET_PATH:
+        raise variable.wrong(f"the socket's path is longer than the {_MAX_SOCKET_PATH} bytes there may be")
+    return f"{_SOCKET}{parts.path}"
+
+
 def _url(variable: Variable) -> SplitResult:
     """Return the parsed endpoint. Its text is not repeated in an error, for it may hold a password."""
     try:
@@ -198,6 +223,8 @@ def _url(variable: Variable) -> SplitResult:
         _ = parts.port
     except ValueError as error:
         raise variable.wrong(f"is not a URL: {error}") from None
+    if parts.scheme == "unix":
+        raise variable.wrong("must begin with http:// or https://; a Unix socket takes the protocol grpc")
     if parts.scheme not in ("http", "https"):
         raise variable.wrong("must begin with http:// or https://")
     if not parts.hostname:

@@ -71,6 +71,7 @@ _TRANSPORT: tuple[tuple[str, ExportFault], ...] = (
     ("missing selected ALPN", ExportFault.NOT_OTLP),
     ("HTTP proxy returned", ExportFault.REFUSED),
     ("Connection refused", ExportFault.REFUSED),
+    ("error: No such file or directory", ExportFault.REFUSED),  # a Unix socket that is not there
     ("Network is unreachable", ExportFault.UNREACHABLE),
     ("No route to host", ExportFault.UNREACHABLE),
     ("Connection reset", ExportFault.DROPPED),
@@ -78,7 +79,7 @@ _TRANSPORT: tuple[tuple[str, ExportFault], ...] = (
     ("imeout", ExportFault.TIMEOUT),
 )
 """Words by which gRPC's core tells why there is no connection; the status is UNAVAILABLE for them all."""
-_LAST_TRIED = re.compile(r"ipv[46]:(\S+): ")
+_LAST_TRIED = re.compile(r"(?:ipv[46]|unix):(\S+): ")
 """The address in gRPC's words: of all that a name stands for, the one whose failure is told."""
 
 
@@ -161,7 +162,9 @@ def _arguments(
     return _GrpcArguments(
         stub=stub,
         result=result,
-        endpoint=f"{'https' if destination.secure else 'http'}://{destination.authority}",
+        endpoint=destination.url
+        if destination.is_socket
+        else f"{'https' if destination.secure else 'http'}://{destination.authority}",
         insecure=not destination.secure,
         credentials=_credentials(destination) if destination.secure else None,
         headers=tuple(destination.headers.items()),

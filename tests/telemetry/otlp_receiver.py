@@ -317,17 +317,21 @@ class _Servicer(metrics_grpc.MetricsServiceServicer, traces_grpc.TraceServiceSer
 
 
 @contextmanager
-def grpc_receiver(tls: TlsIdentity | None = None, port: int = 0) -> Iterator[Receiver]:
-    """An OTLP/gRPC receiver on a free port of the loopback interface."""
+def grpc_receiver(
+    tls: TlsIdentity | None = None, port: int = 0, *, unix_socket: Path | None = None
+) -> Iterator[Receiver]:
+    """An OTLP/gRPC receiver on a free port of the loopback interface, or at a Unix socket."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(max_workers=16), options=[("grpc.so_reuseport", 0)])
     servicer = _Servicer(receiver)
     metrics_grpc.add_MetricsServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
     traces_grpc.add_TraceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
     logs_grpc.add_LogsServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
-    address = f"127.0.0.1:{port}"
+    address = f"127.0.0.1:{port}" if unix_socket is None else f"unix:{unix_socket}"
     bound = server.add_secure_port(address, _grpc_credentials(tls)) if tls else server.add_insecure_port(address)
     receiver.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{bound}"
+    if unix_socket is not None:
+        receiver.endpoint = f"unix://{unix_socket}"
     server.start()
     try:
         yield receiver
