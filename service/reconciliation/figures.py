@@ -1,8 +1,7 @@
 """The figures that ledgers are compared by, each with the range in which the truth lies as far as its ledger knows."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple, Self
@@ -93,113 +92,6 @@ def total(rows: Rows) -> dict[Field, Figure]:
     return summed
 
 
-class Ledger(StrEnum):
-    """The places where the same calls are counted."""
-
-    LIVE = "live"
-    """The live counters of this process."""
-    REGISTRY = "registry"
-    """The calls this process has in hand."""
-    RECORDS = "records"
-    """The call records in the database."""
-    PROMETHEUS = "prometheus"
-    """The exported counters, as a Prometheus-compatible backend has them."""
-
-
-class State(StrEnum):
-    """The states of a ledger in a comparison."""
-
-    COMPARED = "compared"
-    BEHIND = "behind"
-    """Not everything has arrived there: what it has too little of is not held against it."""
-    OTHER_WINDOW = "other_window"
-    """It covers another time than the one asked about."""
-    NOT_CONFIGURED = "not_configured"
-    UNREACHABLE = "unreachable"
-    REFUSED = "refused"
-    """It answered with an error, or with something else than expected."""
-    TOO_LARGE = "too_large"
-    NO_SAMPLES = "no_samples"
-    """It knows nothing of this service, or not of all its processes."""
-
-
-FINE = frozenset({State.COMPARED, State.OTHER_WINDOW, State.NOT_CONFIGURED})
-"""States in which nothing that could be compared was left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One ledger's figures, and how far they can be relied on."""
-
-    state: State
-    detail: str | None = None
-    """Why it is in this state, in a sentence."""
-    rows: Rows = field(default_factory=dict)
-    age_seconds: float | None = None
-    """Age of the figures in seconds; None where that has no meaning."""
-
-    unheard: Figure = ZERO
-    """The figure of a tenant that it does not have."""
-
-    @property
-    def comparable(self) -> bool:
-        """True if its figures can be compared with another's."""
-        return self.state in (State.COMPARED, State.BEHIND)
-
-    def behind(self, detail: str) -> "Column":
-        """The same where more may be on its way, for this reason."""
-        rows = {tenant: {name: figure.at_least() for name, figure in row.items()} for tenant, row in self.rows.items()}
-        return replace(self, state=State.BEHIND, detail=detail, rows=rows, unheard=ZERO.at_least())
-
-
-UNDER_WAY = 1e-6
-"""Less than this is what adding up in another order does to minutes."""
-Key = tuple[str | None, str, tuple[Ledger, Ledger]]
-"""Tenant, field and ledgers."""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerDifference:
-    """A figure on which two ledgers do not agree."""
-
-    tenant_id: str | None
-    """``None``: of all tenants together."""
-    field: str
-    """A :class:`service.reconciliation.figures.Field`, or an invariant that does not hold."""
-    ledgers: tuple[Ledger, Ledger]
-    figures: tuple[Figure, Figure]
-    """Their figures, in the same order."""
-
-    @property
-    def key(self) -> Key:
-        """The key by which it is the same difference in another reading."""
-        return self.tenant_id, self.field, self.ledgers
-
-
-def differences(columns: Mapping[Ledger, Column], one: Ledger, other: Ledger) -> Iterator[LedgerDifference]:
-    """Yield the differences between two columns; none if they cannot be compared."""
-    left, right = columns[one], columns[other]
-    if not (left.comparable and right.comparable):
-        return
-    for tenant_id in sorted(left.rows.keys() | right.rows.keys()):
-        yield from _of_tenant(tenant_id, (one, other), _row(left, tenant_id), _row(right, tenant_id))
-
-
-def _row(column: Column, tenant_id: str) -> Row:
-    return column.rows.get(tenant_id) or dict.fromkeys(COUNTED, column.unheard)
-
-
-def _of_tenant(tenant_id: str, ledgers: tuple[Ledger, Ledger], left: Row, right: Row) -> Iterator[LedgerDifference]:
-    for name in COUNTED:
-        ours, theirs = left.get(name, ZERO), right.get(name, ZERO)
-        if not _wider(ours).agrees(theirs):
-            yield LedgerDifference(tenant_id, name, ledgers, (ours, theirs))
-
-
-def _wider(figure: Figure) -> Figure:
-    return Figure(figure.value, figure.low - UNDER_WAY, figure.high + UNDER_WAY)
-
-
 def with_margins(rows: Rows, *, less: Rows, more: Rows) -> Rows:
     """The rows where so much may be counted too much, or be on its way; each row's most counts."""
     tenants = rows.keys() | more.keys()
@@ -217,41 +109,3 @@ def _with_margins(row: Row, less: Row, more: Row) -> dict[Field, Figure]:
         )
         for field, figure in ((field, row.get(field, ZERO)) for field in COUNTED)
     }
-
-
-class Scope(StrEnum):
-    """The calls that are compared."""
-
-    PROCESS = "process"
-    """Those of the process that answers, since it started: what its live counters cover."""
-    FLEET = "fleet"
-    """Those of all processes, in the window asked about: what records and a backend cover."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReconcileQuery:
-    """The query. Moments are milliseconds since 1970 UTC; the end does not belong to the window."""
-
-    scope: Scope
-    start_ms: int
-    end_ms: int
-    tenant_id: str | None = None
-    """Of this tenant alone."""
-
-
-class Interval(NamedTuple):
-    """From a moment, which belongs to it, up to one that does not, in milliseconds."""
-
-    start_ms: int
-    end_ms: int
-
-
-def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time without overlaps."""
-    result: list[Interval] = []
-    for interval in sorted(i for i in intervals if i.start_ms < i.end_ms):
-        if result and interval.start_ms <= result[-1].end_ms:
-            result[-1] = Interval(result[-1].start_ms, max(result[-1].end_ms, interval.end_ms))
-        else:
-            result.append(interval)
-    return result

@@ -13,18 +13,9 @@ from service.reconciliation.call_findings import FoundCall, Known, not_running, 
 from service.reconciliation.consistency import Reconciler
 from service.reconciliation.counters import Amounts, between, live_amounts, registry_rows
 from service.reconciliation.exported import BackendColumn
-from service.reconciliation.figures import (
-    Column,
-    Figure,
-    Ledger,
-    LedgerDifference,
-    ReconcileQuery,
-    Rows,
-    Scope,
-    State,
-    differences,
-    regrouped,
-)
+from service.reconciliation.figures import Figure, Rows, regrouped
+from service.reconciliation.ledgers import Column, Ledger, LedgerDifference, State, differences
+from service.reconciliation.query import ReconcileQuery, Scope
 from service.reconciliation.records import Recorded, RecordsLedger
 from service.records.calls import CallRecords
 from service.storage.database import DATABASE_ERRORS, failure_reason

@@ -7,10 +7,12 @@ from typing import Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE
 
+from service.reconciliation.backend import PrometheusBackend
 from service.reconciliation.call_findings import CallNames, FoundCall
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
-from service.reconciliation.figures import FINE, Column, Key, Ledger, LedgerDifference, ReconcileQuery, Scope
-from service.reconciliation.promql import PrometheusBackend, ServiceSelector
+from service.reconciliation.ledgers import FINE, Column, Key, Ledger, LedgerDifference
+from service.reconciliation.promql import ServiceSelector
+from service.reconciliation.query import ReconcileQuery, Scope
 from service.reconciliation.reading import LedgerReader, Reading
 from service.reconciliation.records import RecordsLedger
 from service.records.calls import HEARTBEAT_SECONDS, CallRecords

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text
 
 from service.reconciliation.call_findings import Finding
-from service.reconciliation.figures import Ledger, State
+from service.reconciliation.ledgers import Ledger, State
 from telemetry.semconv.attributes import EndReason
 from tests.service.reconciliation.harness import ReconciliationHarness, figures, told
 
