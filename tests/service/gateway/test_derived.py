@@ -61,7 +61,8 @@ def _agree(ground_truth: Mapping[str, float], calls: int, answer: Mapping[str, A
 
 
 def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+    """Return the share with the decimal places that answers have."""
+    return round(part / whole, 6) if whole else None
 
 
 async def _ranked_by_the_truth(harness: GatewayHarness, tenants: Mapping[str, Mapping[str, float]]) -> None:
