@@ -36,6 +36,14 @@ from service.timeline.past import WATCHED, StorySource
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Talk, Trace, TurnRow
 
+CALLS = "/api/v1/calls"
+TRACES = "/api/v1/traces"
+UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
+INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
+CONTINUED = (
+    "Taken over from another process: the spans of before, the first root among them, are in a trace backend only."
+)
+FROM_RECORD = " No process remembers the call: this is what its record keeps."
 DECIMALS = 6
 """Of seconds: a microsecond is finer than anything here is measured."""
 
@@ -74,10 +82,6 @@ class Times:
 def rounded(seconds: float) -> float:
     """Return seconds as they are shown, to the microsecond."""
     return round(seconds, DECIMALS)
-
-
-def _talk(talk: Talk) -> TalkDetail:
-    return TalkDetail.model_validate({name: rounded(value) for name, value in asdict(talk).items()})
 
 
 def rounded_if(seconds: float | None) -> float | None:
@@ -135,16 +139,6 @@ def _node(row: SpanRow, children: tuple[SpanDetail, ...], times: Times) -> SpanD
         linked_trace_ids=row.linked_trace_ids,
         children=children,
     )
-
-
-CALLS = "/api/v1/calls"
-TRACES = "/api/v1/traces"
-UNSAMPLED = "Head sampling left this trace out: there are no spans, here or in a backend. All else is complete."
-INCOMPLETE = "Some spans were left out: the first and the last ones of a call are kept."
-CONTINUED = (
-    "Taken over from another process: the spans of before, the first root among them, are in a trace backend only."
-)
-FROM_RECORD = " No process remembers the call: this is what its record keeps."
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +305,10 @@ def _turn(turn: TurnRow, times: Times, now: float) -> TurnDetail:
 
 def _error(row: ErrorRow) -> str:
     return writable(row.detail if row.violation is None else f"{row.detail}: {row.violation}")
+
+
+def _talk(talk: Talk) -> TalkDetail:
+    return TalkDetail.model_validate({name: rounded(value) for name, value in asdict(talk).items()})
 
 
 def _tokens(record: CallDetails) -> TokenDetail:

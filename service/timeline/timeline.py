@@ -20,6 +20,19 @@ from telemetry.calls.events import Speaker
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.semconv.attributes import OTHER
 
+MOST_MOMENTS: Final = 8
+"""More than these are only counted: a picture in a ticket is read at a glance."""
+MOST_INTERRUPTIONS: Final = 3
+"""More than these are counted in one line."""
+_KINDS: Final = {"speech": "stretches of speech", "logs": "log lines"}
+CLOSE_UP: Final = 3.0
+"""A call this many times as long as its setup shows the setup apart, on an axis of its own."""
+TOOL_TRACKS: Final = 4
+"""Tools with a track of their own; further ones share one."""
+_ON_THE_WAY: Final = frozenset({Transition.REJECTED, Transition.ACCEPTED, Transition.STARTED})
+_LEAST: Final = 0.001
+# Seconds an axis has at least, so that a call that was over at once can be drawn.
+
 
 class Paint(StrEnum):
     """The meaning of a bar."""
@@ -118,13 +131,6 @@ class Waterfall:
     """Moments that stand out, in order."""
     notes: tuple[str, ...]
     """Sentences about what the drawing leaves out."""
-
-
-MOST_MOMENTS: Final = 8
-"""More than these are only counted: a picture in a ticket is read at a glance."""
-MOST_INTERRUPTIONS: Final = 3
-"""More than these are told in one line."""
-_KINDS: Final = {"speech": "stretches of speech", "logs": "log lines"}
 
 
 def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
@@ -251,15 +257,6 @@ def _turns(call: CallDetail) -> str | None:
 
 def _end_of(row: PhaseDetail | SpeechDetail | ToolDetail) -> float:
     return row.offset_seconds + (row.duration_seconds or 0.0)
-
-
-CLOSE_UP: Final = 3.0
-"""A call this many times as long as its setup shows the setup apart, on an axis of its own."""
-TOOL_TRACKS: Final = 4
-"""Tools with a track of their own; further ones share one."""
-_ON_THE_WAY: Final = frozenset({Transition.REJECTED, Transition.ACCEPTED, Transition.STARTED})
-_LEAST: Final = 0.001
-# Seconds an axis has at least, so that a call that was over at once can be drawn.
 
 
 def waterfall(call: CallDetail) -> Waterfall:
