@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from time import monotonic
 from typing import Final
+from urllib.request import getproxies
 from uuid import uuid4
 
 import httpx2
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncOpenAI
 
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity
 from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
 from service.gateway.carriers.owned import OwnedCalls
+from service.gateway.carriers.proxy import http_client, proxy_for
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL
 from service.gateway.durability import DurabilityGate
 from service.gateway.manager import DRAIN_SECONDS, CallManager
@@ -156,9 +158,14 @@ def build_container(
     telemetry.observe_limits(limits)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
-    carrier_http = DefaultAsyncHttpxClient()
+    proxy = proxy_for(settings.openai_base_url, getproxies())
+    carrier_http = http_client(proxy)
     carrier = OpenAIRealtimeCarrier(
-        _client(settings, carrier_http), settings.realtime_model, timeouts, webhook_secrets=settings.webhook_secrets
+        _client(settings, carrier_http),
+        settings.realtime_model,
+        timeouts,
+        webhook_secrets=settings.webhook_secrets,
+        proxy=proxy,
     )
     gate = DurabilityGate(records)
     owned = OwnedCalls(carrier, gate.owns)

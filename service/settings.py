@@ -5,7 +5,6 @@ import binascii
 import os
 import re
 from collections.abc import Mapping
-from importlib.util import find_spec
 from io import StringIO
 from ipaddress import ip_network
 from pathlib import Path
@@ -32,6 +31,8 @@ MIN_HASH_KEY: Final = 16
 _PREFIX: Final = "whsec_"
 _MAKE_ONE: Final = "`openssl rand -hex 24` makes one"
 _PROXIES: Final = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")
+_PROXY_SCHEMES: Final = ("http", "https", "socks5", "socks5h")
+"""Kinds of proxies that all HTTP and WebSocket clients here go through."""
 
 _ADDRESS = re.compile(r"https?://[^\s?#]+")
 
@@ -338,5 +339,6 @@ def _check_surroundings(environment: Mapping[str, Any]) -> None:
             raise SettingsError(f"{key}: {path} does not exist; correct it, or unset it to trust the system's issuers")
     for key in _PROXIES:
         for name in (key, key.lower()):
-            if str(environment.get(name, "")).startswith("socks") and find_spec("socksio") is None:
-                raise SettingsError(f"{name}: a SOCKS proxy cannot be used; name an http:// proxy, or unset it")
+            scheme, separator, _ = str(environment.get(name, "")).partition("://")
+            if separator and scheme.lower() not in _PROXY_SCHEMES:
+                raise SettingsError(f"{name}: must begin with {', '.join(f'{s}://' for s in _PROXY_SCHEMES)}")

@@ -143,7 +143,8 @@ def test_blanks_and_line_breaks_at_an_end_do_not_count(monkeypatch: pytest.Monke
         ("ADMIN_TOKEN", "0123456789abcdef,changeme", "needs 16 characters"),
         ("NUMBER_HASH_KEY", "secret", "needs 16 characters"),
         ("SSL_CERT_FILE", "/nowhere/ca.pem", "/nowhere/ca.pem does not exist"),
-        ("ALL_PROXY", "socks5://127.0.0.1:1080", "a SOCKS proxy cannot be used"),
+        ("ALL_PROXY", "socks://127.0.0.1:1080", "must begin with http://, https://, socks5://, socks5h://"),
+        ("HTTPS_PROXY", "socks4://127.0.0.1:1080", "must begin with http://, https://, socks5://, socks5h://"),
     ],
 )
 def test_what_would_fail_later_is_refused_at_the_start(

@@ -61,10 +61,13 @@ class OpenAIRealtimeCarrier:
         timeouts: CarrierTimeouts | None = None,
         *,
         webhook_secrets: Sequence[str] = (),
+        proxy: str | None = None,
     ) -> None:
+        """Speak to the carrier through the client, and to sessions through ``proxy``, which is to be the client's."""
         self._client = client
         self._webhook_secrets = webhook_secrets
         self._model = model
+        self._proxy = proxy
         self._timeouts = timeouts or CarrierTimeouts()
 
     def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
@@ -145,7 +148,7 @@ class OpenAIRealtimeCarrier:
         return await self._connect(call_id)
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
-        options: Any = {"open_timeout": self._timeouts.control, "max_size": _MAX_FRAME_BYTES}
+        options: Any = {"open_timeout": self._timeouts.control, "max_size": _MAX_FRAME_BYTES, "proxy": self._proxy}
         try:
             return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
         except InvalidStatus as error:
