@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.records.record import Row
-from service.simulator import leg
+from service.simulator import registry
 from service.simulator.plan import Plan
 from service.simulator.shares import Shares
 from service.simulator.simulator import CarrierOptions, Simulator
@@ -43,7 +43,7 @@ async def test_twenty_kills_under_load_lose_nothing(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call of the carrier's truth has one record, minutes are right within a heartbeat a kill, no slot leaks."""
-    monkeypatch.setattr(leg, "Tally", Sessions)
+    monkeypatch.setattr(registry, "GroundTruth", Sessions)
     url = f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
     if backend == "postgresql":
         peers: Peers = request.getfixturevalue("peers")
