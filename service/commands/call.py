@@ -9,14 +9,17 @@ from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
+from service.commands.tables import UNLIMITED, console
 from service.timeline.detail import CallDetail
 from service.timeline.serializer import CALLS, TRACES
 from service.timeline.svg import render_svg
 from service.timeline.terminal import render_terminal
 from service.timeline.timeline import waterfall
+
+DRAWN: Final = 100
+"""Characters of the drawing in a pipe or a file, where sentences are as long as they are."""
 
 _TRACE_ID: Final = re.compile(r"[0-9a-f]{32}")
 
@@ -43,8 +46,8 @@ def call(
     elif svg is not None:
         _write(svg, detail)
     else:
-        screen = Console()
-        screen.print(render_terminal(waterfall(detail), screen.width))
+        screen = console()
+        screen.print(render_terminal(waterfall(detail), screen.width if screen.width < UNLIMITED else DRAWN))
 
 
 def _write(path: Path, detail: CallDetail) -> None:

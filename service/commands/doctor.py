@@ -7,13 +7,14 @@ line itself is wrong.
 import os
 from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.settings import SettingsError, env_file_values
+from service.settings import ENV_FILE, SettingsError, env_file_values
 from telemetry.doctor import ExportFinding, Verdict, diagnose
 from telemetry.export import InvalidVariableError
 from telemetry.terminal import printable
@@ -40,6 +41,12 @@ def doctor(
         typer.echo(printable(str(error)), err=True)
         raise typer.Exit(1) from None
     _show(findings)
+    if all(finding.verdict is Verdict.OFF for finding in findings) and not Path(ENV_FILE).exists():
+        typer.echo(
+            f"No OTEL_* variable that exports is set here, and {Path.cwd()} has no {ENV_FILE}: run the command with the"
+            " service's environment or in its folder, or name an --endpoint",
+            err=True,
+        )
     if not all(finding.good for finding in findings) or all(finding.verdict is Verdict.OFF for finding in findings):
         raise typer.Exit(1)
 

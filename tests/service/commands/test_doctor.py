@@ -51,10 +51,11 @@ def test_it_ends_badly_over_a_bad_variable() -> None:
     assert result.output.strip() == f"{ENDPOINT}: must begin with http:// or https://"
 
 
-def test_nothing_configured_is_told() -> None:
-    """Code 1, for nothing arrives, and which variables to set."""
+def test_nothing_configured_is_told(tmp_path: Path) -> None:
+    """Code 1, for nothing arrives; which variables to set, and that this may not be the service's environment."""
     result = call()
     assert result.exit_code == 1
+    assert f"{tmp_path} has no .env: run the command with the service's environment" in result.stderr
     assert result.output.count(f"not exported. Set {ENDPOINT}") == 3
 
 
