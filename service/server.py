@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -12,7 +13,7 @@ from types import FrameType
 from typing import Any, Final, TypeVar, cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.http.connections import BACKLOG, ConnectionLimits, Connections, connection_cap
 
@@ -25,6 +26,9 @@ it. A switch costs some hundredths of that."""
 
 DEFAULT_CALLS: Final = 100
 """Calls at once that descriptors are kept for, unless the server is told otherwise."""
+
+_uvicorn: Final = logging.getLogger("uvicorn.error")
+_logger: Final = logging.getLogger(__name__)
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -51,9 +55,22 @@ class Server(uvicorn.Server):
     when_serving: Callable[[], None] | None = None
     """Called once connections are answered; not at all if the application does not start."""
 
+    failure: Exception | None = None
+    """Why the application did not start; None while it has not been tried, or did."""
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then answer."""
-        await super().startup(sockets)
+        """Start the application, then answer.
+
+        Raises:
+            SystemExit: if it does not start; ``failure`` has the cause, and nothing is logged of it.
+        """
+        before, _uvicorn.disabled = _uvicorn.disabled, True  # it would print the whole stack
+        try:
+            await super().startup(sockets)
+        finally:
+            _uvicorn.disabled = before
+        for listening in sockets or ():
+            _logger.info("serving %s", address_of(listening))
         if self.started and self.when_serving is not None:
             self.when_serving()
 
@@ -99,9 +116,18 @@ def server_for(
         limits: What connections may take, instead of what the process's descriptors allow.
     """
     shared = Connections(limits or ConnectionLimits(connection_cap(calls)))
-    return Server(
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception as error:
+            if scope["type"] == "lifespan":
+                server.failure = error
+            raise
+
+    server = Server(
         uvicorn.Config(
-            app,
+            watched,
             # Uvicorn calls it like the class it expects.
             http=cast("type[asyncio.Protocol]", shared.protocol),
             ws="none",
@@ -115,6 +141,7 @@ def server_for(
             timeout_graceful_shutdown=LET_GO_SECONDS,
         )
     )
+    return server
 
 
 def listen(host: str, port: int) -> socket.socket:

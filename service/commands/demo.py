@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from service.app import app_of
 from service.commands.refusals import refuse_with
-from service.commands.serve import WRONG, check_database
+from service.commands.serve import WRONG, check_database, start_problem
 from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
@@ -102,6 +102,8 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
             async with _traffic(container, tenants, Traffic(carrier, plan), tell):
                 try:
                     await server.serve([listening])
+                except SystemExit:
+                    refuse_with(f"Callscope could not start: {start_problem(server.failure)}")
                 finally:
                     ignore_signals()
         for text in _summary(carrier.ground_truth(), [str(tenant["tenant_id"]) for tenant in tenants]):

@@ -11,6 +11,7 @@ import typer
 from service.app import app_of
 from service.commands.refusals import refuse_with
 from service.container import build_container
+from service.records.spill import SpillFolderError
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
 from service.storage.database import Database
@@ -48,10 +49,16 @@ async def _serve(settings: Settings) -> None:
         server.when_serving = lambda: _announce(listening, settings)
         try:
             await server.serve([listening])
+        except SystemExit:
+            refuse_with(f"Callscope could not start: {start_problem(server.failure)}")
         finally:
             ignore_signals()
-    if not server.started:
-        refuse_with("Callscope could not start; its log says why")
+
+
+def start_problem(failure: Exception | None) -> str:
+    """Return the cause of a start that failed, with the variable to change where there is one."""
+    variable = "SPILL_FOLDER: " if isinstance(failure, SpillFolderError) else ""
+    return f"{variable}{str(failure) or type(failure).__name__}"
 
 
 async def check_database(settings: Settings) -> None:

@@ -102,3 +102,12 @@ async def _ended_by(folder: Path, signals: Sequence[signal.Signals]) -> list[tup
     assert "Traceback" not in service.log
     assert '"exception"' not in service.log
     return _records(folder / "callscope.db")
+
+
+def test_a_start_that_fails_after_the_database_is_one_sentence(tmp_path: Path) -> None:
+    """A spill folder that is a file: the variable and the cause, exit code 1, no traceback, and no word of serving."""
+    (tmp_path / "spill").touch()
+    with _start(tmp_path, {**SECRETS, "SPILL_FOLDER": str(tmp_path / "spill")}) as process:
+        _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert said == f"Callscope could not start: SPILL_FOLDER: {tmp_path / 'spill'}: File exists\n"
