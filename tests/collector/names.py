@@ -6,7 +6,7 @@ from telemetry.semconv.catalogue import INSTRUMENTS
 from telemetry.semconv.instrument import Instrument, Kind
 
 UNIT_SUFFIXES = {"s": "_seconds", "1": "_ratio"}
-"""Units in braces, as `{call}`, leave no trace in the name."""
+"""Units in braces, as `{call}`, leave no trace in the name; nor does the ratio of a histogram."""
 
 RECORDED = ":"
 """A colon marks the name of a recording rule's series, by Prometheus' convention."""
@@ -14,7 +14,10 @@ RECORDED = ":"
 
 def prometheus_names(instrument: Instrument) -> frozenset[str]:
     """The names of the instrument's series in Prometheus."""
-    base = instrument.name.replace(".", "_") + UNIT_SUFFIXES.get(instrument.unit, "")
+    suffix = (
+        "" if (instrument.kind, instrument.unit) == (Kind.HISTOGRAM, "1") else UNIT_SUFFIXES.get(instrument.unit, "")
+    )
+    base = instrument.name.replace(".", "_") + suffix
     match instrument.kind:
         case Kind.COUNTER | Kind.OBSERVABLE_COUNTER:
             return frozenset({f"{base}_total"})

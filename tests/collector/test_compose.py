@@ -4,6 +4,7 @@ import fnmatch
 import json
 import os
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ Services = dict[str, dict[str, Any]]
 def services(tmp_path_factory: pytest.TempPathFactory) -> Services:
     """What `docker compose config` makes of the file, given every secret."""
     given = {name: f"secret-{name.lower()}" for name in REQUIRED}
+    given |= {"OPENAI_WEBHOOK_SECRET": f"whsec_{b64encode(bytes(24)).decode()}", "OPENAI_API_KEY": "sk-" + 40 * "x"}
     code, output = _config(tmp_path_factory.mktemp("compose"), given)
     assert code == 0, output
     resolved: Services = json.loads(output)["services"]

@@ -29,9 +29,10 @@ async def printed(folder: Path, level: str, receiver: Receiver) -> list[Line]:
             await line.client.get(path)
         await line.client.get("/api/v1/calls", headers={"X-Admin-Token": "wrong"})
     text = await asyncio.to_thread(lambda: line.service.log)
-    greeting, *lines = text.splitlines()
-    assert greeting.startswith("Callscope serves http://")
-    return [json.loads(each) for each in lines]
+    lines = text.splitlines()
+    greetings = [each for each in lines if each.startswith("Callscope serves http://")]
+    assert len(greetings) == 1
+    return [json.loads(each) for each in lines if each not in greetings]
 
 
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
