@@ -9,7 +9,7 @@ import pytest
 
 from service.simulator.plan import Plan
 from service.simulator.shares import Shares
-from tests.service.gateway.harness import GatewayHarness, running_harness
+from tests.service.gateway.harness import SECONDS_A_CALL, GatewayHarness, running_harness
 
 SUMMARY = "/api/v1/metrics/summary"
 RANKING = "/api/v1/metrics/tenants"
@@ -51,7 +51,7 @@ def _agree(ground_truth: Mapping[str, float], calls: int, answer: Mapping[str, A
             assert window["rejection_shares"][reason] == _ratio(ground_truth[f"rejected_calls_{reason}"], calls)
         assert window["answer_rate"] == _ratio(ground_truth["started_calls"], calls)
         assert window["minutes"] == pytest.approx(
-            ground_truth["minutes_processed"], abs=ground_truth["started_calls"] * 0.25 / 60
+            ground_truth["minutes_processed"], abs=ground_truth["started_calls"] * SECONDS_A_CALL / 60
         )
         if ground_truth["started_calls"]:
             capacity = window["capacity"]
