@@ -71,7 +71,7 @@ _TRANSPORT: tuple[tuple[str, ExportFault], ...] = (
     ("missing selected ALPN", ExportFault.NOT_OTLP),
     ("HTTP proxy returned", ExportFault.REFUSED),
     ("Connection refused", ExportFault.REFUSED),
-    ("error: No such file or directory", ExportFault.REFUSED),  # a Unix socket that is not there
+    (": No such file or directory", ExportFault.REFUSED),  # a Unix socket that is not there
     ("Network is unreachable", ExportFault.UNREACHABLE),
     ("No route to host", ExportFault.UNREACHABLE),
     ("Connection reset", ExportFault.DROPPED),
