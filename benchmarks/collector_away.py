@@ -22,8 +22,8 @@ import httpx2
 
 from benchmarks import verdict
 from service.simulator.delivery import WEBHOOK_PATH, signed_headers
-from service.simulator.plan import Plan
 from service.simulator.tenants import simulated_tenants
+from service.simulator.traffic import Plan
 from tests.peers.binaries import find
 from tests.peers.collector import Collector
 from tests.peers.gateway import Gateway, eventually, gateway

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks import verdict
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, DAYS, calls, fill
-from service.reconciliation.query import ReconcileQuery, Scope
+from service.reconciliation.figures import ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.pages import CallPages, Place, Wanted
 from service.storage.database import Database

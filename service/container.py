@@ -15,8 +15,8 @@ from openai import AsyncOpenAI
 
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity
+from service.gateway.carriers.carrier import OwnedCalls
 from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
-from service.gateway.carriers.owned import OwnedCalls
 from service.gateway.carriers.proxy import http_client, proxy_for
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL
 from service.gateway.durability import DurabilityGate

@@ -20,9 +20,8 @@ from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.reconciliation import figures
 from service.reconciliation.call_findings import Finding, FoundCall
-from service.reconciliation.figures import Figure, total
+from service.reconciliation.figures import Figure, ReconcileQuery, Scope, total
 from service.reconciliation.ledgers import Column, Ledger, LedgerDifference, State
-from service.reconciliation.query import ReconcileQuery, Scope
 from service.reconciliation.reconciliation import Reconciled, Reconciliation
 from service.usage.period import Period, PeriodError, moment
 

@@ -22,11 +22,10 @@ from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
-from service.simulator.plan import Plan
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
 from service.simulator.timing import TimeScale
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.recent.search import CallQuery
 from telemetry.semconv.catalogue import LIVE_FIELDS

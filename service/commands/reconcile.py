@@ -14,9 +14,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from service.api.reconcile import LedgerRow, Margin, ReconciledLedgers
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
 from service.commands.tables import Sheet, console
-from service.reconciliation.figures import Field
+from service.reconciliation.figures import Field, Scope
 from service.reconciliation.ledgers import Ledger, State
-from service.reconciliation.query import Scope
 from telemetry.terminal import printable
 
 DIFFERS = "≠"

@@ -13,13 +13,12 @@ from uuid import uuid4
 
 import typer
 
-from service.simulator.plan import Plan
-from service.simulator.rendering import summary
-from service.simulator.shares import USUAL, Shares
+from service.simulator.ground_truth import summary
+from service.simulator.script_writer import USUAL, Shares
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
-from service.simulator.traffic import run
+from service.simulator.traffic import Plan, run
 from service.tenants.errors import ImportRefusedError
 from service.tenants.importing import read_file
 

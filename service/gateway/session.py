@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from random import uniform
 from typing import Any, Final
 
 from service.gateway.carriers.carrier import (
+    NOT_OWNED,
     CallerSpeech,
     Carrier,
     CarrierError,
@@ -81,7 +82,6 @@ class CallSession:
         transfer_targets: Mapping[str, str],
         clock: Clock,
         limits: SessionLimits,
-        owns: Callable[[], Awaitable[bool]],
         content: bool = False,
     ) -> None:
         self._call = call
@@ -93,7 +93,6 @@ class CallSession:
         self._transfer_targets = transfer_targets
         self._clock = clock
         self._limits = limits
-        self._owns = owns
         self._content = content
         self._playback = Playback(call)
         self._voice = VoiceActivity(clock.now())
@@ -153,7 +152,6 @@ class CallSession:
 
         An answer of 200 says that the request was passed on, not that anybody took the call.
         """
-        await self._check_claim()
         with self._call.phase(Phase.TRANSFER, target):
             await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
         self._end_reason, self._referred_to, self._turns_since_transfer = EndReason.REFERRED, target, 0
@@ -297,7 +295,7 @@ class CallSession:
             try:
                 return await attached.enter_async_context(self._connection())
             except CarrierError as error:
-                if error.status == HTTPStatus.NOT_FOUND:
+                if error.status == HTTPStatus.NOT_FOUND or error.error_type == NOT_OWNED:
                     raise
                 last = error
         raise last or CarrierError(OTHER)
@@ -307,8 +305,8 @@ class CallSession:
 
     async def _given_up(self, closed: SessionClosedError, broke: Instant, error: CarrierError) -> SessionEnd:
         """Hang up a call that can be neither followed nor found to be over, unless another process follows it."""
-        if not await self._owns():
-            return SessionEnd(EndReason.ERROR, CLAIM_LOST, broke)
+        if error.error_type == NOT_OWNED:
+            return SessionEnd(EndReason.ERROR, NOT_OWNED, broke)
         self._call.passed(Phase.REATTACH, broke, error_type=error.error_type)
         _logger.warning(
             "call %s: its session broke and could not be attached again (%s); hanging up",
@@ -344,7 +342,6 @@ class CallSession:
         self._limit_reached = reason
 
     async def _hang_up(self, reason: EndReason) -> None:
-        await self._check_claim()
         self._end_reason, self._referred_to = reason, None
         self._call.ending()
         try:
@@ -353,11 +350,6 @@ class CallSession:
         except CarrierError:
             self._goes_on()
             raise
-
-    async def _check_claim(self) -> None:
-        """Raise :class:`CarrierError` if another process has taken the call over: it is that one's to move or end."""
-        if not await self._owns():
-            raise CarrierError(CLAIM_LOST)
 
     def _goes_on(self) -> None:
         """Forget that an end was under way."""
@@ -416,9 +408,6 @@ class CallSession:
 
 CONNECTION_LOST: Final = "connection_lost"
 """The error of a call whose connection ended without a word and could not be replaced."""
-
-CLAIM_LOST: Final = "claim_lost"
-"""The error of what was not done because another process has taken the call over."""
 
 TOOL_RETRY_SECONDS: Final = 0.05
 """Between finding that a tool's output could not be sent and learning, on the reading side, that the session broke."""

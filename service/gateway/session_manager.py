@@ -115,7 +115,6 @@ class SessionManager:
             transcription_model=self._transcription_model,
             clock=self._clock,
             limits=self._limits,
-            owns=lambda: self._gate.owns(call.call_id),
             tools=tools_for(targets),
             transfer_targets=targets,
             content=keeps_content(tenant),

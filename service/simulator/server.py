@@ -13,11 +13,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from service.simulator.conversation import Sidebands
 from service.simulator.faults import ControlFault, DropConnection, NeverAnswer, Operation, Refuse
-from service.simulator.leg import CallLeg, ControlRefusedError, call_not_found, refusal
+from service.simulator.leg import CallLeg, CallRegistry, ControlRefusedError, call_not_found, refusal
 from service.simulator.listener import abort
-from service.simulator.registry import CallRegistry
-from service.simulator.sidebands import Sidebands
 from service.simulator.timing import TimeScale
 
 ANSWER_SECONDS = 0.08

@@ -8,14 +8,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from service.simulator.call import SimulatedCall
+from service.simulator.conversation import Sidebands
 from service.simulator.delivery import ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
 from service.simulator.ground_truth import CallReport
-from service.simulator.leg import CallLeg, LegState
+from service.simulator.leg import CallLeg, CallRegistry, LegState
 from service.simulator.listener import Listener
 from service.simulator.record import End, PlacedCall
-from service.simulator.registry import CallRegistry
 from service.simulator.server import CarrierApi
-from service.simulator.sidebands import Sidebands
 from service.simulator.timing import NATURAL, TimeScale, set_within
 from telemetry.clock import Clock, SystemClock
 

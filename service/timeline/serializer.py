@@ -30,8 +30,7 @@ from service.timeline.detail import (
     TransitionDetail,
     TurnDetail,
 )
-from service.timeline.explain import explain, span_of_time
-from service.timeline.findings import CallStretch, greeting_interrupted, silences, talked_over
+from service.timeline.explain import CallStretch, explain, greeting_interrupted, silences, span_of_time, talked_over
 from service.timeline.past import WATCHED, StorySource
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Talk, Trace, TurnRow

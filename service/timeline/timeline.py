@@ -14,8 +14,7 @@ from service.timeline.detail import (
     ToolDetail,
     TurnDetail,
 )
-from service.timeline.explain import span_of_time
-from service.timeline.findings import NOTABLE_WAIT, tool_name
+from service.timeline.explain import NOTABLE_WAIT, span_of_time, tool_name
 from telemetry.calls.events import Speaker
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.semconv.attributes import OTHER

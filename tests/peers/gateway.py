@@ -12,12 +12,11 @@ import httpx2
 from service.simulator.call import SimulatedCall, dial
 from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.plan import Plan
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.service import SECRET, Service
 
 FALLBACK = "You answer the emitter."

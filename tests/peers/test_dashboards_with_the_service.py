@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 from service.simulator.faults import ALWAYS, CallFaults, Refuse
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
+from service.simulator.traffic import Plan
 from tests.collector.dashboards import Query, queries
 from tests.peers.gateway import PATIENCE_SECONDS, gateway
 from tests.peers.peers import Peers

@@ -9,10 +9,9 @@ from typing import Any
 
 import httpx2
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
 from service.simulator.tenants import simulated_tenants
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus

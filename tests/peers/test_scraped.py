@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from service.simulator.plan import Plan
 from service.simulator.tenants import simulated_tenants
+from service.simulator.traffic import Plan
 from tests.peers.gateway import eventually, gateway
 from tests.peers.ledgers import differing, exported
 from tests.peers.network import free_port

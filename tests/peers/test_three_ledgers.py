@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
+from service.simulator.traffic import Plan
 from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.peers.gateway import FALLBACK, Gateway, gateway
 from tests.peers.ledgers import differing, exported, summed, table

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.simulator.faults import CallFaults, Refuse
-from service.simulator.plan import Plan
 from service.simulator.script import (
     AgentGreets,
     AgentSpeaks,
@@ -16,6 +15,7 @@ from service.simulator.script import (
     CallScript,
     SidebandCloses,
 )
+from service.simulator.traffic import Plan
 from tests.peers.gateway import eventually, gateway
 from tests.peers.jaeger import Jaeger, StoredSpan
 from tests.peers.peers import Peers

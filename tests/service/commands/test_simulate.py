@@ -11,9 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from service.commands.simulate import simulate
-from service.simulator.plan import Plan
 from service.simulator.simulator import CarrierOptions, Simulator
-from service.simulator.traffic import run
+from service.simulator.traffic import Plan, run
 from tests.service.simulator.harness import SECRET, SimulatorHarness
 
 app = typer.Typer()

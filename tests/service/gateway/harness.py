@@ -25,12 +25,11 @@ from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
 from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
 from service.simulator.ground_truth import CallReport
-from service.simulator.plan import Plan
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.metrics.live_table import Numbers
 from telemetry.recent.record import CallDetails

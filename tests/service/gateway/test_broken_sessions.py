@@ -11,7 +11,6 @@ from service.gateway import session
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.faults import ALWAYS, CallFaults, Refuse, SidebandBreak
 from service.simulator.ground_truth import CallReport
-from service.simulator.plan import Plan
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -25,7 +24,8 @@ from service.simulator.script import (
     SendsUnusable,
     SidebandCloses,
 )
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
 from telemetry.semconv.attributes import CallId, EndReason

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
-from service.simulator.traffic import Traffic
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import SECONDS_A_CALL, Gateway, eventually, gateway
 from tests.peers.peers import Peers
 from tests.peers.postgres import Postgres

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan
 from tests.service.gateway.harness import SECONDS_A_CALL, GatewayHarness, running_harness
 
 SUMMARY = "/api/v1/metrics/summary"

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
-from service.simulator.traffic import Traffic
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.service.gateway.crashes import recorded
 

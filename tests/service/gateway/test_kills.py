@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from service.records.record import Row
-from service.simulator import registry
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator import leg
+from service.simulator.script_writer import Shares
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import FALLBACK, Gateway
 from tests.peers.peers import Peers
 from tests.peers.service import SECRET, Service
@@ -43,7 +42,7 @@ async def test_twenty_kills_under_load_lose_nothing(
     backend: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call of the carrier's truth has one record, minutes are right within a heartbeat a kill, no slot leaks."""
-    monkeypatch.setattr(registry, "GroundTruth", Sessions)
+    monkeypatch.setattr(leg, "GroundTruth", Sessions)
     url = f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}"
     if backend == "postgresql":
         peers: Peers = request.getfixturevalue("peers")

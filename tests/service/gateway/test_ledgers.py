@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from service.simulator.faults import CallFaults, DropConnection, Refuse, SocketCut
-from service.simulator.plan import Plan
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, running_harness
 
 ROUGH = (

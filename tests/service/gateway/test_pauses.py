@@ -1,7 +1,6 @@
 """A pause of this process is no call's silence."""
 
-from service.gateway.manager import CallManager
-from service.gateway.pauses import Pauses
+from service.gateway.manager import CallManager, Pauses
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Instant
 from telemetry.testing import TelemetryKit

@@ -9,9 +9,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from service.commands.reconcile import reconcile
-from service.simulator.plan import Plan
 from service.simulator.tenants import simulated_tenants
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import eventually
 from tests.peers.service import Service
 from tests.service.gateway.harness import TOKEN, GatewayHarness, on_the_air, running_harness, serving

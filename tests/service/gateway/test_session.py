@@ -10,9 +10,11 @@ import pytest
 
 from service.gateway import session as session_module
 from service.gateway.carriers.carrier import (
+    NOT_OWNED,
     CallerSpeech,
     CarrierError,
     CarrierSession,
+    OwnedCalls,
     PlaybackStarted,
     PlaybackStopped,
     ResponseDone,
@@ -23,7 +25,7 @@ from service.gateway.carriers.carrier import (
     TurnDetection,
 )
 from service.gateway.playback import SessionLimits
-from service.gateway.session import CLAIM_LOST, CallSession, SessionEnd
+from service.gateway.session import CallSession, SessionEnd
 from service.gateway.tools import tools_for
 from telemetry.calls.call import Call
 from telemetry.calls.events import TokenUsage
@@ -134,12 +136,12 @@ def following(
     owned: bool = True,
     limits: SessionLimits | None = None,
 ) -> CallSession:
-    async def owns() -> bool:
+    async def owns(_call_id: CallId) -> bool:
         return owned
 
     return CallSession(
         call,
-        carrier,
+        OwnedCalls(carrier, owns),
         first,
         model="model",
         transcription_model="transcriber",
@@ -147,7 +149,6 @@ def following(
         transfer_targets=TARGETS,
         clock=kit.clock,
         limits=limits or SessionLimits(),
-        owns=owns,
     )
 
 
@@ -211,15 +212,15 @@ async def test_the_hang_up_finds_the_call_over(kit: TelemetryKit, call: Call) ->
 
 
 async def test_a_call_of_another_process_is_left_alone(kit: TelemetryKit, call: Call) -> None:
-    """Whoever lost the claim hangs nothing up, and refers nobody."""
-    carrier = ScriptedCarrier(CarrierError("409", HTTPStatus.CONFLICT))
+    """Whoever lost the claim attaches no more, hangs nothing up, and refers nobody."""
+    carrier, broke = ScriptedCarrier(ScriptedSession(closed=ORDERLY)), kit.clock.now()
     lost = following(kit, call, carrier, ScriptedSession(closed=DROPPED), owned=False)
-    assert (await lost.run()).error_type == CLAIM_LOST
-    with pytest.raises(CarrierError, match=CLAIM_LOST):
+    assert await lost.run() == SessionEnd(EndReason.ERROR, NOT_OWNED, broke)
+    with pytest.raises(CarrierError, match=NOT_OWNED):
         await lost.transfer("sales")
-    with pytest.raises(CarrierError, match=CLAIM_LOST):
+    with pytest.raises(CarrierError, match=NOT_OWNED):
         await lost.end()
-    assert set(carrier.asked) == {"attach"}
+    assert not carrier.asked
 
 
 SPOKEN = (CallerSpeech(speaking=True), CallerSpeech(speaking=False))

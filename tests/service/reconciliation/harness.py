@@ -9,12 +9,10 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from service.reconciliation.backend import Sample
 from service.reconciliation.call_findings import CallNames
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
-from service.reconciliation.promql import ServiceSelector
-from service.reconciliation.reading import LedgerReader
-from service.reconciliation.reconciliation import Reconciled, Reconciliation
+from service.reconciliation.promql import Sample, ServiceSelector
+from service.reconciliation.reconciliation import LedgerReader, Reconciled, Reconciliation
 from service.reconciliation.records import RecordsLedger
 from service.records.calls import CallRecords
 from service.storage.database import Database

@@ -2,9 +2,8 @@
 
 import pytest
 
-from service.reconciliation.backend import BackendError, Sample
 from service.reconciliation.exported import PrometheusLedger
-from service.reconciliation.figures import Field
+from service.reconciliation.figures import Field, ReconcileQuery, Scope
 from service.reconciliation.ledgers import Ledger, State
 from service.reconciliation.promql import (
     COUNTERS,
@@ -12,11 +11,12 @@ from service.reconciliation.promql import (
     ENDED,
     EXPORTS,
     REJECTED,
+    BackendError,
+    Sample,
     ServiceSelector,
     gained,
     set_back,
 )
-from service.reconciliation.query import ReconcileQuery, Scope
 from tests.collector.names import catalogue_names
 from tests.service.reconciliation.harness import FakeBackend, ReconciliationHarness, figures, told
 

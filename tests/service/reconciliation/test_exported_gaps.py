@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.reconciliation.gaps import CLOCKS_MS, GRACE_MS, Exported, ExportGaps, export_gaps
-from service.reconciliation.query import Interval, ReconcileQuery, Scope
+from service.reconciliation.exported import CLOCKS_MS, GRACE_MS, Exported, ExportGaps, export_gaps
+from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import Instance
 
 BEAT_MS = 5_000

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from service.reconciliation import backend as backend_module
-from service.reconciliation.backend import BackendError, PrometheusBackend, Sample
+from service.reconciliation import promql
 from service.reconciliation.ledgers import State
+from service.reconciliation.promql import BackendError, PrometheusBackend, Sample
 from tests.support.server import serving
 
 SECRET = "do-not-print-me"
@@ -90,7 +90,7 @@ async def test_what_is_no_answer_is_refused(answer: Answer, told: str) -> None:
 
 async def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the bound the rest is left, and the state says why."""
-    monkeypatch.setattr(backend_module, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(promql, "MAX_BYTES", 2**20)
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -110,7 +110,7 @@ async def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.Monke
 
 async def test_an_answer_that_does_not_come_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that drips is no better: the whole of it has to come in time."""
-    monkeypatch.setattr(backend_module, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(promql, "TIMEOUT_SECONDS", 0.3)
 
     async def dripping() -> AsyncIterator[bytes]:
         for _ in range(100):

@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from service.reconciliation.figures import Field
-from service.reconciliation.query import Interval, ReconcileQuery, Scope, merged
-from service.reconciliation.records import RecordsLedger
-from service.reconciliation.tallies import MICROS_PER_MS
+from service.reconciliation.figures import Field, Interval, ReconcileQuery, Scope, merged
+from service.reconciliation.records import MICROS_PER_MS, RecordsLedger
 from service.records.record import StoredCall
 from service.records.store import RecordStore
 from service.storage.database import Database

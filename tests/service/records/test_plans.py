@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
-from service.reconciliation.query import Interval, ReconcileQuery, Scope
+from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.instances import Instances
 from service.records.pages import CallPages, Place, Wanted

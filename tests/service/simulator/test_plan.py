@@ -7,7 +7,6 @@ import pytest
 
 from service.simulator.call import Delivery, SimulatedCall
 from service.simulator.faults import CallFaults, Refuse
-from service.simulator.plan import Plan
 from service.simulator.script import (
     AgentHangsUp,
     AgentSpeaks,
@@ -17,7 +16,8 @@ from service.simulator.script import (
     SessionExpires,
     SidebandCloses,
 )
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
+from service.simulator.traffic import Plan
 
 NUMBERS = ("+18005550000", "+18005550001")
 

@@ -8,12 +8,11 @@ import httpx2
 import pytest
 
 from service.simulator.call import Delivery, dial
-from service.simulator.plan import Plan
 from service.simulator.script import CallScript, LineGoesDead, Pause
-from service.simulator.shares import Shares
+from service.simulator.script_writer import Shares
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.timing import NATURAL, TimeScale
-from service.simulator.traffic import Traffic
+from service.simulator.traffic import Plan, Traffic
 from tests.service.simulator.harness import ACME, SECRET, SimulatorHarness
 
 SHORT = CallScript("short", (Pause(0.1),))

@@ -2,7 +2,7 @@
 
 from telemetry.calls.events import CallRef, TokensUsed, TokenUsage
 from telemetry.clock import Instant
-from telemetry.recent.tokens import TokenCounter
+from telemetry.recent.retained import TokenCounter
 from telemetry.semconv.attributes import CallId, TenantId
 
 CALL = CallRef(CallId("rtc_1"), TenantId("acme"))

@@ -10,8 +10,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
-from telemetry.doctor import ExportFinding, Verdict, diagnose
-from telemetry.doctor.advice import advice
+from telemetry.doctor import ExportFinding, Verdict, advice, diagnose
 from telemetry.export import InvalidVariableError, Signal
 from telemetry.export.destination import OtlpDestination
 from telemetry.export.outcome import ExportFault, Failure
