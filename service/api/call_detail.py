@@ -8,8 +8,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from service.http import tags
-from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.problems import ProblemError
 from service.http.responses import admin_router, json_response, records_unavailable
 from service.http.security import AdminCheck
@@ -88,7 +87,7 @@ def call_debugging_router(
 
     Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
     """
-    router = admin_router(tags.CALLS, admin)
+    router = admin_router(Tag.CALLS, admin)
     lookup = _Lookup(recent, past, urls)
 
     # One call is written without FastAPI's own serialisation, which runs on the event loop: thousands of spans and log

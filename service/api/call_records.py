@@ -7,12 +7,10 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 from pydantic import Field, TypeAdapter
 
-from service.http import tags
-from service.http.cursors import Position, cursor_in_query, write_cursor
-from service.http.database import database_needed
-from service.http.openapi import Responses, declared_invalid, success
-from service.http.parameters import Since, TenantFilter, Until, window
+from service.http.openapi import Responses, Tag, declared_invalid, success
+from service.http.parameters import Position, Since, TenantFilter, Until, cursor_in_query, window, write_cursor
 from service.http.problems import writable
+from service.http.readiness import database_needed
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
@@ -107,7 +105,7 @@ _Cursor = Annotated[
 
 def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/call-records``; ``admin`` decides who may use it."""
-    router = admin_router(tags.CALLS, admin)
+    router = admin_router(Tag.CALLS, admin)
 
     @router.get(PATH, summary="The history of calls", operation_id="callRecords", responses=_ANSWERS)
     async def call_records(

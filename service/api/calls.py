@@ -9,15 +9,21 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
-from service.http import tags
-from service.http.cursors import Position, cursor_in_query, write_cursor, wrong_cursor
-from service.http.openapi import JSON, Responses, declared_invalid
-from service.http.parameters import Since, TenantFilter, Until, window
+from service.http.openapi import JSON, Responses, Tag, declared_invalid
+from service.http.parameters import (
+    Position,
+    Since,
+    TenantFilter,
+    Until,
+    cursor_in_query,
+    window,
+    write_cursor,
+    wrong_cursor,
+)
 from service.http.problems import writable
 from service.http.responses import admin_router
-from service.http.schemas import FrozenSchema
+from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.http.timestamps import moment
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, Times, TraceUrls, call_path, rounded
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState
@@ -128,7 +134,12 @@ _TalkedOver = Annotated[
     bool | None, Query(description="In which the agent began to speak while the caller spoke, or never did.")
 ]
 _Silence = Annotated[
-    float | None, Query(ge=0, allow_inf_nan=False, description="In which nobody spoke for more seconds than this.")
+    float | None,
+    Query(
+        ge=0,
+        allow_inf_nan=False,
+        description="In which nobody spoke for more seconds than this; pauses below three seconds are no silence.",
+    ),
 ]
 
 
@@ -426,7 +437,7 @@ def calls_router(
     *, tracker: CallTracker, traces: TraceIds, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND
 ) -> APIRouter:
     """Return the list under ``/api/v1/calls``; ``admin`` decides who may use it."""
-    router = admin_router(tags.CALLS, admin, prefix=_PATH)
+    router = admin_router(Tag.CALLS, admin, prefix=_PATH)
 
     @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
     def calls(wanted: Annotated[Search | None, Depends(search)]) -> CallList | CallSearchPage:

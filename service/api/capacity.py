@@ -7,13 +7,11 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
 
-from service.http import tags
-from service.http.openapi import Responses, success
+from service.http.openapi import Responses, Tag, success
 from service.http.problems import writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
-from service.http.schemas import FrozenSchema
+from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.http.timestamps import moment
 from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
 from service.timeline.serializer import rounded
 from telemetry.calls.call import CallSnapshot
@@ -190,7 +188,7 @@ _CAPACITY: Responses = {200: success(CapacityDebug, "The registry of calls.", CA
 
 def capacity_router(*, live: LiveMetricsReader, tracker: CallTracker, limits: Limits, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/metrics/capacity/debug``; ``admin`` decides who may use it."""
-    router = admin_router(tags.METRICS, admin)
+    router = admin_router(Tag.METRICS, admin)
     reconciler = Reconciler(live, tracker)
 
     @router.get(PATH, summary="The registry of calls", operation_id="capacityDebug", responses=_CAPACITY)

@@ -10,14 +10,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service.api.live import TenantInPath, demand_tenant
-from service.http import tags
-from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
-from service.http.schemas import FrozenSchema
+from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.http.timestamps import moment
-from service.tenants.directory import TenantDirectory
+from service.tenants.tenant import TenantDirectory
 from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded, rounded_if
 from telemetry.clock import Instant
 from telemetry.metrics.live_table import Distribution, Example
@@ -124,7 +122,7 @@ def exemplars_router(
     urls: TraceUrls = NO_BACKEND,
 ) -> APIRouter:
     """Return the route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
-    router = admin_router(tags.METRICS, admin)
+    router = admin_router(Tag.METRICS, admin)
 
     @router.get(
         f"{_PATH}/{{tenant_id}}/exemplars",

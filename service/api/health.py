@@ -7,8 +7,7 @@ from typing import Any, Final, Literal
 from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
-from service.http import tags
-from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.parameters import known_parameters
 from service.http.problems import Problem, ProblemError
 from service.http.readiness import Readiness, ReadinessReport
@@ -103,7 +102,7 @@ def _heads(responses: Responses) -> Responses:
 def health_router(*, readiness: Readiness) -> APIRouter:
     """Return the routes ``/api/v1/health``, ``/livez`` and ``/readyz``, each for GET and HEAD."""
     router = APIRouter(
-        tags=[tags.HEALTH],
+        tags=[Tag.HEALTH],
         default_response_class=AsciiJSONResponse,
         dependencies=[Depends(known_parameters), Depends(not_stored)],
     )

@@ -8,14 +8,13 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
-from service.http import tags
-from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.parameters import ONE_LINE
 from service.http.problems import ProblemError
 from service.http.responses import METRICS_HEADERS, admin_router, json_response, metrics_headers
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
+from service.tenants.tenant import DirectoryUnavailableError, TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.metrics.live_table import TIME
 from telemetry.metrics.reader import LiveMetricsReader
@@ -88,7 +87,7 @@ TenantInPath = Annotated[
 
 def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/metrics/live``; ``admin`` decides who may use them."""
-    router = admin_router(tags.METRICS, admin, prefix=_PATH)
+    router = admin_router(Tag.METRICS, admin, prefix=_PATH)
 
     # The live numbers are written without their model, which the document alone needs: a dashboard asks for them every
     # second, and validating what has just been counted would cost more than counting it.

@@ -11,8 +11,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from service.api.usage import invalid_parameter
-from service.http import tags
-from service.http.openapi import Responses, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared_invalid, success
 from service.http.parameters import TenantFilter
 from service.http.problems import writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
@@ -243,7 +242,7 @@ _Zone = Annotated[str, Query(max_length=64, description="Whose dates: an IANA ti
 
 def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
-    router = admin_router(tags.METRICS, admin)
+    router = admin_router(Tag.METRICS, admin)
 
     @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_ANSWERS)
     async def reconcile(

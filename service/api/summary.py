@@ -12,15 +12,13 @@ from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter
 from starlette.responses import Response
 
 from service.api.live import UNKNOWN, TenantInPath, demand_tenant
-from service.http import tags
-from service.http.cursors import InvalidCursorError, read_cursor, write_cursor, wrong_cursor
-from service.http.openapi import Responses, declared, declared_invalid, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, success
+from service.http.parameters import InvalidCursorError, read_cursor, write_cursor, wrong_cursor
 from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
-from service.http.schemas import FrozenSchema
+from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.http.timestamps import moment
-from service.tenants.directory import TenantDirectory
+from service.tenants.tenant import TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.clock import Clock
 from telemetry.metrics.cooperative import yielding
@@ -204,7 +202,7 @@ def summary_router(
     *, live: LiveMetricsReader, history: History, clock: Clock, tenants: TenantDirectory, admin: AdminCheck
 ) -> APIRouter:
     """Return the routes under ``/api/v1/metrics/summary``; ``admin`` decides who may use them."""
-    router = admin_router(tags.METRICS, admin)
+    router = admin_router(Tag.METRICS, admin)
 
     async def summarised(tenant_id: str | None, age_seconds: float, response: Response) -> MetricsSummary:
         response.headers.update(metrics_headers(age_seconds))
@@ -344,7 +342,7 @@ class _RankingPage:
 
 def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
-    router = admin_router(tags.METRICS, admin)
+    router = admin_router(Tag.METRICS, admin)
     # A ranking is the one answer whose cost grows with the tenants: however many ask, they take one processor at most.
     turn = asyncio.Lock()
 

@@ -11,10 +11,9 @@ from fastapi import APIRouter, Header, Query
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
-from service.http import tags
-from service.http.database import database_needed
-from service.http.openapi import JSON, Responses, declared, declared_invalid
+from service.http.openapi import JSON, Responses, Tag, declared, declared_invalid
 from service.http.problems import ProblemError, invalid_request
+from service.http.readiness import database_needed
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
@@ -159,7 +158,7 @@ _Accept = Annotated[str, Header(include_in_schema=False)]
 
 def usage_router(*, usage: UsageReader, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/usage``; ``admin`` decides who may use it."""
-    router = admin_router(tags.USAGE, admin)
+    router = admin_router(Tag.USAGE, admin)
 
     @router.get(PATH, summary="Call time of a period", operation_id="usage", responses=_ANSWERS)
     async def usage_of_period(

@@ -13,12 +13,11 @@ from starlette.responses import Response, StreamingResponse
 from service.api.tenants.conditions import IF_MATCH, Conditions, conditions
 from service.api.usage import CSV, NO_SUCH_TENANT, Seconds, file_headers, invalid_parameter, tenant_known
 from service.api.usage import PATH as USAGE
-from service.http import tags
 from service.http.bodies import body_responses, declared_body, json_body, stated
-from service.http.database import database_needed
-from service.http.openapi import Responses, declared, declared_invalid, header, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, header, success
 from service.http.parameters import ONE_LINE
 from service.http.problems import FieldProblem, ProblemError
+from service.http.readiness import database_needed
 from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
@@ -278,7 +277,7 @@ _Demands = Annotated[Conditions, Depends(conditions)]
 
 def usage_freezes_router(*, freezer: Freezer, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/usage/freezes``; ``admin`` decides who may use them."""
-    router = admin_router(tags.USAGE, admin, prefix=PATH)
+    router = admin_router(Tag.USAGE, admin, prefix=PATH)
 
     @router.post(
         "",

@@ -13,12 +13,11 @@ from starlette.responses import Response
 from service.api.tenants.conditions import IF_MATCH, Conditions, EntityTags, conditions, known, tag_of
 from service.api.usage import NO_SUCH_TENANT, invalid_parameter, tenant_known
 from service.api.usage import PATH as USAGE
-from service.http import tags
 from service.http.bodies import body_responses, declared_body, json_body, stated
-from service.http.database import database_needed
-from service.http.openapi import Responses, declared, declared_invalid, header, success
+from service.http.openapi import Responses, Tag, declared, declared_invalid, header, success
 from service.http.parameters import ONE_LINE, Moment, in_utc
 from service.http.problems import FieldProblem, ProblemError, invalid_request
+from service.http.readiness import database_needed
 from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
@@ -190,7 +189,7 @@ _By = Annotated[str, Query(min_length=1, max_length=200, pattern=ONE_LINE, descr
 
 def usage_roundings_router(*, database: Database, clock: Clock, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/usage/roundings``; ``admin`` decides who may use them."""
-    router = admin_router(tags.USAGE, admin, prefix=PATH)
+    router = admin_router(Tag.USAGE, admin, prefix=PATH)
 
     @router.get("", summary="Rounding rules", operation_id="usageRoundings", responses=_LISTED)
     async def roundings() -> AgreedRoundings:

@@ -27,9 +27,8 @@ from service.gateway.carriers.sip import (
 )
 from service.gateway.durability import Announced
 from service.gateway.manager import CallManager
-from service.http import tags
 from service.http.bodies import BodyTooLargeError, read_body
-from service.http.openapi import JSON, Responses, declared, declared_invalid, header
+from service.http.openapi import JSON, Responses, Tag, declared, declared_invalid, header
 from service.http.parameters import known_parameters
 from service.http.problems import FieldProblem, ProblemError
 from service.http.schemas import FrozenSchema
@@ -211,7 +210,7 @@ def webhooks_router(
     dialled_headers: tuple[str, ...] = DIALLED_HEADERS,
 ) -> APIRouter:
     """Return the webhook endpoint. Without a ``carrier`` (no secret is configured) every delivery is answered 503."""
-    router = APIRouter(tags=[tags.CARRIER])
+    router = APIRouter(tags=[Tag.CARRIER])
     seen = SeenDeliveries()
 
     @router.post(

@@ -12,8 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from service.commands.databases import DatabaseUrl, on_database, operator
-from service.commands.refusals import refuse_with
-from service.commands.tables import Sheet, console
+from service.commands.printing import Sheet, console, refuse_with
 from service.settings import load_settings
 from service.storage.database import Database
 from service.usage.documents import Document

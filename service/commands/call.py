@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
-from service.commands.tables import UNLIMITED, console
+from service.commands.printing import UNLIMITED, console
 from service.timeline.detail import CallDetail
 from service.timeline.serializer import CALLS, TRACES
 from service.timeline.svg import render_svg

@@ -10,7 +10,7 @@ import typer
 
 from service.api.calls import CallSearchEntry, CallSearchPage, StateFilter
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
-from service.commands.tables import Sheet, console
+from service.commands.printing import Sheet, console
 from service.timeline.serializer import CALLS
 from telemetry.recent.record import CallOutcome
 from telemetry.terminal import printable

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from sqlalchemy import make_url
 
-from service.commands.refusals import refuse_with
-from service.commands.tables import database_name
+from service.commands.printing import refuse_with
 from service.settings import SettingsError, load_settings
 from service.storage.database import DATABASE_ERRORS, Database, failure_reason
 from service.storage.migrations import upgrade
@@ -47,7 +47,7 @@ async def _opened(text: str, work: Callable[[Database], Awaitable[T]], *, create
     async with Database.from_url(text) as database:
         if url.get_backend_name() == "sqlite" and not creates:
             _demand_file(Path(str(url.database)))
-        typer.echo(f"Database: {printable(database_name(text))}", err=True)
+        typer.echo(f"Database: {printable(make_url(text).render_as_string(hide_password=True))}", err=True)
         await upgrade(database.engine)
         return await work(database)
 

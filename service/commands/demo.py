@@ -16,7 +16,7 @@ import typer
 from pydantic import SecretStr
 
 from service.app import app_of
-from service.commands.refusals import refuse_with
+from service.commands.printing import refuse_with
 from service.commands.serve import WRONG, check_database, start_problem
 from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken

@@ -13,7 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 from service.api.reconcile import LedgerRow, Margin, ReconciledLedgers
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
-from service.commands.tables import Sheet, console
+from service.commands.printing import Sheet, console
 from service.reconciliation.figures import Field, Scope
 from service.reconciliation.ledgers import Ledger, State
 from telemetry.terminal import printable

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from service.app import app_of
-from service.commands.refusals import refuse_with
+from service.commands.printing import refuse_with
 from service.container import build_container
 from service.records.spill import SpillFolderError
 from service.server import address_of, ignore_signals, listen, run, server_for

@@ -11,8 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from service.commands.databases import DatabaseUrl, on_database, operator
-from service.commands.refusals import refuse_with
-from service.commands.tables import Sheet, console
+from service.commands.printing import Sheet, console, refuse_with
 from service.storage.database import Database
 from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError, TenantNotFoundError
 from service.tenants.importing import read_file

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderResult
 
 from service.commands.databases import DatabaseUrl, on_database
-from service.commands.tables import Sheet, console
+from service.commands.printing import Sheet, console
 from service.storage.database import Database
 from service.usage.period import Grouping, Period, PeriodError
 from service.usage.report import UsageReader

@@ -12,7 +12,7 @@ from service.gateway.carriers.carrier import CarrierError
 from service.gateway.manager import CallManager
 from service.gateway.session_manager import Attached, SessionManager
 from service.records.calls import CallRecords
-from service.records.recovery import OrphanedCall
+from service.records.instances import OrphanedCall
 from service.storage.database import DATABASE_ERRORS
 from service.tenants.errors import TenantLookupError
 from service.tenants.repository import TenantRepository

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from enum import StrEnum
 from typing import Any, Final
 
 import fastapi.routing
@@ -15,6 +16,31 @@ JSON: Final = "application/json"
 Document = dict[str, Any]
 Responses = dict[int | str, Document]
 """Responses by status, as FastAPI's ``responses`` takes them."""
+
+
+class Tag(StrEnum):
+    """The groups the endpoints are documented in."""
+
+    METRICS = "metrics"
+    CALLS = "calls"
+    CARRIER = "carrier"
+    HEALTH = "health"
+    USAGE = "usage"
+    TENANTS = "tenants"
+
+
+OPENAPI_TAGS: Final = [
+    {"name": Tag.METRICS.value, "description": "What has been counted, and the registry of calls behind it."},
+    {"name": Tag.CALLS.value, "description": "The calls that are under way."},
+    {"name": Tag.CARRIER.value, "description": "Where the carrier announces calls; signed, without a token."},
+    {"name": Tag.USAGE.value, "description": "How long calls ran, for billing: exact, rounded, frozen and corrected."},
+    {
+        "name": Tag.TENANTS.value,
+        "description": "Who may be called: numbers, limits, instructions, features; and who changed what.",
+    },
+    {"name": Tag.HEALTH.value, "description": "Whether the service is there, alive and ready; public."},
+]
+"""The value of FastAPI's argument ``openapi_tags``."""
 
 _FRAMEWORKS_OWN = ("HTTPValidationError", "ValidationError")
 _COMPONENT = "#/components/schemas/{model}"

@@ -1,14 +1,17 @@
 """Parts of requests that many routes take, and the refusal of those that a route does not."""
 
+import json
 import re
+from base64 import b64decode, urlsafe_b64encode
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Query, Request
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from service.http.problems import invalid_request
+from service.http.problems import ProblemError, invalid_request
 
 ONE_LINE: Final = r"^[^\x00-\x1f\x7f\u2028\u2029]+$"
 """The pattern of names and ids that stand on one line, whatever their letters."""
@@ -72,3 +75,45 @@ def window(since: datetime | None, until: datetime | None) -> tuple[datetime | N
     if begin is not None and end is not None and end < begin:
         raise invalid_request([{"loc": ("query", "until"), "msg": "must not be before since"}])
     return begin, end
+
+
+T = TypeVar("T")
+
+Position = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number in a cursor; a database takes no larger one."""
+
+_NO_CURSOR = "is not the cursor of a page before"
+
+
+class InvalidCursorError(ValueError):
+    """A text is no cursor of this list; the message says so without quoting it."""
+
+
+def write_cursor(place: Sequence[object]) -> str:
+    """Return the text for a place in a list: plain values, whose types :func:`read_cursor` knows."""
+    return urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode("ascii")).decode().rstrip("=")
+
+
+def read_cursor(text: str, place: TypeAdapter[T]) -> T:
+    """Return the place that a text stands for.
+
+    Raises:
+        InvalidCursorError: if it is not made of what ``place`` says.
+    """
+    try:
+        return place.validate_json(b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True), strict=True)
+    except (ValidationError, ValueError):
+        raise InvalidCursorError(_NO_CURSOR) from None
+
+
+def cursor_in_query(text: str, place: TypeAdapter[T]) -> T:
+    """Return the same; raise a 422 problem that names the parameter ``cursor``."""
+    try:
+        return read_cursor(text, place)
+    except InvalidCursorError as error:
+        raise wrong_cursor(str(error)) from None
+
+
+def wrong_cursor(fault: str) -> ProblemError:
+    """Return the 422 problem that names the parameter ``cursor``."""
+    return invalid_request([{"loc": ("query", "cursor"), "msg": fault}])

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from service.periodic import PeriodicWorker
-from service.records.instances import Instances, Watch
+from service.records.instances import Instances, OrphanedCall, Watch, take_over
 from service.records.ledger import CallLedger, NewCall
 from service.records.record import StoredCall
-from service.records.recovery import OrphanedCall, take_over
 from service.records.spill import MAX_BYTES, Spill
 from service.records.store import Owner, RecordStore
 from service.records.tracked import Claim

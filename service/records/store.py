@@ -10,8 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.records.models import CallKeyRow, CallRecordRow
 from service.records.record import COLUMNS, HEARTBEAT_COLUMNS, DurationSource, Row, StoredCall, readable
-from service.storage.database import Database
-from service.storage.upsert import Insert, insert_into
+from service.storage.database import Database, Insert, insert_into
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
 from telemetry.semconv.attributes import CallId

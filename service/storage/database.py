@@ -10,7 +10,8 @@ from typing import Any, Final, Self, TypeVar
 from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped] # it ships none
-from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, event, text
+from sqlalchemy import URL, Connection, DateTime, Dialect, MetaData, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -274,3 +275,12 @@ async def advisory_lock(session: AsyncSession, key: int) -> None:
     """
     if session.get_bind().dialect.name == "postgresql":
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+Insert = sqlite.Insert | postgresql.Insert
+"""An insert with ``on_conflict_do_nothing``, ``on_conflict_do_update`` and ``excluded``, the row to be inserted."""
+
+
+def insert_into(table: Table, dialect: Dialect) -> Insert:
+    """Return an insert into the table that can say what is to happen where its key is taken."""
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)

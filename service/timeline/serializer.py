@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from service.http.problems import writable
-from service.http.timestamps import moment
+from service.http.schemas import moment
 from service.timeline.detail import (
     CallDetail,
     DecisionDetail,

@@ -9,8 +9,7 @@ from sqlalchemy import Table, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.records.store import CALLS
-from service.storage.database import ROUNDING_LOCK, Database, advisory_lock
-from service.storage.upsert import insert_into
+from service.storage.database import ROUNDING_LOCK, Database, advisory_lock, insert_into
 from service.tenants.models import TenantRow
 from service.usage.models import ANY_TENANT, RoundingChangeRow, RoundingRow
 from telemetry.semconv.attributes import UNKNOWN_TENANT

@@ -277,7 +277,7 @@ class CallSummary:
     dialled: str | None
     """Likewise; of a name, its first two letters."""
     longest_silence: float = 0.0
-    """Seconds of the longest stretch that is over in which nobody spoke while the session ran."""
+    """Seconds of the longest silence that is over: before the first word, or dead air (3 seconds and more) after it."""
     talked_over: int = 0
     """Times the agent began to speak while the caller spoke."""
     failed_tools: tuple[str, ...] = ()
@@ -355,8 +355,6 @@ class CallDetails:
     inferred: tuple[Transition, ...] = ()
     """Transitions that no report told of in time."""
     dead_airs: tuple[DeadAirRow, ...] = ()
-    agent_interruptions: int = 0
-    """Times the agent began to speak into the caller's speech."""
     talk: Talk | None = None
     """None while the call is open, and of a call without reported speech."""
     seen_from: float | None = None

@@ -68,7 +68,6 @@ def _decide(call: RetainedCall, decision: Decision) -> None:
 def _started(call: RetainedCall, _event: CallStarted, at: float) -> None:
     call.step(Transition.STARTED, at)
     call.started = at
-    call.voices.session_started(at)
 
 
 def _abandoned(call: RetainedCall, event: CallAbandoned, at: float) -> None:
@@ -88,7 +87,8 @@ def _ended(call: RetainedCall, event: CallEnded, at: float) -> None:
     call.step(Transition.ENDED, at)
     call.ending = Ending(event.reason, at, short(event.error_type), event.fault)
     call.run_seconds = event.duration_seconds
-    call.voices.session_ended(at)
+    if not call.spoken:
+        call.nobody_spoke_until(at)
     if call.unheard:
         call.waited(at)
 
@@ -178,6 +178,8 @@ LIFECYCLE_REDUCERS: Final[dict[type[Event], Reducer]] = {
 
 
 def _first_audio(call: RetainedCall, event: FirstAudio, at: float) -> None:
+    if not call.spoken:
+        call.nobody_spoke_until(at)
     call.first_audio = at
     call.time_to_first_audio = event.seconds
     call.agent_since = at
@@ -190,13 +192,12 @@ def _speech_ended(call: RetainedCall, event: SpeechEnded, at: float) -> None:
     if event.speaker is Speaker.AGENT:
         _agent_stopped(call, start, at, interrupted=event.interrupted)
     else:
-        _caller_stopped(call, start, at)
+        _caller_stopped(call, at)
     call.keep(Rows.SPEECH, SpeechRow(event.speaker, start, at, event.interrupted))
 
 
-def _caller_stopped(call: RetainedCall, start: float, at: float) -> None:
+def _caller_stopped(call: RetainedCall, at: float) -> None:
     call.caller_since = None
-    call.voices.caller_spoke(start, at)
     turn = call.open_turns.get(call.turns)
     if turn is not None:
         turn.caller_stopped = at
@@ -204,7 +205,6 @@ def _caller_stopped(call: RetainedCall, start: float, at: float) -> None:
 
 def _agent_stopped(call: RetainedCall, start: float, at: float, *, interrupted: bool) -> None:
     call.agent_since = None
-    call.voices.agent_spoke(start, at, caller_since=call.caller_since)
     turn = call.open_turns.get(call.turns)
     if turn is not None and turn.time_to_first_audio is None and start < (turn.caller_stopped or 0.0):
         # The caller's words fell into the agent's speech. Unless they stopped it they ask for no answer, as an "mhm".
@@ -212,6 +212,8 @@ def _agent_stopped(call: RetainedCall, start: float, at: float, *, interrupted: 
 
 
 def _turn_started(call: RetainedCall, event: TurnStarted, at: float) -> None:
+    if not call.spoken:
+        call.nobody_spoke_until(at)
     call.turns = event.number
     call.caller_since = at
     call.open_turns[event.number] = OpenTurn(event.number, at)
@@ -233,10 +235,11 @@ def _turn_interrupted(call: RetainedCall, event: TurnInterrupted, _at: float) ->
 
 
 def _agent_interrupted(call: RetainedCall, _event: AgentInterrupted, _at: float) -> None:
-    call.agent_interruptions += 1
+    call.talked_over += 1
 
 
 def _dead_air(call: RetainedCall, event: DeadAir, at: float) -> None:
+    call.longest_silence = max(call.longest_silence, event.seconds)
     call.keep(Rows.DEAD_AIRS, DeadAirRow(call.offset(event.started), at))
 
 

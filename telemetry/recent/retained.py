@@ -28,7 +28,6 @@ from telemetry.recent.record import (
     ToolRow,
     TurnRow,
 )
-from telemetry.recent.voices import VoiceCounter
 from telemetry.semconv import attributes as attr
 
 _KINDS: Final = tuple(field.name for field in fields(TokenUsage))
@@ -116,7 +115,6 @@ class RetainedCall:
     """
 
     __slots__ = (
-        "agent_interruptions",
         "agent_since",
         "caller_hash",
         "caller_masked",
@@ -134,6 +132,7 @@ class RetainedCall:
         "last_seen",
         "left_out",
         "limits",
+        "longest_silence",
         "longest_wait",
         "open_phases",
         "open_tools",
@@ -152,12 +151,12 @@ class RetainedCall:
         "state",
         "steps",
         "talk",
+        "talked_over",
         "time_to_first_audio",
         "tokens",
         "trace",
         "turns",
         "unanswered",
-        "voices",
         "weight",
     )
 
@@ -193,9 +192,9 @@ class RetainedCall:
         self.last_seen = 0.0
         self.longest_wait = 0.0
         """The longest of the waits that are over, in seconds."""
-        self.turns = self.interruptions = self.agent_interruptions = 0
+        self.longest_silence = 0.0
+        self.turns = self.interruptions = self.talked_over = 0
         self.talk: Talk | None = None
-        self.voices = VoiceCounter()
         self.failed_tools: tuple[str, ...] = ()
         self.tokens = TokenCounter()
         self.caller_since: float | None = None
@@ -225,6 +224,16 @@ class RetainedCall:
     def offset(self, moment: Instant) -> float:
         """Return the seconds from the call's reception to ``moment``."""
         return moment.since(self.received)
+
+    @property
+    def spoken(self) -> bool:
+        """True once anybody has spoken."""
+        return self.first_audio is not None or self.turns > 0
+
+    def nobody_spoke_until(self, moment: float) -> None:
+        """Note the silence from the session's start to the first word, or to the end: later ones are dead air."""
+        if self.started is not None:
+            self.longest_silence = max(self.longest_silence, moment - self.started)
 
     def keep(self, kind: Rows, row: AnyRow) -> None:
         """Append a row, or drop it if there is no room."""

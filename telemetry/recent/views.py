@@ -65,8 +65,8 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
         dialled=call.dialled_masked,
-        longest_silence=call.voices.longest_silence,
-        talked_over=call.voices.talked_over,
+        longest_silence=call.longest_silence,
+        talked_over=call.talked_over,
         failed_tools=call.failed_tools,
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
@@ -102,7 +102,6 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         gaps=tuple(_gaps(call)),
         inferred=call.inferred,
         dead_airs=_rows(call, Rows.DEAD_AIRS, DeadAirRow),
-        agent_interruptions=call.agent_interruptions,
         talk=call.talk,
     )
 

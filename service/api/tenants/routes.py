@@ -53,9 +53,8 @@ from service.api.tenants.schemas import (
     TenantStatement,
     stated_tenant,
 )
-from service.http import tags
 from service.http.bodies import declared_body, stated
-from service.http.openapi import declared_invalid
+from service.http.openapi import Tag, declared_invalid
 from service.http.responses import admin_router
 from service.http.security import AdminCheck
 from service.tenants.repository import TenantRepository
@@ -237,7 +236,7 @@ _STATED_IN_PART = declared_body(TenantStatement, {"max_concurrent_calls": 20}, "
 
 def tenants_router(*, tenants: TenantRepository, changed: Changed, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/tenants`` and the audit; ``admin`` decides who may use them."""
-    router = admin_router(tags.TENANTS, admin)
+    router = admin_router(Tag.TENANTS, admin)
     changes = TenantChanges(tenants, changed)
     router.include_router(_listing(tenants))
     router.include_router(_whole(changes))

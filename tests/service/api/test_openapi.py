@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
-from service.http.tags import OPENAPI_TAGS
+from service.http.openapi import OPENAPI_TAGS
 
 Json = dict[str, Any]
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.summary import MAX_CURSOR, Ordering, from_cursor, to_cursor
-from service.http.cursors import InvalidCursorError
+from service.http.parameters import InvalidCursorError
 from service.http.tokens import HEADER
 from service.tenants.limits import CallLimits
 from telemetry.metrics.figures import FIGURES

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from service.app import app_of
 from service.container import build_container
-from service.http.throttle import BURST
+from service.http.security import BURST
 from service.http.tokens import HEADER
 from service.settings import Settings
 from tests.support.server import serving

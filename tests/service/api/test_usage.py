@@ -18,8 +18,8 @@ from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.http.errors import use_problem_details
+from service.http.openapi import OPENAPI_TAGS
 from service.http.security import AdminAttempts, require_admin
-from service.http.tags import OPENAPI_TAGS
 from service.http.tokens import HEADER, AdminTokens
 from service.records.store import CALLS as CALLS_TABLE
 from service.records.store import RecordStore

@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 
 from service.app import app_of
 from service.container import build_container
-from service.http.tags import OPENAPI_TAGS
+from service.http.openapi import OPENAPI_TAGS
 from service.settings import Settings
 from tests.service.gateway.harness import announcement, running_harness
 from tests.support.contract import Contract

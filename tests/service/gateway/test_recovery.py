@@ -16,7 +16,7 @@ from service.gateway.carriers.carrier import CarrierError
 from service.gateway.carriers.sip import Dialled
 from service.gateway.recovery import Recovery
 from service.gateway.session_manager import Attached
-from service.records.recovery import OrphanedCall
+from service.records.instances import OrphanedCall
 from service.tenants.cache import TenantAnswer
 from service.tenants.errors import TenantLookupError
 from service.tenants.tenant import CallTenant

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import FiniteFloat, TypeAdapter
 
-from service.http.cursors import InvalidCursorError, Position, cursor_in_query, read_cursor, write_cursor
+from service.http.parameters import InvalidCursorError, Position, cursor_in_query, read_cursor, write_cursor
 from service.http.problems import ProblemError
 
 PLACE = TypeAdapter(tuple[Position, str])

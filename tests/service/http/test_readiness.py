@@ -4,11 +4,11 @@ import asyncio
 import threading
 from pathlib import Path
 
-from service.http.database import database_reachable
 from service.http.readiness import (
     Outcome,
     Readiness,
     Remembered,
+    database_reachable,
     export_information,
     not_draining,
     registry_has_room,

@@ -7,8 +7,7 @@ from functools import partial
 
 import pytest
 
-from service.http.security import AdminAttempts, Refusal
-from service.http.throttle import BURST
+from service.http.security import BURST, AdminAttempts, Refusal
 from service.http.tokens import AdminTokens, fingerprint
 
 

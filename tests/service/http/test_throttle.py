@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.http.throttle import BURST, MAX_ADDRESSES, SECONDS_A_GUESS, AddressBrake
+from service.http.security import BURST, MAX_ADDRESSES, SECONDS_A_GUESS, AddressBrake
 
 
 class Clock:

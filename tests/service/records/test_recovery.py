@@ -6,9 +6,8 @@ from pathlib import Path
 from opentelemetry.trace import get_current_span
 
 from service.records.calls import HEARTBEAT_SECONDS, CallRecords
-from service.records.instances import Holder, Watch
+from service.records.instances import Holder, OrphanedCall, Watch
 from service.records.record import StoredCall
-from service.records.recovery import OrphanedCall
 from service.records.writer import Durability
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState

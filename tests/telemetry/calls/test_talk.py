@@ -52,6 +52,7 @@ def test_silence_counts_from_the_first_word_and_from_three_seconds(kit: Telemetr
     ]
     assert found.talk is not None
     assert (found.talk.dead_airs, found.talk.dead_air_seconds) == (2, 10.0)
+    assert found.summary.longest_silence == 20.0
 
 
 def test_talk_over_and_interruptions_say_whose(kit: TelemetryKit, call: Call) -> None:
@@ -74,7 +75,7 @@ def test_talk_over_and_interruptions_say_whose(kit: TelemetryKit, call: Call) ->
         labels({"tenant.id": "acme", "voice.speaker": speaker}): 1 for speaker in ("caller", "agent")
     }
     found = details(kit)
-    assert (found.summary.interruptions, found.agent_interruptions) == (1, 1)
+    assert (found.summary.interruptions, found.summary.talked_over) == (1, 1)
     assert found.talk is not None
     assert found.talk.talk_over_seconds == 0.75
     shares = kit.metrics()["voice.call.talk.share"]
@@ -88,6 +89,7 @@ def test_of_a_call_without_reported_speech_nothing_is_measured(kit: TelemetryKit
     call.ended(EndReason.HANGUP)
     assert not any(isinstance(event, TalkMeasured | DeadAir) for event in kit.events)
     assert details(kit).talk is None
+    assert details(kit).summary.longest_silence == 60.0
 
 
 def test_a_stale_call_is_not_silent_after_its_last_activity(kit: TelemetryKit, call: Call) -> None:

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 
 from service.api.tenants.routes import tenants_router
 from service.http.errors import use_problem_details
+from service.http.openapi import OPENAPI_TAGS
 from service.http.security import AdminAttempts, require_admin
-from service.http.tags import OPENAPI_TAGS
 from service.http.tokens import AdminTokens
 from service.storage.database import Database
 from service.tenants.sql import SqlTenantRepository

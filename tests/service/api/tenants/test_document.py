@@ -9,7 +9,7 @@ from openapi_schema_validator import OAS31Validator, oas31_format_checker
 from openapi_spec_validator import validate
 
 from service.api.tenants import schemas as tenants_schemas
-from service.http.tags import OPENAPI_TAGS, TENANTS
+from service.http.openapi import OPENAPI_TAGS, Tag
 from service.tenants.spec import TenantSpec, checked_spec
 from tests.service.api.tenants.harness import TenantsHarness
 
@@ -38,13 +38,13 @@ def test_the_document_is_valid(document: Json) -> None:
 
 def test_every_operation_is_described(document: Json) -> None:
     """Each has a summary, a description, an id of its own, and the tag that is explained."""
-    assert TENANTS in {tag["name"] for tag in OPENAPI_TAGS}
+    assert Tag.TENANTS in {tag["name"] for tag in OPENAPI_TAGS}
     found = dict(operations(document))
     assert len({operation["operationId"] for operation in found.values()}) == len(found) == 17
     for name, operation in found.items():
         assert operation["summary"], name
         assert operation["description"], name
-        assert operation["tags"] == [TENANTS], name
+        assert operation["tags"] == [Tag.TENANTS], name
 
 
 def test_parameters_are_described(document: Json) -> None:

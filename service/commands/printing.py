@@ -1,16 +1,26 @@
-"""Tables for people: as wide as the screen allows, and never with a name or a number cut."""
+"""What commands print for people: tables with no name or number cut, and why a command cannot do what it was asked."""
 
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
+import typer
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import URL, make_url
+
+from telemetry.terminal import printable
+
+
+def refuse_with(*reasons: str) -> NoReturn:
+    """End the command with code 1 and each reason on a line of standard error."""
+    for reason in reasons:
+        typer.echo(printable(reason), err=True)
+    raise typer.Exit(1)
+
 
 UNLIMITED: Final = 10_000
 """Columns where nobody looks at a screen: a pipe or a file gets every line whole."""
@@ -20,11 +30,6 @@ def console() -> Console:
     """Return a console as wide as the terminal; without one, wide enough to cut nothing."""
     watched = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(highlight=False, width=None if watched else UNLIMITED)
-
-
-def database_name(url: str | URL) -> str:
-    """Return the database as commands name it, without its password."""
-    return make_url(url).render_as_string(hide_password=True)
 
 
 @dataclass(frozen=True, slots=True)
