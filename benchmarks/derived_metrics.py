@@ -31,9 +31,8 @@ from benchmarks.pipeline import Pipeline
 from service.tenants.limits import CallLimits
 from telemetry.clock import Instant, SystemClock
 from telemetry.metrics.figures import FIGURES, summary
-from telemetry.metrics.history import History
+from telemetry.metrics.history import History, Ranking
 from telemetry.metrics.past import SAMPLE_SECONDS, WindowName
-from telemetry.metrics.ranking import Ranking
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import TENANT_ID
 from telemetry.semconv.instrument import Instrument

@@ -24,7 +24,7 @@ from benchmarks import verdict
 from benchmarks.million_calls import BEGIN_MS, DAY_MS, DAYS, calls, fill
 from service.reconciliation.figures import ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
-from service.records.pages import CallPages, Place, Wanted
+from service.records.store import CallPages, Place, Wanted
 from service.storage.database import Database
 from service.usage.period import Grouping, Period
 from service.usage.report import UsageReader

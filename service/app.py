@@ -32,7 +32,7 @@ from service.http.readiness import (
 )
 from service.http.security import AdminCheck, require_admin
 from service.reconciliation.reconciliation import build_reconciliation
-from service.records.pages import CallPages
+from service.records.store import CallPages
 from service.settings import Settings, load_settings
 from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls

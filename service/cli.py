@@ -1,12 +1,45 @@
 """The ``callscope`` command: the list of commands, each in its module of :mod:`service.commands`."""
 
+import io
+import sys
 from typing import Annotated, Final
 
 import typer
 
 from service.commands.group import LazyGroup, ListedCommand
 from service.commands.loading import package_version
-from service.commands.output import use_forgiving_output
+
+
+class _Forgiving(io.FileIO):
+    """A file whose reader may go away: what is written after that is dropped."""
+
+    def write(self, data: object, /) -> int:
+        """Return how many bytes were taken."""
+        try:
+            return super().write(data)  # type: ignore[arg-type] # any buffer, as the base class has it
+        except BrokenPipeError:
+            return memoryview(data).nbytes  # type: ignore[arg-type] # the same
+
+
+def use_forgiving_output() -> None:
+    r"""Replace standard output for the rest of the process.
+
+    A command's work and its exit code must not depend on who reads along: ``callscope reconcile | head`` still says by
+    its code whether the ledgers agree. What the encoding lacks is written as an escape such as ``\u2260``.
+    """
+    before = sys.stdout
+    try:
+        number = before.fileno()
+        before.flush()
+    except (AttributeError, OSError, ValueError):
+        return  # closed, or none of the operating system's
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Forgiving(number, "w", closefd=False)),
+        encoding=before.encoding,
+        errors="backslashreplace",
+        line_buffering=before.isatty() or bool(before.line_buffering),
+    )
+
 
 COMMANDS: Final = {
     "serve": ListedCommand("service.commands.serve:serve", "Run the service until it is told to stop."),
@@ -15,7 +48,7 @@ COMMANDS: Final = {
         "service.commands.simulate:simulate", "Be the carrier of a gateway, and report what happened."
     ),
     "doctor": ListedCommand("service.commands.doctor:doctor", "Send test telemetry, and say what arrived or why not."),
-    "call": ListedCommand("service.commands.call:call", "Show one call: phases, speech, waits, tools, errors."),
+    "call": ListedCommand("service.commands.calls:call", "Show one call: phases, speech, waits, tools, errors."),
     "calls": ListedCommand("service.commands.calls:calls", "List calls, under way and lately over."),
     "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
     "billing": ListedCommand("service.commands.billing:app", "Freeze periods, settle differences, agree on roundings."),

@@ -10,8 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from telemetry.semconv import attributes as attr
-from telemetry.semconv.attributes import MetricKey, TraceKey
-from telemetry.semconv.conventions import EXCEPTION_STACKTRACE, URL_FULL, WITHHELD
+from telemetry.semconv.attributes import EXCEPTION_STACKTRACE, URL_FULL, WITHHELD, MetricKey, TraceKey
 
 MIN_KEY_BYTES = 16
 """The shortest key for hashes; a shorter one could be found by trying all."""

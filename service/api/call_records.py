@@ -14,8 +14,8 @@ from service.http.readiness import database_needed
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.records.pages import CallPages, Page, Place, Wanted
 from service.records.record import DurationSource, StoredCall
+from service.records.store import CallPages, Page, Place, Wanted
 from service.storage.database import DATABASE_ERRORS
 from service.timeline.past import PastCalls, PastUnavailableError
 from service.usage.period import milliseconds, moment

@@ -23,9 +23,8 @@ from service.timeline.serializer import rounded
 from telemetry.clock import Clock
 from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary
-from telemetry.metrics.history import History
+from telemetry.metrics.history import History, Ranked, Ranking
 from telemetry.metrics.past import WindowName
-from telemetry.metrics.ranking import Ranked, Ranking
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import RejectionReason
 

@@ -21,7 +21,7 @@ from service.http.readiness import database_needed
 from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.usage.documents import ChangedCall, Document
+from service.usage.documents import BilledCall, BilledSums, ChangedCall, Document
 from service.usage.freezing import (
     Adjustment,
     Correction,
@@ -34,7 +34,6 @@ from service.usage.freezing import (
 )
 from service.usage.period import Period, PeriodError
 from service.usage.report import seconds
-from service.usage.seal import BilledCall, BilledSums
 from service.usage.serializer import calls_as_csv
 
 PATH = f"{USAGE}/freezes"

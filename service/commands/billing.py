@@ -15,7 +15,7 @@ from service.commands.databases import DatabaseUrl, on_database, operator
 from service.commands.printing import Sheet, console, refuse_with
 from service.settings import load_settings
 from service.storage.database import Database
-from service.usage.documents import Document
+from service.usage.documents import BilledCall, BilledSums, Document
 from service.usage.freezing import (
     DifferencesChangedError,
     Examined,
@@ -40,7 +40,6 @@ from service.usage.rules import (
     rules_version,
     withdraw,
 )
-from service.usage.seal import BilledCall, BilledSums
 from service.usage.serializer import calls_as_csv
 from telemetry.clock import SystemClock
 from telemetry.terminal import printable

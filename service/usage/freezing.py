@@ -12,11 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.records.store import CALLS
 from service.storage.database import FREEZE_LOCK, Database, advisory_lock
 from service.usage import documents
-from service.usage.documents import ChangedCall, Document
+from service.usage.documents import (
+    BilledCall,
+    BilledSums,
+    ChangedCall,
+    Document,
+    DocumentFacts,
+    digest,
+    seal,
+    seal_of_old,
+)
 from service.usage.period import Grouping, Period, moment
 from service.usage.query import PeriodSlots, UsageQuery, billed_parts, longest_call_ms
 from service.usage.rules import demand_known, read_rules
-from service.usage.seal import BilledCall, BilledSums, DocumentFacts, digest, seal, seal_of_old
 from telemetry.clock import Clock
 from telemetry.semconv.attributes import UNKNOWN_TENANT
 

@@ -68,7 +68,7 @@ class DocumentRow(Base):
     calls_digest: Mapped[str | None] = mapped_column(String(64))
     """SHA-256 over its calls; null for a freeze from before calls were kept."""
     checksum: Mapped[str] = mapped_column(String(64))
-    """The seal; see :mod:`service.usage.seal`."""
+    """The seal; see :mod:`service.usage.documents`."""
 
     __table_args__ = (_NEVER_REUSED,)
 

@@ -11,10 +11,10 @@ from datetime import time
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from service.usage.documents import BilledCall
 from service.usage.period import Dimension, Grouping, Period
 from service.usage.query import Sums
 from service.usage.report import UsageLine, seconds
-from service.usage.seal import BilledCall
 
 Lines = AsyncGenerator[UsageLine, None]
 """Lines as they are read. They hold a snapshot of the database: whoever takes them closes them."""

@@ -17,7 +17,7 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
 from telemetry.privacy import scrub_attributes, scrub_text
 from telemetry.semconv import attributes as attr
-from telemetry.semconv.conventions import EXCEPTION_STACKTRACE, EXCEPTION_TYPE
+from telemetry.semconv.attributes import EXCEPTION_STACKTRACE, EXCEPTION_TYPE
 from telemetry.terminal import printable
 
 EVENT_NAME: Final = "event.name"

@@ -8,17 +8,18 @@ one subtraction, and costs nothing that grows with its length.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import repeat
 from operator import sub
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from telemetry.calls.slots import Usage
 from telemetry.clock import Instant
 from telemetry.metrics import columns
 from telemetry.metrics.columns import NOTHING, Column
 from telemetry.metrics.cooperative import yielding
-from telemetry.metrics.figures import CapacitySource, LiveCounts, Window
+from telemetry.metrics.figures import CapacitySource, DerivedFigure, LiveCounts, Value, Window
 from telemetry.metrics.gauges import Limits
 from telemetry.metrics.live_table import EVERYTHING, ROW_WIDTH, Selection
 from telemetry.metrics.past import Past, Table, WindowName, highest
@@ -181,3 +182,42 @@ def _peak(peaks: "Iterable[Column | None]", position: int | None, tenant_id: str
             return None
         highest_yet = max(highest_yet, 0 if position is None else columns.at(column, position))
     return highest_yet
+
+
+class Ranked(NamedTuple):
+    """A tenant and its figure."""
+
+    tenant_id: str
+    value: Value
+    """``None`` where it cannot be computed: such tenants come last, whichever the direction."""
+
+
+Place = tuple[bool, float, str]
+"""A tenant's position in the order; comparable with another's, also one from an earlier ranking."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """By what to rank, and which end comes first."""
+
+    figure: DerivedFigure
+    window: WindowName
+    descending: bool
+
+    def first(self, count: int, history: History, now: Instant, after: Ranked | None = None) -> list[Ranked]:
+        """Return so many tenants of those seen, in order, equal ones by their ids; behind ``after`` if it is given."""
+        places = self._places(history, now, None if after is None else self.place(after))
+        return [ranked for _, ranked in nsmallest(count, places)]
+
+    def place(self, ranked: Ranked) -> Place:
+        """Return a tenant's position in the order."""
+        value = ranked.value or 0.0
+        return (ranked.value is None, -value if self.descending else value, ranked.tenant_id)
+
+    def _places(self, history: History, now: Instant, after: Place | None) -> Iterator[tuple[Place, Ranked]]:
+        compute = self.figure.compute
+        for tenant_id, window in history.every(self.window, now, self.figure.chosen):
+            ranked = Ranked(tenant_id, compute(window.numbers, window))
+            place = self.place(ranked)
+            if after is None or place > after:
+                yield place, ranked

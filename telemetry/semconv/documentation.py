@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from telemetry.semconv.attributes import ATTRIBUTES, Attribute
+from telemetry.semconv.attributes import ATTRIBUTES, CONVENTION_ATTRIBUTES, Attribute
 from telemetry.semconv.catalogue import INSTRUMENTS, METER_NAME
-from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from telemetry.semconv.instrument import Instrument, Kind
 

@@ -7,9 +7,8 @@ import pytest
 
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
-from telemetry.semconv.attributes import ATTRIBUTES, Attribute, Exposure
+from telemetry.semconv.attributes import ATTRIBUTES, CONVENTION_ATTRIBUTES, Attribute, Exposure
 from telemetry.semconv.catalogue import INSTRUMENTS
-from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from telemetry.semconv.instrument import Instrument, Kind
 

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from service.simulator.call import SimulatedCall, dial
-from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
+from service.simulator.ground_truth import CountDifference, differences, live_answers
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants

@@ -10,8 +10,7 @@ import pytest
 
 from service.api.webhooks import PATH
 from telemetry.logs.process_logging import DURATION_MS
-from telemetry.semconv.attributes import ATTRIBUTES, Exposure
-from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES
+from telemetry.semconv.attributes import ATTRIBUTES, CONVENTION_ATTRIBUTES, Exposure
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from tests.peers import outlets, secrets
 from tests.peers.gateway import Gateway, eventually, gateway

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.privacy import flat_attributes, scrub_attributes, scrub_stacktrace, scrub_text, scrub_url, scrub_value
-from telemetry.semconv.conventions import CONVENTION_ATTRIBUTES, WITHHELD
+from telemetry.semconv.attributes import CONVENTION_ATTRIBUTES, WITHHELD
 
 
 @pytest.mark.parametrize(

@@ -8,18 +8,6 @@ from starlette.responses import Response
 
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.conditions import Conditions, tag_of
-from service.api.tenants.parameters import (
-    DEFAULT_LIMIT,
-    Actor,
-    Body,
-    Demands,
-    EntryCursor,
-    Knowing,
-    Limit,
-    TenantInPath,
-    VersionInPath,
-    cursor_of,
-)
 from service.api.tenants.problems import (
     CHANGED,
     FOUND,
@@ -31,12 +19,22 @@ from service.api.tenants.problems import (
     versioned,
 )
 from service.api.tenants.schemas import (
+    DEFAULT_LIMIT,
     INSTRUCTIONS,
     INSTRUCTIONS_LIST,
+    Actor,
+    Body,
+    Demands,
+    EntryCursor,
     InstructionsList,
     InstructionsText,
     InstructionsVersionRow,
     InstructionsWhole,
+    Knowing,
+    Limit,
+    TenantInPath,
+    VersionInPath,
+    cursor_of,
 )
 from service.http.bodies import declared_body, stated
 from service.http.openapi import Responses, declared

@@ -9,20 +9,6 @@ from starlette.responses import Response
 from service.api.tenants.changes import Changed, TenantChanges
 from service.api.tenants.conditions import Conditions, list_tag, tag_of
 from service.api.tenants.instructions import tenants_instructions_router
-from service.api.tenants.parameters import (
-    DEFAULT_LIMIT,
-    Actor,
-    Body,
-    Demands,
-    EntryCursor,
-    FeatureInPath,
-    Knowing,
-    Limit,
-    NumberInPath,
-    TenantCursor,
-    TenantInPath,
-    cursor_of,
-)
 from service.api.tenants.problems import (
     CHANGED,
     FOUND,
@@ -39,18 +25,30 @@ from service.api.tenants.problems import (
 )
 from service.api.tenants.schemas import (
     CHANGES,
+    DEFAULT_LIMIT,
     ENTRY,
     FEATURES,
     LIST,
     NUMBERS,
+    Actor,
+    Body,
     ChangeList,
+    Demands,
+    EntryCursor,
+    FeatureInPath,
     FeatureList,
     FeatureValue,
+    Knowing,
+    Limit,
+    NumberInPath,
     NumberList,
+    TenantCursor,
     TenantEntry,
+    TenantInPath,
     TenantList,
     TenantOverview,
     TenantStatement,
+    cursor_of,
     stated_tenant,
 )
 from service.http.bodies import declared_body, stated

@@ -15,8 +15,8 @@ from service.http.parameters import InvalidCursorError
 from service.http.tokens import HEADER
 from service.tenants.limits import CallLimits
 from telemetry.metrics.figures import FIGURES
+from telemetry.metrics.history import Ranked
 from telemetry.metrics.past import WindowName
-from telemetry.metrics.ranking import Ranked
 from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway

@@ -22,9 +22,8 @@ from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
 from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
-from service.simulator.comparison import CountDifference, differences, live_answers
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.ground_truth import CallReport
+from service.simulator.ground_truth import CallReport, CountDifference, differences, live_answers
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants

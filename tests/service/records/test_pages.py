@@ -5,8 +5,7 @@ import random
 import pytest
 from sqlalchemy import text
 
-from service.records.pages import CallPages, Place, Wanted
-from service.records.store import CALLS
+from service.records.store import CALLS, CallPages, Place, Wanted
 from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
 from tests.service.usage.ledger import Made, written

@@ -15,7 +15,7 @@ from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
 from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.instances import Instances
-from service.records.pages import CallPages, Place, Wanted
+from service.records.store import CallPages, Place, Wanted
 from service.storage.database import Database
 from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader

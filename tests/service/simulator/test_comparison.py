@@ -10,8 +10,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.simulator.comparison import LIVE_PATH, CountDifference, differences, live_answers
-from service.simulator.ground_truth import LIVE_FIELDS, GroundTruth
+from service.simulator.ground_truth import (
+    LIVE_FIELDS,
+    LIVE_PATH,
+    CountDifference,
+    GroundTruth,
+    differences,
+    live_answers,
+)
 
 
 class _Clock:

@@ -8,8 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from service.tenants.cache import ConfirmedRevision
 from service.tenants.errors import TenantLookupError
-from service.tenants.following import LimitsFollower
-from service.tenants.limits import CallLimits
+from service.tenants.limits import CallLimits, LimitsFollower
 from telemetry.semconv.attributes import TenantId
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")

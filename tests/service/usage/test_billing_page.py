@@ -5,11 +5,11 @@ from pathlib import Path
 
 from service.records.store import RecordStore
 from service.storage.database import Database
+from service.usage.documents import BilledSums
 from service.usage.freezing import Freezer
 from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader, seconds
 from service.usage.rules import Agreed, Rounding, agree
-from service.usage.seal import BilledSums
 from service.usage.serializer import entry
 from telemetry.recent.record import CallOutcome
 from telemetry.testing import FakeClock

@@ -11,13 +11,21 @@ from sqlalchemy import delete, text, update
 from service.records.store import CALLS, RecordStore
 from service.storage.database import Database
 from service.usage import documents
-from service.usage.documents import DOCUMENTS, LINES, ChangedCall
+from service.usage.documents import (
+    DOCUMENTS,
+    LINES,
+    BilledCall,
+    BilledSums,
+    ChangedCall,
+    DocumentFacts,
+    seal,
+    seal_of_old,
+)
 from service.usage.freezing import DifferencesChangedError, Examined, Freezer, FreezeRefusedError, NoSuchFreezeError
 from service.usage.models import ANY_TENANT
 from service.usage.period import Grouping, Period
 from service.usage.report import UsageReader
 from service.usage.rules import Agreed, Rounding, UnknownTenantError, agree
-from service.usage.seal import BilledCall, BilledSums, DocumentFacts, seal, seal_of_old
 from telemetry.recent.record import CallOutcome
 from telemetry.semconv.attributes import UNKNOWN_TENANT
 from telemetry.testing import FakeClock

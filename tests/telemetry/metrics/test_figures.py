@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
-from telemetry.metrics.history import History
+from telemetry.metrics.history import History, Ranked, Ranking
 from telemetry.metrics.live_table import BOUNDS
 from telemetry.metrics.past import WindowName
-from telemetry.metrics.ranking import Ranked, Ranking
 from telemetry.semconv import catalogue
 from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit

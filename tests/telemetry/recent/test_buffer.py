@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.recent.buffer import HeadTailBuffer
+from telemetry.recent.retained import HeadTailBuffer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from service.storage.spans import DatabaseSpans
+from service.http.instrumentation import DatabaseSpans
 from telemetry.calls.events import Phase
 from telemetry.semconv.attributes import EndReason
 from telemetry.testing import SpanTree, TelemetryKit, capture
