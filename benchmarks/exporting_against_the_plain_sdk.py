@@ -107,7 +107,7 @@ def plain(store: LiveMetricsStore, barrier: RecordingBarrier, endpoint: str) -> 
 SIDES: dict[str, Callable[[LiveMetricsStore, RecordingBarrier, str], Side]] = {"ours": ours, "plain": plain}
 
 
-async def watch(container: Container) -> Seen:
+async def observer(container: Container) -> Seen:
     """Export several times, with everything else going on in the event loop."""
     seen = Seen()
     others = [asyncio.create_task(work) for work in (beat(seen), read(container, seen), run_calls(container))]
@@ -210,7 +210,7 @@ def highest(milliseconds: list[float]) -> float:
 if __name__ == "__main__":
     if sys.argv[1:]:
         sys.setswitchinterval(SWITCH_SECONDS)
-        print(json.dumps(asdict(asyncio.run(watch(Container(*sys.argv[1:]))))))
+        print(json.dumps(asdict(asyncio.run(observer(Container(*sys.argv[1:]))))))
         sys.stdout.flush()
     else:
         main()

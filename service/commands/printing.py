@@ -28,8 +28,8 @@ UNLIMITED: Final = 10_000
 
 def console() -> Console:
     """Return a console as wide as the terminal; without one, wide enough to cut nothing."""
-    watched = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if watched else UNLIMITED)
+    shown = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if shown else UNLIMITED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,9 +32,9 @@ from service.gateway.carriers.carrier import (
 from service.gateway.playback import Playback, SessionLimits, VoiceActivity
 from service.gateway.tools import CallTool, ToolError, read_arguments
 from telemetry.calls.call import Call
-from telemetry.calls.events import Content, Phase, Speaker
+from telemetry.calls.events import Content, Phase
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import OTHER, EndReason
+from telemetry.semconv.attributes import OTHER, EndReason, Speaker
 
 _logger = logging.getLogger(__name__)
 

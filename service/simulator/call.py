@@ -39,11 +39,11 @@ ANONYMOUS_SHARE = 0.1
 class Delivery:
     """The way the webhook of one call reaches the gateway."""
 
-    twins: int = 0
+    repeats: int = 0
     """So many more deliveries of the same ``webhook-id`` at the same time as the first."""
-    echoes: int = 0
+    repeats_after_end: int = 0
     """So many more deliveries of the same ``webhook-id`` after the call is over."""
-    reissues: int = 0
+    under_new_ids: int = 0
     """So many more deliveries under ids of their own, at the same time as the first."""
     late: bool = False
     """The caller has left before the first delivery."""
@@ -66,9 +66,9 @@ class SimulatedCall:
     faults: CallFaults = NO_FAULTS
     delivery: Delivery = ONCE
 
-    def webhook_id(self, reissue: int = 0) -> str:
-        """Return the ``webhook-id`` of the call's event, or of one of its reissues."""
-        return "wh_" + hashlib.sha256(f"{self.call_id}/{reissue}".encode()).hexdigest()[:32]
+    def webhook_id(self, number: int = 0) -> str:
+        """Return the ``webhook-id`` of the call's event; from ``number`` 1 on, of a delivery under an id of its own."""
+        return "wh_" + hashlib.sha256(f"{self.call_id}/{number}".encode()).hexdigest()[:32]
 
     def webhook_body(self, created_at: int) -> bytes:
         """Return the ``realtime.call.incoming`` event announcing the call."""

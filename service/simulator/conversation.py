@@ -1,4 +1,4 @@
-"""The conversation of one call: it begins with the first sideband and goes on whether or not one is there to watch."""
+"""The conversation of one call: it begins with the first sideband and goes on with or without one."""
 
 import asyncio
 import logging
@@ -49,7 +49,7 @@ class SimulatedConversation:
         self._context = context
         self.over: asyncio.Future[Closing] = asyncio.ensure_future(self._first_end())
 
-    async def watched_again(self, socket: WebSocket) -> None:
+    async def reattached(self, socket: WebSocket) -> None:
         """Go on with another sideband, which learns of the session and of nothing that it missed."""
         self._socket = socket
         await self._context.send({"type": "session.created", "session": self._gateway.session})
@@ -196,7 +196,7 @@ class Sidebands:
     async def _conversation(self, socket: WebSocket, leg: CallLeg) -> SimulatedConversation:
         known = self._conversations.get(leg)
         if known is not None:
-            await known.watched_again(socket)
+            await known.reattached(socket)
             return known
         self._conversations[leg] = SimulatedConversation(
             leg, socket, time_scale=self._time_scale, clock=self._clock, broke=lambda fault: self._broke(leg, fault)
@@ -223,7 +223,7 @@ class Sidebands:
         # Somebody who came back may be gone again by now; then another waits, beside this.
         came_back = returned.done()
         returned.cancel()
-        if not came_back and not leg.watched and self._conversations.get(leg) is conversation:
+        if not came_back and not leg.attached and self._conversations.get(leg) is conversation:
             leg.close()
             self._over(leg, await _closing_of(conversation, otherwise))
 

@@ -40,15 +40,15 @@ class LegState(StrEnum):
     RINGING = "ringing"
     ACCEPTED = "accepted"
     ATTACHED = "attached"
-    UNWATCHED = "unwatched"
+    DETACHED = "detached"
     """No sideband is open, but the conversation goes on, and somebody may come back to it."""
     CLOSING = "closing"
     """The call is over; its sideband is about to learn of it."""
     OVER = "over"
 
 
-_TALKING = (LegState.ATTACHED, LegState.UNWATCHED)
-_ATTACHABLE = (LegState.ACCEPTED, LegState.UNWATCHED)
+_TALKING = (LegState.ATTACHED, LegState.DETACHED)
+_ATTACHABLE = (LegState.ACCEPTED, LegState.DETACHED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +161,13 @@ class CallLeg:
         return True
 
     @property
-    def watched(self) -> bool:
+    def attached(self) -> bool:
         """True while a sideband is open."""
         return self.state is LegState.ATTACHED
 
     def leave(self) -> None:
         """Note that the sideband is closed, and the call goes on without one."""
-        self.state = LegState.UNWATCHED
+        self.state = LegState.DETACHED
         self.returned.clear()
 
     def break_off(self, refusals: Iterable[int]) -> None:

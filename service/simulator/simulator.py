@@ -139,17 +139,17 @@ async def run_call(call: SimulatedCall, leg: CallLeg, post: Post, *, ring_second
             leg.caller_leaves(End.GONE)
         await _announce(call, leg, post)
         await _until_over(leg, ring_seconds)
-        await _deliver(leg, post, [call.webhook_id()] * call.delivery.echoes)
-        leg.record.count("duplicates_sent", call.delivery.echoes)
+        await _deliver(leg, post, [call.webhook_id()] * call.delivery.repeats_after_end)
+        leg.record.count("duplicates_sent", call.delivery.repeats_after_end)
     finally:
         leg.caller_leaves(End.UNANSWERED)
 
 
 async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
     plan = call.delivery
-    reissues = [call.webhook_id(number + 1) for number in range(plan.reissues)]
-    leg.record.count("duplicates_sent", plan.twins + plan.reissues)
-    if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.twins) + reissues):
+    new_ids = [call.webhook_id(number + 1) for number in range(plan.under_new_ids)]
+    leg.record.count("duplicates_sent", plan.repeats + plan.under_new_ids)
+    if await _deliver(leg, post, [call.webhook_id()] * (1 + plan.repeats) + new_ids):
         leg.record.count("received")
     elif leg.state is LegState.RINGING:
         leg.caller_leaves(End.UNDELIVERED)

@@ -16,7 +16,12 @@ from service.simulator.script_writer import USUAL, Shares, add_trouble, write_sc
 from service.simulator.simulator import Simulator
 from service.simulator.tenants import unassigned_number
 
-_REPEATED_DELIVERIES = (Delivery(twins=1), Delivery(twins=2), Delivery(echoes=1), Delivery(reissues=1))
+_REPEATED_DELIVERIES = (
+    Delivery(repeats=1),
+    Delivery(repeats=2),
+    Delivery(repeats_after_end=1),
+    Delivery(under_new_ids=1),
+)
 
 
 @dataclass(frozen=True, slots=True)

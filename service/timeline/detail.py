@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from service.http.schemas import FrozenSchema
-from telemetry.calls.events import Phase, Speaker, TurnEnd
+from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
 from telemetry.semconv.attributes import (
@@ -15,6 +15,8 @@ from telemetry.semconv.attributes import (
     EndReason,
     RejectionReason,
     SetupOutcome,
+    Speaker,
+    TurnEnd,
     UnansweredReason,
 )
 

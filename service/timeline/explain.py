@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from telemetry.calls.events import LimitHit, Phase, Speaker
+from telemetry.calls.events import LimitHit, Phase
 from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.recent.record import CallDetails, PhaseRow, ToolRow, Trouble
 from telemetry.semconv.attributes import (
@@ -13,6 +13,7 @@ from telemetry.semconv.attributes import (
     CapacityScope,
     EndReason,
     RejectionReason,
+    Speaker,
     UnansweredReason,
 )
 

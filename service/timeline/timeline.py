@@ -15,9 +15,8 @@ from service.timeline.detail import (
     TurnDetail,
 )
 from service.timeline.explain import NOTABLE_WAIT, span_of_time, tool_name
-from telemetry.calls.events import Speaker
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
-from telemetry.semconv.attributes import OTHER
+from telemetry.semconv.attributes import OTHER, Speaker
 
 MOST_MOMENTS: Final = 8
 """More than these are only counted: a picture in a ticket is read at a glance."""

@@ -9,17 +9,16 @@ from telemetry.calls.events import (
     DeadAir,
     Event,
     FirstAudio,
-    Speaker,
     SpeechEnded,
     TalkedOver,
     TalkMeasured,
     TurnAnswered,
-    TurnEnd,
     TurnEnded,
     TurnInterrupted,
     TurnStarted,
 )
 from telemetry.clock import Instant
+from telemetry.semconv.attributes import Speaker, TurnEnd
 
 DEAD_AIR_SECONDS: Final = 3.0
 """The shortest silence that counts as dead air."""

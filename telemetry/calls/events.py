@@ -15,7 +15,10 @@ from telemetry.semconv.attributes import (
     Fault,
     MessageProblem,
     RejectionReason,
+    Speaker,
+    Stage,
     TenantId,
+    TurnEnd,
     UnansweredReason,
     Violation,
     WebhookOutcome,
@@ -54,13 +57,6 @@ class Phase(StrEnum):
     """The hang-up by the agent."""
 
 
-class Speaker(StrEnum):
-    """The parties of a conversation."""
-
-    CALLER = "caller"
-    AGENT = "agent"
-
-
 class Content(StrEnum):
     """The kinds of content: speech, keys, arguments and results of tools. The values name span events."""
 
@@ -69,27 +65,6 @@ class Content(StrEnum):
     KEY_PRESSED = "key.pressed"
     TOOL_ARGUMENTS = "tool.arguments"
     TOOL_RESULT = "tool.result"
-
-
-class Stage(StrEnum):
-    """The stages of an answer that a source may time."""
-
-    DETECTION = "detection"
-    """From the caller's last word until the end of speech was detected."""
-    TRANSCRIPTION = "transcription"
-    GENERATION = "generation"
-    """The model's work until its first output."""
-    TOOL = "tool"
-    SYNTHESIS = "synthesis"
-    """From the first output until the first audio."""
-
-
-class TurnEnd(StrEnum):
-    """The reasons for the end of a turn."""
-
-    COMPLETED = "completed"
-    INTERRUPTED = "interrupted"
-    CALL_ENDED = "call_ended"
 
 
 @dataclass(frozen=True, slots=True)

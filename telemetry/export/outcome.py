@@ -166,7 +166,7 @@ class Exporter(Protocol[Batch_contra]):
         ...
 
 
-class RequestWatch:
+class RequestObserver:
     """Sees every request an exporter makes."""
 
     def __init__(self) -> None:
@@ -189,17 +189,17 @@ class RequestWatch:
             self._give_up()
 
 
-class WatchedSender(Generic[Batch_contra]):
+class ObservedSender(Generic[Batch_contra]):
     """One of the SDK's exporters, with the outcome told in full."""
 
-    def __init__(self, exporter: Exporter[Batch_contra], watch: RequestWatch) -> None:
+    def __init__(self, exporter: Exporter[Batch_contra], observer: RequestObserver) -> None:
         self._exporter = exporter
-        self._watch = watch
+        self._observer = observer
         self._closed = False
 
     def send(self, batch: Batch_contra) -> ExportOutcome:
         """Send one batch; the exporter retries within its timeout."""
-        self._watch.last = None
+        self._observer.last = None
         try:
             succeeded = self._exporter.export(batch).name == "SUCCESS"
         except Exception as error:  # noqa: BLE001 - whatever an exporter raises, the batch did not arrive
@@ -207,8 +207,8 @@ class WatchedSender(Generic[Batch_contra]):
         return self._judged(ExportOutcome() if succeeded else self._unsent())
 
     def _judged(self, otherwise: ExportOutcome) -> ExportOutcome:
-        """Return what the watch saw, unless it saw nothing or the exporter found fault with what the watch let pass."""
-        seen = self._watch.last
+        """Return what the observer saw, unless it saw nothing, or only success where the exporter found fault."""
+        seen = self._observer.last
         return seen if seen and (seen.failure or otherwise.delivered) else otherwise
 
     def _unsent(self, detail: str = "") -> ExportOutcome:
@@ -222,7 +222,7 @@ class WatchedSender(Generic[Batch_contra]):
 
     def send_once(self, batch: Batch_contra) -> ExportOutcome:
         """Send one batch without retries, then close."""
-        self._watch.give_up_with(self.close)
+        self._observer.give_up_with(self.close)
         outcome = self.send(batch)
         self.close()
         return outcome

@@ -1,7 +1,7 @@
-"""OTLP over gRPC: the SDK's exporters, with every call watched.
+"""OTLP over gRPC: the SDK's exporters, with every call observed.
 
 The exporters' constructors leave no way to see an answer, but the mixin they share, which does the work, takes the
-stub as an argument. Given one whose method is watched, it works as ever, and the watch sees what it does not tell:
+stub as an argument. Given one whose method is observed, it works as ever, and the observer sees what it does not tell:
 partial success, and the status behind a failure. TLS credentials are made here because the exporters ignore a
 client certificate unless a certificate authority is set too.
 """
@@ -32,8 +32,8 @@ from telemetry.export.outcome import (
     ExportFault,
     ExportOutcome,
     Failure,
-    RequestWatch,
-    WatchedSender,
+    ObservedSender,
+    RequestObserver,
     outcome_of,
     shortened,
 )
@@ -110,20 +110,20 @@ _COMPRESSION = {
 }
 
 
-class _WatchedStub:
-    """A stub that tells the watch what became of each call.
+class _ObservedStub:
+    """A stub that tells the observer what became of each call.
 
     Not an interceptor: that one looks its method up in the channel at every call, and gRPC (1.80) dies of a
     segmentation fault where the channel was closed meanwhile, as a stop closes it. A method that was looked up when
     the channel was new raises ``ValueError`` then.
     """
 
-    def __init__(self, stub: Any, watch: RequestWatch) -> None:  # noqa: ANN401 - generated without types
+    def __init__(self, stub: Any, observer: RequestObserver) -> None:  # noqa: ANN401 - generated without types
         self._export = stub.Export
-        self._watch = watch
+        self._observer = observer
 
     def Export(self, request: Any, **options: Any) -> Any:  # noqa: ANN401, N802 - the method's generated signature
-        """Make the call, and tell the watch its outcome.
+        """Make the call, and tell the observer its outcome.
 
         Raises:
             grpc.RpcError: The call failed.
@@ -132,15 +132,17 @@ class _WatchedStub:
         try:
             answer = self._export(request, **options)
         except grpc.RpcError as error:
-            self._watch.saw(ExportOutcome(failure_of_call(error)))
+            self._observer.saw(ExportOutcome(failure_of_call(error)))
             raise
-        self._watch.saw(outcome_of(answer))
+        self._observer.saw(outcome_of(answer))
         return answer
 
 
-def _watched(stub: Callable[[grpc.Channel], object], watch: RequestWatch) -> Callable[[grpc.Channel], _WatchedStub]:
-    """Return a maker of the stub over a channel, with its calls watched."""
-    return lambda channel: _WatchedStub(stub(channel), watch)
+def _observed(
+    stub: Callable[[grpc.Channel], object], observer: RequestObserver
+) -> Callable[[grpc.Channel], _ObservedStub]:
+    """Return a maker of the stub over a channel, with its calls observed."""
+    return lambda channel: _ObservedStub(stub(channel), observer)
 
 
 class _GrpcArguments(TypedDict):
@@ -195,39 +197,41 @@ def _content(path: Path | None) -> bytes | None:
 
 
 class _MetricExporter(OTLPMetricExporter):
-    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
+    def __init__(self, observer: RequestObserver, destination: OtlpDestination) -> None:
         MetricExporter.__init__(self)
         self._max_export_batch_size = None
         OTLPExporterMixin.__init__(
-            self, **_arguments(destination, _watched(MetricsServiceStub, watch), MetricExportResult)
+            self, **_arguments(destination, _observed(MetricsServiceStub, observer), MetricExportResult)
         )
 
 
 class _SpanExporter(OTLPSpanExporter):
-    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
-        OTLPExporterMixin.__init__(self, **_arguments(destination, _watched(TraceServiceStub, watch), SpanExportResult))
-
-
-class _LogExporter(OTLPLogExporter):
-    def __init__(self, watch: RequestWatch, destination: OtlpDestination) -> None:
+    def __init__(self, observer: RequestObserver, destination: OtlpDestination) -> None:
         OTLPExporterMixin.__init__(
-            self, **_arguments(destination, _watched(LogsServiceStub, watch), LogRecordExportResult)
+            self, **_arguments(destination, _observed(TraceServiceStub, observer), SpanExportResult)
         )
 
 
-def metrics_over_grpc(destination: OtlpDestination) -> WatchedSender[MetricsData]:
+class _LogExporter(OTLPLogExporter):
+    def __init__(self, observer: RequestObserver, destination: OtlpDestination) -> None:
+        OTLPExporterMixin.__init__(
+            self, **_arguments(destination, _observed(LogsServiceStub, observer), LogRecordExportResult)
+        )
+
+
+def metrics_over_grpc(destination: OtlpDestination) -> ObservedSender[MetricsData]:
     """Return a sender of collected metrics."""
-    watch = RequestWatch()
-    return WatchedSender(_MetricExporter(watch, destination), watch)
+    observer = RequestObserver()
+    return ObservedSender(_MetricExporter(observer, destination), observer)
 
 
-def spans_over_grpc(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
+def spans_over_grpc(destination: OtlpDestination) -> ObservedSender[list[ReadableSpan]]:
     """Return a sender of spans."""
-    watch = RequestWatch()
-    return WatchedSender(_SpanExporter(watch, destination), watch)
+    observer = RequestObserver()
+    return ObservedSender(_SpanExporter(observer, destination), observer)
 
 
-def logs_over_grpc(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_over_grpc(destination: OtlpDestination) -> ObservedSender[list[ReadableLogRecord]]:
     """Return a sender of log records."""
-    watch = RequestWatch()
-    return WatchedSender(_LogExporter(watch, destination), watch)
+    observer = RequestObserver()
+    return ObservedSender(_LogExporter(observer, destination), observer)

@@ -1,4 +1,4 @@
-"""OTLP over HTTP: the SDK's exporters, with every request watched.
+"""OTLP over HTTP: the SDK's exporters, with every request observed.
 
 The exporters report only success or failure, count a redirect as success and never read OTLP's partial success. They
 take a ``requests.Session``; a transport adapter mounted on it sees every answer and every error as it is.
@@ -31,8 +31,8 @@ from telemetry.export.outcome import (
     ExportFault,
     ExportOutcome,
     Failure,
-    RequestWatch,
-    WatchedSender,
+    ObservedSender,
+    RequestObserver,
     read_answer,
     shortened,
 )
@@ -188,14 +188,14 @@ class _Redirected(RequestException):
     """Raised for an answer between 300 and 399, which the exporters would otherwise take for success."""
 
 
-class _WatchedAdapter(BaseAdapter):
-    """Passes requests on to another adapter and tells the watch what became of them."""
+class _ObservedAdapter(BaseAdapter):
+    """Passes requests on to another adapter and tells the observer what became of them."""
 
-    def __init__(self, inner: BaseAdapter, destination: OtlpDestination, watch: RequestWatch) -> None:
+    def __init__(self, inner: BaseAdapter, destination: OtlpDestination, observer: RequestObserver) -> None:
         super().__init__()
         self._inner = inner
         self._destination = destination
-        self._watch = watch
+        self._observer = observer
 
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # noqa: ANN401 - passed on
         """Send one request; an error or a redirect is raised."""
@@ -205,10 +205,10 @@ class _WatchedAdapter(BaseAdapter):
         try:
             response = self._inner.send(request, *args, **options)
         except Exception as error:
-            self._watch.saw(ExportOutcome(failure_of_error(error)))
+            self._observer.saw(ExportOutcome(failure_of_error(error)))
             raise
         outcome = self._judge(response)
-        self._watch.saw(outcome)
+        self._observer.saw(outcome)
         if outcome.failure and outcome.failure.fault is ExportFault.REDIRECTED:
             response.close()
             raise _Redirected(response=response)
@@ -236,9 +236,9 @@ class _HttpArguments(TypedDict):
     session: Session
 
 
-def _prepare(destination: OtlpDestination) -> tuple[_HttpArguments, RequestWatch]:
-    session, watch = _session(destination), RequestWatch()
-    adapter = _WatchedAdapter(session.get_adapter(destination.url), destination, watch)
+def _prepare(destination: OtlpDestination) -> tuple[_HttpArguments, RequestObserver]:
+    session, observer = _session(destination), RequestObserver()
+    adapter = _ObservedAdapter(session.get_adapter(destination.url), destination, observer)
     session.mount("https://" if destination.secure else "http://", adapter)
     tls = destination.tls
     arguments = _HttpArguments(
@@ -251,7 +251,7 @@ def _prepare(destination: OtlpDestination) -> tuple[_HttpArguments, RequestWatch
         client_key_file=str(tls.key) if tls.key else None,
         session=session,
     )
-    return arguments, watch
+    return arguments, observer
 
 
 def _session(destination: OtlpDestination) -> Session:
@@ -262,19 +262,19 @@ def _session(destination: OtlpDestination) -> Session:
     return session
 
 
-def metrics_over_http(destination: OtlpDestination) -> WatchedSender[MetricsData]:
+def metrics_over_http(destination: OtlpDestination) -> ObservedSender[MetricsData]:
     """Return a sender of collected metrics."""
-    arguments, watch = _prepare(destination)
-    return WatchedSender(OTLPMetricExporter(**arguments), watch)
+    arguments, observer = _prepare(destination)
+    return ObservedSender(OTLPMetricExporter(**arguments), observer)
 
 
-def spans_over_http(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
+def spans_over_http(destination: OtlpDestination) -> ObservedSender[list[ReadableSpan]]:
     """Return a sender of spans."""
-    arguments, watch = _prepare(destination)
-    return WatchedSender(OTLPSpanExporter(**arguments), watch)
+    arguments, observer = _prepare(destination)
+    return ObservedSender(OTLPSpanExporter(**arguments), observer)
 
 
-def logs_over_http(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_over_http(destination: OtlpDestination) -> ObservedSender[list[ReadableLogRecord]]:
     """Return a sender of log records."""
-    arguments, watch = _prepare(destination)
-    return WatchedSender(OTLPLogExporter(**arguments), watch)
+    arguments, observer = _prepare(destination)
+    return ObservedSender(OTLPLogExporter(**arguments), observer)

@@ -14,7 +14,7 @@ from opentelemetry.trace import Status
 from opentelemetry.util.types import AnyValue, Attributes
 
 from telemetry.export.destination import OtlpDestination
-from telemetry.export.outcome import Batch_contra, Exporter, ExportOutcome, RequestWatch, Sender, WatchedSender
+from telemetry.export.outcome import Batch_contra, Exporter, ExportOutcome, ObservedSender, RequestObserver, Sender
 from telemetry.export.over_grpc import logs_over_grpc, metrics_over_grpc, spans_over_grpc
 from telemetry.export.over_http import logs_over_http, metrics_over_http, spans_over_http
 from telemetry.export.plan import Route
@@ -116,17 +116,17 @@ class _Each(Generic[Batch_contra]):
             sender.close()
 
 
-def metrics_to(destination: OtlpDestination) -> WatchedSender[MetricsData]:
+def metrics_to(destination: OtlpDestination) -> ObservedSender[MetricsData]:
     """Return a sender of metrics to this destination."""
     return metrics_over_grpc(destination) if _by_grpc(destination) else metrics_over_http(destination)
 
 
-def spans_to(destination: OtlpDestination) -> WatchedSender[list[ReadableSpan]]:
+def spans_to(destination: OtlpDestination) -> ObservedSender[list[ReadableSpan]]:
     """Return a sender of spans to this destination."""
     return spans_over_grpc(destination) if _by_grpc(destination) else spans_over_http(destination)
 
 
-def logs_to(destination: OtlpDestination) -> WatchedSender[list[ReadableLogRecord]]:
+def logs_to(destination: OtlpDestination) -> ObservedSender[list[ReadableLogRecord]]:
     """Return a sender of log records to this destination."""
     return logs_over_grpc(destination) if _by_grpc(destination) else logs_over_http(destination)
 
@@ -155,5 +155,5 @@ def _sender(
 ) -> Sender[Sent]:
     senders: list[Sender[Sent]] = [to(route.destination)] if route.destination else []
     if route.console:
-        senders.append(WatchedSender(console(), RequestWatch()))
+        senders.append(ObservedSender(console(), RequestObserver()))
     return senders[0] if len(senders) == 1 else _Each(senders)

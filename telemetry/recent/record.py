@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
+from telemetry.calls.events import LimitHit, Phase, TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
 from telemetry.semconv.attributes import (
@@ -20,7 +20,9 @@ from telemetry.semconv.attributes import (
     Fault,
     RejectionReason,
     SetupOutcome,
+    Speaker,
     TenantId,
+    TurnEnd,
     UnansweredReason,
     Violation,
 )

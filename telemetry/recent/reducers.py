@@ -23,7 +23,6 @@ from telemetry.calls.events import (
     PhaseEnded,
     PhaseStarted,
     SessionError,
-    Speaker,
     SpeechEnded,
     TalkMeasured,
     TokensUsed,
@@ -38,7 +37,7 @@ from telemetry.calls.events import (
 from telemetry.calls.lifecycle import Transition
 from telemetry.recent.record import DeadAirRow, Decision, Ending, ErrorRow, PhaseRow, SpeechRow, Talk, ToolRow, Trouble
 from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
-from telemetry.semconv.attributes import SetupOutcome
+from telemetry.semconv.attributes import SetupOutcome, Speaker
 
 MAX_TOOLS: Final = 8
 """Tools that failed and are told apart; the rest still count as rows."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from opentelemetry.trace import SpanContext
 
-from telemetry.calls.events import CallReceived, CallRef, CallUnanswered, Phase, TokensUsed, TokenUsage, TurnEnd
+from telemetry.calls.events import CallReceived, CallRef, CallUnanswered, Phase, TokensUsed, TokenUsage
 from telemetry.calls.lifecycle import STEPS, UNSTARTED, CallState, Transition
 from telemetry.clock import Instant
 from telemetry.privacy import Privacy
@@ -29,6 +29,7 @@ from telemetry.recent.record import (
     TurnRow,
 )
 from telemetry.semconv import attributes as attr
+from telemetry.semconv.attributes import TurnEnd
 
 
 class Row(Protocol):

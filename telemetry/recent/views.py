@@ -5,7 +5,7 @@ from typing import Final, TypeVar, cast
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from telemetry.calls.events import Phase, Speaker
+from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import (
     CallDetails,
@@ -24,7 +24,7 @@ from telemetry.recent.record import (
     TurnRow,
 )
 from telemetry.recent.retained import AnyRow, RetainedCall, Rows
-from telemetry.semconv.attributes import EndReason
+from telemetry.semconv.attributes import EndReason, Speaker
 
 _OVER: Final = {
     CallState.REJECTED: CallOutcome.REJECTED,

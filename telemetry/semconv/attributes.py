@@ -193,6 +193,34 @@ class MessageProblem(StrEnum):
     """A number that is not a whole one in its range; it is taken as unknown."""
 
 
+class Speaker(StrEnum):
+    """The parties of a conversation."""
+
+    CALLER = "caller"
+    AGENT = "agent"
+
+
+class Stage(StrEnum):
+    """The stages of an answer that a source may time."""
+
+    DETECTION = "detection"
+    """From the caller's last word until the end of speech was detected."""
+    TRANSCRIPTION = "transcription"
+    GENERATION = "generation"
+    """The model's work until its first output."""
+    TOOL = "tool"
+    SYNTHESIS = "synthesis"
+    """From the first output until the first audio."""
+
+
+class TurnEnd(StrEnum):
+    """The reasons for the end of a turn."""
+
+    COMPLETED = "completed"
+    INTERRUPTED = "interrupted"
+    CALL_ENDED = "call_ended"
+
+
 class CapacityScope(StrEnum):
     """The two capacity limits."""
 
@@ -268,13 +296,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(ERROR_TYPE, M, "The failure's class or code, low in cardinality; absent on success."),
     Attribute(CAPACITY_SCOPE, M, "Whose limit.", _values(CapacityScope)),
     Attribute(WEBHOOK_OUTCOME, M, "What became of a webhook delivery.", _values(WebhookOutcome)),
-    Attribute(SPEAKER, M, "Who speaks, or interrupts.", ("caller", "agent")),
-    Attribute(
-        STAGE,
-        M,
-        "The stage of an answer.",
-        ("detection", "transcription", "generation", "tool", "synthesis"),
-    ),
+    Attribute(SPEAKER, M, "Who speaks, or interrupts.", _values(Speaker)),
+    Attribute(STAGE, M, "The stage of an answer.", _values(Stage)),
     Attribute(DEAD_AIR_DURATION, T, "Seconds in which nobody spoke."),
     Attribute(TRANSITION, M, "The transition; on metrics, one that was inferred."),
     Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
@@ -290,7 +313,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TURN_NUMBER, T, "The turn, from 1."),
     Attribute(TURN_FIRST_AUDIO, T, "The moment the caller fell silent to the first audio of the answer, in seconds."),
     Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
-    Attribute(TURN_END_REASON, T, "Why the turn is over.", ("completed", "interrupted", "call_ended")),
+    Attribute(TURN_END_REASON, T, "Why the turn is over.", _values(TurnEnd)),
     Attribute(FALLBACK_USED, T, "The fallback instructions were used."),
     Attribute(TRANSFER_TARGET, T, "The name of the transfer destination, as the tenant configured it."),
     Attribute(SESSION_ERROR_CODE, T, "The code of an error the carrier reported inside the session."),
@@ -303,7 +326,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(TRANSCRIPT, P, "What was said; only where the tenant switched content on."),
     Attribute(DTMF, P, "The key that was pressed; only where the tenant switched content on."),
 )
-"""The project's own vocabulary; the conventions' are in :mod:`~telemetry.semconv.genai` and ``conventions``."""
+"""The project's own vocabulary; the GenAI conventions' is in :mod:`telemetry.semconv.genai`."""
 
 URL_FULL = TraceKey(url_attributes.URL_FULL)
 URL_PATH = TraceKey(url_attributes.URL_PATH)
@@ -366,7 +389,7 @@ CONVENTION_ATTRIBUTES: Final[tuple[Attribute, ...]] = (
     Attribute(EXCEPTION_STACKTRACE, T, "The places in the code the exception passed, without messages."),
     Attribute(EXCEPTION_ESCAPED, T, "Whether the exception left the span."),
 )
-"""Attributes that contrib instrumentations record; :mod:`telemetry.semconv.attributes` declares the project's own."""
+"""Attributes that contrib instrumentations record; :data:`ATTRIBUTES` are the project's own."""
 
 WITHHELD: Final = frozenset(str(a.key) for a in CONVENTION_ATTRIBUTES if a.exposure is Exposure.PERSONAL)
 """Keys that never leave the process, on spans, events and log lines alike."""

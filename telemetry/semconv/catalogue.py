@@ -6,7 +6,7 @@ alert rules are checked against it. Units are UCUM and never part of a name.
 
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import EndReason, Fault, RejectionReason, UnansweredReason
+from telemetry.semconv.attributes import EndReason, Fault, RejectionReason, Speaker, UnansweredReason
 from telemetry.semconv.instrument import Instrument, Kind, Live
 
 METER_NAME = "callscope"
@@ -224,8 +224,8 @@ INTERRUPTIONS = Instrument(
     "Interruptions, by whom: answers cut short by the caller, and speech of the agent into the caller's.",
     (*TENANT, attr.SPEAKER),
     (
-        Live("interruptions", attr.SPEAKER, "caller", public=False),
-        Live("agent_interruptions", attr.SPEAKER, "agent", public=False),
+        Live("interruptions", attr.SPEAKER, Speaker.CALLER, public=False),
+        Live("agent_interruptions", attr.SPEAKER, Speaker.AGENT, public=False),
     ),
     series_per_tenant=2,
 )

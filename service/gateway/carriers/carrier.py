@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from telemetry.calls.events import Speaker, TokenUsage
+from telemetry.calls.events import TokenUsage
 from telemetry.calls.timing import TypedError
-from telemetry.semconv.attributes import CallId, MessageProblem, RejectionReason
+from telemetry.semconv.attributes import CallId, MessageProblem, RejectionReason, Speaker
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from service.gateway.carriers.carrier import (
     Unusable,
     Words,
 )
-from telemetry.calls.events import Speaker, TokenUsage
-from telemetry.semconv.attributes import MessageProblem
+from telemetry.calls.events import TokenUsage
+from telemetry.semconv.attributes import MessageProblem, Speaker
 
 MAX_TOKENS: Final = 2**31 - 1
 """The most tokens one response can have used; a larger number is no count of tokens."""

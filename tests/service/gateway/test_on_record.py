@@ -53,9 +53,9 @@ def gate(harness: GatewayHarness, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 @pytest.mark.parametrize("to", ["sip:+18005550000@sip.example.com", NOBODYS], ids=["taken", "turned away"])
 async def test_a_delivery_is_answered_once_its_call_is_on_record(harness: GatewayHarness, gate: Gate, to: str) -> None:
-    """Neither the first delivery nor its twin is answered before, and the carrier has not been asked for anything."""
+    """Neither the first delivery nor its repetition is answered before, and the carrier has been asked for nothing."""
     body = announcement(to=to)
-    deliveries = [asyncio.create_task(harness.deliver(body, webhook_id="wh_twin")) for _ in range(2)]
+    deliveries = [asyncio.create_task(harness.deliver(body, webhook_id="wh_repeated")) for _ in range(2)]
     await harness.until(lambda: bool(gate.asked), "the record to be asked for")
     done, _ = await asyncio.wait(deliveries, timeout=0.3)
     assert not done

@@ -87,7 +87,12 @@ def test_deliveries_follow_their_shares() -> None:
     """Late webhooks come late; the rest may be repeated; without shares each comes once."""
     assert {call.delivery for call in _calls(Plan("run", shares=Shares(late=1.0)), 20)} == {Delivery(late=True)}
     repeated = {call.delivery for call in _calls(Plan("run", shares=Shares(late=0, duplicates=1.0)), 100)}
-    assert repeated == {Delivery(twins=1), Delivery(twins=2), Delivery(echoes=1), Delivery(reissues=1)}
+    assert repeated == {
+        Delivery(repeats=1),
+        Delivery(repeats=2),
+        Delivery(repeats_after_end=1),
+        Delivery(under_new_ids=1),
+    }
     assert {call.delivery for call in _calls(Plan("run", shares=Shares(late=0, duplicates=0)), 20)} == {Delivery()}
 
 

@@ -53,9 +53,9 @@ async def test_minutes_are_those_of_the_sidebands(harness: SimulatorHarness) -> 
     assert row["minutes_processed"] == pytest.approx(sum(report.seconds for report in reports) / 60)
 
 
-async def test_twins_share_an_id_and_reissues_have_their_own(harness: SimulatorHarness) -> None:
-    """A repeated delivery carries the same body; only a reissue has another ``webhook-id``."""
-    report = await harness.call(SHORT, delivery=Delivery(twins=1, echoes=1, reissues=1))
+async def test_repeated_deliveries_share_an_id_unless_they_are_to_have_their_own(harness: SimulatorHarness) -> None:
+    """A repeated delivery carries the same body; only one under a new id has another ``webhook-id``."""
+    report = await harness.call(SHORT, delivery=Delivery(repeats=1, repeats_after_end=1, under_new_ids=1))
     ids = Counter(webhook_id for webhook_id, _ in harness.gateway.webhooks)
     assert sorted(ids.values()) == [1, 3]
     assert len({event.data.call_id for _, event in harness.gateway.webhooks}) == 1

@@ -11,16 +11,14 @@ from telemetry.calls.events import (
     CallRef,
     Event,
     FirstAudio,
-    Speaker,
     SpeechEnded,
     TurnAnswered,
-    TurnEnd,
     TurnEnded,
     TurnInterrupted,
     TurnStarted,
 )
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import CallId, TenantId
+from telemetry.semconv.attributes import CallId, Speaker, TenantId, TurnEnd
 
 REF = CallRef(CallId("rtc_1"), TenantId("acme"))
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telemetry.calls.call import Call
-from telemetry.calls.events import AgentInterrupted, DeadAir, Stage, TalkedOver, TalkMeasured
+from telemetry.calls.events import AgentInterrupted, DeadAir, TalkedOver, TalkMeasured
 from telemetry.recent.record import CallDetails
-from telemetry.semconv.attributes import EndReason
+from telemetry.semconv.attributes import EndReason, Stage
 from telemetry.testing import TelemetryKit, labels
 
 

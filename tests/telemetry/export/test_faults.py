@@ -9,7 +9,7 @@ import pytest
 import requests
 import urllib3
 
-from telemetry.export.outcome import ExportFault, ExportOutcome, Failure, RequestWatch, WatchedSender, shortened
+from telemetry.export.outcome import ExportFault, ExportOutcome, Failure, ObservedSender, RequestObserver, shortened
 from telemetry.export.over_grpc import failure_of_call
 from telemetry.export.over_http import failure_of_error
 from tests.telemetry.export.running import end_spans, running, to
@@ -97,13 +97,13 @@ class Exporter:
 )
 def test_an_exporter_that_makes_no_request_is_believed(result: Result | Exception, failure: Failure | None) -> None:
     """A failure that no request explains is one of encoding; an exception is told by its type."""
-    assert WatchedSender[object](Exporter(result), RequestWatch()).send(object()) == ExportOutcome(failure)
+    assert ObservedSender[object](Exporter(result), RequestObserver()).send(object()) == ExportOutcome(failure)
 
 
 def test_a_closed_sender_says_so_and_closes_once() -> None:
     """What it cannot send any more may be worth keeping."""
     exporter = Exporter(Result.FAILURE)
-    sender = WatchedSender[object](exporter, RequestWatch())
+    sender = ObservedSender[object](exporter, RequestObserver())
     sender.close()
     sender.close()
     outcome = sender.send(object())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from telemetry.calls.call import Call
-from telemetry.calls.events import Event, Stage, TokenUsage
+from telemetry.calls.events import Event, TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
@@ -19,6 +19,7 @@ from telemetry.semconv.attributes import (
     Fault,
     MessageProblem,
     RejectionReason,
+    Stage,
     UnansweredReason,
     WebhookOutcome,
 )

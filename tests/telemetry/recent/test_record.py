@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from telemetry.calls.events import LimitHit, Phase, Speaker, TokenUsage, TurnEnd
+from telemetry.calls.events import LimitHit, Phase, TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import CallDetails, CallOutcome, DurationBasis, Trouble
-from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, SetupOutcome
+from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, SetupOutcome, Speaker, TurnEnd
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 

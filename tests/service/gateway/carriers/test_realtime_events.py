@@ -23,8 +23,8 @@ from service.gateway.carriers.carrier import (
     Words,
 )
 from service.gateway.carriers.realtime_events import IGNORED, MAX_TOKENS, TRANSLATORS, translate
-from telemetry.calls.events import Speaker, TokenUsage
-from telemetry.semconv.attributes import MessageProblem
+from telemetry.calls.events import TokenUsage
+from telemetry.semconv.attributes import MessageProblem, Speaker
 
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DETECTION = {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}}}}
