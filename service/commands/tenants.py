@@ -13,7 +13,7 @@ import typer
 from service.commands.databases import DatabaseUrl, on_database, operator
 from service.commands.printing import Sheet, console, refuse_with
 from service.storage.database import Database
-from service.tenants.errors import ImportRefusedError, InvalidFieldError, TenantError, TenantNotFoundError
+from service.tenants.errors import ImportRefusedError, TenantError, TenantNotFoundError
 from service.tenants.importing import read_file
 from service.tenants.repository import MAX_PAGE, NEW, TenantRepository
 from service.tenants.spec import as_change, as_entry, checked_spec
@@ -96,48 +96,59 @@ Instructions = Annotated[str | None, typer.Option("--instructions", help="What t
 Targets = Annotated[list[str] | None, typer.Option("--transfer-target", help="NAME=URI to transfer to; repeatable.")]
 
 
+Change = Callable[[str, Mapping[str, object], str | None], Tenant]
+"""Writes what is stated of the tenant of this id to a database, and returns the tenant as it is then."""
+
+
+def _stating(change: Change) -> Callable[..., None]:
+    """Return the command that states what its options name; what is left out is not stated."""
+
+    def command(
+        tenant_id: TenantId,
+        name: Name = None,
+        number: Numbers = None,
+        max_concurrent_calls: MaxCalls = None,
+        instructions: Instructions = None,
+        transfer_target: Targets = None,
+        database_url: DatabaseUrl = None,
+        as_json: AsJson = False,
+    ) -> None:
+        named = {
+            "name": name,
+            "numbers": number or None,
+            "max_concurrent_calls": max_concurrent_calls,
+            "instructions": instructions,
+            "transfer_targets": _targets(transfer_target) if transfer_target else None,
+        }
+        stated = {field: value for field, value in named.items() if value is not None}
+        _show([change(tenant_id, stated, database_url)], as_json)
+
+    command.__doc__ = change.__doc__
+    return command
+
+
 @app.command("add")
-def add_tenant(
-    tenant_id: TenantId,
-    name: Name = None,
-    number: Numbers = None,
-    max_concurrent_calls: MaxCalls = None,
-    instructions: Instructions = None,
-    transfer_target: Targets = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
+@_stating
+def add_tenant(tenant_id: str, stated: Mapping[str, object], database_url: str | None) -> Tenant:
     """Add one tenant that is not there yet."""
-    stated = _stated(name, number, max_concurrent_calls, instructions)
 
     async def add(tenants: TenantRepository) -> Tenant:
-        spec = checked_spec(tenant_id, stated | {"transfer_targets": _targets(transfer_target or [])})
-        return await tenants.put(spec, actor=operator(), expected_version=NEW)
+        return await tenants.put(checked_spec(tenant_id, stated), actor=operator(), expected_version=NEW)
 
-    _show([_administer(database_url, add, creates=True)], as_json)
+    return _administer(database_url, add, creates=True)
 
 
 @app.command("edit")
-def edit_tenant(
-    tenant_id: TenantId,
-    name: Name = None,
-    number: Numbers = None,
-    max_concurrent_calls: MaxCalls = None,
-    instructions: Instructions = None,
-    transfer_target: Targets = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
+@_stating
+def edit_tenant(tenant_id: str, stated: Mapping[str, object], database_url: str | None) -> Tenant:
     """Change what is stated of a tenant; the rest stays. Numbers and transfer targets replace all there were."""
-    stated = _stated(name, number, max_concurrent_calls, instructions)
-    if not stated and not transfer_target:
+    if not stated:
         raise typer.BadParameter("name at least one option with what is to be changed")
 
     async def edit(tenants: TenantRepository) -> Tenant:
-        targets = {"transfer_targets": _targets(transfer_target)} if transfer_target else {}
-        return await tenants.change(checked_spec(tenant_id, stated | targets), actor=operator())
+        return await tenants.change(checked_spec(tenant_id, stated), actor=operator())
 
-    _show([_administer(database_url, edit)], as_json)
+    return _administer(database_url, edit)
 
 
 @app.command("delete")
@@ -210,18 +221,6 @@ def show_audit(
         console().print(as_history(entries))
 
 
-def _stated(
-    name: str | None, numbers: list[str] | None, max_concurrent_calls: int | None, instructions: str | None
-) -> dict[str, object]:
-    mentioned = {
-        "name": name,
-        "numbers": numbers or None,
-        "max_concurrent_calls": max_concurrent_calls,
-        "instructions": instructions,
-    }
-    return {field: value for field, value in mentioned.items() if value is not None}
-
-
 def _switch(tenant_id: str, *, enabled: bool) -> Callable[[TenantRepository], Awaitable[Tenant]]:
     return lambda tenants: tenants.set_enabled(tenant_id, enabled, actor=operator())
 
@@ -265,6 +264,6 @@ def _targets(stated: Sequence[str]) -> dict[str, str]:
     for entry in stated:
         label, equals, uri = entry.partition("=")
         if not equals or label in targets:
-            raise InvalidFieldError("transfer_targets", f"{entry!r} is not NAME=URI with a name of its own")
+            refuse_with(f"transfer_targets: {entry!r} is not NAME=URI with a name of its own")
         targets[label] = uri
     return targets
