@@ -259,10 +259,14 @@ class CallDetail(FrozenSchema):
     greeting_interrupted: bool | None = Field(description="The caller spoke into the agent's first words.")
     talked_over_count: int | None = Field(description="How often the agent began to speak while the caller spoke.")
     longest_silence_seconds: float | None = Field(
-        description="The longest that nobody spoke, from 10 s on; 0 if it was never so long, `null` if not kept."
+        description="The longest that nobody spoke while the session ran; 0 if somebody always did, `null` if not kept."
     )
-    talked_over: tuple[StretchDetail, ...] = Field(description="While both spoke, the agent having begun later.")
-    silences: tuple[StretchDetail, ...] = Field(description="Stretches of 10 s or more in which nobody spoke.")
+    talked_over: tuple[StretchDetail, ...] = Field(
+        description="While both spoke, the agent having begun later; so far, if both do."
+    )
+    silences: tuple[StretchDetail, ...] = Field(
+        description="Stretches of 3 s or more in which nobody spoke, after the first word."
+    )
     turns: tuple[TurnDetail, ...]
     speech: tuple[SpeechDetail, ...]
     tools: tuple[ToolDetail, ...]

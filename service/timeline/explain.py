@@ -1,11 +1,12 @@
 """A call in the sentence that a person reads first, and the findings it is made of: waits, silences, talk-over."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from telemetry.calls.conversation import DEAD_AIR_SECONDS
 from telemetry.calls.events import LimitHit, Phase
-from telemetry.calls.lifecycle import TERMINAL, CallState
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallDetails, PhaseRow, ToolRow, Trouble
 from telemetry.semconv.attributes import (
     OTHER,
@@ -53,37 +54,18 @@ def tool_name(tool: str) -> str:
     return "unknown tool" if tool == OTHER else tool
 
 
-def talked_over(call: CallDetails) -> tuple[CallStretch, ...]:
-    """Return where the agent began to speak while the caller was speaking, for as long as both spoke."""
-    caller = [CallStretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.CALLER]
-    agent = [CallStretch(row.start, _until(row.end, call)) for row in call.speech if row.speaker is Speaker.AGENT]
-    return tuple(
-        CallStretch(said.start, min(said.end, heard.end))
-        for said in agent
-        for heard in caller
-        if heard.start < said.start < heard.end
-    )
-
-
 def silences(call: CallDetails, *, since: float | None = None) -> tuple[CallStretch, ...]:
-    """Return where nobody spoke for :data:`NOTABLE_SILENCE` or longer while the session ran, in order.
+    """Return where nobody spoke for :data:`DEAD_AIR_SECONDS` or longer while the session ran, in order.
 
     Args:
         call: The call's rows.
         since: Where to begin, if not at the session's start; in seconds from the reception.
     """
     begin = since if since is not None else call.summary.started
-    if begin is None:
-        return ()
-    taken = sorted(
-        [
-            *((row.start, _until(row.end, call)) for row in call.speech),
-            *((gap.start, _until(gap.end, call)) for gap in call.gaps if gap.kind == "speech"),
-            # What a running call's agent says now, in a second response, is not known before it stops.
-            *([(call.as_of, call.as_of)] if call.summary.state in TERMINAL else []),
-        ]
-    )
-    return tuple(quiet for quiet in _between(begin, taken) if quiet.seconds >= NOTABLE_SILENCE)
+    first_word = min((row.start for row in call.speech), default=call.as_of)
+    before = [] if begin is None else [CallStretch(begin, first_word)]
+    after = [CallStretch(row.start, _until(row.end, call)) for row in call.dead_airs]
+    return tuple(quiet for quiet in (*before, *after) if quiet.seconds >= DEAD_AIR_SECONDS)
 
 
 def greeting_interrupted(call: CallDetails) -> bool:
@@ -149,15 +131,6 @@ def _ran_by(tool: ToolRow, phases: Iterable[PhaseRow]) -> bool:
 
 def _until(end: float | None, call: CallDetails) -> float:
     return call.as_of if end is None else end
-
-
-def _between(begin: float, taken: Iterable[tuple[float, float]]) -> Iterator[CallStretch]:
-    """Yield what lies between the stretches, which are sorted by their start and may overlap."""
-    free = begin
-    for start, end in taken:
-        if start > free:
-            yield CallStretch(free, start)
-        free = max(free, end)
 
 
 FALLBACK: Final = "The fallback instructions stood in for the tenant's own."

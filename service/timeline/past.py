@@ -100,6 +100,8 @@ def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
         errors=tuple(moved(error, shift) for error in call.errors),
         tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
         gaps=tuple(moved(gap, shift) for gap in call.gaps),
+        dead_airs=tuple(moved(row, shift) for row in call.dead_airs),
+        talk_overs=tuple(moved(row, shift) for row in call.talk_overs),
     )
     return story, StorySource(seen_from=shift + (call.seen_from or 0.0))
 

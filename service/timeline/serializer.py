@@ -30,7 +30,7 @@ from service.timeline.detail import (
     TransitionDetail,
     TurnDetail,
 )
-from service.timeline.explain import CallStretch, explain, greeting_interrupted, silences, span_of_time, talked_over
+from service.timeline.explain import explain, greeting_interrupted, silences, span_of_time
 from service.timeline.past import WATCHED, StorySource
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, ErrorRow, SpanRow, Talk, Trace, TurnRow
@@ -165,7 +165,6 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
     """Return a call as the API shows it; ``source`` says what its rows rest on."""
     call, times = record.summary, Times(record.summary.received)
     said = explain(record, process_lost=source.process_lost)
-    over, quiet = talked_over(record), silences(record, since=source.seen_from)
     return CallDetail(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
@@ -210,10 +209,15 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
         turn_count=call.turns if source.conversation_counted else None,
         interruption_count=call.interruptions if source.conversation_counted else None,
         greeting_interrupted=None if source.from_record else greeting_interrupted(record),
-        talked_over_count=None if source.from_record else len(over),
-        longest_silence_seconds=None if source.from_record else rounded(_longest(quiet)),
-        talked_over=tuple(_stretch(stretch, times) for stretch in over),
-        silences=tuple(_stretch(stretch, times) for stretch in quiet),
+        talked_over_count=None if source.from_record else call.talked_over,
+        longest_silence_seconds=None if source.from_record else rounded(call.longest_silence),
+        talked_over=tuple(
+            StretchDetail(**times.stretch(row.start, record.as_of if row.end is None else row.end))
+            for row in record.talk_overs
+        ),
+        silences=tuple(
+            StretchDetail(**times.stretch(quiet.start, quiet.end)) for quiet in silences(record, since=source.seen_from)
+        ),
         turns=tuple(_turn(turn, times, record.as_of) for turn in record.turns),
         speech=tuple(
             SpeechDetail(speaker=s.speaker, interrupted=s.interrupted, **times.stretch(s.start, s.end))
@@ -254,14 +258,6 @@ def _resting_on(source: StorySource) -> str:
     if source.seen_from is None:
         return ""
     return f" Taken over from another process {span_of_time(source.seen_from)} after it was received."
-
-
-def _longest(stretches: Iterable[CallStretch]) -> float:
-    return max((stretch.seconds for stretch in stretches), default=0.0)
-
-
-def _stretch(stretch: CallStretch, times: Times) -> StretchDetail:
-    return StretchDetail(**times.stretch(stretch.start, stretch.end))
 
 
 def _perhaps(text: str | None) -> str | None:

@@ -14,7 +14,7 @@ from service.timeline.detail import (
     ToolDetail,
     TurnDetail,
 )
-from service.timeline.explain import NOTABLE_WAIT, span_of_time, tool_name
+from service.timeline.explain import NOTABLE_SILENCE, NOTABLE_WAIT, span_of_time, tool_name
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.semconv.attributes import OTHER, Speaker
 
@@ -224,7 +224,8 @@ def _interruptions(call: CallDetail) -> Iterable[NotableMoment]:
 def _silences(call: CallDetail) -> Iterable[NotableMoment]:
     """Yield the silences that are no wait for an answer: a wait has a line of its own."""
     waits = [turn for turn in call.turns if (turn.waited_seconds or 0.0) >= NOTABLE_WAIT]
-    for silence in sorted(call.silences, key=lambda silence: -silence.duration_seconds):
+    long = [silence for silence in call.silences if silence.duration_seconds >= NOTABLE_SILENCE]
+    for silence in sorted(long, key=lambda silence: -silence.duration_seconds):
         end = silence.offset_seconds + silence.duration_seconds
         if not any(silence.offset_seconds <= (turn.waited_from_seconds or 0.0) < end for turn in waits):
             yield NotableMoment(silence.offset_seconds, f"nobody speaks for {span_of_time(silence.duration_seconds)}")

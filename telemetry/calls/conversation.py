@@ -10,6 +10,7 @@ from telemetry.calls.events import (
     Event,
     FirstAudio,
     SpeechEnded,
+    SpeechStarted,
     TalkedOver,
     TalkMeasured,
     TurnAnswered,
@@ -32,6 +33,7 @@ class TalkMeter:
         "_dead_air",
         "_dead_airs",
         "_first",
+        "_over_by",
         "_over_since",
         "_quiet_since",
         "_since",
@@ -44,6 +46,7 @@ class TalkMeter:
         self._since: dict[Speaker, Instant] = {}
         self._talk: dict[Speaker, float] = {}
         self._over_since: Instant | None = None
+        self._over_by = Speaker.CALLER
         self._quiet_since: Instant | None = None
         self._talk_over = 0.0
         self._dead_air = 0.0
@@ -55,7 +58,7 @@ class TalkMeter:
         events = self._silence_ended(at)
         self._first = self._first or at
         if self._since and self._over_since is None:
-            self._over_since = at
+            self._over_since, self._over_by = at, speaker
             if speaker is Speaker.AGENT:
                 events.append(AgentInterrupted(at, self._call))
         self._since[speaker] = at
@@ -70,7 +73,7 @@ class TalkMeter:
         if self._over_since is not None:
             seconds, self._over_since = at.since(self._over_since), None
             self._talk_over += seconds
-            return [TalkedOver(at, self._call, seconds)]
+            return [TalkedOver(at, self._call, seconds, self._over_by)]
         self._quiet_since = at
         return []
 
@@ -156,11 +159,11 @@ class Conversation:
         self._caller_since = at
         self._awaiting_since = None
         talk = self._talk.started(Speaker.CALLER, at)
-        begun = TurnStarted(at, self._call, self._current.number)
+        begun = (TurnStarted(at, self._call, self._current.number), SpeechStarted(at, self._call, Speaker.CALLER))
         if self._agent_since is not None and self._overlapped is None:
             self._overlapped = last
-            return [begun, *talk]
-        return [*self._close(last, at), begun, *talk]
+            return [*begun, *talk]
+        return [*self._close(last, at), *begun, *talk]
 
     def caller_stopped(self, at: Instant) -> list[Event]:
         """End the caller's speech and begin the wait for an answer."""
@@ -184,6 +187,7 @@ class Conversation:
         if self._awaiting_since is not None:
             events.append(TurnAnswered(at, self._call, self._current.number, at.since(self._awaiting_since)))
             self._awaiting_since = None
+        events.append(SpeechStarted(at, self._call, Speaker.AGENT))
         return events + self._talk.started(Speaker.AGENT, at)
 
     def agent_stopped(self, at: Instant, *, interrupted: bool = False) -> list[Event]:

@@ -273,6 +273,13 @@ class FirstAudio(CallEvent):
 
 
 @event
+class SpeechStarted(CallEvent):
+    """The caller or the agent began to speak."""
+
+    speaker: Speaker
+
+
+@event
 class SpeechEnded(CallEvent):
     """The caller or the agent stopped speaking."""
 
@@ -313,6 +320,8 @@ class TalkedOver(CallEvent):
     """Both parties spoke at the same time, for ``seconds`` up to now."""
 
     seconds: float
+    by: Speaker
+    """The party that began to speak while the other spoke."""
 
 
 @event

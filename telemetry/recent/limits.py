@@ -29,6 +29,7 @@ class RecentLimits:
     spans: RowBounds = RowBounds(32, 64)
     logs: RowBounds = RowBounds(16, 32)
     dead_airs: RowBounds = RowBounds(8, 24)
+    talk_overs: RowBounds = RowBounds(8, 24)
     open_at_once: int = 64
     """Tools of one call that may run at the same time."""
     text: int = 256

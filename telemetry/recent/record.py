@@ -279,7 +279,8 @@ class CallSummary:
     dialled: str | None
     """Likewise; of a name, its first two letters."""
     longest_silence: float = 0.0
-    """Seconds of the longest silence that is over: before the first word, or dead air (3 seconds and more) after it."""
+    """Seconds of the longest silence, so far where it goes on: before the first word, or dead air (3 seconds and more)
+    after it."""
     talked_over: int = 0
     """Times the agent began to speak while the caller spoke."""
     failed_tools: tuple[str, ...] = ()
@@ -307,7 +308,16 @@ class DeadAirRow:
     """One silence of three seconds and more."""
 
     start: float
-    end: float
+    end: float | None
+    weight: ClassVar[int] = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TalkOverRow:
+    """One stretch in which both spoke, the agent having begun later."""
+
+    start: float
+    end: float | None
     weight: ClassVar[int] = 100
 
 
@@ -357,6 +367,7 @@ class CallDetails:
     inferred: tuple[Transition, ...] = ()
     """Transitions that no report told of in time."""
     dead_airs: tuple[DeadAirRow, ...] = ()
+    talk_overs: tuple[TalkOverRow, ...] = ()
     talk: Talk | None = None
     """None while the call is open, and of a call without reported speech."""
     seen_from: float | None = None

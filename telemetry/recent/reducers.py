@@ -24,6 +24,8 @@ from telemetry.calls.events import (
     PhaseStarted,
     SessionError,
     SpeechEnded,
+    SpeechStarted,
+    TalkedOver,
     TalkMeasured,
     TokensUsed,
     ToolEnded,
@@ -35,7 +37,18 @@ from telemetry.calls.events import (
     TurnStarted,
 )
 from telemetry.calls.lifecycle import Transition
-from telemetry.recent.record import DeadAirRow, Decision, Ending, ErrorRow, PhaseRow, SpeechRow, Talk, ToolRow, Trouble
+from telemetry.recent.record import (
+    DeadAirRow,
+    Decision,
+    Ending,
+    ErrorRow,
+    PhaseRow,
+    SpeechRow,
+    Talk,
+    TalkOverRow,
+    ToolRow,
+    Trouble,
+)
 from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
 from telemetry.semconv.attributes import SetupOutcome, Speaker
 
@@ -111,6 +124,8 @@ def _phase_ended(call: RetainedCall, event: PhaseEnded, at: float) -> None:
     call.open_phases.pop(event.phase, None)
     row = PhaseRow(event.phase, call.offset(event.started), at, short(event.error_type), short(event.target))
     call.keep(Rows.PHASES, row)
+    if event.phase is Phase.REATTACH:
+        call.voices.quiet_since = None
     if event.phase is Phase.HANGUP and event.error_type is not None:
         # Refused: the call runs on, unless it was handed off before.
         call.ending_under_way = call.referred_to is not None
@@ -181,45 +196,34 @@ def _first_audio(call: RetainedCall, event: FirstAudio, at: float) -> None:
         call.nobody_spoke_until(at)
     call.first_audio = at
     call.time_to_first_audio = event.seconds
-    call.agent_since = at
     if not call.resumed:
         call.waited(event.seconds)
 
 
+def _speech_started(call: RetainedCall, event: SpeechStarted, at: float) -> None:
+    call.voices.started(event.speaker, at)
+
+
 def _speech_ended(call: RetainedCall, event: SpeechEnded, at: float) -> None:
     start = call.offset(event.started)
-    if event.speaker is Speaker.AGENT:
-        _agent_stopped(call, start, at, interrupted=event.interrupted)
-    else:
-        _caller_stopped(call, at)
-    call.keep(Rows.SPEECH, SpeechRow(event.speaker, start, at, event.interrupted))
-
-
-def _caller_stopped(call: RetainedCall, at: float) -> None:
-    call.caller_since = None
+    call.voices.stopped(event.speaker, at)
     turn = call.open_turns.get(call.turns)
-    if turn is not None:
+    if turn is not None and event.speaker is Speaker.CALLER:
         turn.caller_stopped = at
-
-
-def _agent_stopped(call: RetainedCall, start: float, at: float, *, interrupted: bool) -> None:
-    call.agent_since = None
-    turn = call.open_turns.get(call.turns)
-    if turn is not None and turn.time_to_first_audio is None and start < (turn.caller_stopped or 0.0):
+    elif turn is not None and turn.time_to_first_audio is None and start < (turn.caller_stopped or 0.0):
         # The caller's words fell into the agent's speech. Unless they stopped it they ask for no answer, as an "mhm".
-        turn.caller_stopped = at if interrupted else None
+        turn.caller_stopped = at if event.interrupted else None
+    call.keep(Rows.SPEECH, SpeechRow(event.speaker, start, at, event.interrupted))
 
 
 def _turn_started(call: RetainedCall, event: TurnStarted, at: float) -> None:
     if not call.spoken:
         call.nobody_spoke_until(at)
     call.turns = event.number
-    call.caller_since = at
     call.open_turns[event.number] = OpenTurn(event.number, at)
 
 
 def _turn_answered(call: RetainedCall, event: TurnAnswered, at: float) -> None:
-    call.agent_since = at
     turn = call.open_turns.get(event.number)
     if turn is not None:
         turn.time_to_first_audio = event.seconds
@@ -233,12 +237,20 @@ def _turn_interrupted(call: RetainedCall, event: TurnInterrupted, _at: float) ->
         turn.interrupted = True
 
 
-def _agent_interrupted(call: RetainedCall, _event: AgentInterrupted, _at: float) -> None:
-    call.talked_over += 1
+def _agent_interrupted(call: RetainedCall, _event: AgentInterrupted, at: float) -> None:
+    call.voices.talked_over += 1
+    call.voices.over_since = at
+
+
+def _talked_over(call: RetainedCall, event: TalkedOver, at: float) -> None:
+    call.voices.over_since = None
+    if event.by is Speaker.AGENT:
+        call.keep(Rows.TALK_OVERS, TalkOverRow(at - event.seconds, at))
 
 
 def _dead_air(call: RetainedCall, event: DeadAir, at: float) -> None:
-    call.longest_silence = max(call.longest_silence, event.seconds)
+    call.voices.quiet_since = None
+    call.voices.longest_silence = max(call.voices.longest_silence, event.seconds)
     call.keep(Rows.DEAD_AIRS, DeadAirRow(call.offset(event.started), at))
 
 
@@ -266,11 +278,13 @@ def _tokens_used(call: RetainedCall, event: TokensUsed, _at: float) -> None:
 
 CONVERSATION_REDUCERS: Final[dict[type[Event], Reducer]] = {
     FirstAudio: _first_audio,
+    SpeechStarted: _speech_started,
     SpeechEnded: _speech_ended,
     TurnStarted: _turn_started,
     TurnAnswered: _turn_answered,
     TurnInterrupted: _turn_interrupted,
     AgentInterrupted: _agent_interrupted,
+    TalkedOver: _talked_over,
     DeadAir: _dead_air,
     TalkMeasured: _talk_measured,
     TurnEnded: _turn_ended,

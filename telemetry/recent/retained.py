@@ -24,12 +24,13 @@ from telemetry.recent.record import (
     SpeechRow,
     StateChange,
     Talk,
+    TalkOverRow,
     Tokens,
     ToolRow,
     TurnRow,
 )
 from telemetry.semconv import attributes as attr
-from telemetry.semconv.attributes import TurnEnd
+from telemetry.semconv.attributes import Speaker, TurnEnd
 
 
 class Row(Protocol):
@@ -150,9 +151,10 @@ class Rows(StrEnum):
     SPANS = "spans"
     LOGS = "logs"
     DEAD_AIRS = "dead_airs"
+    TALK_OVERS = "talk_overs"
 
 
-AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow | DeadAirRow
+AnyRow = PhaseRow | TurnRow | SpeechRow | ToolRow | ErrorRow | SpanRow | LogRow | DeadAirRow | TalkOverRow
 
 
 class OpenTurn:
@@ -174,6 +176,45 @@ class OpenTurn:
         )
 
 
+class Voices:
+    """The parties that speak at the moment, and since when; offsets in seconds from the call's reception."""
+
+    __slots__ = ("agent_since", "caller_since", "longest_silence", "over_since", "quiet_since", "talked_over")
+
+    def __init__(self) -> None:
+        self.longest_silence = 0.0
+        """The longest of the silences that are over, in seconds."""
+        self.talked_over = 0
+        """Times the agent began to speak while the caller spoke."""
+        self.fall_silent()
+
+    def fall_silent(self) -> None:
+        """Forget what is under way: nothing more is known of it, or the call is over."""
+        self.agent_since: float | None = None
+        self.caller_since: float | None = None
+        self.quiet_since: float | None = None
+        """The moment from which nobody speaks; None while somebody does, and before the first word."""
+        self.over_since: float | None = None
+        """The moment the agent began to speak while the caller spoke; None unless both speak now."""
+
+    def started(self, speaker: Speaker, at: float) -> None:
+        """Note that a party began to speak."""
+        self.quiet_since = None
+        if speaker is Speaker.AGENT:
+            self.agent_since = at
+        else:
+            self.caller_since = at
+
+    def stopped(self, speaker: Speaker, at: float) -> None:
+        """Note that a party stopped speaking; nobody may speak from here on."""
+        if speaker is Speaker.AGENT:
+            self.agent_since = None
+        else:
+            self.caller_since = None
+        if self.agent_since is None and self.caller_since is None:
+            self.quiet_since = at
+
+
 class RetainedCall:
     """One call's rows and its present state. Not thread-safe: the lock of ``RecentCalls`` guards it.
 
@@ -181,10 +222,8 @@ class RetainedCall:
     """
 
     __slots__ = (
-        "agent_since",
         "caller_hash",
         "caller_masked",
-        "caller_since",
         "decision",
         "dialled_masked",
         "ended",
@@ -198,7 +237,6 @@ class RetainedCall:
         "last_seen",
         "left_out",
         "limits",
-        "longest_silence",
         "longest_wait",
         "open_phases",
         "open_tools",
@@ -217,12 +255,12 @@ class RetainedCall:
         "state",
         "steps",
         "talk",
-        "talked_over",
         "time_to_first_audio",
         "tokens",
         "trace",
         "turns",
         "unanswered",
+        "voices",
         "weight",
     )
 
@@ -258,13 +296,11 @@ class RetainedCall:
         self.last_seen = 0.0
         self.longest_wait = 0.0
         """The longest of the waits that are over, in seconds."""
-        self.longest_silence = 0.0
-        self.turns = self.interruptions = self.talked_over = 0
+        self.turns = self.interruptions = 0
+        self.voices = Voices()
         self.talk: Talk | None = None
         self.failed_tools: tuple[str, ...] = ()
         self.tokens = TokenCounter()
-        self.caller_since: float | None = None
-        self.agent_since: float | None = None
         self.open_phases: dict[Phase, float] = {}
         self.open_turns: dict[int, OpenTurn] = {}
         self.open_tools: dict[str, ToolRow] = {}
@@ -299,7 +335,7 @@ class RetainedCall:
     def nobody_spoke_until(self, moment: float) -> None:
         """Note the silence from the session's start to the first word, or to the end: later ones are dead air."""
         if self.started is not None:
-            self.longest_silence = max(self.longest_silence, moment - self.started)
+            self.voices.longest_silence = max(self.voices.longest_silence, moment - self.started)
 
     def keep(self, kind: Rows, row: AnyRow) -> None:
         """Append a row, or drop it if there is no room."""
@@ -325,7 +361,7 @@ class RetainedCall:
         self.steps.append(StateChange(transition, at))
         if self.state.terminal:
             self.ended = at
-            self.caller_since = self.agent_since = None
+            self.voices.fall_silent()
 
     @property
     def unheard(self) -> bool:

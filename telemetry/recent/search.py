@@ -42,7 +42,7 @@ class CallQuery:
     talked_over: bool | None = None
     """True: the agent began to speak while the caller spoke; False: never."""
     silent_longer_than: float | None = None
-    """Seconds that :attr:`CallSummary.longest_silence` must exceed."""
+    """Seconds that :attr:`CallSummary.longest_silence` must exceed; shorter silences than three seconds are none."""
 
     def may_admit(self, state: CallState, tenant_id: TenantId, received: Instant) -> bool:
         """Return False if the call cannot match, from what is known without making its summary."""

@@ -5,6 +5,7 @@ from typing import Final, TypeVar, cast
 
 from opentelemetry.trace import format_span_id, format_trace_id
 
+from telemetry.calls.conversation import DEAD_AIR_SECONDS
 from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import (
@@ -19,6 +20,7 @@ from telemetry.recent.record import (
     PhaseRow,
     SpanRow,
     SpeechRow,
+    TalkOverRow,
     ToolRow,
     Trace,
     TurnRow,
@@ -65,8 +67,8 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
         dialled=call.dialled_masked,
-        longest_silence=call.longest_silence,
-        talked_over=call.talked_over,
+        longest_silence=max(call.voices.longest_silence, _silent_for(call, moment)),
+        talked_over=call.voices.talked_over,
         failed_tools=call.failed_tools,
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
@@ -101,7 +103,8 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         dropped=_dropped(call),
         gaps=tuple(_gaps(call)),
         inferred=call.inferred,
-        dead_airs=_rows(call, Rows.DEAD_AIRS, DeadAirRow),
+        dead_airs=tuple(_dead_airs(call, moment)),
+        talk_overs=tuple(_talk_overs(call)),
         talk=call.talk,
     )
 
@@ -171,9 +174,28 @@ def _cut_off_by(call: RetainedCall) -> str | None:
 
 def _speech(call: RetainedCall) -> Iterable[SpeechRow]:
     yield from _rows(call, Rows.SPEECH, SpeechRow)
-    for speaker, since in ((Speaker.CALLER, call.caller_since), (Speaker.AGENT, call.agent_since)):
+    for speaker, since in ((Speaker.CALLER, call.voices.caller_since), (Speaker.AGENT, call.voices.agent_since)):
         if since is not None:
             yield SpeechRow(speaker, since, None)
+
+
+def _silent_for(call: RetainedCall, moment: float) -> float:
+    """Return the length of the silence that goes on, 0 if there is none or it is none yet."""
+    quiet_since = call.voices.quiet_since
+    seconds = 0.0 if quiet_since is None else moment - quiet_since
+    return seconds if seconds >= DEAD_AIR_SECONDS else 0.0
+
+
+def _dead_airs(call: RetainedCall, moment: float) -> Iterable[DeadAirRow]:
+    yield from _rows(call, Rows.DEAD_AIRS, DeadAirRow)
+    if call.voices.quiet_since is not None and _silent_for(call, moment):
+        yield DeadAirRow(call.voices.quiet_since, None)
+
+
+def _talk_overs(call: RetainedCall) -> Iterable[TalkOverRow]:
+    yield from _rows(call, Rows.TALK_OVERS, TalkOverRow)
+    if call.voices.over_since is not None:
+        yield TalkOverRow(call.voices.over_since, None)
 
 
 def _trace(call: RetainedCall, open_spans: Iterable[SpanRow]) -> Trace | None:
