@@ -41,7 +41,7 @@ from telemetry.semconv import catalogue
 TENANTS = 10_000
 CALLS_PER_SECOND = 100
 READ_EVERY = 0.005
-BEAT = 0.001
+STALL_INTERVAL = 0.001
 EXPORTS = 4
 SERIES = 100_000
 BEFORE_SECONDS = 15.0
@@ -110,7 +110,7 @@ SIDES: dict[str, Callable[[LiveMetricsStore, RecordingBarrier, str], Side]] = {"
 async def observer(container: Container) -> Seen:
     """Export several times, with everything else going on in the event loop."""
     seen = Seen()
-    others = [asyncio.create_task(work) for work in (beat(seen), read(container, seen), run_calls(container))]
+    others = [asyncio.create_task(work) for work in (measure_stalls(seen), read(container, seen), run_calls(container))]
     await asyncio.sleep(BEFORE_SECONDS)
     seen.reads_before, seen.reads = seen.reads, []
     seen.stalls_before, seen.stalls = seen.stalls, []
@@ -123,12 +123,12 @@ async def observer(container: Container) -> Seen:
     return seen
 
 
-async def beat(seen: Seen) -> None:
+async def measure_stalls(seen: Seen) -> None:
     """Note how late every heartbeat is woken."""
     while True:
         began = time.perf_counter()
-        await asyncio.sleep(BEAT)
-        seen.stalls.append((time.perf_counter() - began - BEAT) * 1e3)
+        await asyncio.sleep(STALL_INTERVAL)
+        seen.stalls.append((time.perf_counter() - began - STALL_INTERVAL) * 1e3)
 
 
 async def read(container: Container, seen: Seen) -> None:

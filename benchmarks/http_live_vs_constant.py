@@ -34,7 +34,7 @@ CALLS_PER_SECOND = 100
 CALL_SECONDS = 2
 CONNECTIONS = 16
 SLICE_SECONDS = 0.5
-SLICES = 16
+TURNS = 16
 RATIO = 0.8
 TOKEN = "benchmark"  # noqa: S105 -- of a server that lives for seconds
 LIVE, CONSTANT = "/api/v1/metrics/live", "/constant"
@@ -172,7 +172,7 @@ async def compare(port: int, when: str) -> None:
     """Alternate between the routes, and print what they reach at the median."""
     live: list[Count] = []
     constant: list[Count] = []
-    for _ in range(SLICES):
+    for _ in range(TURNS):
         constant.append(await slice_of(port, CONSTANT))
         live.append(await slice_of(port, LIVE))
     a_second = [statistics.median(count.answers for count in counts) / SLICE_SECONDS for counts in (live, constant)]

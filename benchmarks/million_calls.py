@@ -25,7 +25,7 @@ BEGIN_MS = 1_793_491_200_000
 TENANTS = 200
 
 _BATCH = 20_000
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 _COLUMNS = (*COLUMNS, "written_ms")
 _OUTCOMES = (
     (0.06, CallOutcome.REJECTED),
@@ -129,8 +129,8 @@ async def _fill_postgres(url: str, records: Iterator[StoredCall]) -> int:
     async with Database.from_url(url) as database, database.engine.connect() as connection:
         driver: Any = (await connection.get_raw_connection()).driver_connection
         for batch in _rows(records):
-            await driver.copy_records_to_table(CALLS.name, records=batch, columns=_COLUMNS, timeout=_PATIENCE)
+            await driver.copy_records_to_table(CALLS.name, records=batch, columns=_COLUMNS, timeout=_TIMEOUT)
             written += len(batch)
         # What the server does by itself in time: an index answers alone only where it knows that all rows are visible.
-        await driver.execute(f"VACUUM ANALYZE {CALLS.name}", timeout=_PATIENCE)
+        await driver.execute(f"VACUUM ANALYZE {CALLS.name}", timeout=_TIMEOUT)
     return written

@@ -23,7 +23,7 @@ from telemetry.clock import SystemClock
 from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
 
 BOUND = 0.95
-ROUNDS = 60
+REPEATS = 60
 CALLS_A_ROUND = 100
 TENANTS = 20
 
@@ -37,7 +37,7 @@ def main() -> None:
     assert found(library=True) == found(library=False), "both sides must record the very same"
     library, by_hand = recorder(library=True), recorder(library=False)
     numbers = count()
-    timed = [(seconds(library, numbers), seconds(by_hand, numbers)) for _ in range(ROUNDS)]
+    timed = [(seconds(library, numbers), seconds(by_hand, numbers)) for _ in range(REPEATS)]
     verdict.figure("by hand on the plain SDK, a call", median(hand for _, hand in timed) * 1e6, " us")
     verdict.figure("through the library, a call", median(lib for lib, _ in timed) * 1e6, " us")
     ratio = median(lib / hand for lib, hand in timed)

@@ -54,7 +54,7 @@ from telemetry.semconv import catalogue
 from telemetry.semconv.genai import GenAiSets
 from telemetry.traces.sink import CallTraces
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 """The longest wait for a collection, in seconds; reached on a stalled machine only."""
 
 ORIGIN: dict[str, str] = {attr.DIRECTION: "inbound", attr.SOURCE: "direct"}
@@ -171,7 +171,7 @@ class TelemetryKit:
         self.clock = clock or FakeClock()
         self._genai_sets = genai_sets
         self.tenant_labels = TenantLabels(max_tenants)
-        self.barrier = RecordingBarrier(PATIENCE_SECONDS)
+        self.barrier = RecordingBarrier(TIMEOUT_SECONDS)
         limit = catalogue.cardinality_limit(max_tenants)
         self.store = LiveMetricsStore(max_tenants, series=limit)
         self.reader = LiveMetricsReader(self.store, barrier=self.barrier)
@@ -251,7 +251,7 @@ class TelemetryKit:
         return list(self._lines.lines)
 
     def _refreshed(self) -> LiveMetricsStore:
-        age = self.reader.refresh(PATIENCE_SECONDS)
+        age = self.reader.refresh(TIMEOUT_SECONDS)
         if age:
             raise TimeoutError(f"the live view could not be brought up to date, it is {age:.1f} s old")
         return self.store

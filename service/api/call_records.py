@@ -91,7 +91,7 @@ EXAMPLE: dict[str, Any] = {
 }
 """The example in the OpenAPI document."""
 
-_ANSWERS: Responses = {
+_RESPONSES: Responses = {
     200: success(RecordedCalls, "A page of calls.", EXAMPLE),
     422: declared_invalid(f"{PATH}?limit=0", "query.limit", "Input should be greater than or equal to 1"),
 }
@@ -107,7 +107,7 @@ def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/call-records``; ``admin`` decides who may use it."""
     router = admin_router(Tag.CALLS, admin)
 
-    @router.get(PATH, summary="The history of calls", operation_id="callRecords", responses=_ANSWERS)
+    @router.get(PATH, summary="The history of calls", operation_id="callRecords", responses=_RESPONSES)
     async def call_records(
         tenant_id: TenantFilter = None,
         outcome: _Outcome = None,

@@ -102,7 +102,7 @@ EXAMPLE: Final[dict[str, Any]] = {
 """The example in the OpenAPI document."""
 
 _PATH = "/api/v1/metrics/live"
-_ANSWERS: Responses = {
+_RESPONSES: Responses = {
     200: success(Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, METRICS_HEADERS),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, "There is no such tenant."),
@@ -128,7 +128,7 @@ def exemplars_router(
         f"{_PATH}/{{tenant_id}}/exemplars",
         summary="Example calls behind a tenant's histograms",
         operation_id="exemplars",
-        responses=_ANSWERS,
+        responses=_RESPONSES,
     )
     async def exemplars(tenant_id: TenantInPath, response: Response) -> Exemplars:
         """Show each histogram's filled buckets, and in each the latest call that fell into it."""

@@ -220,7 +220,7 @@ def _utc(at_ms: int) -> datetime:
 
 
 PATH = "/api/v1/metrics/reconcile"
-_ANSWERS: Responses = {
+_RESPONSES: Responses = {
     200: success(ReconciledLedgers, "The ledgers, and where they do not agree.", EXAMPLE, METRICS_HEADERS),
     422: declared_invalid(f"{PATH}?from=yesterday", "query.from", "must be a date, or a date and time, in ISO 8601"),
 }
@@ -244,7 +244,7 @@ def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> AP
     """Return the route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
 
-    @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_ANSWERS)
+    @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_RESPONSES)
     async def reconcile(
         response: Response, start: _From = None, to: _To = None, tz: _Zone = "UTC", tenant_id: TenantFilter = None
     ) -> ReconciledLedgers:

@@ -120,7 +120,7 @@ _CSV_EXAMPLE = (
     "lines,1\r\n"
 )
 
-_ANSWERS: Responses = {
+_RESPONSES: Responses = {
     200: {
         "model": UsageReport,
         "description": "The usage of the period. Sums of several periods that follow each other are the sum of all.",
@@ -160,7 +160,7 @@ def usage_router(*, usage: UsageReader, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/usage``; ``admin`` decides who may use it."""
     router = admin_router(Tag.USAGE, admin)
 
-    @router.get(PATH, summary="Call time of a period", operation_id="usage", responses=_ANSWERS)
+    @router.get(PATH, summary="Call time of a period", operation_id="usage", responses=_RESPONSES)
     async def usage_of_period(
         start: _From,
         to: _To,

@@ -1,4 +1,4 @@
-"""What commands print for people: tables with no name or number cut, and why a command cannot do what it was asked."""
+"""Output for people: tables with no name or number cut, and the reasons for which a command was not carried out."""
 
 import os
 import sys

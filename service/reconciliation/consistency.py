@@ -70,7 +70,7 @@ class Findings:
 
 
 @dataclass(slots=True)
-class _Held:
+class _RegistryNumbers:
     """The registry's numbers of one tenant, or of all."""
 
     pending: int = 0
@@ -126,42 +126,42 @@ class Reconciler:
         age = self._live.refresh()
         registry = Registry.of(self._tracker)
         rows = set(self._live.store.tenants())
-        held = _by_label(registry, rows)
-        subjects = suspects if suspects is not None else {None, *rows, *held}
-        found = (difference for subject in subjects for difference in self._compare(subject, held[subject]))
+        registered = _by_label(registry, rows)
+        subjects = suspects if suspects is not None else {None, *rows, *registered}
+        found = (difference for subject in subjects for difference in self._compare(subject, registered[subject]))
         return registry, age, {(d.tenant_id, d.what, d.found - d.expected): d for d in found}
 
-    def _compare(self, subject: str | None, held: _Held) -> Iterator[Inconsistency]:
+    def _compare(self, subject: str | None, registered: _RegistryNumbers) -> Iterator[Inconsistency]:
         numbers = self._live.store.numbers(subject) or Counter[str]()
-        for what, expected, found in _claims(held, numbers):
+        for what, expected, found in _claims(registered, numbers):
             if expected != found:
                 yield Inconsistency(subject, what, expected, found)
 
 
-def _by_label(registry: Registry, rows: set[str]) -> defaultdict[str | None, _Held]:
+def _by_label(registry: Registry, rows: set[str]) -> defaultdict[str | None, _RegistryNumbers]:
     """Return the registry's numbers under the names the live metrics count by."""
 
     def label(tenant_id: TenantId) -> str:
         return OTHER if tenant_id not in rows and OTHER in rows else tenant_id
 
-    held: defaultdict[str | None, _Held] = defaultdict(_Held)
-    held[None].add(registry.total)
+    registered: defaultdict[str | None, _RegistryNumbers] = defaultdict(_RegistryNumbers)
+    registered[None].add(registry.total)
     for tenant_id, usage in registry.tenants.items():
-        held[label(tenant_id)].add(usage)
+        registered[label(tenant_id)].add(usage)
     for call in registry.calls:
-        held[None].list(call)
-        held[label(call.tenant_id)].list(call)
-    return held
+        registered[None].list(call)
+        registered[label(call.tenant_id)].list(call)
+    return registered
 
 
-def _claims(held: _Held, live: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
+def _claims(registered: _RegistryNumbers, live: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
     """Yield the pairs that must be equal: registry and live metrics, then the invariants of a call's lifecycle."""
-    yield "active", held.active, live["active_calls"]
-    yield "pending", held.pending, live["pending_calls"]
+    yield "active", registered.active, live["active_calls"]
+    yield "pending", registered.pending, live["pending_calls"]
     handed_over = {state: live[f"handed_over_calls_{state}"] for state in ("pending", "accepted", "started")}
     waiting = live["accepted_calls"] - live["started_calls"] - live["abandoned_calls"] - handed_over["accepted"]
-    yield "accepted = started + abandoned + (accepted and pending)", held.waiting, waiting
-    yield "calls listed", held.active + held.pending, held.listed
+    yield "accepted = started + abandoned + (accepted and pending)", registered.waiting, waiting
+    yield "calls listed", registered.active + registered.pending, registered.listed
     over = live["ended_calls"] + live["active_calls"] + handed_over["started"]
     yield "started = ended + active", live["started_calls"], over
     left = sum(live[rejected] for rejected in _REJECTIONS) + live["unanswered_calls"] + live["abandoned_calls"]

@@ -175,9 +175,9 @@ def _tenant(sample: Sample) -> str:
     return sample.labels.get(TENANT) or OTHER
 
 
-def _latest(answers: Iterable[list[Sample]]) -> dict[str, int]:
+def _latest(responses: Iterable[list[Sample]]) -> dict[str, int]:
     latest: dict[str, int] = {}
-    for sample in (sample for answer in answers for sample in answer):
+    for sample in (sample for answer in responses for sample in answer):
         instance = sample.labels.get(INSTANCE, "")
         latest[instance] = max(latest.get(instance, 0), round(sample.value * 1000))
     return latest

@@ -47,7 +47,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _RecordedColumn:
     """The database's column, and the rows of calls that run here."""
 
     column: Column
@@ -141,15 +141,15 @@ class LedgerReader:
         calls = self._tracker.open_calls()
         return [call for call in calls if query.tenant_id is None or call.tenant_id == query.tenant_id]
 
-    async def _kept(self, query: ReconcileQuery, *, flushed: bool, running: bool = False) -> _Kept:
+    async def _kept(self, query: ReconcileQuery, *, flushed: bool, running: bool = False) -> _RecordedColumn:
         try:
             rows = await self._records.rows(query)
             open_rows = await self._records.open_calls() if running else []
         except DATABASE_ERRORS as error:
-            return _Kept(Column(State.UNREACHABLE, f"The database does not answer: {failure_reason(error)}"))
+            return _RecordedColumn(Column(State.UNREACHABLE, f"The database does not answer: {failure_reason(error)}"))
         column = Column(State.COMPARED, rows=rows)
         wanted = [row for row in open_rows if query.tenant_id is None or row.tenant_id == query.tenant_id]
-        return _Kept(column if flushed else column.behind(self._waiting()), wanted)
+        return _RecordedColumn(column if flushed else column.behind(self._waiting()), wanted)
 
     def _waiting(self) -> str:
         health = self._call_records.health()

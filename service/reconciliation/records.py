@@ -44,7 +44,7 @@ _GONE_ON_WITH = and_(_TAKEN_OVER, or_(_ROW.ended_ms.is_(None), _ROW.duration_sou
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RowSum:
     """A sum over rows, and what of it may belong elsewhere."""
 
     value: Number
@@ -59,31 +59,31 @@ def count(condition: Condition) -> Number:
     return func.sum(case((condition, 1), else_=0))
 
 
-def of_process() -> Mapping[Field, Tally]:
+def of_process() -> Mapping[Field, RowSum]:
     """Return the quantities that a process's counters have of the rows it holds."""
     return {
-        Field.RECEIVED: Tally(count(_OWN), more=count(or_(_DECIDED_LATE, _UNDECIDED))),
-        Field.ACCEPTED: Tally(count(and_(_OWN, _TAKEN)), more=count(and_(_TAKEN, _DECIDED_LATE))),
-        **{field: Tally(count(and_(or_(_OWN, _DECIDED_LATE), _rejected(field)))) for field in REJECTIONS},
-        Field.STARTED: Tally(count(and_(_OWN, _STARTED)), more=count(_STARTED_LATE)),
-        Field.ENDED: Tally(count(_SEEN)),
-        Field.FAILED: Tally(count(_FAILED)),
-        Field.REFERRED: Tally(count(and_(_ROW.referred_ms.is_not(None), or_(_OWN, _ROW.referred_ms >= _CLAIMED_MS)))),
+        Field.RECEIVED: RowSum(count(_OWN), more=count(or_(_DECIDED_LATE, _UNDECIDED))),
+        Field.ACCEPTED: RowSum(count(and_(_OWN, _TAKEN)), more=count(and_(_TAKEN, _DECIDED_LATE))),
+        **{field: RowSum(count(and_(or_(_OWN, _DECIDED_LATE), _rejected(field)))) for field in REJECTIONS},
+        Field.STARTED: RowSum(count(and_(_OWN, _STARTED)), more=count(_STARTED_LATE)),
+        Field.ENDED: RowSum(count(_SEEN)),
+        Field.FAILED: RowSum(count(_FAILED)),
+        Field.REFERRED: RowSum(count(and_(_ROW.referred_ms.is_not(None), or_(_OWN, _ROW.referred_ms >= _CLAIMED_MS)))),
         # One that was given up when it was taken over has ended in no counter.
-        Field.STALE: Tally(count(_STALE), less=count(and_(_STALE, _TAKEN_OVER))),
-        Field.SHUTDOWN: Tally(count(_SHUTDOWN)),
-        Field.TAKEN_OVER: Tally(
+        Field.STALE: RowSum(count(_STALE), less=count(and_(_STALE, _TAKEN_OVER))),
+        Field.SHUTDOWN: RowSum(count(_SHUTDOWN)),
+        Field.TAKEN_OVER: RowSum(
             count(_GONE_ON_WITH),
             less=count(and_(_GONE_ON_WITH, or_(_ROW.ended_ms.is_(None), _DECIDED_LATE))),
             more=count(and_(_STALE, _TAKEN_OVER)),
         ),
-        Field.MINUTES: Tally(func.sum(_ROW.billed_ms), less=func.sum(case((_TAKEN_OVER, _elsewhere()), else_=0))),
-        Field.ACTIVE: Tally(count(_ROW.state == CallState.STARTED.value)),
-        Field.PENDING: Tally(count(_ROW.state.in_([CallState.PENDING.value, CallState.ACCEPTED.value]))),
+        Field.MINUTES: RowSum(func.sum(_ROW.billed_ms), less=func.sum(case((_TAKEN_OVER, _elsewhere()), else_=0))),
+        Field.ACTIVE: RowSum(count(_ROW.state == CallState.STARTED.value)),
+        Field.PENDING: RowSum(count(_ROW.state.in_([CallState.PENDING.value, CallState.ACCEPTED.value]))),
     }
 
 
-def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) -> Mapping[Field, Tally]:
+def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) -> Mapping[Field, RowSum]:
     """Return the quantities of an interval, whichever process counted them.
 
     ``overlap_ms`` is how much a call's time may be counted twice or not at all where one process takes it over,
@@ -102,26 +102,26 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
     doubtful = overlap_ms * count(taken_over)
     billed = ran_within(Interval(interval.start_ms - late_ms, interval.end_ms))
     return {
-        Field.RECEIVED: Tally(count(within(_ROW.received_ms)), more=decided_twice),
+        Field.RECEIVED: RowSum(count(within(_ROW.received_ms)), more=decided_twice),
         Field.ACCEPTED: _late(within(_ROW.decided_ms), _TAKEN, _DECIDED_LATE, decided_twice),
         **{field: _rejections(field, within(decided), decided_twice) for field in REJECTIONS},
         Field.STARTED: _late(within(_ROW.started_ms), _STARTED, _STARTED_LATE, started_twice),
-        Field.ENDED: Tally(count(and_(_SEEN, within(_ROW.ended_ms))), more=given_up),
-        Field.FAILED: Tally(count(and_(_FAILED, within(_ROW.ended_ms))), more=given_up),
-        Field.REFERRED: Tally(count(within(_ROW.referred_ms)), more=count(taken_over)),
+        Field.ENDED: RowSum(count(and_(_SEEN, within(_ROW.ended_ms))), more=given_up),
+        Field.FAILED: RowSum(count(and_(_FAILED, within(_ROW.ended_ms))), more=given_up),
+        Field.REFERRED: RowSum(count(within(_ROW.referred_ms)), more=count(taken_over)),
         # Its end is its last activity; it was counted when that had been long enough ago.
-        Field.STALE: Tally(
+        Field.STALE: RowSum(
             count(and_(_STALE, within(_ROW.written_ms))), less=count(and_(_STALE, _TAKEN_OVER, within(_ROW.written_ms)))
         ),
-        Field.SHUTDOWN: Tally(count(and_(_SHUTDOWN, within(_ROW.ended_ms)))),
-        Field.TAKEN_OVER: Tally(count(taken_over)),
-        Field.MINUTES: Tally(func.sum(billed), less=doubtful, more=doubtful),
+        Field.SHUTDOWN: RowSum(count(and_(_SHUTDOWN, within(_ROW.ended_ms)))),
+        Field.TAKEN_OVER: RowSum(count(taken_over)),
+        Field.MINUTES: RowSum(func.sum(billed), less=doubtful, more=doubtful),
     }
 
 
-def _late(within: Condition, condition: Condition, late: Condition, twice: Number) -> Tally:
+def _late(within: Condition, condition: Condition, late: Condition, twice: Number) -> RowSum:
     """Return the range of a transition that the process which took a call over may be the first to count."""
-    return Tally(count(and_(condition, within)), less=count(and_(condition, within, late)), more=twice)
+    return RowSum(count(and_(condition, within)), less=count(and_(condition, within, late)), more=twice)
 
 
 def ran_within(interval: Interval) -> Number:
@@ -139,10 +139,10 @@ def _rejected(field: Field, *, died: bool = False) -> Condition:
     return rejected if died else and_(rejected, not_(func.coalesce(_NEVER_DECIDED, False)))
 
 
-def _rejections(field: Field, within: Condition, twice: Number) -> Tally:
+def _rejections(field: Field, within: Condition, twice: Number) -> RowSum:
     condition = and_(_rejected(field, died=True), within)
     nobodys = count(and_(condition, _NEVER_DECIDED)) if field is Field.REJECTED_CARRIER else None
-    return Tally(count(condition), less=nobodys, more=twice)
+    return RowSum(count(condition), less=nobodys, more=twice)
 
 
 def _elsewhere() -> Number:
@@ -224,8 +224,8 @@ class RecordsLedger:
             earliest = interval.start_ms - late_ms - await longest_call_ms(session) - _SETUP_MS
             begun = and_(row.received_ms >= earliest, row.received_ms < interval.end_ms, _OVER)
             own = [row.instance_id == self._instance_id] if query.scope is Scope.PROCESS else []
-            tallies = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)
-            halves = [await _rows(session, tallies, and_(part, *own, *_of_tenant(query))) for part in (begun, _OPEN)]
+            row_sums = in_interval(interval, overlap_ms=self._overlap_ms, late_ms=late_ms)
+            halves = [await _rows(session, row_sums, and_(part, *own, *_of_tenant(query))) for part in (begun, _OPEN)]
         return _added(*halves)
 
     async def open_calls(self) -> list[Recorded]:
@@ -273,20 +273,21 @@ def _of_tenant(query: ReconcileQuery) -> list[ColumnElement[bool]]:
     return [] if query.tenant_id is None else [CALLS.c.tenant_id == query.tenant_id]
 
 
-async def _rows(session: AsyncSession, tallies: Mapping[Field, Tally], which: ColumnElement[bool]) -> Rows:
-    sums = [part for tally in tallies.values() for part in (tally.value, tally.less, tally.more) if part is not None]
+async def _rows(session: AsyncSession, row_sums: Mapping[Field, RowSum], which: ColumnElement[bool]) -> Rows:
+    parts = (part for row_sum in row_sums.values() for part in (row_sum.value, row_sum.less, row_sum.more))
+    sums = [part for part in parts if part is not None]
     named = [part.label(f"sum_{number}") for number, part in enumerate(sums)]
     # Grouping by the column itself would tempt SQLite to read all there is in the order of tenants.
     tenant = func.coalesce(CALLS.c.tenant_id, "").label("tenant")
     found = await session.execute(select(tenant, func.count(), *named).where(which).group_by(tenant))
-    return {row[0]: _figures(tallies, row[1], iter(row[2:])) for row in found}
+    return {row[0]: _figures(row_sums, row[1], iter(row[2:])) for row in found}
 
 
-def _figures(tallies: Mapping[Field, Tally], calls: int, sums: Any) -> dict[Field, Figure]:  # noqa: ANN401 -- driver's
+def _figures(row_sums: Mapping[Field, RowSum], calls: int, sums: Any) -> dict[Field, Figure]:  # noqa: ANN401 -- driver's
     row = {}
-    for field, tally in tallies.items():
+    for field, row_sum in row_sums.items():
         value, less, more = (
-            0.0 if part is None else float(next(sums) or 0) for part in (tally.value, tally.less, tally.more)
+            0.0 if part is None else float(next(sums) or 0) for part in (row_sum.value, row_sum.less, row_sum.more)
         )
         figure = Figure(value, value - less, value + more)
         row[field] = _in_minutes(figure, calls) if field is Field.MINUTES else figure

@@ -176,6 +176,6 @@ class InstanceRow(Base):
     started_ms: Mapped[int] = mapped_column(BigInteger)
     last_beat_ms: Mapped[int] = mapped_column(BigInteger)
     beats: Mapped[int] = mapped_column(BigInteger)
-    """Grows with each beat: whoever watches needs no clock in common with the one watched."""
+    """Grows with each heartbeat: an observer needs no clock in common with the process observed."""
     stopped_ms: Mapped[int | None] = mapped_column(BigInteger)
     """When it stopped in good order; null while it runs, and after a crash."""

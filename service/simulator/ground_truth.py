@@ -237,7 +237,7 @@ class CountDifference:
 
 def differences(
     ground_truth: Mapping[str, Any],
-    answers: Mapping[str, Any],
+    responses: Mapping[str, Any],
     *,
     ignored: Iterable[str] = (),
     seconds_a_call: float = SECONDS_A_CALL,
@@ -248,9 +248,9 @@ def differences(
     not know must have had no call.
     """
     fields = [field for field in LIVE_FIELDS if field not in set(ignored)]
-    pairs = [(GLOBAL, ground_truth["global"], answers["global"])]
+    pairs = [(GLOBAL, ground_truth["global"], responses["global"])]
     for tenant_id, row in ground_truth["tenants"].items():
-        pairs.append((tenant_id, row, answers["tenants"].get(tenant_id, {})))
+        pairs.append((tenant_id, row, responses["tenants"].get(tenant_id, {})))
     return [
         CountDifference(scope, field, row[field], answer.get(field))
         for scope, row, answer in pairs
@@ -268,7 +268,7 @@ def _agree(field: str, ground_truth: Mapping[str, float], answer: Mapping[str, f
     return said == ground_truth[field]
 
 
-async def live_answers(client: httpx2.AsyncClient, tenant_ids: Iterable[str]) -> dict[str, Any]:
+async def live_responses(client: httpx2.AsyncClient, tenant_ids: Iterable[str]) -> dict[str, Any]:
     """Return a gateway's live numbers in all and by tenant; tenants it does not know are left out.
 
     ``client`` carries the gateway's address and the admin token. Raises :class:`httpx2.HTTPError`.

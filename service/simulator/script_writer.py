@@ -89,7 +89,7 @@ _QUESTIONS = (
     "I think I was charged twice last month.",
     "No, that is not what I meant.",
 )
-_ANSWERS = (
+_RESPONSES = (
     "Of course, let me see what I can find for you.",
     "You are booked for Thursday at ten in the morning.",
     "We are open from nine to five, on Saturdays until noon.",
@@ -178,8 +178,8 @@ def _turn(shares: Shares, number: int, rng: Random, *, last: bool) -> list[Step]
         name, arguments = rng.choice(_TOOLS)
         steps.append(AgentUsesTool(name, json.dumps(arguments), usage=_usage(number, rng, audible=False)))
     if rng.random() < shares.interruptions and not last:
-        return [*steps, _speech(rng.choice(_ANSWERS), number, rng, interrupted=True)]
-    return [*steps, _speech(rng.choice(_ANSWERS), number, rng), Pause(round(rng.uniform(0.2, 1.5), 2))]
+        return [*steps, _speech(rng.choice(_RESPONSES), number, rng, interrupted=True)]
+    return [*steps, _speech(rng.choice(_RESPONSES), number, rng), Pause(round(rng.uniform(0.2, 1.5), 2))]
 
 
 def _speech(text: str, turn: int, rng: Random, *, interrupted: bool = False) -> AgentSpeaks:

@@ -157,11 +157,11 @@ async def _announce(call: SimulatedCall, leg: CallLeg, post: Post) -> None:
 
 async def _deliver(leg: CallLeg, post: Post, webhook_ids: list[str]) -> bool:
     """Post all at once; returns True if any was answered 2xx."""
-    answers = await asyncio.gather(*map(post, webhook_ids))
-    for statuses in answers:
+    responses = await asyncio.gather(*map(post, webhook_ids))
+    for statuses in responses:
         leg.record.deliveries.extend(statuses)
         leg.record.count("deliveries", len(statuses))
-    return any(map(delivered, answers))
+    return any(map(delivered, responses))
 
 
 async def _until_over(leg: CallLeg, ring_seconds: float) -> None:

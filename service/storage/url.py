@@ -99,7 +99,7 @@ def server_target(url: URL) -> ServerTarget:
         if name not in kept:
             _PARAMETERS[name](name, value, arguments, settings)
     _encrypt(given, arguments)
-    pooled = _truth("pgbouncer", given["pgbouncer"]) if "pgbouncer" in given else None
+    pooled = _boolean("pgbouncer", given["pgbouncer"]) if "pgbouncer" in given else None
     return ServerTarget(url.set(query=kept), arguments | {"server_settings": settings}, pooled)
 
 
@@ -203,6 +203,6 @@ def _one_of(name: str, value: str, legal: tuple[str, ...]) -> None:
         raise DatabaseUrlError(f"{name} must be one of {', '.join(legal)}")
 
 
-def _truth(name: str, value: str) -> bool:
+def _boolean(name: str, value: str) -> bool:
     _one_of(name, value.lower(), _TRUE + _FALSE)
     return value.lower() in _TRUE

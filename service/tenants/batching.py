@@ -22,14 +22,14 @@ class QueryBatcher(Generic[K, V]):
         self._load = load
         self._size = size
         self._queue: deque[K] = deque()
-        self._answers: dict[K, asyncio.Future[V | None]] = {}
+        self._results: dict[K, asyncio.Future[V | None]] = {}
         self._worker: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V | None:
         """Return the key's value, ``None`` when the query does not know it; raises what the query raised."""
-        answer = self._answers.get(key)
+        answer = self._results.get(key)
         if answer is None:
-            answer = self._answers[key] = asyncio.get_running_loop().create_future()
+            answer = self._results[key] = asyncio.get_running_loop().create_future()
             self._queue.append(key)
             self._worker = self._worker or asyncio.create_task(self._work())
         return await asyncio.shield(answer)
@@ -38,16 +38,16 @@ class QueryBatcher(Generic[K, V]):
         """Cancel what is queued and under way."""
         worker, self._worker = self._worker, None
         self._queue.clear()
-        for answer in self._answers.values():
+        for answer in self._results.values():
             answer.cancel()
-        self._answers.clear()
+        self._results.clear()
         if worker is not None:
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
 
     def __len__(self) -> int:
         """Return the number of keys queued or under way."""
-        return len(self._answers)
+        return len(self._results)
 
     async def _work(self) -> None:
         while self._queue:
@@ -59,10 +59,10 @@ class QueryBatcher(Generic[K, V]):
             found = await self._load(keys)
         except Exception as error:  # noqa: BLE001 (raised in every caller)
             for key in keys:
-                _fail(self._answers.pop(key), error)
+                _fail(self._results.pop(key), error)
         else:
             for key in keys:
-                self._answers.pop(key).set_result(found.get(key))
+                self._results.pop(key).set_result(found.get(key))
 
 
 def _fail(answer: asyncio.Future[V | None], error: Exception) -> None:

@@ -98,19 +98,19 @@ _ALARM: Final = "#b91c1c"
 _FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px"
 
 
-def render_svg(drawing: Waterfall) -> str:
+def render_svg(timeline: Waterfall) -> str:
     """Return the picture as a document of its own."""
     parts: list[str] = []
     y = MARGIN + 14
-    y = _heading(parts, drawing, y)
-    for panel in drawing.panels:
+    y = _heading(parts, timeline, y)
+    for panel in timeline.panels:
         y = _panel(parts, panel, y)
-    y = _words(parts, drawing, y)
-    y = _legend(parts, drawing, y)
+    y = _words(parts, timeline, y)
+    y = _legend(parts, timeline, y)
     height = y + MARGIN
     body = [
-        element("title", text_of(drawing.title), id="title"),
-        element("desc", text_of(_description(drawing)), id="desc"),
+        element("title", text_of(timeline.title), id="title"),
+        element("desc", text_of(_description(timeline)), id="desc"),
         _PATTERNS,
         element("rect", width=WIDTH, height=height, fill="#ffffff"),
         *parts,
@@ -147,11 +147,11 @@ _PATTERNS: Final = element(
 )
 
 
-def _description(drawing: Waterfall) -> str:
+def _description(timeline: Waterfall) -> str:
     """Return the picture in words, for those who cannot see it."""
-    facts = "; ".join(f"{name}: {value}" for name, value in drawing.facts)
-    moments = " ".join(f"At {moment.at:.1f} s: {moment.text}." for moment in drawing.moments)
-    return f"{drawing.explanation} {facts}. {moments} {' '.join(drawing.notes)}".strip()
+    facts = "; ".join(f"{name}: {value}" for name, value in timeline.facts)
+    moments = " ".join(f"At {moment.at:.1f} s: {moment.text}." for moment in timeline.moments)
+    return f"{timeline.explanation} {facts}. {moments} {' '.join(timeline.notes)}".strip()
 
 
 # Words ----------------------------------------------------------------------------------------------------------------
@@ -159,30 +159,30 @@ def _text(x: float, y: float, said: str, *, fill: str = _INK, **attributes: str 
     return element("text", text_of(said), x=x, y=y, fill=fill, **attributes)
 
 
-def _heading(parts: list[str], drawing: Waterfall, y: float) -> float:
-    parts.append(_text(MARGIN, y, drawing.title, font_size="17px", font_weight="600"))
+def _heading(parts: list[str], timeline: Waterfall, y: float) -> float:
+    parts.append(_text(MARGIN, y, timeline.title, font_size="17px", font_weight="600"))
     y += LINE + 3
-    for line in _wrapped(drawing.explanation, WIDTH - 2 * MARGIN):
+    for line in _wrapped(timeline.explanation, WIDTH - 2 * MARGIN):
         parts.append(_text(MARGIN, y, line, font_size="13px"))
         y += LINE
     y += 4
     column = (WIDTH - 2 * MARGIN) / FACT_COLUMNS
-    for index, (name, value) in enumerate(drawing.facts):
+    for index, (name, value) in enumerate(timeline.facts):
         x = MARGIN + column * (index % FACT_COLUMNS)
         row = y + LINE * (index // FACT_COLUMNS)
         parts.append(_text(x, row, name, fill=_SOFT))
         parts.append(_text(x + 84, row, _fitting(value, column - 92)))
-    return y + LINE * -(-len(drawing.facts) // FACT_COLUMNS) + 10
+    return y + LINE * -(-len(timeline.facts) // FACT_COLUMNS) + 10
 
 
-def _words(parts: list[str], drawing: Waterfall, y: float) -> float:
-    end = drawing.panels[-1].end
+def _words(parts: list[str], timeline: Waterfall, y: float) -> float:
+    end = timeline.panels[-1].end
     y += 8
-    for moment in drawing.moments:
+    for moment in timeline.moments:
         parts.append(_text(LEFT - 10, y, tick_label(moment.at, end), fill=_SOFT, text_anchor="end"))
         parts.append(_text(LEFT, y, _fitting(moment.text, SPAN)))
         y += LINE
-    for note in drawing.notes:
+    for note in timeline.notes:
         for line in _wrapped(note, SPAN):
             parts.append(_text(LEFT, y, line, fill=_SOFT, font_style="italic"))
             y += LINE
@@ -314,8 +314,8 @@ _SIGNS: Final[dict[Sign, tuple[Callable[[float, float], str], str]]] = {
 }
 
 
-def _legend(parts: list[str], drawing: Waterfall, y: float) -> float:
-    tracks = [track for panel in drawing.panels for track in panel.tracks]
+def _legend(parts: list[str], timeline: Waterfall, y: float) -> float:
+    tracks = [track for panel in timeline.panels for track in panel.tracks]
     paints = {bar.paint for track in tracks for bar in track.bars}
     signs = {mark.sign for track in tracks for mark in track.marks}
     x = LEFT

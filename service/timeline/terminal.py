@@ -44,34 +44,34 @@ Cells = list[tuple[str, str]]
 _EMPTY: Final = (" ", "")
 
 
-def render_terminal(drawing: Waterfall, width: int) -> RenderableType:
-    """Return the drawing in ``width`` characters; what came from outside is text, never markup or control codes."""
+def render_terminal(timeline: Waterfall, width: int) -> RenderableType:
+    """Return the timeline in ``width`` characters; what came from outside is text, never markup or control codes."""
     axis = max(NARROWEST, width - LABELS - 3)
     parts: list[RenderableType] = [
-        Text(printable(drawing.title), style="bold"),
-        Text(printable(drawing.explanation)),
-        Padding(_facts(drawing), (1, 0)),
+        Text(printable(timeline.title), style="bold"),
+        Text(printable(timeline.explanation)),
+        Padding(_facts(timeline), (1, 0)),
     ]
-    parts.extend(_panel(panel, axis) for panel in drawing.panels)
-    parts.extend(_words(drawing))
+    parts.extend(_panel(panel, axis) for panel in timeline.panels)
+    parts.extend(_words(timeline))
     return Group(*parts)
 
 
-def _facts(drawing: Waterfall) -> Table:
+def _facts(timeline: Waterfall) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
-    for name, value in drawing.facts:
+    for name, value in timeline.facts:
         table.add_row(Text(printable(name)), Text(printable(value)))
     return table
 
 
-def _words(drawing: Waterfall) -> list[RenderableType]:
-    end = drawing.panels[-1].end
+def _words(timeline: Waterfall) -> list[RenderableType]:
+    end = timeline.panels[-1].end
     lines: list[RenderableType] = []
-    for moment in drawing.moments:
+    for moment in timeline.moments:
         at = tick_label(moment.at, end).rjust(LABELS)
         lines.append(Text.assemble((at, "dim"), "  ", printable(moment.text)))
-    lines.extend(Padding(Text(printable(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in drawing.notes)
+    lines.extend(Padding(Text(printable(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in timeline.notes)
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A call as a drawing, whatever draws it: panels, tracks of bars and marks, and what stands out, in words."""
+"""A call as a timeline, whatever shows it: panels, tracks of bars and marks, and what stands out, in words."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -117,7 +117,7 @@ class NotableMoment:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
-    """The whole drawing of one call."""
+    """The whole timeline of one call."""
 
     title: str
     explanation: str
@@ -128,7 +128,7 @@ class Waterfall:
     moments: tuple[NotableMoment, ...]
     """Moments that stand out, in order."""
     notes: tuple[str, ...]
-    """Sentences about what the drawing leaves out."""
+    """Sentences about what the timeline leaves out."""
 
 
 def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
@@ -162,7 +162,7 @@ def moments_of(call: CallDetail) -> tuple[NotableMoment, ...]:
 
 
 def notes_of(call: CallDetail) -> tuple[str, ...]:
-    """Return sentences about what the drawing leaves out."""
+    """Return sentences about what the timeline leaves out."""
     dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
     left_out = f"Left out between the first and the last: {dropped}." if dropped else None
     resumed = "Taken over from another process: what was said before is in that one's part of the trace."
@@ -259,7 +259,7 @@ def _end_of(row: PhaseDetail | SpeechDetail | ToolDetail) -> float:
 
 
 def waterfall(call: CallDetail) -> Waterfall:
-    """Return the drawing of a call."""
+    """Return the timeline of a call."""
     return Waterfall(
         title=f"Call {call.call_id}",
         explanation=call.explanation,

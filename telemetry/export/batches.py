@@ -143,7 +143,7 @@ class BatchedItems(Generic[Item]):
         return outcome
 
 
-class SpanIntake(SpanProcessor):
+class SpanQueueing(SpanProcessor):
     """Takes the sampled spans that end."""
 
     def __init__(self, batches: BatchedItems[ReadableSpan]) -> None:
@@ -159,7 +159,7 @@ class SpanIntake(SpanProcessor):
         return self._batches.thread.flush(timeout_millis / 1000)
 
 
-class LogIntake(LogRecordProcessor):
+class LogQueueing(LogRecordProcessor):
     """Takes the log records that are emitted, except by exporting itself.
 
     Otherwise a debug line of the HTTP client about sending logs would be sent as a log, and so on for ever.

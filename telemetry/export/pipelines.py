@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
 from telemetry.clock import Clock, SystemClock
-from telemetry.export.batches import BatchedItems, LogIntake, SpanIntake
+from telemetry.export.batches import BatchedItems, LogQueueing, SpanQueueing
 from telemetry.export.health import ExportHealth, HealthRecord, SignalHealth
 from telemetry.export.metrics import MetricsExporter
 from telemetry.export.outcome import ExportOutcome
@@ -297,7 +297,7 @@ class _PipelineBuilder:
             sender, record = spans_sender(route), self._records[Signal.TRACES]
             batches = BatchedItems("export traces", sender, record, self._plan.traces.batching)
             self.made[Signal.TRACES] = Pipeline(batches, sender, record)
-            yield SpanIntake(batches)
+            yield SpanQueueing(batches)
 
     def log_processors(self) -> Iterator[LogRecordProcessor]:
         """Yield the exporting processor, if logs are exported."""
@@ -305,7 +305,7 @@ class _PipelineBuilder:
             sender, record = logs_sender(route), self._records[Signal.LOGS]
             batches = BatchedItems("export logs", sender, record, self._plan.logs.batching)
             self.made[Signal.LOGS] = Pipeline(batches, sender, record)
-            yield LogIntake(batches)
+            yield LogQueueing(batches)
 
 
 def _scrape_endpoint(

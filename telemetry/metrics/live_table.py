@@ -220,12 +220,12 @@ class _Tallied:
 
     __slots__ = ("_cells", "_tally")
 
-    def __init__(self, cells: Projection, tally: Callable[[], None]) -> None:
-        self._cells, self._tally = cells, tally
+    def __init__(self, cells: Projection, count: Callable[[], None]) -> None:
+        self._cells, self._count = cells, count
 
     def add(self, point: object) -> None:
         """Add, and count the data point."""
-        self._tally()
+        self._count()
         self._cells.add(point)
 
 

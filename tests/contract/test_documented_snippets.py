@@ -15,7 +15,7 @@ import pytest
 
 from tests.peers.network import HOST, free_port
 from tests.peers.program import Program
-from tests.peers.waiting import PATIENCE
+from tests.peers.waiting import TIMEOUT
 
 ROOT: Final = Path(__file__).parents[2]
 TOKEN: Final = "token-of-the-pages"
@@ -131,7 +131,7 @@ def test_a_page_answers_what_it_shows(demo: tuple[Path, str], page: str) -> None
         cwd=folder,
         env=environment,
         check=False,
-        timeout=4 * PATIENCE,
+        timeout=4 * TIMEOUT,
         capture_output=True,
         text=True,
     )

@@ -11,7 +11,7 @@ import httpx2
 
 from service.simulator.call import SimulatedCall, dial
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.ground_truth import CountDifference, differences, live_answers
+from service.simulator.ground_truth import CountDifference, differences, live_responses
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
@@ -20,7 +20,7 @@ from service.simulator.traffic import Plan, Traffic
 from tests.peers.service import SECRET, Service
 
 FALLBACK = "You answer the emitter."
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 """How long a fact may take to come true on a busy machine."""
 
 SECONDS_A_CALL = 5.0
@@ -53,7 +53,7 @@ class Gateway:
     async def answers(self) -> tuple[dict[str, Any], dict[str, Any], list[CountDifference]]:
         """The carrier's truth, the service's numbers, and where they differ."""
         ground_truth = self.carrier.ground_truth()
-        said = await live_answers(self.client, ground_truth["tenants"])
+        said = await live_responses(self.client, ground_truth["tenants"])
         return ground_truth, said, differences(ground_truth, said, seconds_a_call=SECONDS_A_CALL)
 
     async def get(self, path: str) -> dict[str, Any]:
@@ -103,9 +103,9 @@ async def gateway(
 async def eventually(fact: Callable[[], Any], what: str) -> Any:  # noqa: ANN401 - whatever the fact is
     """Wait until something is so, and answer it."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while not (found := await fact()):  # noqa: ASYNC110 -- other processes tell nobody
                 await asyncio.sleep(0.2)
             return found
     except TimeoutError:
-        raise AssertionError(f"waited {PATIENCE_SECONDS:g} s for {what}") from None
+        raise AssertionError(f"waited {TIMEOUT_SECONDS:g} s for {what}") from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from telemetry.semconv.catalogue import LIVE_FIELDS
-from tests.peers.gateway import PATIENCE_SECONDS
+from tests.peers.gateway import TIMEOUT_SECONDS
 from tests.peers.prometheus import Prometheus
 
 MINUTES = "minutes_processed"
@@ -52,9 +52,9 @@ def summed(ledgers: Sequence[Ledger]) -> Ledger:
 
 
 async def exported(prometheus: Prometheus, admin: Ledger) -> Ledger:
-    """Prometheus' ledger, once it has been sent what the service answered or patience is over."""
+    """Prometheus' ledger, once it has been sent what the service answered or time is up."""
     found = await asyncio.to_thread(_ask, prometheus, admin["tenants"])
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
     while differing(admin, found) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.5)
         found = await asyncio.to_thread(_ask, prometheus, admin["tenants"])
@@ -75,10 +75,10 @@ def differing(admin: Ledger, sent: Ledger) -> list[tuple[str, str, float, float]
     ]
 
 
-def table(title: str, truth: Ledger, admin: Ledger, sent: Ledger) -> str:
+def table(title: str, ground_truth: Ledger, admin: Ledger, sent: Ledger) -> str:
     """The three ledgers' totals side by side."""
     head = f"\n{title:40}{'carrier':>12}{'admin':>12}{'Prometheus':>12}"
-    columns = [ledger["global"] for ledger in (truth, admin, sent)]
+    columns = [ledger["global"] for ledger in (ground_truth, admin, sent)]
     rows = [f"{field:40}" + "".join(f"{column[field]:>12.6g}" for column in columns) for field in LIVE_FIELDS]
     return "\n".join([head, *rows, ""])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.peers.waiting import until
 
-STOP_PATIENCE = 90.0
+STOP_TIMEOUT = 90.0
 """Seconds a program may take to end by itself before it is killed."""
 
 LOG_TAIL = 6000
@@ -117,11 +117,11 @@ class Program:
             return None
         self._process.send_signal(by)
         try:
-            return self._process.wait(STOP_PATIENCE)
+            return self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(
-                f"{self.name} did not end within {STOP_PATIENCE:.0f} s:\n{self.log[-LOG_TAIL:]}"
+                f"{self.name} did not end within {STOP_TIMEOUT:.0f} s:\n{self.log[-LOG_TAIL:]}"
             ) from None
 
     def kill(self) -> None:

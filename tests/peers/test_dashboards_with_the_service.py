@@ -9,7 +9,7 @@ from service.simulator.script_writer import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
 from service.simulator.traffic import Plan
 from tests.collector.dashboards import Query, queries
-from tests.peers.gateway import PATIENCE_SECONDS, gateway
+from tests.peers.gateway import TIMEOUT_SECONDS, gateway
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
 
@@ -38,8 +38,8 @@ def _one_on_the_fallback(tenants: list[Tenant]) -> list[Tenant]:
 
 
 async def _without_data(prometheus: Prometheus, tenant: str) -> list[str]:
-    """The panels that have no value, once the last points have arrived or patience is over."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    """The panels that have no value, once the last points have arrived or time is up."""
+    deadline = asyncio.get_running_loop().time() + TIMEOUT_SECONDS
     waiting = list(queries())
     while waiting and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.5)

@@ -7,7 +7,7 @@ from random import Random
 from service.simulator.call import dial
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
 from tests.peers.collector import Collector
-from tests.peers.gateway import PATIENCE_SECONDS, Gateway, eventually, gateway
+from tests.peers.gateway import TIMEOUT_SECONDS, Gateway, eventually, gateway
 from tests.peers.peers import Peers
 from tests.peers.received import Json, LogRecord
 
@@ -20,7 +20,7 @@ async def test_a_killed_call_is_known_by_what_had_ended(peers: Peers, tmp_path: 
     """The backend has its beginning and the spans that had ended; the next process goes on in the same trace."""
     collector = peers.collector("base", "local")
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.otlp_http, **QUICK}
-    async with gateway(tmp_path, environment, linger_seconds=PATIENCE_SECONDS) as line:
+    async with gateway(tmp_path, environment, linger_seconds=TIMEOUT_SECONDS) as line:
         call = dial(next(iter(line.carrier.numbers)), ON_AND_ON, rng=Random())  # noqa: S311 -- an id nobody else has
         call_id = call.call_id
         placed = asyncio.create_task(line.carrier.place_call(call))

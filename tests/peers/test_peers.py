@@ -111,7 +111,7 @@ def test_a_missing_program_is_named(
 def test_waiting_in_vain_says_what_for() -> None:
     """A condition that never comes true fails with its name and the last answer."""
     with pytest.raises(AssertionError, match=r"in vain for the dawn; last seen: 0"):
-        until(lambda: 0, "the dawn", patience=0)
+        until(lambda: 0, "the dawn", timeout=0)
 
 
 def test_a_program_that_ends_while_starting_says_why(peers: Peers, tmp_path: Path) -> None:

@@ -30,9 +30,9 @@ async def test_a_scraped_service_has_the_ledger_it_answers(peers: Peers, tmp_pat
     for seed in (1, 2):
         async with gateway(tmp_path / str(seed), environment, tenants=simulated_tenants(TENANTS)) as line:
             await line.traffic(Plan(f"run-{seed}", calls=CALLS, calls_per_second=20, seed=seed))
-            truth, admin, differences = await line.answers()
+            ground_truth, admin, differences = await line.answers()
             assert differences == []
-            assert truth["global"]["accepted_calls"] > 0
+            assert ground_truth["global"]["accepted_calls"] > 0
             sent = await exported(prometheus, admin)
             assert differing(admin, sent) == []
             instances += await eventually(lambda: asyncio.to_thread(_instances, prometheus), "the process to be told")

@@ -33,18 +33,18 @@ AT_ITS_LIMIT = REJECTION_STATUS[RejectionReason.CAPACITY]
 
 @dataclass
 class Pair:
-    """Two processes over one database: at ``desk`` tenants are changed, at ``line`` calls come in."""
+    """Two processes over one database: at ``admin`` tenants are changed, at ``line`` calls come in."""
 
     carrier: Simulator
-    desk: httpx2.AsyncClient
+    admin: httpx2.AsyncClient
     line: httpx2.AsyncClient
 
     async def put(self, **fields: object) -> None:
         """Make the tenant so, at its present version."""
-        seen = await self.desk.get(ACME)
+        seen = await self.admin.get(ACME)
         conditions = {"If-Match": seen.headers["etag"]} if seen.status_code == 200 else {"If-None-Match": "*"}
         numbers = list(self.carrier.numbers)
-        answer = await self.desk.put(
+        answer = await self.admin.put(
             ACME, json={"numbers": numbers, "instructions": "Be kind.", **fields}, headers=conditions
         )
         answer.raise_for_status()
@@ -92,11 +92,11 @@ async def pair(database_url: str, tmp_path: Path) -> AsyncIterator[Pair]:
     """Both processes, started as a user starts them; the carrier calls the second."""
     async with AsyncExitStack() as stack:
         carrier = await stack.enter_async_context(on_the_air(tenants=1))
-        desk, line = [
+        admin, line = [
             await stack.enter_async_context(_process(tmp_path / name, carrier, database_url))
-            for name in ("desk", "line")
+            for name in ("admin", "line")
         ]
-        yield Pair(carrier, desk, line)
+        yield Pair(carrier, admin, line)
 
 
 @asynccontextmanager
@@ -129,7 +129,7 @@ async def test_a_change_at_one_process_holds_at_the_other(pair: Pair) -> None:
     assert (await pair.slots())["active"] == 2
     await pair.put(enabled=True)
     await pair.until_answered(None)
-    assert (await pair.desk.delete(ACME, headers={"If-Match": "*"})).status_code == 204
+    assert (await pair.admin.delete(ACME, headers={"If-Match": "*"})).status_code == 204
     await pair.until_answered(NOT_CONFIGURED)
     assert (await pair.slots())["active"] == 2
     pair.carrier.hang_up_all()

@@ -57,12 +57,12 @@ async def test_three_ledgers_agree(
         await asyncio.gather(*(_several_hundred_calls(pair, seed) for seed, pair in enumerate(pairs)))
         ledgers = [await pair.answers() for pair in pairs]
         assert [difference for _, _, found in ledgers for difference in found] == []
-        truth, admin = summed([ledger[0] for ledger in ledgers]), summed([ledger[1] for ledger in ledgers])
+        ground_truth, admin = summed([ledger[0] for ledger in ledgers]), summed([ledger[1] for ledger in ledgers])
         sent = await exported(prometheus, admin)
     with capsys.disabled():
-        sys.stdout.write(table(f"{protocol}, {processes} process(es)", truth, admin, sent))
+        sys.stdout.write(table(f"{protocol}, {processes} process(es)", ground_truth, admin, sent))
     assert differing(admin, sent) == []
-    happened = {field for field, number in truth["global"].items() if number}
+    happened = {field for field, number in ground_truth["global"].items() if number}
     assert happened == set(LIVE_FIELDS) - NEVER - ({MISSING} if fallback else {FALLEN_BACK})
 
 

@@ -6,18 +6,18 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-PATIENCE = 180.0
+TIMEOUT = 180.0
 """Seconds a condition may take on a slow, shared machine before a test gives up on it."""
 
 PAUSE = 0.05
 """Seconds between two looks."""
 
 
-def until(probe: Callable[[], T | None], what: str, *, patience: float = PATIENCE) -> T:
+def until(probe: Callable[[], T | None], what: str, *, timeout: float = TIMEOUT) -> T:
     """Answer the probe's first true answer; fail with `what` was awaited and what it answered last."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not (answer := probe()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience:.0f} s in vain for {what}; last seen: {answer!r}")
+            raise AssertionError(f"waited {timeout:.0f} s in vain for {what}; last seen: {answer!r}")
         time.sleep(PAUSE)
     return answer

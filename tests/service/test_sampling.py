@@ -13,7 +13,7 @@ from telemetry.metrics.history import History
 from telemetry.metrics.past import WindowName
 from telemetry.testing import TelemetryKit, capture
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass
@@ -31,7 +31,7 @@ class FakeHistory:
 
 async def until(sampler: Sampler, samples: int) -> None:
     """Wait for so many samples."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while sampler.health().samples < samples:  # noqa: ASYNC110 -- nothing notifies
             await asyncio.sleep(0.005)
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 from service.server import listen, server_for
 from tests.peers.waiting import until
 
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 """How long a stop may take on a busy machine."""
 
 
@@ -42,7 +42,7 @@ class AppServer:
     def stop(self) -> None:
         """Let the app's lifespan end and close the socket."""
         self._server.should_exit = True
-        self._thread.join(PATIENCE_SECONDS)
+        self._thread.join(TIMEOUT_SECONDS)
         self._socket.close()
         if self._thread.is_alive():
             raise TimeoutError("the app did not stop")

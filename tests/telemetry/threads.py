@@ -26,9 +26,9 @@ def together(*tasks: Callable[[], object]) -> None:
             done.result()
 
 
-def until(condition: Callable[[], object], patience_seconds: float = 120.0) -> None:
+def until(condition: Callable[[], object], timeout_seconds: float = 120.0) -> None:
     """Wait until the condition holds; ``TimeoutError`` if it does not in all that time."""
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError("what was waited for did not happen")

@@ -24,7 +24,7 @@ from tests.support.server import serving
 
 TENANTS = "/api/v1/metrics/tenants"
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 Json = dict[str, Any]
 
@@ -159,7 +159,7 @@ class StuckLimits(CallLimits):
 
     def of(self, tenant_id: TenantId) -> int:
         self.asked.set()
-        assert self.released.wait(PATIENCE_SECONDS)
+        assert self.released.wait(TIMEOUT_SECONDS)
         return super().of(tenant_id)
 
 
@@ -170,10 +170,10 @@ def test_others_are_answered_while_a_ranking_takes_its_time() -> None:
         gateway = Gateway(kit, limits=limits)
         calls_of(gateway, "acme", good=1, failed=0)
         with serving(gateway.app()) as url, ThreadPoolExecutor() as pool:
-            client = httpx2.Client(base_url=url, headers={HEADER: TOKEN}, timeout=PATIENCE_SECONDS, trust_env=False)
+            client = httpx2.Client(base_url=url, headers={HEADER: TOKEN}, timeout=TIMEOUT_SECONDS, trust_env=False)
             with client:
                 rankings = [pool.submit(client.get, TENANTS) for _ in range(12)]
-                assert limits.asked.wait(PATIENCE_SECONDS)
+                assert limits.asked.wait(TIMEOUT_SECONDS)
                 live = client.get("/api/v1/metrics/live").json()
                 unanswered = [ranking for ranking in rankings if not ranking.done()]
                 limits.released.set()

@@ -13,7 +13,7 @@ import pytest
 
 from service.simulator.tenants import simulated_tenants
 from tests.peers.service import SECRET, TOKEN, Service
-from tests.peers.waiting import PATIENCE
+from tests.peers.waiting import TIMEOUT
 from tests.service.gateway.harness import a_call, on_the_air
 from tests.service.gateway.test_process import TALK
 
@@ -53,7 +53,7 @@ def test_a_start_warns_of_each_missing_secret_and_then_says_it_serves(tmp_path: 
             database.close()
         finally:
             process.send_signal(signal.SIGTERM)
-            _, rest = process.communicate(timeout=PATIENCE)
+            _, rest = process.communicate(timeout=TIMEOUT)
     assert serves.startswith("Callscope serves http://127.0.0.1:")
     assert [line.split(" is not set: ")[0] for line in warnings] == [
         f"WARNING: {name}" for name in ("ADMIN_TOKEN", "OPENAI_WEBHOOK_SECRET", "OPENAI_API_KEY") if name not in given
@@ -108,6 +108,6 @@ def test_a_start_that_fails_after_the_database_is_one_sentence(tmp_path: Path) -
     """A spill folder that is a file: the variable and the cause, exit code 1, no traceback, and no word of serving."""
     (tmp_path / "spill").touch()
     with _start(tmp_path, {**SECRETS, "SPILL_FOLDER": str(tmp_path / "spill")}) as process:
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1
     assert said == f"Callscope could not start: SPILL_FOLDER: {tmp_path / 'spill'}: File exists\n"

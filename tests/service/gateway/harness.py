@@ -23,7 +23,7 @@ from service.server import Server, address_of, listen, server_for
 from service.settings import Settings
 from service.simulator.call import ONCE, Delivery, SimulatedCall, dial
 from service.simulator.faults import NO_FAULTS, CallFaults
-from service.simulator.ground_truth import CallReport, CountDifference, differences, live_answers
+from service.simulator.ground_truth import CallReport, CountDifference, differences, live_responses
 from service.simulator.script import CallScript
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
@@ -127,7 +127,7 @@ class GatewayHarness:
     async def differences(self) -> list[CountDifference]:
         """Where the admin endpoints and the carrier's truth disagree."""
         ground_truth = self.carrier.ground_truth()
-        answers = await live_answers(self.client, ground_truth["tenants"])
+        answers = await live_responses(self.client, ground_truth["tenants"])
         return differences(ground_truth, answers, seconds_a_call=SECONDS_A_CALL)
 
     async def get(self, path: str) -> dict[str, Any]:

@@ -39,14 +39,14 @@ async def test_calls_go_on_without_a_database(away: Away, peers: Peers, tmp_path
     async with gateway(tmp_path / "service", environment, scale=0.05) as pair:
         await _go_through(pair, server, away)
         await pair.quiet()
-        truth, said, differences = await pair.answers()
+        ground_truth, said, differences = await pair.answers()
         assert [difference for difference in differences if difference.field not in UNSEEN] == []
         assert said["global"]["accepted_calls"] >= 3 * CALLS
         await eventually(lambda: _state_is(pair, "writing"), "the records to be written")
         health = await _records(pair)
         assert (health["refused"], health["spilled_bytes"]) == (0, 0)
         rows = await recorded(server.url)
-    calls = {call["call_id"]: call for call in truth["calls"]}
+    calls = {call["call_id"]: call for call in ground_truth["calls"]}
     assert set(rows) == set(calls)
     for call_id, call in calls.items():
         billed = (rows[call_id]["duration_ms"] or 0) / 1000

@@ -58,13 +58,13 @@ async def test_calls_go_on_with_a_full_disk(small_disk: Path, tmp_path: Path) ->
         traffic.stop()
         await running
         await pair.quiet()
-        truth, _, differences = await pair.answers()
+        ground_truth, _, differences = await pair.answers()
         assert [difference for difference in differences if difference.field != "instructions_db_errors"] == []
         health = await eventually(lambda: _writing(pair), "the records to be written")
         assert health["refused"] == 0
         assert health["unkept"] > 0
         rows = await recorded(url)
-    assert set(rows) == {call["call_id"] for call in truth["calls"]}
+    assert set(rows) == {call["call_id"] for call in ground_truth["calls"]}
 
 
 def _fill(ballast: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from service.simulator.tenants import simulated_tenants
 from tests.peers.service import Service
-from tests.peers.waiting import PATIENCE
+from tests.peers.waiting import TIMEOUT
 from tests.service.gateway.harness import a_call, on_the_air
 from tests.telemetry.otlp_receiver import Hang, http_receiver
 
@@ -28,7 +28,7 @@ def _run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
 
 

@@ -25,7 +25,7 @@ from tests.service.records.harness import QUICK
 BUDGET = 20.0
 """Seconds a flush may take on a busy machine."""
 
-BEAT_MS = 5_000
+HEARTBEAT_MS = 5_000
 LATE_MS = 10_000
 
 NO_EXPORT = {f"OTEL_{signal}_EXPORTER": "none" for signal in ("TRACES", "METRICS", "LOGS")}
@@ -70,7 +70,7 @@ class ReconciliationHarness:
         """Compare with this backend too."""
         ledger = PrometheusLedger(backend, ServiceSelector("callscope", str(self.instance)))
         self.comparison = self._comparison(
-            PrometheusColumn(ledger, self.records, self.clock, heartbeat_ms=BEAT_MS, late_ms=LATE_MS)
+            PrometheusColumn(ledger, self.records, self.clock, heartbeat_ms=HEARTBEAT_MS, late_ms=LATE_MS)
         )
 
     # Calls ------------------------------------------------------------------------------------------------------------

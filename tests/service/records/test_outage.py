@@ -18,12 +18,12 @@ from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
 from tests.service.records.harness import BUDGET, Keeper, RecordsHarness
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds until something must have happened on a busy machine."""
 
 
 async def _until(keeper: Keeper, state: RecordsState) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while keeper.records.health().state is not state:
             keeper.tracker.bill_running()
             await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ async def test_a_stopped_postgresql_costs_no_record(peers: Peers, clock: FakeClo
             server.start()
             await _work(keeper, harness, "after", 5)
             across.ended(EndReason.COMPLETED)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while not await keeper.records.flush(1):
                     pass
             rows = await harness.rows()
@@ -107,7 +107,7 @@ async def test_a_crash_during_the_outage_costs_no_record(peers: Peers, clock: Fa
             next_one = await harness.keeper("next")
             assert await next_one.records.recover() == []
             server.start()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while not (found := await next_one.records.recover()):
                     await next_one.records.flush(0.05)
             assert [(call.call_id, call.billed_ms) for call in found] == [("running", 5000)]

@@ -99,7 +99,7 @@ async def test_the_living_keep_their_calls(harness: RecordsHarness) -> None:
 async def test_a_process_out_of_sight_is_dead_after_it_was_watched_for_three_beats(
     database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """On another machine, where no lock shows it, a process without beats loses its calls after three, not before."""
+    """On another machine, where no lock shows it, a process without heartbeats loses its calls after three of them."""
     async with (
         RecordsHarness(database, clock, tmp_path / "here") as here,
         RecordsHarness(database, clock, tmp_path / "there") as there,

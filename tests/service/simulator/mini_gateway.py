@@ -35,7 +35,7 @@ class MiniGateway:
         self.greets = self.uses_tools = True
         self.refuses_transfers = False
         self.says: str | None = None
-        self.answers: list[int] = []
+        self.responses: list[int] = []
         self.seen: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.events: list[dict[str, Any]] = []
@@ -88,8 +88,8 @@ class MiniGateway:
     async def _webhook(self, request: Request) -> Response:
         event: Any = self.client.webhooks.unwrap(await request.body(), dict(request.headers))
         self.webhooks.append((request.headers["webhook-id"], event))
-        if self.answers:
-            return Response(status_code=self.answers.pop(0))
+        if self.responses:
+            return Response(status_code=self.responses.pop(0))
         if event.data.call_id not in self._calls:
             self._calls[event.data.call_id] = asyncio.create_task(self._handle(event.data.call_id))
         return Response()

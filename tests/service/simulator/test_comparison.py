@@ -16,7 +16,7 @@ from service.simulator.ground_truth import (
     CountDifference,
     GroundTruth,
     differences,
-    live_answers,
+    live_responses,
 )
 
 
@@ -27,7 +27,7 @@ class _Clock:
         return self.seconds
 
 
-def _truth() -> dict[str, Any]:
+def _ground_truth() -> dict[str, Any]:
     clock = _Clock()
     tally = GroundTruth(["_unknown", "acme"], clock)
     tally.started("acme", "rtc_1")
@@ -37,46 +37,47 @@ def _truth() -> dict[str, Any]:
     return tally.as_json()
 
 
-def _answers(truth: dict[str, Any]) -> dict[str, Any]:
+def _responses(ground_truth: dict[str, Any]) -> dict[str, Any]:
     """A gateway that saw the same and answers the twelve fields alone."""
-    tenants = {tenant: {field: row[field] for field in LIVE_FIELDS} for tenant, row in truth["tenants"].items()}
-    return copy.deepcopy({"global": {field: truth["global"][field] for field in LIVE_FIELDS}, "tenants": tenants})
+    tenants = {tenant: {field: row[field] for field in LIVE_FIELDS} for tenant, row in ground_truth["tenants"].items()}
+    in_all = {field: ground_truth["global"][field] for field in LIVE_FIELDS}
+    return copy.deepcopy({"global": in_all, "tenants": tenants})
 
 
 def test_running_calls_count_their_minutes() -> None:
     """One call over and one running, thirty seconds each, make one minute."""
-    truth = _truth()
-    assert truth["global"]["minutes_processed"] == pytest.approx(1.0)
-    assert truth["tenants"]["acme"]["active_calls"] == 1
+    ground_truth = _ground_truth()
+    assert ground_truth["global"]["minutes_processed"] == pytest.approx(1.0)
+    assert ground_truth["tenants"]["acme"]["active_calls"] == 1
 
 
 def test_equal_numbers_have_no_differences() -> None:
     """A gateway that saw the same differs in nothing."""
-    assert differences(_truth(), _answers(_truth())) == []
+    assert differences(_ground_truth(), _responses(_ground_truth())) == []
 
 
 def test_a_count_that_is_off_by_one_is_told() -> None:
     """Counts are exact, globally and by tenant."""
-    answers = _answers(_truth())
-    answers["tenants"]["acme"]["ended_calls"] = 2
-    assert differences(_truth(), answers) == [CountDifference("acme", "ended_calls", 1, 2)]
+    responses = _responses(_ground_truth())
+    responses["tenants"]["acme"]["ended_calls"] = 2
+    assert differences(_ground_truth(), responses) == [CountDifference("acme", "ended_calls", 1, 2)]
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(0.4, False), (0.6, True)])
 def test_minutes_may_differ_a_little_for_each_call(seconds: float, *, told: bool) -> None:
     """With two calls, half a second is the most that the minutes may be apart."""
-    answers = _answers(_truth())
-    answers["global"]["minutes_processed"] += seconds / 60
-    assert bool(differences(_truth(), answers)) is told
+    responses = _responses(_ground_truth())
+    responses["global"]["minutes_processed"] += seconds / 60
+    assert bool(differences(_ground_truth(), responses)) is told
 
 
 def test_a_tenant_without_calls_may_be_unknown_to_the_gateway() -> None:
     """A tenant the gateway does not know is no difference unless it had calls."""
-    answers = _answers(_truth())
-    del answers["tenants"]["_unknown"]
-    assert differences(_truth(), answers) == []
-    del answers["tenants"]["acme"]
-    assert CountDifference("acme", "started_calls", 2, None) in differences(_truth(), answers)
+    responses = _responses(_ground_truth())
+    del responses["tenants"]["_unknown"]
+    assert differences(_ground_truth(), responses) == []
+    del responses["tenants"]["acme"]
+    assert CountDifference("acme", "started_calls", 2, None) in differences(_ground_truth(), responses)
 
 
 async def test_answers_are_read_in_all_and_by_tenant() -> None:
@@ -91,15 +92,15 @@ async def test_answers_are_read_in_all_and_by_tenant() -> None:
 
     app = Starlette(routes=[Route(LIVE_PATH, live), Route(f"{LIVE_PATH}/{{tenant_id}}", tenant)])
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://gateway") as client:
-        answers = await live_answers(client, ["acme", "globex"])
+        responses = await live_responses(client, ["acme", "globex"])
         with pytest.raises(httpx2.HTTPStatusError):
-            await live_answers(client, ["broken"])
-    assert answers == {"global": {"active_calls": 3}, "tenants": {"acme": {"active_calls": 2}}}
+            await live_responses(client, ["broken"])
+    assert responses == {"global": {"active_calls": 3}, "tenants": {"acme": {"active_calls": 2}}}
 
 
 def test_a_missing_field_is_told_and_an_ignored_one_is_not() -> None:
     """A gateway that leaves a field out differs in it, even where the truth is zero."""
-    answers = _answers(_truth())
-    del answers["global"]["instructions_db_errors"]
-    assert differences(_truth(), answers) == [CountDifference("global", "instructions_db_errors", 0, None)]
-    assert differences(_truth(), answers, ignored={"instructions_db_errors"}) == []
+    responses = _responses(_ground_truth())
+    del responses["global"]["instructions_db_errors"]
+    assert differences(_ground_truth(), responses) == [CountDifference("global", "instructions_db_errors", 0, None)]
+    assert differences(_ground_truth(), responses, ignored={"instructions_db_errors"}) == []

@@ -97,29 +97,29 @@ async def test_a_body_that_makes_no_sense_is_refused(
     harness: SimulatorHarness, plain: httpx2.AsyncClient, operation: str, body: str
 ) -> None:
     """The answer is 400 and the call is as it was."""
-    answers: list[httpx2.Response] = []
+    responses: list[httpx2.Response] = []
 
     async def ask(call_id: str) -> None:
-        answers.append(await plain.post(f"/realtime/calls/{call_id}/{operation}", content=body))
+        responses.append(await plain.post(f"/realtime/calls/{call_id}/{operation}", content=body))
 
     harness.gateway.take = ask
     report = await harness.call_in_vain(OPEN)
-    assert answers[0].status_code == 400
-    assert answers[0].json()["error"]["type"] == "invalid_request_error"
+    assert responses[0].status_code == 400
+    assert responses[0].json()["error"]["type"] == "invalid_request_error"
     assert (report.end, report.accepted, report.rejection_status) == ("unanswered", False, None)
 
 
 async def test_success_has_an_empty_body(harness: SimulatorHarness, plain: httpx2.AsyncClient) -> None:
     """A request that succeeds is answered 200 and nothing else."""
-    answers: list[httpx2.Response] = []
+    responses: list[httpx2.Response] = []
 
     async def ask(call_id: str) -> None:
-        answers.append(await plain.post(f"/realtime/calls/{call_id}/reject"))
+        responses.append(await plain.post(f"/realtime/calls/{call_id}/reject"))
 
     harness.gateway.take = ask
     report = await harness.call(OPEN)
     await harness.gateway.settled()
-    assert (answers[0].status_code, answers[0].content) == (200, b"")
+    assert (responses[0].status_code, responses[0].content) == (200, b"")
     assert report.rejection_status == 603
     assert harness.totals["rejected_calls_other"] == 1
 

@@ -65,7 +65,7 @@ async def test_repeated_deliveries_share_an_id_unless_they_are_to_have_their_own
 
 async def test_a_refused_delivery_is_tried_again(harness: SimulatorHarness) -> None:
     """After an answer that is no 2xx the same ``webhook-id`` comes again, signed anew."""
-    harness.gateway.answers = [503, 302]
+    harness.gateway.responses = [503, 302]
     report = await harness.call(SHORT)
     assert report.deliveries == (503, 302, 200)
     assert len({webhook_id for webhook_id, _ in harness.gateway.webhooks}) == 1
@@ -74,7 +74,7 @@ async def test_a_refused_delivery_is_tried_again(harness: SimulatorHarness) -> N
 
 async def test_a_call_that_cannot_be_delivered_is_over(harness: SimulatorHarness) -> None:
     """After the last attempt the caller is gone, and the call was never received."""
-    harness.gateway.answers = [500, 500, 500]
+    harness.gateway.responses = [500, 500, 500]
     report = await harness.call(SHORT)
     assert (report.end, report.deliveries) == ("undelivered", (500, 500, 500))
     assert (harness.totals["received"], harness.totals["undelivered"]) == (0, 1)

@@ -29,10 +29,10 @@ def ending(kit: TelemetryKit) -> CallEnded:
 def test_time_grows_while_the_call_runs_and_adds_up_to_its_duration(kit: TelemetryKit) -> None:
     """Each heartbeat bills what has passed since the last; with the end it is exactly the duration."""
     call = running(kit)
-    for beat in range(1, 4):
+    for heartbeat in range(1, 4):
         kit.clock.advance(5)
         call.heartbeat()
-        assert billed(kit) == 5 * beat
+        assert billed(kit) == 5 * heartbeat
     kit.clock.advance(2.5)
     call.ended(EndReason.HANGUP)
     assert billed(kit) == 17.5
@@ -166,11 +166,11 @@ def test_heartbeats_and_the_end_add_up_to_the_duration(script: list[tuple[str, i
             kit.clock.advance(quarters / 4)
             report[what]()
         call.ended(reason)
-        beats = [event.seconds for event in kit.events if isinstance(event, CallHeartbeat)]
+        heartbeats = [event.seconds for event in kit.events if isinstance(event, CallHeartbeat)]
         end = ending(kit)
-        assert all(seconds > 0 for seconds in beats)
+        assert all(seconds > 0 for seconds in heartbeats)
         assert end.unbilled_seconds >= 0
-        assert sum(beats) + end.unbilled_seconds == end.duration_seconds
+        assert sum(heartbeats) + end.unbilled_seconds == end.duration_seconds
         assert billed(kit) == pytest.approx(end.duration_seconds)
         if reason is EndReason.STALE:
             assert end.duration_seconds <= call.last_seen.monotonic

@@ -245,8 +245,9 @@ def test_only_so_many_reports_of_a_call_wait() -> None:
     """Past the bound the first in order is applied without its predecessors, which are inferred."""
     with TelemetryKit() as kit:
         calls = ReportedCalls(kit.tracker, max_waiting=3)
-        beats = told((*PATHS[3][:3], *[ReportKind.HEARTBEAT] * 4), numbered=True)[3:]
-        assert [calls.report(beat) for beat in beats[::-1]] == [ReportAnswer.WAITING] * 3 + [ReportAnswer.APPLIED]
+        heartbeats = told((*PATHS[3][:3], *[ReportKind.HEARTBEAT] * 4), numbered=True)[3:]
+        answers = [calls.report(heartbeat) for heartbeat in reversed(heartbeats)]
+        assert answers == [ReportAnswer.WAITING] * 3 + [ReportAnswer.APPLIED]
         assert calls.inferred("call-1") == (Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED)
         assert calls.waiting == 0
 

@@ -31,9 +31,9 @@ scripts = st.lists(st.tuples(st.sampled_from(CALLS), st.sampled_from(sorted(REPO
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(scripts, min_size=3, max_size=4))
-def test_what_threads_were_told_is_what_was_counted(crowd: list[list[tuple[str, str]]]) -> None:
+def test_what_threads_were_told_is_what_was_counted(by_thread: list[list[tuple[str, str]]]) -> None:
     """Of reports racing for the same calls, exactly those answered with yes are counted, and exactly once."""
-    told: list[Counter[str]] = [Counter() for _ in crowd]
+    told: list[Counter[str]] = [Counter() for _ in by_thread]
     with TelemetryKit() as kit:
 
         def report(script: list[tuple[str, str]], told: Counter[str]) -> None:
@@ -42,12 +42,12 @@ def test_what_threads_were_told_is_what_was_counted(crowd: list[list[tuple[str, 
                 told[what if REPORTS[what](call) else "lifecycle_violations"] += 1
 
         with meanwhile(lambda: look(kit)):
-            together(*(_bound(report, script, tally) for script, tally in zip(crowd, told, strict=True)))
+            together(*(_bound(report, script, counter) for script, counter in zip(by_thread, told, strict=True)))
         numbers = kit.numbers()
         made = sum(told, Counter())
         assert {what: numbers[what] for what in REPORTS} == {what: made[what] for what in REPORTS}
-        assert numbers["received_calls"] == len({call_id for script in crowd for call_id, _ in script})
-        announced_again = sum(map(len, crowd)) - numbers["received_calls"]
+        assert numbers["received_calls"] == len({call_id for script in by_thread for call_id, _ in script})
+        announced_again = sum(map(len, by_thread)) - numbers["received_calls"]
         assert numbers["lifecycle_violations"] == made["lifecycle_violations"] + announced_again
         for call in CALLS:
             kit.tracker.call(call).finish(EndReason.SHUTDOWN)

@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from telemetry.export import Pipelines
-from telemetry.export.batches import BatchedItems, LogIntake
+from telemetry.export.batches import BatchedItems, LogQueueing
 from tests.telemetry.export.running import end_spans, running, say_something, to
 from tests.telemetry.otlp_receiver import Receiver
 
@@ -155,7 +155,7 @@ def test_a_log_record_is_kept_without_its_context() -> None:
         def add(self, item: object) -> None:
             kept.append(item)
 
-    with running({}, log_processors=[LogIntake(Keep())]) as pipelines:  # type: ignore[arg-type]  # of anything
+    with running({}, log_processors=[LogQueueing(Keep())]) as pipelines:  # type: ignore[arg-type]  # of anything
         token = context.attach(context.set_value("large", object()))
         pipelines.logger_provider.get_logger("t").emit(body="said", severity_number=SeverityNumber.INFO)
         context.detach(token)

@@ -9,7 +9,7 @@ from opentelemetry.metrics import CallbackOptions
 from telemetry.metrics.barrier import NoBarrier, RecordingBarrier
 from tests.telemetry.threads import together
 
-PATIENCE = 0.01
+TIMEOUT = 0.01
 LONG = 30.0
 
 
@@ -95,8 +95,8 @@ def test_a_collection_waits_for_an_event_to_be_measured() -> None:
 
 
 def test_a_stuck_collection_stops_no_recording() -> None:
-    """Past its patience, recording goes on without the barrier, is counted as torn, and leaves the view unsettled."""
-    barrier = RecordingBarrier(PATIENCE)
+    """Past its time-out, recording goes on without the barrier, is counted as torn, and leaves the view unsettled."""
+    barrier = RecordingBarrier(TIMEOUT)
     with Collection(barrier):
         assert not record(barrier)
         assert barrier.torn == 1
@@ -107,7 +107,7 @@ def test_a_stuck_collection_stops_no_recording() -> None:
 
 def test_patience_is_lost_once_a_collection() -> None:
     """Only the first event recorded into a stuck collection waits; those after it do not, until another collection."""
-    barrier = RecordingBarrier(PATIENCE)
+    barrier = RecordingBarrier(TIMEOUT)
     with Collection(barrier):
         assert not record(barrier)
         barrier._timeout_seconds = 10 * LONG
@@ -121,7 +121,7 @@ def test_patience_is_lost_once_a_collection() -> None:
 
 def test_recorders_wait_for_each_other_after_a_stuck_collection() -> None:
     """Recorders that only meet each other wait their turn, whatever collection was stuck before."""
-    barrier = RecordingBarrier(PATIENCE)
+    barrier = RecordingBarrier(TIMEOUT)
     with Collection(barrier):
         assert not record(barrier)
     barrier._timeout_seconds = LONG
@@ -133,7 +133,7 @@ def test_recorders_wait_for_each_other_after_a_stuck_collection() -> None:
 
 def test_an_event_torn_during_a_collection_is_not_taken_for_seen() -> None:
     """An event measured while a collection reads leaves the view unsettled even if it began before the collection."""
-    barrier = RecordingBarrier(PATIENCE)
+    barrier = RecordingBarrier(TIMEOUT)
     with Collection(barrier):
         held = barrier.enter()
         assert not held

@@ -12,7 +12,7 @@ from tests.service.api.tenants.harness import TOKEN, TenantsHarness
 from tests.support.contract import Contract
 from tests.support.server import serving
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """How long an answer may take on a busy machine."""
 
 
@@ -35,7 +35,7 @@ def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     with (
         serving(app) as base,
         httpx2.Client(
-            base_url=base, event_hooks={"response": [contract.check]}, timeout=PATIENCE_SECONDS, trust_env=False
+            base_url=base, event_hooks={"response": [contract.check]}, timeout=TIMEOUT_SECONDS, trust_env=False
         ) as client,
     ):
         client.headers[HEADER] = TOKEN
@@ -51,7 +51,7 @@ def two_admins(database_url: str) -> Iterator[tuple[httpx2.Client, httpx2.Client
                 httpx2.Client(
                     base_url=stack.enter_context(serving(TenantsHarness(database_url).app)),
                     headers={HEADER: TOKEN},
-                    timeout=PATIENCE_SECONDS,
+                    timeout=TIMEOUT_SECONDS,
                     trust_env=False,
                 )
             )

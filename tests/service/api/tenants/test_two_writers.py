@@ -11,7 +11,7 @@ from tests.service.api.tenants.harness import ACME, AUDIT, BARE, FIRST, TENANTS,
 
 Admins = tuple[httpx2.Client, httpx2.Client]
 WRITERS = 8
-ROUNDS = 5
+REPEATS = 5
 
 
 def _together(admins: Admins, requests: list[tuple[str, str, object, dict[str, str]]]) -> list[httpx2.Response]:
@@ -30,7 +30,7 @@ def _together(admins: Admins, requests: list[tuple[str, str, object, dict[str, s
 def test_of_writers_at_one_version_one_wins(two_admins: Admins) -> None:
     """Of changes based on the same version exactly one is made and audited; the others are told the new version."""
     tag = created(two_admins[0])
-    for round_ in range(ROUNDS):
+    for round_ in range(REPEATS):
         limits = [100 * round_ + writer for writer in range(1, WRITERS + 1)]
         answers = _together(
             two_admins, [("PATCH", ACME, {"max_concurrent_calls": limit}, {"If-Match": tag}) for limit in limits]
@@ -40,7 +40,7 @@ def test_of_writers_at_one_version_one_wins(two_admins: Admins) -> None:
         tag = winner.headers["etag"]
         assert {answer.headers["etag"] for answer in answers} == {tag}
         assert [admin.get(ACME).json() for admin in two_admins] == [winner.json()] * 2
-    assert len(two_admins[1].get(AUDIT).json()["changes"]) == 1 + ROUNDS
+    assert len(two_admins[1].get(AUDIT).json()["changes"]) == 1 + REPEATS
 
 
 def test_of_creators_one_wins(two_admins: Admins) -> None:
@@ -67,12 +67,12 @@ def test_one_request_sent_many_times_is_done_once(two_admins: Admins) -> None:
 def test_writers_who_take_any_version_do_not_undo_each_other(two_admins: Admins) -> None:
     """Two features set at the same time, at whatever version there is, are both set."""
     created(two_admins[0], body={})
-    for round_ in range(ROUNDS):
+    for round_ in range(REPEATS):
         names = [f"a{round_}", f"b{round_}"]
         paths = [f"{ACME}/features/{name}" for name in names]
         answers = _together(two_admins, [("PUT", path, {"value": True}, {"If-Match": "*"}) for path in paths])
         assert [answer.status_code for answer in answers] == [200, 200]
-    assert len(two_admins[0].get(f"{ACME}/features").json()["features"]) == 2 * ROUNDS
+    assert len(two_admins[0].get(f"{ACME}/features").json()["features"]) == 2 * REPEATS
 
 
 def test_of_two_who_want_a_number_one_gets_it(two_admins: Admins) -> None:
