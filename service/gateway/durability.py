@@ -112,8 +112,12 @@ class DurabilityGate:
     # Records ----------------------------------------------------------------------------------------------------------
 
     def is_decidable(self, call_id: CallId) -> bool:
-        """Return true if another process could decide about the call now."""
-        return self._records.decidable(call_id)
+        """Return true if another process could decide about the call now; nobody waits for its announcement then."""
+        decidable = self._records.decidable(call_id)
+        if decidable:
+            # It may have become so since it was claimed, with what another call wrote.
+            self.settle(call_id)
+        return decidable
 
     async def decidable(self, call_id: CallId) -> None:
         """Wait, within bounds, until another process could decide about the call."""

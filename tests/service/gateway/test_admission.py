@@ -184,6 +184,20 @@ async def test_the_claim_answers_the_delivery(harness: AdmissionHarness) -> None
     assert await harness.gate.answer(CALL) is None
 
 
+async def test_a_call_that_became_decidable_meanwhile_is_answered(harness: AdmissionHarness) -> None:
+    """What another call had written may have brought this one's record along, before anybody waited for it."""
+    incoming = IncomingCall(CALL, harness.kit.clock.now(), DIALLED)
+    harness.gate.expect(CALL)
+    answer = asyncio.create_task(harness.gate.answer(CALL))
+    await asyncio.sleep(0)
+    harness.records.is_decidable = False
+    await harness.admission.claim(incoming)
+    harness.records.is_decidable = True
+    assert await harness.decide() == (CallState.ACCEPTED, None)
+    assert harness.records.waits == []
+    assert await asyncio.wait_for(answer, 60) is Announced.TAKEN
+
+
 @pytest.mark.parametrize(
     ("change", "reason", "status"),
     [
