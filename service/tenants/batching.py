@@ -16,7 +16,7 @@ class QueryBatcher(Generic[K, V]):
     takes nothing from the others. The query must end by itself: bound it with a time-out.
     """
 
-    __slots__ = ("_answers", "_load", "_queue", "_size", "_worker")
+    __slots__ = ("_load", "_queue", "_results", "_size", "_worker")
 
     def __init__(self, load: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]], size: int) -> None:
         self._load = load

@@ -215,10 +215,10 @@ class _Distributions:
         self._total.fold(point)
 
 
-class _Tallied:
+class _Counted:
     """Cells of the row that several share, which tells how often that happens."""
 
-    __slots__ = ("_cells", "_tally")
+    __slots__ = ("_cells", "_count")
 
     def __init__(self, cells: Projection, count: Callable[[], None]) -> None:
         self._cells, self._count = cells, count
@@ -330,8 +330,8 @@ class LiveMetricsStore:
             # One object for the same fields of every tenant.
             cells = _Cells(self._chosen.setdefault(chosen, chosen), row, self._total)
         if tenant is None:
-            return _Tallied(cells, self._note_overflow)
-        return cells if self._rows.get(label) is row else _Tallied(cells, self._note_other)
+            return _Counted(cells, self._note_overflow)
+        return cells if self._rows.get(label) is row else _Counted(cells, self._note_other)
 
     def _note_overflow(self) -> None:
         self._overflowed += 1
