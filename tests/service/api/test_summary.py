@@ -29,12 +29,12 @@ def a_scripted_hour(gateway: Gateway) -> None:
     """Of acme's: an hour ago ten calls of a minute at once, one of them failed; just now a call with two turns."""
     kit = gateway.kit
     gateway.limits.replace_own({TenantId("acme"): 20})
-    calls = [kit.tracker.received(f"rtc_{number}", "acme") for number in range(10)]
-    for call in calls:
+    accepted = [kit.tracker.received(f"rtc_{number}", "acme") for number in range(10)]
+    for call in accepted:
         call.accepted()
         call.started()
     kit.clock.advance(60)
-    for number, call in enumerate(calls):
+    for number, call in enumerate(accepted):
         call.ended(EndReason.HANGUP, error_type="carrier_closed" if number == 0 else None)
     minutes_pass(gateway, 59)
     call = calls.started(kit, "rtc_late")
