@@ -1,6 +1,7 @@
 """HTTP, database and Redis spans by the instrumentations: stable names, our providers, and an end."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
@@ -35,8 +36,14 @@ def engine() -> AsyncEngine:
 
 @pytest.fixture
 def app(engine: AsyncEngine) -> FastAPI:
-    """An application with the paths of the service."""
-    made = FastAPI()
+    """An application with the paths of the service; the server's loop, which opens the connection, closes it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await engine.dispose()
+
+    made = FastAPI(lifespan=lifespan)
 
     async def answer() -> dict[str, bool]:
         async with engine.connect() as connection:
