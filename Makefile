@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lowest peers check bench lock clean
+.PHONY: help run test test-all lowest peers check bench bench-all lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -29,9 +29,11 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 	$(BIN)/lint-imports
 	$(BIN)/python -m telemetry.semconv.documentation --check
 
-bench: $(READY) ## compare with the plain SDK and named peers; prints ratios
-	@for benchmark in $$(grep -l __main__ benchmarks/*.py | xargs -n1 basename -s .py); do \
-		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
+bench: $(READY) ## measure against the plain SDK and a bare gateway, and write docs/performance.md: ten minutes
+	$(BIN)/python -m benchmarks.suite
+
+bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls
+	$(BIN)/python -m benchmarks.suite --long
 
 peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose
 	./tests/peers/install.sh

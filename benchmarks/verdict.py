@@ -1,4 +1,16 @@
-"""How a benchmark says what it found: the figure, the bound it is held to, and whether that is met."""
+"""How a benchmark says what it found: the figure, the bound it is held to, and whether that is met.
+
+Under ``CALLSCOPE_BENCHMARK_ROWS`` each line goes to that file too, as JSON; :mod:`benchmarks.suite` puts them together.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+ROWS: Final = "CALLSCOPE_BENCHMARK_ROWS"
+"""The variable that names the file."""
 
 
 def at_most(what: str, figure: float, bound: float, unit: str = "") -> None:
@@ -13,8 +25,22 @@ def at_least(what: str, figure: float, bound: float, unit: str = "") -> None:
 
 def figure(what: str, value: float, unit: str = "") -> None:
     """Print a figure that is held to nothing."""
-    print(f"  {what:<64} {value:>12,.3f}{unit}")
+    print(f"  {what:<64} {value:>12,.3f}{unit}", flush=True)
+    _keep({"what": what, "figure": value, "unit": unit})
+
+
+def point(plot: str, series: str, at: float, value: float) -> None:
+    """Keep one point of a plot; nothing is printed."""
+    _keep({"plot": plot, "series": series, "at": at, "value": value})
 
 
 def _print(what: str, value: float, bound: str, unit: str, *, met: bool) -> None:
-    print(f"  {what:<64} {value:>12,.3f}{unit:<4} {bound:<20} {'met' if met else 'MISSED'}")
+    print(f"  {what:<64} {value:>12,.3f}{unit:<4} {bound:<20} {'met' if met else 'MISSED'}", flush=True)
+    _keep({"what": what, "figure": value, "unit": unit, "bound": bound, "met": met})
+
+
+def _keep(row: Mapping[str, object]) -> None:
+    file = os.environ.get(ROWS)
+    if file:
+        with Path(file).open("a", encoding="utf-8") as rows:
+            rows.write(json.dumps(row) + "\n")

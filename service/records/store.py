@@ -4,9 +4,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Dialect, Select, Table, Update, and_, bindparam, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Dialect,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import DataError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.records.models import CallKeyRow, CallRecordRow
 from service.records.record import COLUMNS, HEARTBEAT_COLUMNS, DurationSource, Row, StoredCall, readable
@@ -115,42 +128,43 @@ class RecordStore:
         that this very claim inserted before, with the acknowledgement lost, is new. Raises what the database raises.
         """
         ordered = _in_order(rows)
-        async with self._database.writing() as session:
-            keys = [{"call_id": row["call_id"], "received_ms": row["received_ms"]} for row in ordered]
-            free = set(await session.scalars(self._claim_key, keys))
+
+        def work(connection: Connection) -> dict[CallId, Owner]:
+            free = set(connection.scalars(self._claim_key, [_key_of(row) for row in ordered]))
             mine = [row | self._written() for row in ordered if row["call_id"] in free]
-            entered = set(await session.scalars(self._claim_record, mine)) if mine else set()
+            entered = set(connection.scalars(self._claim_record, mine)) if mine else set()
             others = [row for row in ordered if row["call_id"] not in entered]
-            owners = await _owners(session, [row["call_id"] for row in others])
-        return {row["call_id"]: owners.get(row["call_id"], _ERASED) for row in others if not _is(row, owners)}
+            owners = _owners(connection, [row["call_id"] for row in others])
+            return {row["call_id"]: owners.get(row["call_id"], _ERASED) for row in others if not _is(row, owners)}
+
+        return await self._database.write(work)
 
     async def write(self, rows: Sequence[Row], heartbeats: Sequence[Row] = (), *, keys: Sequence[Row] = ()) -> Written:
         """Write whole rows and heartbeats in one transaction, and say which of them are another's by now.
 
         ``keys`` are those of the rows whose key may not be there yet. Raises what the database raises.
         """
-        async with self._database.writing() as session:
+
+        def work(connection: Connection) -> Written:
             if keys:
-                await session.execute(
-                    self._key,
-                    [{"call_id": row["call_id"], "received_ms": row["received_ms"]} for row in _in_order(keys)],
-                )
+                connection.execute(self._key, [_key_of(row) for row in _in_order(keys)])
             met: set[str] = set()
             if rows:
-                written = [row | self._written() for row in _in_order(rows)]
-                met = set(await session.scalars(self._upsert, written))
+                met = set(connection.scalars(self._upsert, [row | self._written() for row in _in_order(rows)]))
             if heartbeats:
                 parameters = [_heartbeat_parameters(row) | self._written() for row in _in_order(heartbeats)]
-                await session.execute(self._heartbeat, parameters)
+                connection.execute(self._heartbeat, parameters)
             doubtful = [row for row in (*rows, *heartbeats) if row["call_id"] not in met]
-            owners = await _owners(session, [row["call_id"] for row in doubtful])
-        lost = (row for row in doubtful if row["call_id"] in owners and not _is(row, owners))
-        return Written(frozenset((row["call_id"], row["claim"]) for row in lost))
+            owners = _owners(connection, [row["call_id"] for row in doubtful])
+            lost = (row for row in doubtful if row["call_id"] in owners and not _is(row, owners))
+            return Written(frozenset((row["call_id"], row["claim"]) for row in lost))
+
+        return await self._database.write(work)
 
     async def owners(self, call_ids: Sequence[CallId]) -> Mapping[str, Owner]:
         """Return whose these calls are, leaving out those that have no record. Raises what the database raises."""
         async with self._database.reading() as session:
-            return await _owners(session, call_ids)
+            return await session.run_sync(lambda found: _owners(found.connection(), call_ids))
 
     async def find(self, call_id: CallId) -> StoredCall | None:
         """Return the call's record, if the database has one that can be read."""
@@ -173,17 +187,21 @@ def _key(insert: Insert) -> Any:  # noqa: ANN401 -- each dialect has a type of i
     )
 
 
-async def _owners(session: AsyncSession, call_ids: Sequence[str]) -> dict[str, Owner]:
+def _owners(connection: Connection, call_ids: Sequence[str]) -> dict[str, Owner]:
     row = CALLS.c
     columns = (row.call_id, row.instance_id, row.claim, row.state, row.ended_ms, row.handed_over_ms)
     owners: dict[str, Owner] = {}
     for start in range(0, len(call_ids), _AT_ONCE):
-        found = await session.execute(select(*columns).where(row.call_id.in_(call_ids[start : start + _AT_ONCE])))
+        found = connection.execute(select(*columns).where(row.call_id.in_(call_ids[start : start + _AT_ONCE])))
         for call_id, instance_id, claim, state, ended_ms, handed_over_ms in found:
             owners[call_id] = Owner(
                 instance_id, claim, CallState(state), ended_ms is not None, handed_over_ms is not None
             )
     return owners
+
+
+def _key_of(row: Row) -> Row:
+    return {"call_id": row["call_id"], "received_ms": row["received_ms"]}
 
 
 def _is(row: Row, owners: Mapping[str, Owner]) -> bool:

@@ -34,7 +34,8 @@ class SmallDisk:
 
     def __init__(self, database: Database) -> None:
         self.full = False
-        event.listen(database.engine.sync_engine, "checkout", self._limit)
+        for engine in database.engines:
+            event.listen(engine, "checkout", self._limit)
 
     def _limit(self, connection: DBAPIConnection, *_: object) -> None:
         cursor = connection.cursor()

@@ -1,0 +1,141 @@
+"""Runs the benchmarks one after the other and writes what they found to ``docs/performance.md``.
+
+``python -m benchmarks.suite`` takes about ten minutes; with ``--long``, further ones of which each takes minutes by
+itself. With names, these alone are run, and nothing is written.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Final
+
+import typer
+
+from benchmarks import plot, verdict
+
+BRIEF: Final = (
+    "recording_a_call_against_the_plain_sdk",
+    "a_call_through_the_gateway_against_a_bare_one",
+    "a_thousand_talking_calls",
+    "exporting_against_the_plain_sdk",
+    "reading_live_against_collecting_everything",
+    "http_live_vs_constant",
+    "scraping_against_prometheus_client",
+    "cost_over_tenants",
+    "memory_of_tenants_and_calls",
+    "running_calls_memory",
+    "derived_metrics",
+)
+"""Those that together take about ten minutes."""
+LONG: Final = ("three_thousand_talking_calls", "collector_away", "million_calls", "million_call_records")
+ARGUMENTS: Final[dict[str, Sequence[str]]] = {"three_thousand_talking_calls": ("a_thousand_talking_calls", "3000")}
+"""Modules and arguments of those that are not a module of their own."""
+
+ROOT: Final = Path(__file__).parent.parent
+PAGE: Final = ROOT / "docs" / "performance.md"
+PICTURE: Final = ROOT / "docs" / "images" / "performance.svg"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one benchmark said."""
+
+    name: str
+    rows: Sequence[Row]
+    seconds: float
+    failed: bool
+
+
+def run_one(name: str, folder: Path) -> Result:
+    """Run a benchmark in a process of its own; what it prints is shown as it comes."""
+    module, *arguments = ARGUMENTS.get(name, (name,))
+    file = folder / f"{name}.jsonl"
+    print(f"\n== {name}", flush=True)
+    began = time.monotonic()
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, verdict.ROWS: str(file)}, check=False)  # noqa: S603 -- our own
+    rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return Result(name, rows, time.monotonic() - began, failed=done.returncode != 0)
+
+
+def machine() -> str:
+    """Return what it was measured on, in a sentence."""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {platform.system()} {platform.release()},"
+        f" {platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+_HOW: Final = (
+    "Ratios hold on other machines, absolute times do not. `make bench` measures anew, `make bench-all` the long ones"
+    " too; each benchmark says at its head what it compares."
+)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def page(results: Sequence[Result]) -> str:
+    """Return the page: a picture, and a table for each benchmark."""
+    load = os.getloadavg()[0]
+    parts = [
+        "# Performance",
+        "<!-- Written by `make bench`; edit benchmarks/suite.py instead. -->",
+        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine()}; load at the end {load:.1f}. {_HOW}",
+        "![Cost over talking calls and over tenants](images/performance.svg)",
+    ]
+    for result in results:
+        parts.append(f"## {result.name.replace('_', ' ').capitalize()}")
+        if result.failed:
+            parts.append("It did not run to its end.")
+        figures = [row for row in result.rows if "what" in row]
+        if figures:
+            parts.append("\n".join(["| | figure | held to | |", "|---|--:|---|---|", *map(_line, figures)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: Row) -> str:
+    held = "" if "met" not in row else "met" if row["met"] else "**missed**"
+    what = str(row["what"]).replace("|", "\\|")
+    return f"| {what} | {row['figure']:,.3f}{row['unit']} | {row.get('bound', '')} | {held} |"
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; all of them unless given.")] = None,
+    *,
+    long: Annotated[bool, typer.Option("--long", help="Run those too that take minutes each.")] = False,
+) -> None:
+    """Run the benchmarks, and write the page where all of them were run."""
+    chosen = names or [*BRIEF, *(LONG if long else ())]
+    with TemporaryDirectory() as folder:
+        results = [run_one(name, Path(folder)) for name in chosen]
+    print()
+    for result in results:
+        missed = [row["what"] for row in result.rows if row.get("met") is False]
+        verdicts = "FAILED" if result.failed else f"missed: {'; '.join(missed)}" if missed else "all met"
+        print(f"{result.name:<50} {result.seconds:>6.0f} s  {verdicts}")
+    if not names:
+        PAGE.write_text(page(results), encoding="utf-8")
+        PICTURE.write_text(plot.picture([row for result in results for row in result.rows]), encoding="utf-8")
+        print(f"Written: {PAGE.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
+    raise typer.Exit(int(any(result.failed for result in results)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
