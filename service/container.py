@@ -88,7 +88,7 @@ class Container:
         return bool(self.settings.openai_webhook_secret) and self.settings.openai_api_key is not None
 
     def logging(self) -> AbstractContextManager[None]:
-        """The process's logging, for as long as the service runs: stdout, OTLP and the calls' own records."""
+        """Set up the process's logging for as long as the service runs: stdout, OTLP and the calls' own records."""
         telemetry = self.telemetry
         return process_logging(
             self.settings.log_level, telemetry.pipelines.logger_provider, RecentLogs(telemetry.recent)

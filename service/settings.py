@@ -263,7 +263,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings of this process.
+    """Return the settings of this process.
 
     ``OTEL_*`` keys of ``.env`` are put into the environment, where the OpenTelemetry exporters look for them.
 

@@ -142,14 +142,14 @@ def _introduce(address: str, settings: Settings, tell: Tell) -> None:
 
 
 def _command() -> str:
-    """The command in a form that can be pasted: with its folder where the shell does not look for it."""
+    """Return the command in a form that can be pasted: with its folder where the shell does not look for it."""
     called = Path(sys.argv[0])
     return str(called) if called.name == "callscope" and which("callscope") is None else "callscope"
 
 
 @asynccontextmanager
 async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic, tell: Tell) -> AsyncIterator[None]:
-    """Calls come in while the context is open, once the service is up."""
+    """Have calls come in while the context is open, once the service is up."""
 
     async def call() -> None:
         await container.started.wait()

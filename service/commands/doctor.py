@@ -52,7 +52,7 @@ def doctor(
 
 
 def _environment() -> dict[str, str]:
-    """The process's variables, before those of ``.env``."""
+    """Return the process's variables, before those of ``.env``."""
     return env_file_values() | dict(os.environ)
 
 

@@ -77,7 +77,7 @@ class ReconcileTable:
         return any(d.field == field and tenant in (None, d.tenant_id) for d in self.found.differences)
 
     def _other_differences(self) -> Iterator[str]:
-        """Invariants that do not hold, which are no line of a table."""
+        """Return invariants that do not hold, which are no line of a table."""
         for difference in self.found.differences:
             if difference.field not in set(Field):
                 said = ", ".join(f"{ledger} {value:g}" for ledger, value in difference.values.items())
@@ -121,7 +121,7 @@ def _number(value: float) -> str:
 
 
 def _range(margin: Margin) -> str:
-    """The margin as the eye needs it: none where it would round to nothing."""
+    """Return the margin as the eye needs it: none where it would round to nothing."""
     least, most = _number(margin.least), "…" if margin.most is None else _number(margin.most)
     return "" if least == most else f"({least} to {most})"
 

@@ -60,7 +60,7 @@ def as_table(tenants: Iterable[Tenant]) -> Sheet:
 
 
 def _line(fields: Mapping[str, object]) -> str:
-    """The fields of one side of a change, each on a line of its own, none longer than a person reads."""
+    """Return the fields of one side of a change, each on a line of its own, none longer than a person reads."""
     shown = (f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
     return "\n".join(text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…" for text in shown)
 

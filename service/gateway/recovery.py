@@ -117,7 +117,7 @@ class Recovery:
         self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
 
     def _not_there(self, orphan: OrphanedCall, tenant: CallTenant, *, known: bool) -> bool:
-        """No session: a caller who was never answered may still be waiting; any other call is over."""
+        """End a call that has no session, unless its caller was never answered and may still be waiting."""
         if self._stale(orphan):
             self._records.end_as_stale(orphan)
         elif not known:

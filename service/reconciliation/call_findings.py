@@ -58,7 +58,7 @@ class Known:
 def not_running(
     before: Iterable[CallSnapshot], after: Iterable[CallSnapshot], recorded: Iterable[Recorded]
 ) -> list[Known]:
-    """Calls in hand before and after the records were read, of which those do not say that they run here."""
+    """Return calls in hand before and after the records were read, of which those do not say that they run here."""
     still, running = {call.call_id for call in after}, {row.call_id for row in recorded}
     return [
         Known(call.call_id, call.tenant_id, call.state)
@@ -70,7 +70,7 @@ def not_running(
 def unknown_open(
     before: Iterable[CallSnapshot], after: Iterable[CallSnapshot], recorded: Iterable[Recorded]
 ) -> list[FoundCall]:
-    """Rows that say a call runs here, which it did neither before nor after they were read.
+    """Return rows that say a call runs here, which it did neither before nor after they were read.
 
     Calls being taken over are in no hand yet.
     """
@@ -91,7 +91,7 @@ class CallNames:
         self._instance_id = instance_id
 
     def remembered(self, tenants: Iterable[str]) -> dict[str, list[CallSummary]]:
-        """These tenants' calls that are over, as this process has them."""
+        """Return these tenants' calls that are over, as this process has them."""
         return {tenant: self._over(tenant) for tenant in list(tenants)[:MAX_TENANTS]}
 
     async def behind(self, remembered: Mapping[str, Sequence[CallSummary]], since_ms: int) -> list[FoundCall]:
@@ -119,7 +119,7 @@ class CallNames:
         return await self.explained(Known(call.call_id, call.tenant_id, call.state) for call in calls)
 
     async def _unheard(self, tenant: str, calls: Sequence[CallSummary], since_ms: int) -> list[FoundCall]:
-        """Rows of calls that this process would remember if it had had them."""
+        """Return rows of calls that this process would remember if it had had them."""
         heard = {call.call_id for call in calls}
         oldest_ms = min((call.received.unix_ms for call in calls), default=since_ms)
         complete = not self._recent.size.evicted

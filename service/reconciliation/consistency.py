@@ -108,7 +108,7 @@ class Reconciler:
         self._sleep = sleep
 
     def read(self) -> Findings:
-        """The registry as it is now, with the differences that last."""
+        """Return the registry as it is now, with the differences that last."""
         registry, age, standing = self._reading(None)
         stale, confirmed = age > 0, 0
         for pause in PAUSES_SECONDS:

@@ -45,12 +45,12 @@ _MOST = 1_000_000
 
 
 def rejection_field(reason: str) -> Field:
-    """The figure that counts rejections for this reason."""
+    """Return the figure that counts rejections for this reason."""
     return next(field for field, known in _REJECTED.items() if known == reason)
 
 
 def without_takeovers(counted: dict[Field, float], decided: float) -> dict[Field, float]:
-    """Counters as figures: calls taken over set apart from those this process received itself.
+    """Return counters as figures: calls taken over set apart from those this process received itself.
 
     A call taken over counts as received, accepted and started once more, but the time it was decided in is measured
     where it was decided: what was accepted or rejected beyond those measured was taken over.
@@ -75,7 +75,7 @@ def _amounts(row: list[float]) -> dict[Field, float]:
 
 
 def between(before: Amounts, after: Amounts, tenant_id: str | None) -> Rows:
-    """The rows that hold whatever was read between two readings: counters only grow."""
+    """Return the rows that hold whatever was read between two readings: counters only grow."""
     return {
         tenant: {field: _between(before.get(tenant, {}).get(field, 0), value) for field, value in row.items()}
         for tenant, row in after.items()

@@ -102,7 +102,7 @@ def _dead(instance: Instance, now_ms: int, silence_ms: int) -> bool:
 
 
 def _end(instance: Instance, now_ms: int, silence_ms: int) -> int:
-    """The last moment at which the process can have counted something."""
+    """Return the last moment at which the process can have counted something."""
     if instance.stopped_ms is not None:
         return instance.stopped_ms
     return min(now_ms, instance.last_beat_ms + silence_ms)
@@ -195,7 +195,7 @@ class BackendColumn(Protocol):
     """Says what a backend has."""
 
     async def read(self, query: ReconcileQuery) -> Column:
-        """The column; its failure is its state."""
+        """Return the column; its failure is its state."""
         ...
 
 
@@ -205,7 +205,7 @@ class NoBackend:
     __slots__ = ()
 
     async def read(self, query: ReconcileQuery) -> Column:  # noqa: ARG002 -- the protocol's signature
-        """Nothing to compare with."""
+        """Return a column without anything to compare with."""
         return Column(State.NOT_CONFIGURED, "PROMETHEUS_URL names no backend.")
 
 
@@ -222,7 +222,7 @@ class PrometheusColumn:
         self._late_ms = late_ms
 
     async def read(self, query: ReconcileQuery) -> Column:
-        """The column; its failure is its state."""
+        """Return the column; its failure is its state."""
         try:
             found = await self._ledger.read(query)
         except BackendError as error:

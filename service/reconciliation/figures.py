@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time without overlaps."""
+    """Return the same time without overlaps."""
     result: list[Interval] = []
     for interval in sorted(i for i in intervals if i.start_ms < i.end_ms):
         if result and interval.start_ms <= result[-1].end_ms:
@@ -89,7 +89,7 @@ class Figure(NamedTuple):
 
     @classmethod
     def exact(cls, value: float) -> Self:
-        """A number that stands for itself alone."""
+        """Return a number that stands for itself alone."""
         return cls(value, value, value)
 
     def agrees(self, other: "Figure") -> bool:
@@ -97,11 +97,11 @@ class Figure(NamedTuple):
         return self.low <= other.high and other.low <= self.high
 
     def plus(self, other: "Figure") -> "Figure":
-        """Both together."""
+        """Return both together."""
         return Figure(self.value + other.value, self.low + other.low, self.high + other.high)
 
     def at_least(self) -> "Figure":
-        """The same where more may be on its way."""
+        """Return the same where more may be on its way."""
         return Figure(self.value, self.low, inf)
 
 
@@ -112,7 +112,7 @@ Rows = dict[str, dict[Field, Figure]]
 
 
 def regrouped(rows: Rows, labels: Iterable[str]) -> Rows:
-    """The rows under the names metrics count them by: tenants past the budget together, if there are any."""
+    """Return the rows under the names metrics count them by: tenants past the budget together, if there are any."""
     known = set(labels)
     if OTHER not in known:
         return rows
@@ -124,7 +124,7 @@ def regrouped(rows: Rows, labels: Iterable[str]) -> Rows:
 
 
 def total(rows: Rows) -> dict[Field, Figure]:
-    """All tenants together."""
+    """Return all tenants together."""
     summed: dict[Field, Figure] = {}
     for row in rows.values():
         summed.update({field: summed.get(field, ZERO).plus(figure) for field, figure in row.items()})
@@ -132,7 +132,7 @@ def total(rows: Rows) -> dict[Field, Figure]:
 
 
 def with_margins(rows: Rows, *, less: Rows, more: Rows) -> Rows:
-    """The rows where so much may be counted too much, or be on its way; each row's most counts."""
+    """Return the rows where so much may be counted too much, or be on its way; each row's most counts."""
     tenants = rows.keys() | more.keys()
     return {
         tenant: _with_margins(rows.get(tenant, {}), less.get(tenant, {}), more.get(tenant, {})) for tenant in tenants

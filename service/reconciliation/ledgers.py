@@ -64,7 +64,7 @@ class Column:
         return self.state in (State.COMPARED, State.BEHIND)
 
     def behind(self, detail: str) -> "Column":
-        """The same where more may be on its way, for this reason."""
+        """Return the same where more may be on its way, for this reason."""
         rows = {tenant: {name: figure.at_least() for name, figure in row.items()} for tenant, row in self.rows.items()}
         return replace(self, state=State.BEHIND, detail=detail, rows=rows, unheard=ZERO.at_least())
 

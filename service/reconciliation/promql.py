@@ -50,7 +50,7 @@ class Backend(Protocol):
     """Answers PromQL."""
 
     async def query(self, expression: str, at_ms: int) -> list[Sample]:
-        """The instant vector an expression has at a moment.
+        """Return the instant vector an expression has at a moment.
 
         Raises:
             BackendError: if there is no answer, or none that can be used.
@@ -70,7 +70,7 @@ class PrometheusBackend:
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
 
     async def query(self, expression: str, at_ms: int) -> list[Sample]:
-        """The instant vector an expression has at a moment; raises :class:`BackendError`."""
+        """Return the instant vector an expression has at a moment; raises :class:`BackendError`."""
         parameters = {"query": expression, "time": f"{at_ms / 1000:.3f}", "timeout": f"{TIMEOUT_SECONDS:g}s"}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
@@ -185,7 +185,7 @@ def last_exports(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[st
 
 
 def exports_before(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
-    """The same before its beginning."""
+    """Return the same before its beginning."""
     offset = f"offset {query.end_ms - query.start_ms}ms"
     selector = _exports(query, speaker)
     yield f"max by ({INSTANCE}) (timestamp({selector} {offset}))"

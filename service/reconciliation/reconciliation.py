@@ -162,7 +162,7 @@ def _live(rows: Rows, age_seconds: float) -> Column:
 
 
 def _under(column: Column, rows: Rows) -> Column:
-    """The same by the names the metrics count tenants under."""
+    """Return the same by the names the metrics count tenants under."""
     return replace(column, rows=regrouped(column.rows, rows))
 
 
@@ -217,11 +217,11 @@ class Reconciliation:
         # Each reads every record of its window.
 
     def since_start(self, tenant_id: str | None = None) -> ReconcileQuery:
-        """This process's calls, since it started."""
+        """Return this process's calls, since it started."""
         return ReconcileQuery(Scope.PROCESS, self._started_ms, self._now_ms(), tenant_id)
 
     def window(self, start_ms: int, end_ms: int, tenant_id: str | None = None) -> ReconcileQuery:
-        """All processes' calls in a window; what of it is to come is left off."""
+        """Return all processes' calls in a window; what of it is to come is left off."""
         return ReconcileQuery(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
 
     async def compare(self, query: ReconcileQuery) -> Reconciled:
@@ -247,7 +247,7 @@ class Reconciliation:
         )
 
     async def _calls(self, reading: Reading) -> list[FoundCall]:
-        """The calls behind a process's differences; records and backends share no names of calls."""
+        """Return the calls behind a process's differences; records and backends share no names of calls."""
         try:
             found = [*reading.calls, *await self._names.explained(reading.unrecorded)]
             if reading.query.scope is Scope.PROCESS:
@@ -292,7 +292,7 @@ LATE_BEATS = 2
 def build_reconciliation(
     settings: Settings, telemetry: Telemetry, database: Database, call_records: CallRecords, instance_id: str
 ) -> Reconciliation:
-    """The comparison of what this process counts; ``instance_id`` is the one its records have."""
+    """Return the comparison of what this process counts; ``instance_id`` is the one its records have."""
     clock = telemetry.tracker.clock
     late_ms = round(LATE_BEATS * settings.call_heartbeat_seconds * 1000)
     records = RecordsLedger(database, instance_id, overlap_ms=late_ms)
@@ -309,7 +309,7 @@ def build_reconciliation(
 
 
 def speaker_of(resource: Mapping[str, object]) -> ServiceSelector:
-    """The labels Prometheus gives what a resource sends."""
+    """Return the labels Prometheus gives what a resource sends."""
     name, namespace = resource.get(SERVICE_NAME, ""), resource.get(SERVICE_NAMESPACE)
     return ServiceSelector(
         f"{namespace}/{name}" if namespace else str(name), str(resource.get(SERVICE_INSTANCE_ID, ""))

@@ -125,7 +125,7 @@ def _late(within: Condition, condition: Condition, late: Condition, twice: Numbe
 
 
 def ran_within(interval: Interval) -> Number:
-    """A call's time that lies in the interval, in milliseconds."""
+    """Return a call's time that lies in the interval, in milliseconds."""
     begin = _ROW.usage_from_ms
     end = begin + func.coalesce(_ROW.duration_ms, _ROW.billed_ms)
     first = case((begin < interval.start_ms, literal(interval.start_ms, BigInteger)), else_=begin)
@@ -203,7 +203,7 @@ class RecordsLedger:
         self._overlap_ms = overlap_ms
 
     async def rows(self, query: ReconcileQuery) -> Rows:
-        """Each tenant's figures: of this process's calls, or of what happened in the window."""
+        """Return each tenant's figures: of this process's calls, or of what happened in the window."""
         if query.scope is Scope.FLEET:
             happened = await self.happened(query, Interval(query.start_ms, query.end_ms))
             return {tenant: row | _handed_on(row) for tenant, row in happened.items()}
@@ -229,7 +229,7 @@ class RecordsLedger:
         return _added(*halves)
 
     async def open_calls(self) -> list[Recorded]:
-        """The calls this process holds and that are not over."""
+        """Return the calls this process holds and that are not over."""
         async with self._database.reading() as session:
             found = await session.execute(_FACTS.where(CALLS.c.instance_id == self._instance_id, _OPEN))
             return [_recorded(row) for row in found]
@@ -244,7 +244,7 @@ class RecordsLedger:
         return found
 
     async def latest(self, tenant_id: str, most: int) -> list[Recorded]:
-        """The tenant's calls that this process received itself and that are over, the latest first."""
+        """Return the tenant's calls that this process received itself and that are over, the latest first."""
         row = CALLS.c
         mine = and_(row.instance_id == self._instance_id, row.tenant_id == tenant_id, _OVER)
         async with self._database.reading() as session:
@@ -252,7 +252,7 @@ class RecordsLedger:
             return [recorded for recorded in map(_recorded, found) if not recorded.taken_over]
 
     async def instances(self, interval: Interval) -> list[Instance]:
-        """The processes that may have lived in an interval."""
+        """Return the processes that may have lived in an interval."""
         row = INSTANCES.c
         lived = and_(
             row.started_ms < interval.end_ms, or_(row.stopped_ms.is_(None), row.stopped_ms > interval.start_ms)
@@ -295,14 +295,14 @@ def _figures(row_sums: Mapping[Field, RowSum], calls: int, sums: Any) -> dict[Fi
 
 
 def _in_minutes(milliseconds: Figure, calls: int) -> Figure:
-    """Each row is rounded to a millisecond, up or down; the counters are not."""
+    """Return minutes, widened by the rounding of each row to a millisecond, which the counters do not have."""
     value, low, high = milliseconds
     off = calls / 2
     return Figure(value / MS_PER_MINUTE, (low - off) / MS_PER_MINUTE, (high + off) / MS_PER_MINUTE)
 
 
 def _handed_on(row: Row) -> dict[Field, Figure]:
-    """A row tells of a call's last hands alone, counters of all: each stop and each taking over counts there."""
+    """Return the rows widened by calls that changed hands: a row tells of the last alone, counters of all."""
     taken_over = row[Field.TAKEN_OVER]
     return {
         Field.SHUTDOWN: row[Field.SHUTDOWN].at_least(),

@@ -83,7 +83,7 @@ class CallFaults:
     """A refer is answered 200 and nothing comes of it, as with a trunk where REFER is not enabled."""
 
     def of(self, operation: Operation) -> ControlFault | None:
-        """The fault of one control request."""
+        """Return the fault of one control request."""
         return {
             Operation.ACCEPT: self.accept,
             Operation.REJECT: self.reject,

@@ -210,7 +210,7 @@ class Pipelines:
         ending.join(max(0.0, seconds))
 
     def _shut_down_providers(self) -> None:
-        """The API knows no end, only the SDK's providers do; the no-op ones need none."""
+        """Shut down those providers that have an end: the SDK's do, the no-op ones need none."""
         for provider in (self.tracer_provider, self.logger_provider, self.meter_provider):
             if isinstance(provider, SdkTracerProvider | SdkLoggerProvider | SdkMeterProvider):
                 _shut_down(provider)

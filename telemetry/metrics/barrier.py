@@ -66,7 +66,7 @@ class NoBarrier:
         return nullcontext()
 
     def open(self) -> None:
-        """Nothing was held."""
+        """Do nothing, as nothing was held."""
 
 
 class _ThisThread(local):
@@ -148,7 +148,7 @@ class RecordingBarrier:
             self.open()
 
     def close(self, _options: CallbackOptions) -> Iterable[Observation]:
-        """The callback that closes the barrier for the live reader; observes nothing."""
+        """Close the barrier for the live reader, as an observable's callback that observes nothing."""
         mine = self._this_thread
         if not mine.collecting:
             self._others += 1

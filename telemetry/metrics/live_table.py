@@ -40,7 +40,7 @@ class Distribution:
     """By bucket; the most recent one each."""
 
     def __post_init__(self) -> None:
-        """An empty distribution has a zero for each bucket."""
+        """Give an empty distribution a zero for each bucket."""
         if not self.counts:
             self.counts = [0] * (len(self.bounds) + 1)
 
