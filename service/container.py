@@ -27,6 +27,7 @@ from service.gateway.session_manager import SessionManager
 from service.http.security import AdminAttempts
 from service.http.tokens import AdminTokens
 from service.records.calls import CallRecords
+from service.records.observed import observe_records
 from service.sampling import Sampler
 from service.settings import Settings
 from service.storage.database import Database
@@ -155,6 +156,7 @@ def build_container(
     tenant_cache = TenantCache(tenants, clock=clock)
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
+    observe_records(telemetry, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
     proxy = proxy_for(settings.openai_base_url, getproxies())

@@ -71,6 +71,10 @@ class Telemetry:
         """Register the gauges of capacity and of silent calls, once the limits are known."""
         observe_calls(self.meter, self.live, self.tracker, limits, self.labels)
 
+    def observe(self, instrument: Instrument, read: Callable[[], Iterable[Observation]]) -> None:
+        """Register an observable of the catalogue that the application reads."""
+        observe(self.meter, self.live, instrument, read)
+
     def shutdown(self, budget_seconds: float = DEFAULT_BUDGET) -> bool:
         """Export what is left and stop within the budget; return True if all arrived. A second call does nothing.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
@@ -25,10 +25,31 @@ from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId
 
 PATH: Final = "/api/v1/metrics/capacity/debug"
-Rejected = Mapping[TenantId | None, int]
-"""Calls that each tenant was refused for want of a slot, and under ``None`` all tenants together."""
 _NO_SLOTS: Final = Usage(0, 0, 0)
-_REJECTED: Final = f"rejected_calls_{RejectionReason.CAPACITY}"
+_OPEN_STATES: Final = ("pending", "accepted", "started")
+_LEFT: Final = Selection(
+    (
+        f"rejected_calls_{RejectionReason.CAPACITY}",
+        "unanswered_calls",
+        "taken_over_calls",
+        *(f"handed_over_calls_{state}" for state in _OPEN_STATES),
+    )
+)
+
+
+class SlotCounts(NamedTuple):
+    """Calls of one tenant since the start, by the ways in which a slot was not had, or not kept to the end."""
+
+    rejected: int = 0
+    """For want of a slot."""
+    unanswered: int = 0
+    taken_over: int = 0
+    handed_over: int = 0
+
+
+Counted = Mapping[TenantId | None, SlotCounts]
+"""By tenant, and under ``None`` of all tenants together."""
+_NOTHING: Final = SlotCounts()
 
 
 class CapacitySlots(FrozenSchema):
@@ -41,6 +62,9 @@ class CapacitySlots(FrozenSchema):
     pending: int = Field(description="Calls that hold a slot and have not started.")
     peak_in_use_5m: int = Field(description="The most slots held at once in the last five minutes.")
     rejected: int = Field(description="Calls turned away for want of a slot since the process started.")
+    unanswered: int = Field(description="Calls that let go of their slot unanswered since then.")
+    taken_over: int = Field(description="Calls that brought their slot from another process since then.")
+    handed_over: int = Field(description="Calls that took their slot to another process since then.")
 
 
 class RegisteredCall(FrozenSchema):
@@ -87,17 +111,17 @@ class CapacityDebug(FrozenSchema):
     inconsistencies: tuple[CapacityDifference, ...] = Field(description="Where they do not.")
 
 
-def capacity_debug(findings: Findings, limits: Limits, rejected: Rejected) -> CapacityDebug:
+def capacity_debug(findings: Findings, limits: Limits, counted: Counted) -> CapacityDebug:
     """Return the response that ``findings`` make."""
     registry = findings.registry
-    refused = {tenant_id for tenant_id, calls in rejected.items() if tenant_id is not None and calls}
+    refused = {tenant_id for tenant_id, counts in counted.items() if tenant_id is not None and counts.rejected}
     return CapacityDebug(
         as_of=moment(registry.at),
         scope=MetricsScope.PROCESS,
-        everyone=_slots(registry.total, limits.total(), rejected[None]),
+        everyone=_slots(registry.total, limits.total(), counted[None]),
         tenants={
             writable(tenant_id): _slots(
-                registry.tenants.get(tenant_id, _NO_SLOTS), limits.of(tenant_id), rejected.get(tenant_id, 0)
+                registry.tenants.get(tenant_id, _NO_SLOTS), limits.of(tenant_id), counted.get(tenant_id, _NOTHING)
             )
             for tenant_id in sorted(registry.tenants.keys() | refused)
         },
@@ -109,7 +133,7 @@ def capacity_debug(findings: Findings, limits: Limits, rejected: Rejected) -> Ca
     )
 
 
-def _slots(usage: Usage, limit: int, rejected: int) -> CapacitySlots:
+def _slots(usage: Usage, limit: int, counts: SlotCounts) -> CapacitySlots:
     return CapacitySlots(
         limit=limit,
         in_use=usage.in_use,
@@ -117,7 +141,7 @@ def _slots(usage: Usage, limit: int, rejected: int) -> CapacitySlots:
         active=usage.active,
         pending=usage.pending,
         peak_in_use_5m=usage.peak_in_use,
-        rejected=rejected,
+        **counts._asdict(),
     )
 
 
@@ -156,6 +180,9 @@ CAPACITY_EXAMPLE: dict[str, Any] = {
         "pending": 2,
         "peak_in_use_5m": 20,
         "rejected": 45,
+        "unanswered": 6,
+        "taken_over": 0,
+        "handed_over": 0,
     },
     "tenants": {
         "acme": {
@@ -166,6 +193,9 @@ CAPACITY_EXAMPLE: dict[str, Any] = {
             "pending": 1,
             "peak_in_use_5m": 5,
             "rejected": 4,
+            "unanswered": 1,
+            "taken_over": 0,
+            "handed_over": 0,
         }
     },
     "active_calls": [
@@ -199,15 +229,18 @@ def capacity_router(*, live: LiveMetricsReader, tracker: CallTracker, limits: Li
         """
         findings = reconciler.read()
         response.headers.update(metrics_headers(findings.live_age_seconds))
-        return capacity_debug(findings, limits, _rejected(live.store))
+        return capacity_debug(findings, limits, _counted(live.store))
 
     return router
 
 
-def _rejected(store: LiveMetricsStore) -> Rejected:
-    """Return the calls refused for want of a slot. What counts under ``_other`` is nobody's, and only in the total."""
+def _counted(store: LiveMetricsStore) -> Counted:
+    """Return the counts of each tenant. What counts under ``_other`` is nobody's, and only in the total."""
     tenants = [None, *map(TenantId, store.tenants())]
-    counts = store.rows(Selection((_REJECTED,)), 0, len(tenants))
-    rejected = {tenant_id: int(count) for tenant_id, (count,) in zip(tenants, counts, strict=True)}
-    rejected.pop(TenantId(OTHER), None)
-    return rejected
+    rows = store.rows(_LEFT, 0, len(tenants))
+    counted = {
+        tenant_id: SlotCounts(int(rejected), int(unanswered), int(taken), int(sum(handed)))
+        for tenant_id, (rejected, unanswered, taken, *handed) in zip(tenants, rows, strict=True)
+    }
+    counted.pop(TenantId(OTHER), None)
+    return counted

@@ -26,7 +26,7 @@ from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value
 from telemetry.metrics.history import History, Ranked, Ranking
 from telemetry.metrics.past import WindowName
 from telemetry.metrics.reader import LiveMetricsReader
-from telemetry.semconv.attributes import RejectionReason
+from telemetry.semconv.attributes import RejectionReason, UnansweredReason
 
 Share = float | None
 
@@ -43,6 +43,23 @@ class RejectionShares(FrozenSchema):
     tenant_lookup_failed: Share
     instructions_missing: Share
     carrier_error: Share
+
+
+class UnansweredReasons(FrozenSchema):
+    """Calls that were never answered, by reason."""
+
+    canceled: int | None
+    busy: int | None
+    no_answer: int | None
+    declined: int | None
+    unreachable: int | None
+
+
+class Interruptions(FrozenSchema):
+    """Interruptions, by whom."""
+
+    caller: int | None = _meaning("interruptions.caller")
+    agent: int | None = _meaning("interruptions.agent")
 
 
 class Percentiles(FrozenSchema):
@@ -86,6 +103,10 @@ class WindowSummary(FrozenSchema):
     answer_rate: Share = _meaning("answer_rate")
     rejection_rate: Share = _meaning("rejection_rate")
     rejection_shares: RejectionShares
+    unanswered_reasons: UnansweredReasons
+    taken_over: int | None = _meaning("taken_over")
+    handed_over: int | None = _meaning("handed_over")
+    interruptions: Interruptions
     setup_seconds: Percentiles = Field(description="Received until accepted or rejected.")
     turn_latency_seconds: Percentiles = Field(description="End of the caller's speech until the answer's first audio.")
     time_to_first_audio_seconds: Percentiles = Field(description="Received until the caller hears the agent.")
@@ -167,6 +188,10 @@ EXAMPLE_WINDOW: Final[dict[str, Any]] = {
     "answer_rate": 0.9,
     "rejection_rate": 0.1,
     "rejection_shares": {reason.value: 0.0 for reason in RejectionReason} | {"capacity": 0.1},
+    "unanswered_reasons": {reason.value: 0 for reason in UnansweredReason},
+    "taken_over": 0,
+    "handed_over": 0,
+    "interruptions": {"caller": 7, "agent": 1},
     **dict.fromkeys(DISTRIBUTIONS, _PERCENTILES),
     "duration_seconds": {"p50": 210.0, "p90": 540.0, "p95": 780.0, "p99": 1260.0},
     "turn_latency_seconds": dict.fromkeys(PERCENTILES),

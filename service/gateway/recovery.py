@@ -112,7 +112,12 @@ class Recovery:
     def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
         now = self._tracker.clock.now()
         since = now if orphan.started_ms is None else orphan.last_activity(now)
-        call = self._taken_over(orphan, tenant, CallState.STARTED, since)
+        call = self._taken_over(orphan, tenant, orphan.state, since)
+        if orphan.state is CallState.PENDING:
+            call.accepted(since, resumed=True)
+        if orphan.state is not CallState.STARTED:
+            # Nobody has counted it as started: it is no part of what was taken over.
+            call.started(since)
         call.heartbeat()
         self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
 
@@ -140,6 +145,8 @@ class Recovery:
             since=since,
             continues=_trace_of(orphan),
             content=keeps_content(tenant),
+            direction=orphan.direction,
+            source=orphan.source,
         )
 
     def _stale(self, orphan: OrphanedCall) -> bool:

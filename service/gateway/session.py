@@ -85,6 +85,7 @@ class CallSession:
         content: bool = False,
     ) -> None:
         self._call = call
+        call.runs_on(model)
         self._carrier = carrier
         self._session = session
         self._model = model

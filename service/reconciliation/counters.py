@@ -1,14 +1,13 @@
 """The live counters and the registry of this process as ledgers."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from service.reconciliation.figures import Field, Figure, Rows
 from telemetry.calls.call import CallSnapshot
 from telemetry.calls.lifecycle import CallState
 from telemetry.metrics.live_table import LiveMetricsStore, Selection
-from telemetry.semconv.attributes import OTHER, RejectionReason
-from telemetry.semconv.catalogue import SETUP_DURATION
+from telemetry.semconv.attributes import OTHER, RejectionReason, UnansweredReason
 
 Amounts = dict[str, dict[Field, float]]
 """By tenant."""
@@ -23,10 +22,24 @@ _REJECTED = {
 REJECTIONS = tuple(_REJECTED)
 """The figures of rejected calls."""
 
+_UNANSWERED = {
+    Field.UNANSWERED_CANCELED: UnansweredReason.CANCELED,
+    Field.UNANSWERED_BUSY: UnansweredReason.BUSY,
+    Field.UNANSWERED_NO_ANSWER: UnansweredReason.NO_ANSWER,
+    Field.UNANSWERED_DECLINED: UnansweredReason.DECLINED,
+    Field.UNANSWERED_UNREACHABLE: UnansweredReason.UNREACHABLE,
+}
+UNANSWERED = tuple(_UNANSWERED)
+"""The figures of calls that were never answered."""
+
+Taken = Mapping[CallState, float]
+"""Calls of others that a process went on with, by the state they were left in."""
+
 _COUNTERS = {
     Field.RECEIVED: "received_calls",
     Field.ACCEPTED: "accepted_calls",
     **{field: f"rejected_calls_{reason}" for field, reason in _REJECTED.items()},
+    **{field: f"unanswered_calls_{reason}" for field, reason in _UNANSWERED.items()},
     Field.STARTED: "started_calls",
     Field.ENDED: "ended_calls",
     Field.FAILED: "failed_calls",
@@ -38,7 +51,10 @@ _COUNTERS = {
     Field.PENDING: "pending_calls",
 }
 
-_EVERYTHING = Selection(tuple(_COUNTERS.values()), (SETUP_DURATION.name,))
+_OPEN = (CallState.PENDING, CallState.ACCEPTED, CallState.STARTED)
+_TAKEN = tuple(f"taken_over_calls_{state}" for state in _OPEN)
+_HANDED = tuple(f"handed_over_calls_{state}" for state in _OPEN)
+_EVERYTHING = Selection((*_COUNTERS.values(), *_TAKEN, *_HANDED))
 
 _MOST = 1_000_000
 # More tenants than any store holds.
@@ -49,16 +65,23 @@ def rejection_field(reason: str) -> Field:
     return next(field for field, known in _REJECTED.items() if known == reason)
 
 
-def without_takeovers(counted: dict[Field, float], decided: float) -> dict[Field, float]:
-    """Return counters as figures: calls taken over set apart from those this process received itself.
+def unanswered_field(reason: str) -> Field:
+    """Return the figure that counts calls never answered for this reason."""
+    return next(field for field, known in _UNANSWERED.items() if known == reason)
 
-    A call taken over counts as received, accepted and started once more, but the time it was decided in is measured
-    where it was decided: what was accepted or rejected beyond those measured was taken over.
-    """
-    taken_over = counted[Field.ACCEPTED] + sum(counted[field] for field in REJECTIONS) - decided
-    apart = {field: counted[field] - taken_over for field in (Field.RECEIVED, Field.ACCEPTED, Field.STARTED)}
+
+def without_takeovers(counted: dict[Field, float], taken: Taken) -> dict[Field, float]:
+    """Return counters as figures: what a call counted in another process before is taken off, so it counts once."""
+    started = taken.get(CallState.STARTED, 0)
+    accepted = started + taken.get(CallState.ACCEPTED, 0)
+    received = accepted + taken.get(CallState.PENDING, 0)
+    apart = {
+        Field.RECEIVED: counted[Field.RECEIVED] - received,
+        Field.ACCEPTED: counted[Field.ACCEPTED] - accepted,
+        Field.STARTED: counted[Field.STARTED] - started,
+    }
     seen = counted[Field.ENDED] - counted[Field.STALE] - counted[Field.SHUTDOWN]
-    return counted | apart | {Field.ENDED: seen, Field.TAKEN_OVER: taken_over}
+    return counted | apart | {Field.ENDED: seen, Field.TAKEN_OVER: received}
 
 
 def live_amounts(store: LiveMetricsStore) -> Amounts:
@@ -71,7 +94,9 @@ def live_amounts(store: LiveMetricsStore) -> Amounts:
 def _amounts(row: list[float]) -> dict[Field, float]:
     counted = dict(zip(_COUNTERS, row, strict=False))
     counted[Field.MINUTES] /= 60
-    return without_takeovers(counted, sum(row[len(_COUNTERS) :]))
+    rest = row[len(_COUNTERS) :]
+    counted[Field.HANDED_OVER] = sum(rest[len(_OPEN) :])
+    return without_takeovers(counted, dict(zip(_OPEN, rest, strict=False)))
 
 
 def between(before: Amounts, after: Amounts, tenant_id: str | None) -> Rows:

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from service.reconciliation.counters import REJECTIONS, Amounts, rejection_field, without_takeovers
+from service.reconciliation import promql
+from service.reconciliation.counters import (
+    REJECTIONS,
+    UNANSWERED,
+    Amounts,
+    rejection_field,
+    unanswered_field,
+    without_takeovers,
+)
 from service.reconciliation.figures import (
     ZERO,
     Field,
@@ -22,13 +30,15 @@ from service.reconciliation.figures import (
 from service.reconciliation.ledgers import Column, State
 from service.reconciliation.promql import (
     COUNTERS,
-    DECIDED,
     END,
     ENDED,
     INSTANCE,
     REASON,
     REJECTED,
+    STATE,
+    TAKEN_OVER,
     TENANT,
+    UNANSWERED_REASON,
     Backend,
     BackendError,
     Counted,
@@ -41,8 +51,9 @@ from service.reconciliation.promql import (
 )
 from service.reconciliation.records import Instance, RecordsLedger
 from service.storage.database import DATABASE_ERRORS
+from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
-from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, UnansweredReason
 
 DEAD_AFTER_HEARTBEATS: Final = 3
 """A process that misses so many heartbeats is dead; until then it may have counted."""
@@ -112,7 +123,7 @@ NAMED: Final = 3
 """Silent processes that are named."""
 AT_ONCE = 4
 """Queries under way at the same time."""
-_SUMMED = (*COUNTERS, *REJECTIONS, Field.ENDED, Field.STALE, Field.SHUTDOWN)
+_SUMMED = (*COUNTERS, *REJECTIONS, *UNANSWERED, Field.ENDED, Field.STALE, Field.SHUTDOWN)
 _APART = {EndReason.STALE.value: Field.STALE, EndReason.SHUTDOWN.value: Field.SHUTDOWN}
 
 
@@ -145,14 +156,20 @@ class PrometheusLedger:
             before = await latest(exports_before(query, self.speaker))
             _refuse_mixed(await run(set_back(query, self.speaker)))
         plain = await asyncio.gather(*map(counted, COUNTERS.values()))
-        decided, rejected, ended = await asyncio.gather(*map(counted, (DECIDED, REJECTED, ENDED)))
-        sums = _sums(dict(zip(COUNTERS, plain, strict=True)), rejected, ended)
-        counts = {_tenant(sample): sample.value for sample in decided}
-        amounts = {tenant: without_takeovers(row, counts.get(tenant, 0)) for tenant, row in sums.items()}
+        apart = (REJECTED, promql.UNANSWERED, ENDED, TAKEN_OVER)
+        rejected, unanswered, ended, taken = await asyncio.gather(*map(counted, apart))
+        sums = _sums(dict(zip(COUNTERS, plain, strict=True)), rejected, unanswered, ended)
+        states: defaultdict[str, dict[CallState, float]] = defaultdict(dict)
+        for sample in taken:
+            if sample.labels.get(STATE, "") in set(CallState):
+                states[_tenant(sample)][CallState(sample.labels[STATE])] = sample.value
+        amounts = {tenant: without_takeovers(row, states.get(tenant, {})) for tenant, row in sums.items()}
         return Exported(amounts, last, before)
 
 
-def _sums(plain: Mapping[Field, list[Sample]], rejected: list[Sample], ended: list[Sample]) -> Amounts:
+def _sums(
+    plain: Mapping[Field, list[Sample]], rejected: list[Sample], unanswered: list[Sample], ended: list[Sample]
+) -> Amounts:
     sums: defaultdict[str, dict[Field, float]] = defaultdict(lambda: dict.fromkeys(_SUMMED, 0.0))
     for field_, samples in plain.items():
         for sample in samples:
@@ -161,6 +178,10 @@ def _sums(plain: Mapping[Field, list[Sample]], rejected: list[Sample], ended: li
         reason = sample.labels.get(REASON, "")
         if reason in set(RejectionReason):
             sums[_tenant(sample)][rejection_field(reason)] += sample.value
+    for sample in unanswered:
+        reason = sample.labels.get(UNANSWERED_REASON, "")
+        if reason in set(UnansweredReason):
+            sums[_tenant(sample)][unanswered_field(reason)] += sample.value
     for sample in ended:
         row = sums[_tenant(sample)]
         row[Field.ENDED] += sample.value

@@ -59,6 +59,11 @@ class Field(StrEnum):
     REJECTED_LOOKUP = "rejected_tenant_lookup_failed"
     REJECTED_INSTRUCTIONS = "rejected_instructions_missing"
     REJECTED_CARRIER = "rejected_carrier_error"
+    UNANSWERED_CANCELED = "unanswered_canceled"
+    UNANSWERED_BUSY = "unanswered_busy"
+    UNANSWERED_NO_ANSWER = "unanswered_no_answer"
+    UNANSWERED_DECLINED = "unanswered_declined"
+    UNANSWERED_UNREACHABLE = "unanswered_unreachable"
     STARTED = "started"
     ENDED = "ended"
     """Started calls whose end was seen: not those that went stale or were left when their process stopped."""
@@ -67,17 +72,19 @@ class Field(StrEnum):
     STALE = "stale"
     """Ended at their last activity."""
     SHUTDOWN = "shutdown"
-    """Ended, or handed over, because their process stopped."""
+    """Ended because their process stopped."""
     TAKEN_OVER = "taken_over"
     """Gone on with here after another process had let go of them."""
+    HANDED_OVER = "handed_over"
+    """Left to another process. A record tells of it only until another process has the call, so it is not compared."""
     MINUTES = "minutes"
     """Call time, up to the last heartbeat of calls that run."""
     ACTIVE = "active"
     PENDING = "pending"
 
 
-COUNTED = tuple(field for field in Field if field not in (Field.ACTIVE, Field.PENDING))
-"""Quantities that add up over time; the rest is of this moment."""
+COUNTED = tuple(field for field in Field if field not in (Field.HANDED_OVER, Field.ACTIVE, Field.PENDING))
+"""Quantities that add up over time, and that each ledger has."""
 
 
 class Figure(NamedTuple):
@@ -140,7 +147,7 @@ def with_margins(rows: Rows, *, less: Rows, more: Rows) -> Rows:
 
 
 def _with_margins(row: Row, less: Row, more: Row) -> dict[Field, Figure]:
-    return {
+    return dict(row) | {
         field: Figure(
             figure.value,
             figure.low - max(0.0, less.get(field, ZERO).high),

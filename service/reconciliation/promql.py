@@ -137,8 +137,11 @@ def _label(key: MetricKey) -> str:
 REASON: Final = _label(attr.REJECTION_REASON)
 END: Final = _label(attr.END_REASON)
 _ERROR: Final = _label(attr.ERROR_TYPE)
-DECIDED: Final = Counted(f"{prometheus_name(catalogue.SETUP_DURATION)}_count")
+UNANSWERED_REASON: Final = _label(attr.UNANSWERED_REASON)
+STATE: Final = _label(attr.CALL_STATE)
 REJECTED: Final = Counted(prometheus_name(catalogue.REJECTED), by=REASON)
+UNANSWERED: Final = Counted(prometheus_name(catalogue.UNANSWERED), by=UNANSWERED_REASON)
+TAKEN_OVER: Final = Counted(prometheus_name(catalogue.TAKEN_OVER), by=STATE)
 ENDED: Final = Counted(prometheus_name(catalogue.ENDED), by=END)
 COUNTERS: Final[Mapping[Field, Counted]] = {
     Field.RECEIVED: Counted(prometheus_name(catalogue.RECEIVED)),
@@ -146,6 +149,7 @@ COUNTERS: Final[Mapping[Field, Counted]] = {
     Field.STARTED: Counted(prometheus_name(catalogue.STARTED)),
     Field.FAILED: Counted(prometheus_name(catalogue.ENDED), f'{_ERROR}!=""'),
     Field.REFERRED: Counted(prometheus_name(catalogue.REFERRED)),
+    Field.HANDED_OVER: Counted(prometheus_name(catalogue.HANDED_OVER)),
     Field.MINUTES: Counted(prometheus_name(catalogue.CALL_TIME)),
 }
 """Counters with one sum a tenant."""

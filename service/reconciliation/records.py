@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ColumnElement, and_, case, func, literal, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.reconciliation.counters import REJECTIONS, rejection_field
+from service.reconciliation.counters import REJECTIONS, UNANSWERED, rejection_field, unanswered_field
 from service.reconciliation.figures import ZERO, Field, Figure, Interval, ReconcileQuery, Row, Rows, Scope
 from service.records.instances import INSTANCES
 from service.records.record import DurationSource
@@ -17,7 +17,7 @@ from service.records.tracked import STALE
 from service.storage.database import Database
 from service.usage.query import longest_call_ms
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, UnansweredReason
 
 Condition = ColumnElement[bool]
 Number = ColumnElement[int]
@@ -27,7 +27,7 @@ _ROW = CALLS.c
 _CLAIMED_MS = _ROW.claim // MICROS_PER_MS
 _OWN = _ROW.received_ms == _CLAIMED_MS
 _TAKEN_OVER = _ROW.received_ms != _CLAIMED_MS
-_TAKEN = _ROW.state.not_in([CallState.PENDING.value, CallState.REJECTED.value])
+_TAKEN = _ROW.state.not_in([CallState.PENDING.value, CallState.REJECTED.value, CallState.UNANSWERED.value])
 _STARTED = _ROW.started_ms.is_not(None)
 _ENDED = _ROW.state == CallState.ENDED.value
 _STALE = and_(_ENDED, _ROW.reason == EndReason.STALE.value)
@@ -40,7 +40,8 @@ _STARTED_LATE = and_(_TAKEN_OVER, _ROW.started_ms >= _CLAIMED_MS)
 _UNDECIDED = and_(_TAKEN_OVER, _ROW.state == CallState.PENDING.value)
 _NEVER_DECIDED = _ROW.error_type == STALE
 """A rejection that nobody made: the process died, and the one that found the call closed it so."""
-_GONE_ON_WITH = and_(_TAKEN_OVER, or_(_ROW.ended_ms.is_(None), _ROW.duration_source == DurationSource.RESUMED.value))
+_GIVEN_UP = func.coalesce(_ROW.duration_source, "") == DurationSource.LAST_SIGN_OF_LIFE.value
+"""Found over when it was taken over, or gone on with and then silent: the row does not say which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ def count(condition: Condition) -> Number:
 def of_process() -> Mapping[Field, RowSum]:
     """Return the quantities that a process's counters have of the rows it holds."""
     return {
+        # One whose tenant nobody knew counts anew where it is announced again.
         Field.RECEIVED: RowSum(count(_OWN), more=count(or_(_DECIDED_LATE, _UNDECIDED))),
         Field.ACCEPTED: RowSum(count(and_(_OWN, _TAKEN)), more=count(and_(_TAKEN, _DECIDED_LATE))),
         **{field: RowSum(count(and_(or_(_OWN, _DECIDED_LATE), _rejected(field)))) for field in REJECTIONS},
+        **{field: RowSum(count(and_(or_(_OWN, _DECIDED_LATE), _unanswered(field)))) for field in UNANSWERED},
         Field.STARTED: RowSum(count(and_(_OWN, _STARTED)), more=count(_STARTED_LATE)),
         Field.ENDED: RowSum(count(_SEEN)),
         Field.FAILED: RowSum(count(_FAILED)),
@@ -73,10 +76,11 @@ def of_process() -> Mapping[Field, RowSum]:
         Field.STALE: RowSum(count(_STALE), less=count(and_(_STALE, _TAKEN_OVER))),
         Field.SHUTDOWN: RowSum(count(_SHUTDOWN)),
         Field.TAKEN_OVER: RowSum(
-            count(_GONE_ON_WITH),
-            less=count(and_(_GONE_ON_WITH, or_(_ROW.ended_ms.is_(None), _DECIDED_LATE))),
-            more=count(and_(_STALE, _TAKEN_OVER)),
+            count(and_(_TAKEN_OVER, not_(_GIVEN_UP))),
+            less=count(and_(_TAKEN_OVER, or_(_ROW.ended_ms.is_(None), _DECIDED_LATE))),
+            more=count(and_(_TAKEN_OVER, _GIVEN_UP)),
         ),
+        Field.HANDED_OVER: RowSum(count(_ROW.handed_over_ms.is_not(None))),
         Field.MINUTES: RowSum(func.sum(_ROW.billed_ms), less=func.sum(case((_TAKEN_OVER, _elsewhere()), else_=0))),
         Field.ACTIVE: RowSum(count(_ROW.state == CallState.STARTED.value)),
         Field.PENDING: RowSum(count(_ROW.state.in_([CallState.PENDING.value, CallState.ACCEPTED.value]))),
@@ -105,6 +109,7 @@ def in_interval(interval: Interval, *, overlap_ms: int = 0, late_ms: int = 0) ->
         Field.RECEIVED: RowSum(count(within(_ROW.received_ms)), more=decided_twice),
         Field.ACCEPTED: _late(within(_ROW.decided_ms), _TAKEN, _DECIDED_LATE, decided_twice),
         **{field: _rejections(field, within(decided), decided_twice) for field in REJECTIONS},
+        **{field: RowSum(count(and_(_unanswered(field), within(decided))), more=decided_twice) for field in UNANSWERED},
         Field.STARTED: _late(within(_ROW.started_ms), _STARTED, _STARTED_LATE, started_twice),
         Field.ENDED: RowSum(count(and_(_SEEN, within(_ROW.ended_ms))), more=given_up),
         Field.FAILED: RowSum(count(and_(_FAILED, within(_ROW.ended_ms))), more=given_up),
@@ -137,6 +142,11 @@ def _rejected(field: Field, *, died: bool = False) -> Condition:
     reason = next(reason for reason in RejectionReason if rejection_field(reason) is field)
     rejected = and_(_ROW.state == CallState.REJECTED.value, _ROW.reason == reason.value)
     return rejected if died else and_(rejected, not_(func.coalesce(_NEVER_DECIDED, False)))
+
+
+def _unanswered(field: Field) -> Condition:
+    reason = next(reason for reason in UnansweredReason if unanswered_field(reason) is field)
+    return and_(_ROW.state == CallState.UNANSWERED.value, _ROW.reason == reason.value)
 
 
 def _rejections(field: Field, within: Condition, twice: Number) -> RowSum:
@@ -302,12 +312,9 @@ def _in_minutes(milliseconds: Figure, calls: int) -> Figure:
 
 
 def _handed_on(row: Row) -> dict[Field, Figure]:
-    """Return the rows widened by calls that changed hands: a row tells of the last alone, counters of all."""
+    """Return the figure widened by calls that changed hands: a row tells of the last alone, counters of all."""
     taken_over = row[Field.TAKEN_OVER]
-    return {
-        Field.SHUTDOWN: row[Field.SHUTDOWN].at_least(),
-        Field.TAKEN_OVER: Figure(taken_over.value, 0, inf),
-    }
+    return {Field.TAKEN_OVER: Figure(taken_over.value, 0, inf)}
 
 
 def _added(one: Rows, other: Rows) -> Rows:

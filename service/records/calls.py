@@ -374,6 +374,10 @@ class CallRecords:
             self._writer.last_error,
         )
 
+    def spill_room(self) -> int:
+        """Return the bytes of records that the local disk can still take; may block on the disk."""
+        return self._spill.room()
+
     @property
     def _refuses(self) -> bool:
         return self._writer.away and self._spill.size().full

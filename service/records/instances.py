@@ -15,7 +15,7 @@ from service.records.tracked import claim_at
 from service.storage.database import CLAIM_LOCK, Database, advisory_lock, insert_into
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, TenantId
+from telemetry.semconv.attributes import UNKNOWN_TENANT, CallDirection, CallId, TenantId
 
 INSTANCES: Final = cast("Table", InstanceRow.__table__)
 
@@ -135,6 +135,8 @@ class OrphanedCall:
     """32 hexadecimal digits: the trace to continue."""
     span_id: str | None
     """16 hexadecimal digits: its root span, the parent of what comes."""
+    direction: CallDirection
+    source: str
     looked_up: bool
     """False if its process died before it found the tenant: the announcement alone names the dialled number whole."""
 
@@ -151,6 +153,8 @@ class OrphanedCall:
             record.billed_ms,
             record.trace_id,
             record.span_id,
+            record.direction,
+            record.source,
             looked_up=record.tenant_id != UNKNOWN_TENANT or record.dialled_masked is None,
         )
 

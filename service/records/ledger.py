@@ -10,9 +10,9 @@ from typing import Final
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, get_current_span
 
-from service.records.models import MAX_CALL_ID
+from service.records.models import MAX_CALL_ID, MAX_SOURCE
 from service.records.record import StoredCall
-from service.records.tracked import Change, Claim, TrackedRecord, changes_record, claim_at, reduce
+from service.records.tracked import Change, Claim, TrackedRecord, changes_record, claim_at, reduce, storable
 from telemetry.calls.events import CallEvent, CallReceived, Event
 from telemetry.calls.sinks import Contexts, NoContexts
 from telemetry.clock import Instant
@@ -148,8 +148,7 @@ class CallLedger:
         elif isinstance(event, CallEvent) and changes_record(event):
             with self._lock:
                 tracked = self._open.get(event.call.call_id)
-                if tracked is not None:
-                    reduce(tracked, event)
+                if tracked is not None and reduce(tracked, event):
                     self._changed(tracked)
 
     def _received(self, event: CallReceived) -> None:
@@ -178,6 +177,7 @@ class CallLedger:
         known = record.tenant_id == tenant_id != UNKNOWN_TENANT
         required = tracked.required if known else record.version + 1
         record.tenant_id = tenant_id
+        record.direction, record.source = event.call.direction, storable(event.call.source, MAX_SOURCE)
         if span.is_valid:
             record.trace_id, record.span_id = format(span.trace_id, "032x"), format(span.span_id, "016x")
         tracked.changed(shape=True)

@@ -17,11 +17,17 @@ CALL_ID = String(255).with_variant(String(255, collation="C"), "postgresql")
 MAX_CALL_ID = 255
 """Characters of a call id that fit; a carrier's are far shorter."""
 
+MAX_SOURCE = 64
+"""Characters of a source's name that fit."""
+
 INSTANCE_ID = String(64)
 """The ``service.instance.id`` of a process."""
 
 OPEN = "ended_ms IS NULL"
 CLOSED = "ended_ms IS NOT NULL"
+OUTBOUND = "direction = 'outbound'"
+NOT_DIRECT = "source <> 'direct'"
+"""What few calls are, in the words of both an index and the question it answers."""
 
 
 class CallRecordRow(Base):
@@ -36,17 +42,23 @@ class CallRecordRow(Base):
     outcome: Mapped[str | None] = mapped_column(String(16))
     """A :class:`telemetry.recent.record.CallOutcome`; null while the call is open."""
     reason: Mapped[str | None] = mapped_column(String(32))
-    """The reason it was rejected, abandoned or ended for."""
+    """The reason it was rejected, never answered, abandoned or ended for."""
     error_type: Mapped[str | None] = mapped_column(String(128))
+    fault: Mapped[str | None] = mapped_column(String(16))
+    """The party at fault for its end; null if nobody is, or it is not known."""
+    # A process of the version before, which runs beside this one while versions change, leaves these two out.
+    direction: Mapped[str] = mapped_column(String(16), server_default="inbound")
+    source: Mapped[str] = mapped_column(String(MAX_SOURCE), server_default="direct")
+    """The configured name of the gateway or carrier that reported it."""
 
     received_ms: Mapped[int] = mapped_column(BigInteger)
     decided_ms: Mapped[int | None] = mapped_column(BigInteger)
-    """Accepted or rejected."""
+    """Accepted, rejected or given up by the other side."""
     started_ms: Mapped[int | None] = mapped_column(BigInteger)
     first_audio_ms: Mapped[int | None] = mapped_column(BigInteger)
     referred_ms: Mapped[int | None] = mapped_column(BigInteger)
     ended_ms: Mapped[int | None] = mapped_column(BigInteger)
-    """Rejected, abandoned or ended; null while the call is open."""
+    """Rejected, never answered, abandoned or ended; null while the call is open."""
     last_seen_ms: Mapped[int] = mapped_column(BigInteger)
     """The last activity."""
     usage_from_ms: Mapped[int] = mapped_column(BigInteger)
@@ -84,6 +96,19 @@ class CallRecordRow(Base):
     """Answers the caller cut short; null likewise."""
     longest_wait_ms: Mapped[int | None] = mapped_column(BigInteger)
     """The caller's longest wait: for the decision, for the first audio, or for an answer; null likewise."""
+
+    # Of a conversation in which nobody was reported to speak, all of these are null.
+    conversation_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """From the first word to the end, as far as it was observed."""
+    caller_talk_ms: Mapped[int | None] = mapped_column(BigInteger)
+    agent_talk_ms: Mapped[int | None] = mapped_column(BigInteger)
+    talk_over_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Time in which both spoke."""
+    dead_air_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """Time in which nobody spoke for three seconds and more."""
+    dead_airs: Mapped[int | None] = mapped_column(BigInteger)
+    agent_interruptions: Mapped[int | None] = mapped_column(BigInteger)
+    """Times the agent began to speak while the caller spoke."""
 
     instance_id: Mapped[str] = mapped_column(INSTANCE_ID)
     """The process that holds the call, or held it last."""
@@ -123,6 +148,37 @@ class CallRecordRow(Base):
             "call_id",
             sqlite_where=text(CLOSED),
             postgresql_where=text(CLOSED),
+        ),
+        Index(
+            "ix_call_records_reason",
+            "reason",
+            "received_ms",
+            "call_id",
+            sqlite_where=text(CLOSED),
+            postgresql_where=text(CLOSED),
+        ),
+        Index(
+            "ix_call_records_fault",
+            "fault",
+            "received_ms",
+            "call_id",
+            sqlite_where=text("fault IS NOT NULL"),
+            postgresql_where=text("fault IS NOT NULL"),
+        ),
+        Index(
+            "ix_call_records_outbound",
+            "received_ms",
+            "call_id",
+            sqlite_where=text(OUTBOUND),
+            postgresql_where=text(OUTBOUND),
+        ),
+        Index(
+            "ix_call_records_source",
+            "source",
+            "received_ms",
+            "call_id",
+            sqlite_where=text(NOT_DIRECT),
+            postgresql_where=text(NOT_DIRECT),
         ),
         Index("ix_call_records_open", "instance_id", sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
         Index(

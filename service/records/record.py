@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
-from telemetry.semconv.attributes import CallId, TenantId
+from telemetry.semconv.attributes import DIRECT_SOURCE, CallDirection, CallId, Fault, TenantId
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +52,9 @@ class StoredCall:
     outcome: CallOutcome | None = None
     reason: str | None = None
     error_type: str | None = None
+    fault: Fault | None = None
+    direction: CallDirection = CallDirection.INBOUND
+    source: str = DIRECT_SOURCE
     decided_ms: int | None = None
     started_ms: int | None = None
     first_audio_ms: int | None = None
@@ -77,6 +80,13 @@ class StoredCall:
     turns: int | None = None
     interruptions: int | None = None
     longest_wait_ms: int | None = None
+    conversation_ms: int | None = None
+    caller_talk_ms: int | None = None
+    agent_talk_ms: int | None = None
+    talk_over_ms: int | None = None
+    dead_air_ms: int | None = None
+    dead_airs: int | None = None
+    agent_interruptions: int | None = None
     handed_over_ms: int | None = None
 
     def row(self) -> Row:
@@ -94,6 +104,8 @@ class StoredCall:
             record = cls(**{name: _checked(name, row[name]) for name in COLUMNS})
             record.state = CallState(record.state)
             record.outcome = None if record.outcome is None else CallOutcome(record.outcome)
+            record.fault = None if record.fault is None else Fault(record.fault)
+            record.direction = CallDirection(record.direction)
             record.duration_basis = DurationBasis(record.duration_basis)
             record.duration_source = None if record.duration_source is None else DurationSource(record.duration_source)
         except ValueError as error:
@@ -160,6 +172,17 @@ _DEFAULTS: Final[Row] = {f.name: f.default for f in fields(StoredCall) if f.defa
 
 TOKEN_COLUMNS: Final = tuple(f"{kind}_tokens" for kind in _TOKEN_KINDS)
 
+TALK_COLUMNS: Final = (
+    "conversation_ms",
+    "caller_talk_ms",
+    "agent_talk_ms",
+    "talk_over_ms",
+    "dead_air_ms",
+    "dead_airs",
+    "agent_interruptions",
+)
+"""The measures of a conversation: null together, until somebody speaks."""
+
 HEARTBEAT_COLUMNS: Final = (
     "version",
     "billed_ms",
@@ -167,10 +190,12 @@ HEARTBEAT_COLUMNS: Final = (
     "turns",
     "interruptions",
     "longest_wait_ms",
+    *TALK_COLUMNS,
     *TOKEN_COLUMNS,
 )
 """The columns that change without a change of state: all that is written while a call just goes on."""
 
 _WHOLE_NUMBERS: Final = frozenset(
-    {name for name in COLUMNS if name.endswith("_ms")} | {"claim", "version", "turns", "interruptions", *TOKEN_COLUMNS}
+    {name for name in COLUMNS if name.endswith("_ms")}
+    | {"claim", "version", "turns", "interruptions", *TALK_COLUMNS, *TOKEN_COLUMNS}
 )

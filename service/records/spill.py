@@ -328,6 +328,16 @@ class Spill:
             if not any(path.name.startswith(f"{instance_id}.") for path in self._backlog):
                 self._unlock(instance_id, remove=True)
 
+    def room(self) -> int:
+        """Return the bytes that the spill can still take, by its bound and by the disk; 0 if the disk is gone."""
+        with self._lock:
+            left = max(0, self._max_bytes - self._size())
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return 0
+        return min(left, disk.f_bavail * disk.f_frsize)
+
     def size(self) -> SpillSize:
         """Return how full the spill is."""
         with self._lock:

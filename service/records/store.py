@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -21,13 +22,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DataError, IntegrityError
 
-from service.records.models import CallKeyRow, CallRecordRow
+from service.records.models import NOT_DIRECT, OUTBOUND, CallKeyRow, CallRecordRow
 from service.records.record import COLUMNS, HEARTBEAT_COLUMNS, DurationSource, Row, StoredCall, readable
 from service.storage.database import Database, Insert, insert_into
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
 from telemetry.recent.record import CallOutcome
-from telemetry.semconv.attributes import CallId
+from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    CallDirection,
+    CallId,
+    EndReason,
+    Fault,
+    RejectionReason,
+    UnansweredReason,
+)
 
 CALLS: Final = cast("Table", CallRecordRow.__table__)
 KEYS: Final = cast("Table", CallKeyRow.__table__)
@@ -239,6 +248,11 @@ class Wanted:
     tenant_id: str | None = None
     outcome: CallOutcome | None = None
     """Calls that are over, and turned out so."""
+    reason: RejectionReason | UnansweredReason | EndReason | None = None
+    """Calls that are over, for this reason."""
+    fault: Fault | None = None
+    direction: CallDirection | None = None
+    source: str | None = None
     since_ms: int | None = None
     """Received then or later."""
     until_ms: int | None = None
@@ -287,6 +301,18 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         conditions.append(row.tenant_id == wanted.tenant_id)
     if wanted.outcome is not None:
         conditions += [row.outcome == wanted.outcome.value, row.ended_ms.is_not(None)]
+    if wanted.reason is not None:
+        conditions += [row.reason == wanted.reason.value, row.ended_ms.is_not(None)]
+    if wanted.fault is not None:
+        conditions.append(row.fault == wanted.fault.value)
+    if wanted.direction is CallDirection.OUTBOUND:
+        # In the words of the index: a parameter would not tell the planner that it can be used.
+        conditions.append(literal_column(OUTBOUND))
+    elif wanted.direction is not None:
+        conditions.append(row.direction == wanted.direction.value)
+    if wanted.source is not None:
+        conditions.append(row.source == wanted.source)
+        conditions += [literal_column(NOT_DIRECT)] if wanted.source != DIRECT_SOURCE else []
     if wanted.since_ms is not None:
         conditions.append(row.received_ms >= wanted.since_ms)
     if wanted.until_ms is not None:

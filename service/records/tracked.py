@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final
 
-from service.records.record import DurationSource, Row, StoredCall
+from service.records.record import TALK_COLUMNS, DurationSource, Row, StoredCall
 from telemetry.calls.events import (
+    AgentInterrupted,
     CallAbandoned,
     CallAccepted,
     CallEnded,
@@ -15,8 +16,12 @@ from telemetry.calls.events import (
     CallRejected,
     CallStarted,
     CallUnanswered,
+    DeadAir,
     Event,
     FirstAudio,
+    SpeechEnded,
+    TalkedOver,
+    TalkMeasured,
     TokensUsed,
     TurnAnswered,
     TurnInterrupted,
@@ -25,7 +30,7 @@ from telemetry.calls.events import (
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Instant
 from telemetry.recent.record import CallOutcome, DurationBasis
-from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason, Speaker
 
 STALE: Final = "stale"
 """The ``error_type`` of a call that was still being decided upon when its process died."""
@@ -50,6 +55,40 @@ class Claim(Enum):
     """Another process owns the call: nothing more is written of it."""
 
 
+_TALK: Final = {Speaker.CALLER: "caller_talk_ms", Speaker.AGENT: "agent_talk_ms"}
+
+
+class TalkSums:
+    """The measures of one call's conversation, summed up unrounded."""
+
+    __slots__ = ("_before", "_first_word", "_record", "_seconds")
+
+    def __init__(self, record: StoredCall) -> None:
+        self._record = record
+        for name in TALK_COLUMNS:
+            setattr(record, name, getattr(record, name) or 0)
+        self._before: float = (record.conversation_ms or 0) / 1000
+        # Of the processes that had the call before: no one observed what lies between.
+        self._first_word: Instant | None = None
+        self._seconds: dict[str, float] = {}
+
+    def spoke(self, speaker: Speaker, began: Instant, ended: Instant) -> None:
+        """Add a stretch of speech; the conversation lasts at least to its end."""
+        self._first_word = began if self._first_word is None else min(self._first_word, began)
+        self.add(_TALK[speaker], ended.since(began))
+        self.lasted(ended.since(self._first_word))
+
+    def lasted(self, seconds: float) -> None:
+        """Note the length of the part of the conversation that this process observed."""
+        self._record.conversation_ms = round((self._before + seconds) * 1000)
+
+    def add(self, column: str, seconds: float) -> None:
+        """Add time to one of the measures."""
+        summed = self._seconds.get(column, getattr(self._record, column) / 1000) + seconds
+        self._seconds[column] = summed
+        setattr(self._record, column, round(summed * 1000))
+
+
 class TrackedRecord:
     """One record that this process writes. Not safe for threads by itself: the ledger's lock guards it."""
 
@@ -57,6 +96,7 @@ class TrackedRecord:
         "_anchor_ms",
         "_anchor_seconds",
         "_shaped",
+        "_talk",
         "_whole",
         "announced",
         "claim",
@@ -89,6 +129,14 @@ class TrackedRecord:
         # The newest version in which more changed than a heartbeat changes.
         self._anchor_ms = record.usage_from_ms if record.started_ms is None else record.last_seen_ms
         self._anchor_seconds = self.seconds
+        self._talk: TalkSums | None = None
+
+    @property
+    def talk(self) -> TalkSums:
+        """The measures of the conversation, which begin with the first use: zeros instead of nulls."""
+        if self._talk is None:
+            self._talk = TalkSums(self.record)
+        return self._talk
 
     @property
     def over(self) -> bool:
@@ -217,6 +265,7 @@ def _ended(tracked: TrackedRecord, event: CallEnded) -> None:
     stale = event.reason is EndReason.STALE
     at_ms = record.last_seen_ms if stale else event.at.unix_ms
     record.close(CallState.ENDED, _outcome(event), event.reason, _short(event.error_type), at_ms)
+    record.fault = event.fault
     record.duration_ms = record.billed_ms
     measured = DurationSource.RESUMED if tracked.resumed else DurationSource.MEASURED
     record.duration_source = DurationSource.LAST_SIGN_OF_LIFE if stale else measured
@@ -246,16 +295,41 @@ def _turn_interrupted(tracked: TrackedRecord, event: TurnInterrupted) -> None:  
     tracked.record.interruptions = (tracked.record.interruptions or 0) + 1
 
 
+def _speech_ended(tracked: TrackedRecord, event: SpeechEnded) -> None:
+    tracked.talk.spoke(event.speaker, event.started, event.at)
+
+
+def _talked_over(tracked: TrackedRecord, event: TalkedOver) -> None:
+    tracked.talk.add("talk_over_ms", event.seconds)
+
+
+def _dead_air(tracked: TrackedRecord, event: DeadAir) -> None:
+    tracked.talk.add("dead_air_ms", event.seconds)
+    tracked.record.dead_airs = (tracked.record.dead_airs or 0) + 1
+
+
+def _agent_interrupted(tracked: TrackedRecord, event: AgentInterrupted) -> None:  # noqa: ARG001 -- the same
+    _ = tracked.talk
+    tracked.record.agent_interruptions = (tracked.record.agent_interruptions or 0) + 1
+
+
+def _talk_measured(tracked: TrackedRecord, event: TalkMeasured) -> None:
+    tracked.talk.lasted(event.seconds)
+
+
 def _tokens(tracked: TrackedRecord, event: TokensUsed) -> None:
     tracked.record.add_tokens(event.usage)
 
 
 def _short(error_type: str | None) -> str | None:
     """Return the type as its column takes it."""
-    if error_type is None:
-        return None
+    return None if error_type is None else storable(error_type, MAX_ERROR_TYPE)
+
+
+def storable(words: str, most: int) -> str:
+    """Return the words as a column of so many characters takes them."""
     # No text column takes halves of surrogate pairs, and PostgreSQL's take no NUL.
-    return error_type.encode(errors="replace").decode().replace("\x00", "?")[:MAX_ERROR_TYPE]
+    return words.encode(errors="replace").decode().replace("\x00", "?")[:most]
 
 
 Reducer = Callable[[TrackedRecord, Any], None]
@@ -279,19 +353,33 @@ _OF_GOING_ON: Final[Mapping[type[Event], Reducer]] = {
     TurnInterrupted: _turn_interrupted,
 }
 # They change no more than a heartbeat does: the columns of HEARTBEAT_COLUMNS.
+_OF_TALK: Final[Mapping[type[Event], Reducer]] = {
+    SpeechEnded: _speech_ended,
+    TalkedOver: _talked_over,
+    DeadAir: _dead_air,
+    AgentInterrupted: _agent_interrupted,
+    TalkMeasured: _talk_measured,
+}
+# They need no writing of their own: what they change is written with the next heartbeat, or with the end.
 
 
-def reduce(tracked: TrackedRecord, event: Event) -> None:
-    """Bring the record up to date with an event that :func:`changes_record`."""
+def reduce(tracked: TrackedRecord, event: Event) -> bool:
+    """Bring the record up to date with an event that :func:`changes_record`; return true if it is to be written now."""
     kind = type(event)
+    talk = _OF_TALK.get(kind)
+    if talk is not None:
+        talk(tracked, event)
+        return False
     shaping = _OF_STATE.get(kind)
     (shaping or _OF_GOING_ON[kind])(tracked, event)
     tracked.changed(shape=shaping is not None)
+    return True
 
 
 def changes_record(event: Event) -> bool:
     """Return true for an event that changes a record which is there. A call's first event makes it instead."""
-    return type(event) in _OF_STATE or type(event) in _OF_GOING_ON
+    kind = type(event)
+    return kind in _OF_STATE or kind in _OF_GOING_ON or kind in _OF_TALK
 
 
 def claim_at(at: Instant) -> int:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,12 +66,12 @@ class Attempts:
     @property
     def away_seconds(self) -> float | None:
         """Seconds since the database went away; ``None`` while it has not."""
-        return None if self._away_since is None else _now() - self._away_since
+        return None if self._away_since is None else time.monotonic() - self._away_since
 
     @property
     def due(self) -> bool:
         """True if the database is to be tried."""
-        return not self.away or _now() >= self._next_attempt
+        return not self.away or time.monotonic() >= self._next_attempt
 
     @property
     def last_error(self) -> str | None:
@@ -98,7 +100,7 @@ class Attempts:
 
     def failed(self, error: Exception) -> None:
         """Leave the database alone for a while."""
-        now = _now()
+        now = time.monotonic()
         if self._away_since is None:
             self._away_since = now
             _logger.warning("call records cannot be written to the database, and are spilled: %s", type(error).__name__)
@@ -111,6 +113,11 @@ class Attempts:
             _logger.info("call records can be written to the database again")
         self._away_since = None
         self._pause = 0.0
+
+
+def _reason(error: OSError) -> str:
+    """Return what the disk has against it, without the path."""
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 def _now() -> float:
@@ -382,8 +389,12 @@ class RecordWriter:
         try:
             await asyncio.to_thread(self._spill.append, [change.row for change in changes])
         except OSError as error:
+            if self._disk_error is None:
+                _logger.error("call records cannot be spilled, and wait in memory: %s", _reason(error))  # noqa: TRY400
             self._disk_error = type(error).__name__
             return False
+        if self._disk_error is not None:
+            _logger.info("call records can be spilled again")
         self._disk_error = None
         self._ledger.spilled(changes)
         return True

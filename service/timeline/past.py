@@ -9,7 +9,7 @@ from service.records.record import StoredCall as Row
 from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
-from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, StateChange, Tokens, Trace
+from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, StateChange, Talk, Tokens, Trace
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, UnansweredReason
 
 
@@ -153,6 +153,20 @@ def remembered(row: Row) -> CallDetails:
         logs=(),
         dropped={},
         gaps=(),
+        talk=_talk(row),
+    )
+
+
+def _talk(row: Row) -> Talk | None:
+    if row.conversation_ms is None or row.ended_ms is None:
+        return None
+    return Talk(
+        seconds=row.conversation_ms / 1000,
+        caller_seconds=(row.caller_talk_ms or 0) / 1000,
+        agent_seconds=(row.agent_talk_ms or 0) / 1000,
+        talk_over_seconds=(row.talk_over_ms or 0) / 1000,
+        dead_air_seconds=(row.dead_air_ms or 0) / 1000,
+        dead_airs=row.dead_airs or 0,
     )
 
 
@@ -180,6 +194,9 @@ def _summary(row: Row) -> CallSummary:
         sampled=row.trace_id is not None,
         caller=row.caller_masked,
         dialled=row.dialled_masked,
+        talked_over=row.agent_interruptions or 0,
+        direction=row.direction,
+        source=row.source,
     )
 
 
@@ -209,7 +226,8 @@ def _decision(row: Row) -> Decision | None:
 
 def _ending(row: Row) -> Ending | None:
     reason = _end(row)
-    return None if reason is None else Ending(reason, _offset(row, row.ended_ms or row.last_seen_ms), row.error_type)
+    at_ms = row.ended_ms or row.last_seen_ms
+    return None if reason is None else Ending(reason, _offset(row, at_ms), row.error_type, row.fault)
 
 
 def _rejection(row: Row) -> RejectionReason | None:

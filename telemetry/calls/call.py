@@ -102,6 +102,7 @@ class Call:
         "_last_seen",
         "_listener",
         "_made",
+        "_model",
         "_received",
         "_scopes",
         "_sink",
@@ -142,6 +143,7 @@ class Call:
         self._heard: Instant | None = None
         self._billed = 0.0
         self._ending = False
+        self._model: str | None = None
         self._conversation = Conversation(ref, received)
 
     @property
@@ -391,6 +393,10 @@ class Call:
         """Report how long one stage of an answer took, where the source tells stages apart."""
         self._report(StageWaited(self._clock.now(), self.ref, stage, seconds))
 
+    def runs_on(self, model: str) -> None:
+        """Note the configured model that the agent runs on, which a failure of the call is counted by."""
+        self._model = model
+
     def tokens_used(self, usage: TokenUsage, model: str, response_id: str | None = None) -> None:
         """Report the tokens of one response. Each response once: usage is per response, not cumulative."""
         self._report(TokensUsed(self._clock.now(), self.ref, usage, model, response_id))
@@ -441,7 +447,7 @@ class Call:
         duration = max(last_moment.since(started), self._billed)
         if reason is EndReason.ERROR:
             error_type = error_type or OTHER
-        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type, fault)
+        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type, fault, self._model)
 
     def _end_conversation(self, now: Instant) -> None:
         if self._state is CallState.STARTED:

@@ -254,6 +254,8 @@ class CallEnded(CallEvent):
     error_type: str | None = None
     fault: Fault | None = None
     """The party at fault; None if nobody is, or it is not known."""
+    model: str | None = None
+    """The configured model that the agent ran on; None if it was not told."""
 
 
 @event

@@ -11,7 +11,7 @@ from telemetry.semconv.attributes import (
     MetricAttributes,
     TenantId,
 )
-from telemetry.semconv.catalogue import MAX_ERROR_TYPES, MAX_SOURCES
+from telemetry.semconv.catalogue import MAX_ERROR_TYPES, MAX_MODELS, MAX_SOURCES
 
 
 class _Budget:
@@ -86,6 +86,19 @@ class ErrorLabels(_Budget):
     def label(self, error_type: str) -> Label:
         """Return the kind's label, or ``_other`` once the budget is spent."""
         return self._label(error_type)
+
+
+class ModelLabels(_Budget):
+    """Admits the first :data:`MAX_MODELS` models as labels."""
+
+    __slots__ = ()
+
+    def __init__(self, most: int = MAX_MODELS) -> None:
+        super().__init__(most, (OTHER,))
+
+    def label(self, model: str) -> Label:
+        """Return the model's label, or ``_other`` once the budget is spent."""
+        return self._label(model)
 
 
 class SourceLabels(_Budget):

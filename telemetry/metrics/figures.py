@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from telemetry.calls.slots import Usage
 from telemetry.metrics.live_table import BOUNDS, MS_PER_SECOND, NO_NUMBERS, TIME, Selection, quantile
 from telemetry.semconv import catalogue
-from telemetry.semconv.attributes import RejectionReason, TenantId
+from telemetry.semconv.attributes import RejectionReason, TenantId, UnansweredReason
 
 
 class LiveCounts(Protocol):
@@ -103,8 +103,12 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
     return part / whole if whole and part is not None else None
 
 
-def _count(meaning: str, counter: str) -> DerivedFigure:
-    return DerivedFigure(meaning, "{call}", lambda numbers, _: numbers[0], Selection((counter,)))
+def _count(meaning: str, counter: str, unit: str = "{call}") -> DerivedFigure:
+    return DerivedFigure(meaning, unit, lambda numbers, _: numbers[0], Selection((counter,)))
+
+
+def _handed_over(numbers: Sequence[int], _window: Window) -> Value:
+    return sum(numbers)
 
 
 def _rejections(reason: RejectionReason) -> DerivedFigure:
@@ -158,6 +162,25 @@ FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
         ),
     }
     | {f"rejection_shares.{reason}": _rejections(reason) for reason in RejectionReason}
+    | {
+        f"unanswered_reasons.{reason}": _count(
+            f"Calls that were never answered, for the reason `{reason}`.", f"unanswered_calls_{reason}"
+        )
+        for reason in UnansweredReason
+    }
+    | {
+        "taken_over": _count("Calls that another process left and this one went on with.", "taken_over_calls"),
+        "handed_over": DerivedFigure(
+            "Calls that this process left to another.",
+            "{call}",
+            _handed_over,
+            Selection(tuple(f"handed_over_calls_{state}" for state in ("pending", "accepted", "started"))),
+        ),
+        "interruptions.caller": _count("Answers that the caller cut short.", "interruptions", "{interruption}"),
+        "interruptions.agent": _count(
+            "Times the agent began to speak while the caller spoke.", "agent_interruptions", "{interruption}"
+        ),
+    }
     | {
         f"{name}.{label}": _percentile(instrument.name, label)
         for name, instrument in DISTRIBUTIONS.items()

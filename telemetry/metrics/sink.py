@@ -43,7 +43,7 @@ from telemetry.calls.events import (
 from telemetry.calls.lifecycle import UNSTARTED, CallState
 from telemetry.calls.sinks import Contexts, Handler, NoContexts
 from telemetry.metrics.barrier import RecordingBarrier
-from telemetry.metrics.cardinality import ErrorLabels, SourceLabels, TenantLabels
+from telemetry.metrics.cardinality import ErrorLabels, ModelLabels, SourceLabels, TenantLabels
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import (
@@ -113,6 +113,7 @@ class MetricsSink:
         self._labels = labels
         self._errors = ErrorLabels()
         self._sources = SourceLabels()
+        self._models = ModelLabels()
         self._genai = genai_sets
         self._origins: dict[tuple[CallDirection, str], MetricAttributes] = {}
         self._contexts = contexts or NoContexts()
@@ -227,7 +228,10 @@ class MetricsSink:
         reason = {**_BY_END[event.reason], **self._origin(event.call)}
         fault = {} if event.fault is None else _BY_FAULT[event.fault]
         self._add(event, (catalogue.ACTIVE, -1), (catalogue.CALL_TIME, event.unbilled_seconds))
-        self._add_by(event, {**reason, **fault, **self._failure(event.error_type)}, (catalogue.ENDED, 1))
+        failure = self._failure(event.error_type)
+        if failure and event.model is not None:
+            failure = {**failure, genai.REQUEST_MODEL: self._models.label(event.model)}
+        self._add_by(event, {**reason, **fault, **failure}, (catalogue.ENDED, 1))
         self._add_by(event, reason, (catalogue.DURATION, event.duration_seconds))
 
     def _handed_over(self, event: CallHandedOver) -> None:

@@ -250,6 +250,7 @@ TRANSITION = MetricKey("voice.lifecycle.transition")
 VIOLATION = MetricKey("voice.lifecycle.violation")
 MESSAGE_PROBLEM = MetricKey("voice.session.message.problem")
 SIGNAL = MetricKey("signal")
+RECORDS_STATE = MetricKey("callscope.records.state")
 
 DEAD_AIR_DURATION = TraceKey("voice.conversation.dead_air_s")
 CALL_ID = TraceKey("voice.call.id")
@@ -303,6 +304,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(VIOLATION, M, "How a reported transition broke the lifecycle.", _values(Violation)),
     Attribute(MESSAGE_PROBLEM, M, "Why a session's message could not be used.", _values(MessageProblem)),
     Attribute(SIGNAL, M, "The exported signal.", ("metrics", "traces", "logs")),
+    Attribute(RECORDS_STATE, M, "How safe call records are.", ("writing", "catching_up", "spilling", "refusing")),
     Attribute(CALL_ID, T, "The carrier's id of the call."),
     Attribute(CALL_DURATION, T, "Started to ended, in seconds."),
     Attribute(CALL_SETUP_DURATION, T, "Received to decided, in seconds."),

@@ -31,12 +31,16 @@ CALL_BOUNDARIES = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 600.0, 900.0
 MAX_ERROR_TYPES = 64
 """Kinds of failure that count apart: exception classes and the carrier's codes, of which there are a few dozen."""
 
+MAX_MODELS = 16
+"""Models whose failed calls count apart; those of further ones count together under ``_other``."""
+
 MAX_SOURCES = 16
 """Gateways and carriers that count apart; further ones count together under ``_other``."""
 
 
 TENANT = (attr.TENANT_ID,)
 ORIGIN = (attr.DIRECTION, attr.SOURCE)
+_OPEN_STATES = ("pending", "accepted", "started")
 _ORIGINS = len(attr.CallDirection) * (MAX_SOURCES + 2)
 
 RECEIVED = Instrument(
@@ -95,7 +99,13 @@ UNANSWERED = Instrument(
     "{call}",
     "Calls that were never answered without being turned away, by reason.",
     (*TENANT, attr.UNANSWERED_REASON, *ORIGIN),
-    (Live("unanswered_calls", public=False),),
+    (
+        Live("unanswered_calls", public=False),
+        *(
+            Live(f"unanswered_calls_{reason}", attr.UNANSWERED_REASON, reason, public=False)
+            for reason in UnansweredReason
+        ),
+    ),
     series_per_tenant=len(UnansweredReason) * _ORIGINS,
 )
 INSTRUCTIONS_ERRORS = Instrument(
@@ -121,8 +131,9 @@ ENDED = Instrument(
     "voice.call.ended",
     Kind.COUNTER,
     "{call}",
-    "Started calls that are over, by reason; `error.type` only if one failed, `voice.call.fault` only if known.",
-    (*TENANT, attr.END_REASON, attr.ERROR_TYPE, attr.FAULT, *ORIGIN),
+    "Started calls that are over, by reason; `error.type` and the model only if one failed, `voice.call.fault` only if"
+    " known.",
+    (*TENANT, attr.END_REASON, attr.ERROR_TYPE, genai.REQUEST_MODEL, attr.FAULT, *ORIGIN),
     (
         Live("ended_calls"),
         Live("failed_calls", attr.ERROR_TYPE),
@@ -131,7 +142,7 @@ ENDED = Instrument(
             for reason in (EndReason.STALE, EndReason.SHUTDOWN)
         ),
     ),
-    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2) * (len(Fault) + 1) * _ORIGINS,
+    series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2) * (MAX_MODELS + 2) * (len(Fault) + 1) * _ORIGINS,
 )
 REFERRED = Instrument(
     "voice.call.referred",
@@ -147,7 +158,10 @@ TAKEN_OVER = Instrument(
     "{call}",
     "Calls of another process that this one went on with, by their state then; sums over instances subtract them.",
     (*TENANT, attr.CALL_STATE),
-    (Live("taken_over_calls", public=False),),
+    (
+        Live("taken_over_calls", public=False),
+        *(Live(f"taken_over_calls_{state}", attr.CALL_STATE, state, public=False) for state in _OPEN_STATES),
+    ),
     series_per_tenant=3,
 )
 HANDED_OVER = Instrument(
@@ -156,10 +170,7 @@ HANDED_OVER = Instrument(
     "{call}",
     "Calls that this process left to another, by their state then; they do not count as ended.",
     (*TENANT, attr.CALL_STATE),
-    tuple(
-        Live(f"handed_over_calls_{state}", attr.CALL_STATE, state, public=False)
-        for state in ("pending", "accepted", "started")
-    ),
+    tuple(Live(f"handed_over_calls_{state}", attr.CALL_STATE, state, public=False) for state in _OPEN_STATES),
     series_per_tenant=3,
 )
 ABANDONED = Instrument(
@@ -421,6 +432,57 @@ SINK_FAILURES = Instrument(
     series_per_tenant=0,
 )
 
+RECORDS_STATE = Instrument(
+    "callscope.records.state",
+    Kind.OBSERVABLE_GAUGE,
+    "{state}",
+    "How safe call records are: 1 for the present state, 0 for the others.",
+    (attr.RECORDS_STATE,),
+    series_per_tenant=0,
+)
+RECORDS_WAITING = Instrument(
+    "callscope.records.waiting",
+    Kind.OBSERVABLE_GAUGE,
+    "{record}",
+    "Call records that are neither in the database nor in the spill yet.",
+    series_per_tenant=0,
+)
+RECORDS_SPILLED = Instrument(
+    "callscope.records.spill.size",
+    Kind.OBSERVABLE_GAUGE,
+    "By",
+    "Call records in files, which the database is to take.",
+    series_per_tenant=0,
+)
+RECORDS_ROOM = Instrument(
+    "callscope.records.spill.room",
+    Kind.OBSERVABLE_GAUGE,
+    "By",
+    "Room for more of them: up to their bound, or as far as the disk has it.",
+    series_per_tenant=0,
+)
+RECORDS_REFUSED = Instrument(
+    "callscope.records.refused",
+    Kind.OBSERVABLE_COUNTER,
+    "{record}",
+    "Call records that were lost: refused by the database, or past all room for them.",
+    series_per_tenant=0,
+)
+RECORDS_UNKEPT = Instrument(
+    "callscope.records.unkept",
+    Kind.OBSERVABLE_COUNTER,
+    "{record}",
+    "Calls that went on while their record was nowhere but in memory.",
+    series_per_tenant=0,
+)
+DATABASE_AWAY = Instrument(
+    "callscope.records.database_away",
+    Kind.OBSERVABLE_GAUGE,
+    "s",
+    "Time since the database stopped taking call records; 0 while it takes them.",
+    series_per_tenant=0,
+)
+
 INSTRUMENTS: tuple[Instrument, ...] = (
     RECEIVED,
     PENDING,
@@ -465,6 +527,13 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     EXPORT_DROPPED,
     EXPORT_REJECTED,
     SINK_FAILURES,
+    RECORDS_STATE,
+    RECORDS_WAITING,
+    RECORDS_SPILLED,
+    RECORDS_ROOM,
+    RECORDS_REFUSED,
+    RECORDS_UNKEPT,
+    DATABASE_AWAY,
 )
 """The catalogue, in the order the documentation lists it."""
 

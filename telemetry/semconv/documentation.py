@@ -13,7 +13,7 @@ from telemetry.semconv.instrument import Instrument, Kind
 
 PATH: Final = Path("docs/metrics.md")
 
-_SUFFIX: Final = {"s": "_seconds"}
+_SUFFIX: Final = {"s": "_seconds", "By": "_bytes"}
 # Appended for a unit by Prometheus' default translation of OTLP; units in braces add nothing, and 1 only to a gauge.
 
 _HEAD: Final = f"""# Metrics and attributes

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from telemetry.semconv.catalogue import INSTRUMENTS
 from telemetry.semconv.instrument import Instrument, Kind
 
-UNIT_SUFFIXES = {"s": "_seconds", "1": "_ratio"}
+UNIT_SUFFIXES = {"s": "_seconds", "By": "_bytes", "1": "_ratio"}
 """Units in braces, as `{call}`, leave no trace in the name; nor does the ratio of a histogram."""
 
 RECORDED = ":"

@@ -43,19 +43,28 @@ SIGNED = {
 }
 """By vendor: the header every request must carry, and how its value begins. Google's exporter needs Google to sign."""
 
+READ, USED = "gen_ai.client.inference.usage.input_tokens", "gen_ai.client.token.usage"
+
 CONVERTED = {"azure", "datadog", "dynatrace", "elastic", "newrelic"}
 
 
 @pytest.mark.parametrize("vendor", SIGNED)
 def test_what_a_vendor_receives(vendor: str, peers: Peers, tmp_path: Path) -> None:
-    """Metrics and traces arrive signed, as delta exactly where the vendor wants it, nothing lost or counted twice."""
+    """Metrics and traces arrive signed, as delta exactly where the vendor wants it, nothing lost or counted twice.
+
+    Tokens arrive under both of their names, by direction or by modality as each has it.
+    """
     sink = peers.sink()
     collector = _collector(peers, vendor, sink, tmp_path)
     with OtlpEmitter(collector.otlp_http) as emitter:
         for _ in range(3):
             emitter.call(tenant="acme", error="kept")
+            for modality in ("text", "audio"):
+                emitter.record(READ, 20, {"tenant.id": "acme", "gen_ai.token.modality": modality})
+            emitter.record(USED, 40, {"tenant.id": "acme", "gen_ai.token.type": "input"})
             emitter.flush()
     until(lambda: _accepted(sink) == 3, "three accepted calls")
+    until(lambda: _tokens(sink) == {"text": 60, "audio": 60, "input": 120}, "the tokens by both names")
     assert len(until(lambda: {span.trace_id for span in sink.spans}, "the traces")) == 3
     assert _temporalities(sink) == {DELTA if vendor in CONVERTED else CUMULATIVE}
     name, value = SIGNED[vendor]
@@ -93,6 +102,24 @@ def _accepted(sink: OtlpSink) -> float:
     sums = [metric.sum for metric in list(sink.metrics) if metric.name == "voice.call.accepted"]
     values = [point.as_int + point.as_double for total in sums for point in total.data_points]
     return sum(values) if sums and sums[0].aggregation_temporality == DELTA else max(values, default=0)
+
+
+def _tokens(sink: OtlpSink) -> dict[str, float]:
+    """The tokens a backend would show, of the newer name by modality and of the older one by direction."""
+    sums: dict[str, float] = {}
+    for metric in list(sink.metrics):
+        if metric.name == READ:
+            values = [(point.attributes, point.as_int + point.as_double) for point in metric.sum.data_points]
+            temporality = metric.sum.aggregation_temporality
+        elif metric.name == USED:
+            values = [(point.attributes, point.sum) for point in metric.histogram.data_points]
+            temporality = metric.histogram.aggregation_temporality
+        else:
+            continue
+        for attributes, value in values:
+            (by,) = [a.value.string_value for a in attributes if a.key.startswith("gen_ai.token.")]
+            sums[by] = sums.get(by, 0) + value if temporality == DELTA else max(sums.get(by, 0), value)
+    return sums
 
 
 def _temporalities(sink: OtlpSink) -> set[int]:

@@ -17,11 +17,15 @@ from service.storage.database import MIGRATION_LOCK, WRITING
 from service.storage.failures import explained
 from service.storage.url import DatabaseUrlError
 
+NEWEST = "head"
+"""The revision that the models describe."""
 
-async def upgrade(engine: AsyncEngine) -> None:
-    """Bring the schema to its newest revision, in one transaction; nothing happens when it is there.
 
-    Of processes that start together the first migrates; the others wait and find nothing left to do.
+async def upgrade(engine: AsyncEngine, revision: str = NEWEST) -> None:
+    """Bring the schema to a revision, in one transaction; nothing happens when it is there.
+
+    Of processes that start together the first migrates; the others wait and find nothing left to do. Tests alone ask
+    for a revision that is not the newest.
 
     Raises:
         DatabaseUrlError: if the database cannot be reached or used, or a newer Callscope has migrated it beyond what
@@ -29,16 +33,16 @@ async def upgrade(engine: AsyncEngine) -> None:
     """
     with explained(engine.url):
         async with engine.execution_options(**WRITING).begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, revision)
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     _check_known(connection, ScriptDirectory.from_config(config))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _check_known(connection: Connection, history: ScriptDirectory) -> None:

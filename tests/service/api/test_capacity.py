@@ -3,7 +3,7 @@
 import httpx2
 
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, TenantId
+from telemetry.semconv.attributes import OTHER, EndReason, RejectionReason, TenantId, UnansweredReason
 from tests.service.api.gateway import Gateway
 
 DEBUG = "/api/v1/metrics/capacity/debug"
@@ -23,6 +23,9 @@ def test_an_idle_process_has_all_its_slots(admin: httpx2.Client) -> None:
             "pending": 0,
             "peak_in_use_5m": 0,
             "rejected": 0,
+            "unanswered": 0,
+            "taken_over": 0,
+            "handed_over": 0,
         },
         "tenants": {},
         "active_calls": [],
@@ -56,6 +59,21 @@ def test_slots_are_counted_per_tenant_and_in_total(admin: httpx2.Client, gateway
     assert [everyone[key] for key in ("limit", "in_use", "available", "active", "pending")] == [100, 3, 97, 1, 2]
     assert everyone["rejected"] == 1
     assert answer["tenants"]["globex"]["limit"] == 10
+
+
+def test_slots_that_were_let_go_of_otherwise_are_counted(admin: httpx2.Client, gateway: Gateway) -> None:
+    """Calls nobody answered, taken over from another process and left to one are counted, and hold no slot here."""
+    tracker = gateway.kit.tracker
+    for number in range(2):
+        tracker.received(f"rtc_{number}", "acme").unanswered(UnansweredReason.CANCELED)
+    tracker.taken_over("rtc_taken", "acme", CallState.STARTED)
+    for call in (tracker.received("rtc_pending", "acme"), tracker.received("rtc_accepted", "globex")):
+        call.handed_over()
+    answer = admin.get(DEBUG).json()
+    counts = ("in_use", "unanswered", "taken_over", "handed_over")
+    assert [answer["tenants"]["acme"][key] for key in counts] == [1, 2, 1, 1]
+    assert [answer["global"][key] for key in counts] == [1, 2, 1, 2]
+    assert answer["consistent"] is True
 
 
 def test_a_lowered_limit_leaves_no_slots_rather_than_a_negative_number(admin: httpx2.Client, gateway: Gateway) -> None:
@@ -121,6 +139,9 @@ def test_a_tenant_that_was_only_ever_rejected_is_listed(admin: httpx2.Client, ga
             "pending": 0,
             "peak_in_use_5m": 0,
             "rejected": 1,
+            "unanswered": 0,
+            "taken_over": 0,
+            "handed_over": 0,
         }
     }
     assert answer["global"]["rejected"] == 2

@@ -22,7 +22,14 @@ from service.tenants.errors import TenantLookupError
 from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, EndReason, TenantId
+from telemetry.semconv.attributes import (
+    DIRECT_SOURCE,
+    UNKNOWN_TENANT,
+    CallDirection,
+    CallId,
+    EndReason,
+    TenantId,
+)
 from telemetry.testing import TelemetryKit
 
 CALL = CallId("rtc_1")
@@ -134,6 +141,8 @@ class RecoveryHarness:
             billed_ms=5_000 if state is CallState.STARTED else 0,
             trace_id=TRACE,
             span_id=SPAN,
+            direction=CallDirection.INBOUND,
+            source=DIRECT_SOURCE,
             looked_up=True,
         )
         self.records.left = [orphan]

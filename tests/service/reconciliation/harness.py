@@ -17,7 +17,7 @@ from service.reconciliation.records import RecordsLedger
 from service.records.calls import CallRecords
 from service.storage.database import Database
 from telemetry.calls.call import Call
-from telemetry.semconv.attributes import EndReason, RejectionReason, WebhookOutcome
+from telemetry.semconv.attributes import EndReason, RejectionReason, UnansweredReason, WebhookOutcome
 from telemetry.setup import start_telemetry
 from telemetry.testing import FakeClock
 from tests.service.records.harness import QUICK
@@ -104,6 +104,8 @@ class ReconciliationHarness:
         self.announced("_unknown").rejected(RejectionReason.TENANT_NOT_CONFIGURED)
         self.announced().rejected(RejectionReason.INSTRUCTIONS_MISSING)
         self.announced().rejected(RejectionReason.CARRIER_ERROR, error_type="500")
+        for reason in UnansweredReason:
+            self.announced().unanswered(reason)
         failed = self.running()
         failed.ended(EndReason.ERROR, error_type="ws_1011")
         left = self.announced()

@@ -5,7 +5,8 @@ from sqlalchemy import text
 
 from service.reconciliation.call_findings import Finding
 from service.reconciliation.ledgers import Ledger, State
-from telemetry.semconv.attributes import EndReason
+from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import EndReason, UnansweredReason
 from tests.service.reconciliation.harness import ReconciliationHarness, figures, told
 
 LOST = "DELETE FROM call_records WHERE call_id = :call_id"
@@ -21,10 +22,11 @@ async def test_a_process_agrees_with_its_records(harness: ReconciliationHarness)
         assert records == pytest.approx(live, abs=1e-4), tenant
     assert figures(found, "records", "acme") == pytest.approx(
         {
-            "received": 7,
+            "received": 12,
             "accepted": 5,
             "rejected_instructions_missing": 1,
             "rejected_carrier_error": 1,
+            **{f"unanswered_{reason}": 1 for reason in UnansweredReason},
             "started": 4,
             "ended": 2,
             "failed": 1,
@@ -193,9 +195,7 @@ async def test_calls_taken_over_count_once_in_each_process(harness: Reconciliati
     """A call that another process began counts as taken over here, and its record in nobody's numbers twice."""
     harness.talked()
     since = harness.clock.now()
-    call = harness.tracker.received("rtc_begun_elsewhere", "acme", at=since)
-    call.accepted(since, resumed=True)
-    call.started(since)
+    call = harness.tracker.taken_over("rtc_begun_elsewhere", "acme", CallState.STARTED, at=since)
     await harness.flushed()
     harness.clock.advance(30)
     call.ended(EndReason.HANGUP)

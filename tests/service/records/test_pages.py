@@ -8,11 +8,12 @@ from sqlalchemy import text
 from service.records.store import CALLS, CallPages, Place, Wanted
 from service.storage.database import Database
 from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import DIRECT_SOURCE, CallDirection, Fault, RejectionReason, UnansweredReason
 from tests.service.usage.ledger import Made, written
 
 BEGIN = 1_790_000_000_000
 
-OUTCOMES = [None, CallOutcome.HANGUP, CallOutcome.FAILED, CallOutcome.REJECTED]
+OUTCOMES = [None, CallOutcome.HANGUP, CallOutcome.FAILED, CallOutcome.REJECTED, CallOutcome.UNANSWERED]
 
 WANTED = [
     Wanted(),
@@ -21,13 +22,28 @@ WANTED = [
     Wanted(tenant_id="tenant-0", outcome=CallOutcome.HANGUP),
     Wanted(since_ms=BEGIN + 20, until_ms=BEGIN + 60),
     Wanted(tenant_id="nobody"),
+    Wanted(reason=UnansweredReason.CANCELED),
+    Wanted(tenant_id="tenant-2", reason=RejectionReason.CAPACITY),
+    Wanted(fault=Fault.MODEL),
+    Wanted(direction=CallDirection.OUTBOUND),
+    Wanted(direction=CallDirection.INBOUND, source="direct"),
+    Wanted(source="trunk-9", since_ms=BEGIN + 20),
+    Wanted(source="trunk-9", direction=CallDirection.OUTBOUND, outcome=CallOutcome.FAILED),
 ]
 
 
 def _calls() -> list[Made]:
     chance = random.Random(3)  # noqa: S311 -- nobody is to be kept from guessing
     return [
-        Made(BEGIN + chance.randrange(80), 1, f"tenant-{chance.randrange(3)}", chance.choice(OUTCOMES))
+        Made(
+            BEGIN + chance.randrange(80),
+            1,
+            f"tenant-{chance.randrange(3)}",
+            chance.choice(OUTCOMES),
+            direction=chance.choice(list(CallDirection)),
+            source=chance.choice([DIRECT_SOURCE, "trunk-9"]),
+            fault=chance.choice([None, Fault.MODEL, Fault.CARRIER]),
+        )
         for _ in range(200)
     ]
 
@@ -36,6 +52,10 @@ def _wanted(call: Made, wanted: Wanted) -> bool:
     return (
         wanted.tenant_id in (None, call.tenant_id)
         and wanted.outcome in (None, call.outcome)
+        and (wanted.reason is None or wanted.reason.value == call.reason)
+        and wanted.fault in (None, call.fault)
+        and wanted.direction in (None, call.direction)
+        and wanted.source in (None, call.source)
         and (wanted.since_ms is None or call.start_ms >= wanted.since_ms)
         and (wanted.until_ms is None or call.start_ms < wanted.until_ms)
     )

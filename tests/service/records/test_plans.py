@@ -20,6 +20,7 @@ from service.storage.database import Database
 from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader
 from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import CallDirection, Fault, RejectionReason, UnansweredReason
 from telemetry.testing import FakeClock
 from tests.peers.peers import Peers
 from tests.support.databases import BACKENDS
@@ -100,6 +101,14 @@ QUESTIONS: dict[str, Question] = {
     "first page of a rare outcome": _page(Wanted(outcome=CallOutcome.FAILED)),
     "a page of a rare outcome in the middle": _page(Wanted(outcome=CallOutcome.FAILED), MIDDLE),
     "first page of a tenant's outcome": _page(Wanted(tenant_id="tenant-007", outcome=CallOutcome.FAILED)),
+    "first page of a reason": _page(Wanted(reason=UnansweredReason.CANCELED)),
+    "a page of a tenant's reason in the middle": _page(
+        Wanted(tenant_id="tenant-007", reason=RejectionReason.CAPACITY), MIDDLE
+    ),
+    "first page of a fault": _page(Wanted(fault=Fault.MODEL)),
+    "a page of outbound calls in the middle": _page(Wanted(direction=CallDirection.OUTBOUND), MIDDLE),
+    "first page of inbound calls": _page(Wanted(direction=CallDirection.INBOUND)),
+    "first page of a source": _page(Wanted(source="trunk-9")),
     "first page of an hour": _page(Wanted(since_ms=MONTH_MS, until_ms=MONTH_MS + 3_600_000)),
     "a day's figures": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY))),
     "a day's figures of a tenant": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY, "tenant-007"))),
@@ -160,6 +169,23 @@ async def test_a_tenants_rare_outcome_is_found_at_once(database: Database) -> No
         await QUESTIONS["first page of a tenant's outcome"](database)
     plan = await _plan(database, *asked.sent[-1])
     assert "ix_call_records_tenant_outcome" in plan
+
+
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [
+        ("first page of a reason", "ix_call_records_reason"),
+        ("first page of a fault", "ix_call_records_fault"),
+        ("a page of outbound calls in the middle", "ix_call_records_outbound"),
+        ("first page of a source", "ix_call_records_source"),
+    ],
+)
+async def test_few_calls_are_found_among_many_at_once(database: Database, question: str, index: str) -> None:
+    """What only few calls are has an index of only those, whichever the others."""
+    with _listening(database) as asked:
+        await QUESTIONS[question](database)
+    plan = await _plan(database, *asked.sent[-1])
+    assert index in plan
 
 
 def test_a_scan_is_recognised() -> None:

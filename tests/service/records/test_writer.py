@@ -3,9 +3,18 @@
 import pytest
 
 from service.records.calls import RecordsState
+from service.records.record import TALK_COLUMNS, Row
 from service.records.writer import Durability
+from telemetry.calls.call import Call
 from telemetry.calls.events import TokenUsage
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
+from telemetry.semconv.attributes import (
+    CallDirection,
+    CallId,
+    EndReason,
+    Fault,
+    RejectionReason,
+    UnansweredReason,
+)
 from telemetry.testing import FakeClock
 from tests.service.records.harness import BUDGET, CALLER, DIALLED, RecordsHarness
 
@@ -88,6 +97,133 @@ async def test_turned_away_abandoned_and_failed_calls_say_so(harness: RecordsHar
         "rtc_abandoned": ("abandoned", "error", "404", None),
         "rtc_failed": ("failed", "error", "session_expired", 0),
     }
+
+
+@pytest.mark.parametrize("reason", UnansweredReason)
+async def test_a_call_that_nobody_answered_says_why(harness: RecordsHarness, reason: UnansweredReason) -> None:
+    """Each reason is on record with the moment the other side gave up; the call neither started nor took time."""
+    keeper = await harness.keeper()
+    call = keeper.call()
+    harness.clock.advance(3)
+    call.unanswered(reason)
+    await keeper.flushed()
+    row = await harness.row()
+    assert (row["state"], row["outcome"], row["reason"]) == ("unanswered", "unanswered", reason.value)
+    assert row["decided_ms"] == row["ended_ms"] == START_MS + 3000
+    assert (row["started_ms"], row["duration_ms"], row["billed_ms"]) == (None, None, 0)
+
+
+async def test_where_a_call_came_from_and_whose_fault_its_end_was_are_on_record(harness: RecordsHarness) -> None:
+    """Direction, source and fault stand in the row; of a call that nobody is to blame for the fault is null."""
+    keeper = await harness.keeper()
+    for call_id, fault in (("rtc_1", Fault.MODEL), ("rtc_2", None)):
+        call = keeper.tracker.received(call_id, "acme", direction=CallDirection.OUTBOUND, source="trunk-9")
+        call.accepted()
+        call.started()
+        call.ended(EndReason.ERROR, error_type="server_error", fault=fault)
+    keeper.running("rtc_3").ended(EndReason.HANGUP)
+    await keeper.flushed()
+    rows = await harness.rows()
+    assert {call_id: (row["direction"], row["source"], row["fault"]) for call_id, row in rows.items()} == {
+        "rtc_1": ("outbound", "trunk-9", "model"),
+        "rtc_2": ("outbound", "trunk-9", None),
+        "rtc_3": ("inbound", "direct", None),
+    }
+
+
+async def test_a_name_that_no_column_takes_is_cut_to_what_it_takes(harness: RecordsHarness) -> None:
+    """A source's name that is too long, or has what no text column takes, costs no call its record."""
+    keeper = await harness.keeper()
+    keeper.tracker.received("rtc_1", "acme", source="\x00\ud800" + "x" * 100).rejected(RejectionReason.CAPACITY)
+    await keeper.flushed()
+    assert (await harness.row())["source"] == "??" + "x" * 62
+
+
+async def test_what_was_observed_of_a_conversation_is_on_record(harness: RecordsHarness) -> None:
+    """Talk, talk-over, dead air and the agent's interruptions are those the call's events add up to."""
+    keeper = await harness.keeper()
+    call = keeper.running()
+    _converse(call, harness.clock)
+    call.ended(EndReason.HANGUP)
+    await keeper.flushed()
+    assert _measures(await harness.row()) == {
+        "conversation_ms": 16_500,
+        "caller_talk_ms": 4_000,
+        "agent_talk_ms": 5_500,
+        "talk_over_ms": 1_000,
+        "dead_air_ms": 8_000,
+        "dead_airs": 2,
+        "agent_interruptions": 1,
+    }
+
+
+async def test_a_call_without_speech_has_no_measures_of_it(harness: RecordsHarness) -> None:
+    """What nobody reported is null and not zero."""
+    keeper = await harness.keeper()
+    call = keeper.running()
+    harness.clock.advance(60)
+    call.ended(EndReason.HANGUP)
+    await keeper.flushed()
+    assert set(_measures(await harness.row()).values()) == {None}
+
+
+async def test_a_running_call_shows_its_conversation_with_each_heartbeat(harness: RecordsHarness) -> None:
+    """Speech alone writes nothing; the next heartbeat brings what was observed so far."""
+    keeper = await harness.keeper()
+    call = keeper.running()
+    call.agent_started_speaking()
+    harness.clock.advance(2)
+    await keeper.flushed()
+    call.agent_stopped_speaking()
+    assert keeper.records.health().waiting == 0
+    call.heartbeat()
+    await keeper.flushed()
+    row = await harness.row()
+    assert (row["agent_talk_ms"], row["conversation_ms"], row["ended_ms"]) == (2000, 2000, None)
+
+
+async def test_a_conversation_goes_on_where_another_process_left_it(harness: RecordsHarness) -> None:
+    """The sums of the process before and of the one that took the call over stand together in the row."""
+    first = await harness.keeper("first")
+    call = first.running()
+    _converse(call, harness.clock)
+    call.heartbeat()
+    await first.records.hand_over(BUDGET)
+    await first.die()
+    second = await harness.keeper("second")
+    (orphan,) = await second.records.recover()
+    resumed = second.tracker.taken_over(
+        orphan.call_id, orphan.tenant_id, orphan.state, direction=orphan.direction, source=orphan.source
+    )
+    _converse(resumed, harness.clock)
+    resumed.ended(EndReason.HANGUP)
+    await second.flushed()
+    measures = _measures(await harness.row())
+    assert measures["caller_talk_ms"] == 8_000
+    assert measures["agent_talk_ms"] == 11_000
+    assert (measures["dead_airs"], measures["agent_interruptions"]) == (4 - 1, 2)  # the first one's last was not over
+    # What the first observed ends with its last speech: it was gone before the silence after it was over.
+    assert measures["conversation_ms"] == 12_500 + 16_500
+
+
+def _converse(call: Call, clock: FakeClock) -> None:
+    """Let the agent greet, fall silent for 4 s, break in on the caller, and let a silence of 4 s begin."""
+    call.agent_started_speaking()
+    clock.advance(2)
+    call.agent_stopped_speaking()
+    clock.advance(4)
+    call.caller_started_speaking()
+    clock.advance(3)
+    call.agent_started_speaking()
+    clock.advance(1)
+    call.caller_stopped_speaking()
+    clock.advance(2.5)
+    call.agent_stopped_speaking()
+    clock.advance(4)
+
+
+def _measures(row: Row) -> Row:
+    return {name: row[name] for name in TALK_COLUMNS}
 
 
 async def test_a_swept_call_is_billed_to_its_last_sign_of_life(harness: RecordsHarness) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,14 +12,22 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from benchmarks.million_calls import calls, fill
+from benchmarks.million_records_migrated import BEFORE, usage
+from service.records.record import TALK_COLUMNS
+from service.records.store import CallPages, Wanted
 from service.storage.database import Base, Database
 from service.storage.migrations import upgrade
 from service.storage.url import DatabaseUrlError
 from service.tenants.models import ChangesRow
+from telemetry.semconv.attributes import CallDirection
 
 SERVICE = Path(__file__).resolve().parents[3] / "service"
 MODELS = [import_module(f"service.{file.parent.name}.models") for file in sorted(SERVICE.glob("*/models.py"))]
 """The models of every room, loaded so that the metadata is whole."""
+
+COUNT = 2_000
+"""Calls of a database that is migrated; a benchmark migrates a million."""
 
 STARTS = 4
 """Processes that migrate one database at the same time."""
@@ -90,6 +99,61 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_database_url: 
         async with database.reading() as session:
             with pytest.raises(DBAPIError, match="tenants"):
                 await session.execute(text("SELECT * FROM tenants"))
+
+
+async def test_usage_of_the_version_before_is_what_it_was(empty_database_url: str) -> None:
+    """A month of calls keeps every byte of its usage, in each grouping, and is found as inbound calls of no source."""
+    assert await fill(empty_database_url, calls(COUNT, seed=4), revision=BEFORE) == COUNT
+    async with Database.from_url(empty_database_url) as database:
+        before, rows = await usage(database), await _rows(database)
+        await upgrade(database.engine)
+        assert await usage(database) == before
+        assert b'"answered_calls"' in before["tenant,day"]
+        after = await _rows(database)
+        assert [{name: row[name] for name in rows[0]} for row in after] == rows
+        added = {name for name in after[0] if name not in rows[0]}
+        assert added == {*TALK_COLUMNS, "direction", "source", "fault"}
+        assert {tuple(row[name] for name in sorted(added - {"direction", "source"})) for row in after} == {
+            (None,) * (len(added) - 2)
+        }
+        assert {(row["direction"], row["source"]) for row in after} == {("inbound", "direct")}
+        page = await CallPages(database).read(Wanted(direction=CallDirection.INBOUND, source="direct"), limit=COUNT)
+        assert len(page.calls) == COUNT
+
+
+async def test_calls_of_the_first_version_with_records_get_their_keys(empty_database_url: str) -> None:
+    """All steps since then run over calls that are there: none is lost, and each one's key is taken."""
+    assert await fill(empty_database_url, calls(COUNT, seed=5), revision="0005") == COUNT
+    async with Database.from_url(empty_database_url) as database:
+        await upgrade(database.engine)
+        async with database.reading() as session:
+            keyed = "SELECT count(*) FROM call_records r JOIN call_keys k ON k.call_id = r.call_id"
+            assert await session.scalar(text(keyed)) == COUNT
+
+
+async def test_a_process_of_the_version_before_goes_on_writing(empty_database_url: str) -> None:
+    """While versions change, rows without the newest columns are taken, and read as inbound calls of no source."""
+    assert await fill(empty_database_url, calls(1, seed=6), revision=BEFORE) == 1
+    async with Database.from_url(empty_database_url) as database:
+        (row,) = await _rows(database)
+        await upgrade(database.engine)
+        values = row | {"call_id": "rtc_old"}
+        names = ", ".join(values)
+        async with database.writing() as session:
+            await session.execute(
+                text(f"INSERT INTO call_records ({names}) VALUES (:{', :'.join(values)})"),  # noqa: S608 -- column names
+                values,
+            )
+        page = await CallPages(database).read(Wanted(), limit=5)
+        assert {(call.call_id, call.direction, call.source, call.fault) for call in page.calls} == {
+            (call_id, CallDirection.INBOUND, "direct", None) for call_id in (row["call_id"], "rtc_old")
+        }
+
+
+async def _rows(database: Database) -> list[dict[str, Any]]:
+    async with database.reading() as session:
+        found = await session.execute(text("SELECT * FROM call_records ORDER BY call_id"))
+        return [dict(row) for row in found.mappings()]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from service.usage.report import UsageLine, UsageReader
 from service.usage.rules import Rules
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallOutcome, DurationBasis
-from telemetry.semconv.attributes import CallId, TenantId
+from telemetry.semconv.attributes import DIRECT_SOURCE, CallDirection, CallId, Fault, TenantId
 from telemetry.testing import FakeClock
 
 Key = tuple[str | None, str | None, str | None, str | None]
@@ -27,6 +27,7 @@ _STATES = {
     CallOutcome.HANGUP: (CallState.ENDED, "hangup"),
     CallOutcome.FAILED: (CallState.ENDED, "error"),
     CallOutcome.REJECTED: (CallState.REJECTED, "capacity"),
+    CallOutcome.UNANSWERED: (CallState.UNANSWERED, "canceled"),
     CallOutcome.ABANDONED: (CallState.ABANDONED, "error"),
 }
 
@@ -42,6 +43,9 @@ class Made:
     outcome: CallOutcome | None = CallOutcome.HANGUP
     received_ms: int | None = None
     """When it was announced, by whatever clock; ``None``: as it started."""
+    direction: CallDirection = CallDirection.INBOUND
+    source: str = DIRECT_SOURCE
+    fault: Fault | None = None
 
     @property
     def start_ms(self) -> int:
@@ -51,7 +55,7 @@ class Made:
 
     @property
     def answered(self) -> bool:
-        return self.outcome not in (CallOutcome.REJECTED, CallOutcome.ABANDONED)
+        return self.outcome not in (CallOutcome.REJECTED, CallOutcome.UNANSWERED, CallOutcome.ABANDONED)
 
     @property
     def duration_ms(self) -> int:
@@ -75,6 +79,9 @@ class Made:
             state=_STATES[self.outcome][0],
             outcome=self.outcome,
             reason=self.reason,
+            fault=self.fault,
+            direction=self.direction,
+            source=self.source,
             started_ms=self.start_ms if self.answered else None,
             ended_ms=self.start_ms + self.duration_ms if closed else None,
             billed_ms=self.duration_ms,

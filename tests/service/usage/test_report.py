@@ -16,7 +16,14 @@ from tests.service.usage.ledger import Made, added_up, keyed, read, written
 
 GROUPINGS = ["tenant", "month", "day", "hour", "outcome", "tenant,day", "outcome,hour,tenant", "month,tenant"]
 
-OUTCOMES = [None, CallOutcome.HANGUP, CallOutcome.FAILED, CallOutcome.REJECTED, CallOutcome.ABANDONED]
+OUTCOMES = [
+    None,
+    CallOutcome.HANGUP,
+    CallOutcome.FAILED,
+    CallOutcome.REJECTED,
+    CallOutcome.UNANSWERED,
+    CallOutcome.ABANDONED,
+]
 
 # Each around a change of clocks: whole hours in autumn and spring, half an hour, none, and at midnight.
 PERIODS = [
