@@ -19,17 +19,11 @@ from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
 from service.gateway.carriers.sip import DIALLED_HEADERS
+from service.http.database import database_reachable
 from service.http.errors import TrailingSlashes, use_problem_details
 from service.http.instrumentation import instrument
 from service.http.openapi import OPENAPI_TAGS
-from service.http.readiness import (
-    Readiness,
-    database_reachable,
-    export_information,
-    not_draining,
-    nothing_missing,
-    registry_has_room,
-)
+from service.http.readiness import Readiness, export_information, not_draining, nothing_missing, registry_has_room
 from service.http.security import AdminCheck, require_admin
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.store import CallPages

@@ -33,7 +33,8 @@ from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
 from service.tenants.cache import TenantCache
-from service.tenants.limits import CallLimits, LimitsFollower
+from service.tenants.following import LimitsFollower
+from service.tenants.limits import CallLimits
 from service.tenants.repository import TenantRepository
 from service.tenants.sql import SqlTenantRepository
 from telemetry.clock import Clock, SystemClock

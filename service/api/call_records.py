@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 from pydantic import Field, TypeAdapter
 
+from service.http.database import database_needed
 from service.http.openapi import Responses, Tag, declared_invalid, success
 from service.http.parameters import Position, Since, TenantFilter, Until, cursor_in_query, window, write_cursor
 from service.http.problems import writable
-from service.http.readiness import database_needed
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck

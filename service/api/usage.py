@@ -11,9 +11,9 @@ from fastapi import APIRouter, Header, Query
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
+from service.http.database import database_needed
 from service.http.openapi import JSON, Responses, Tag, declared, declared_invalid
 from service.http.problems import ProblemError, invalid_request
-from service.http.readiness import database_needed
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck

@@ -14,10 +14,10 @@ from service.api.tenants.conditions import IF_MATCH, Conditions, conditions
 from service.api.usage import CSV, NO_SUCH_TENANT, Seconds, file_headers, invalid_parameter, tenant_known
 from service.api.usage import PATH as USAGE
 from service.http.bodies import body_responses, declared_body, json_body, stated
+from service.http.database import database_needed
 from service.http.openapi import Responses, Tag, declared, declared_invalid, header, success
 from service.http.parameters import ONE_LINE
 from service.http.problems import FieldProblem, ProblemError
-from service.http.readiness import database_needed
 from service.http.responses import admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck

@@ -2,14 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
-from service.http.responses import records_unavailable
-from service.storage.database import DATABASE_ERRORS, Database
 from telemetry.calls.tracker import CallTracker
 from telemetry.export.health import ExportHealth, SignalHealth
 
@@ -178,23 +173,3 @@ def _signal(health: SignalHealth) -> Mapping[str, object]:
         "dropped": health.dropped,
         "rejected": health.rejected,
     }
-
-
-@contextmanager
-def database_needed() -> Iterator[None]:
-    """Turn the database's errors into a 503 problem that says when to come again."""
-    try:
-        yield
-    except DATABASE_ERRORS as error:
-        raise records_unavailable() from error
-
-
-def database_reachable(database: Database) -> Check:
-    """Return a check that fails while the database does not answer; its outcome stands for a second."""
-
-    async def check() -> str | None:
-        async with database.reading() as session:
-            await session.execute(text("SELECT 1"))
-        return None
-
-    return Remembered(check)

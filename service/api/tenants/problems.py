@@ -13,9 +13,9 @@ from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
 from service.api.tenants.schemas import MAX_BODY_BYTES
 from service.e164 import Address
 from service.http.bodies import body_responses
+from service.http.database import database_needed
 from service.http.openapi import Responses, declared, declared_invalid, header, success
 from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, ProblemError
-from service.http.readiness import database_needed
 from service.http.responses import json_response
 from service.tenants.errors import (
     InvalidFieldError,

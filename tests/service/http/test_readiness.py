@@ -4,15 +4,8 @@ import asyncio
 import threading
 from pathlib import Path
 
-from service.http.readiness import (
-    Outcome,
-    Readiness,
-    Remembered,
-    database_reachable,
-    export_information,
-    not_draining,
-    registry_has_room,
-)
+from service.http.database import database_reachable
+from service.http.readiness import Outcome, Readiness, Remembered, export_information, not_draining, registry_has_room
 from service.storage.database import Database
 from telemetry.calls.tracker import CallTracker
 from telemetry.export import ExportHealth, Protocol, Signal, SignalHealth

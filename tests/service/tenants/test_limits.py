@@ -8,7 +8,8 @@ from sqlalchemy.exc import DBAPIError
 
 from service.tenants.cache import ConfirmedRevision
 from service.tenants.errors import TenantLookupError
-from service.tenants.limits import CallLimits, LimitsFollower
+from service.tenants.following import LimitsFollower
+from service.tenants.limits import CallLimits
 from telemetry.semconv.attributes import TenantId
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
