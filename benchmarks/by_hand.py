@@ -23,6 +23,9 @@ from telemetry.semconv.instrument import Instrument
 
 Labels = Mapping[str, str]
 
+ORIGIN: Labels = {"voice.call.direction": "inbound", "voice.call.source": "direct"}
+MODEL: Labels = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+
 
 class Instruments:
     """Every instrument of a call, made once."""
@@ -52,6 +55,7 @@ class Instruments:
         self.time = counter(catalogue.CALL_TIME)
         self.ended = counter(catalogue.ENDED)
         self.duration = histogram(catalogue.DURATION)
+        self.talk_share = histogram(catalogue.TALK_SHARE)
 
 
 class ByHand:
@@ -81,7 +85,8 @@ class CallByHand:
         self._call_id = call_id
         self._labels = labels
         self._received = clock.now()
-        described = {**labels, "voice.call.id": call_id}
+        by_origin = {**labels, **ORIGIN}
+        described = {**by_origin, "voice.call.id": call_id}
         self._root = tracer.start_span(
             "call", Context(), SpanKind.SERVER, described, start_time=self._received.unix_nanos
         )
@@ -91,12 +96,13 @@ class CallByHand:
         self._turn: Span = trace.INVALID_SPAN
         self._turns = 0
         self._usage = {"gen_ai.usage.input_tokens": 0, "gen_ai.usage.output_tokens": 0}
+        self._talked = {"caller": 0.0, "agent": 0.0}
         self._heard = False
         self._billed = 0.0
         self._started: Instant | None = None
         self._speaking: Instant | None = None
         self._waiting: Instant | None = None
-        instruments.received.add(1, labels, self._context)
+        instruments.received.add(1, by_origin, self._context)
         instruments.pending.add(1, labels, self._context)
 
     @contextmanager
@@ -117,7 +123,7 @@ class CallByHand:
     def accepted(self) -> None:
         """The carrier took the acceptance."""
         seconds = self._clock.now().since(self._received)
-        self._root.set_attributes({"voice.call.outcome": "accepted", "voice.call.setup.duration_s": seconds})
+        self._root.set_attribute("voice.call.setup.duration_s", seconds)
         self._instruments.accepted.add(1, self._labels, self._context)
         by_outcome = {**self._labels, "voice.call.outcome": "accepted"}
         self._instruments.setup.record(seconds, by_outcome, self._context)
@@ -125,7 +131,12 @@ class CallByHand:
     def started(self) -> None:
         """The media session runs."""
         self._started = self._clock.now()
-        described = {**self._labels, "voice.call.id": self._call_id}
+        described = {
+            **self._labels,
+            **MODEL,
+            "voice.call.id": self._call_id,
+            "gen_ai.conversation.id": self._call_id,
+        }
         self._session = self._span("session", self._context, described, self._started)
         self._body_context = trace.set_span_in_context(self._session, self._context)
         self._instruments.started.add(1, self._labels, self._context)
@@ -167,13 +178,12 @@ class CallByHand:
         """A response was billed."""
         self._usage["gen_ai.usage.input_tokens"] += usage.input or 0
         self._usage["gen_ai.usage.output_tokens"] += usage.output or 0
-        self._session.set_attributes(self._usage)
+        self._session.set_attributes({"gen_ai.request.model": model, **self._usage})
         for direction, count in (("input", usage.input), ("output", usage.output)):
             if count is not None:
                 by_direction = {
                     **self._labels,
-                    "gen_ai.operation.name": "chat",
-                    "gen_ai.provider.name": "openai",
+                    **MODEL,
                     "gen_ai.request.model": model,
                     "gen_ai.token.type": direction,
                 }
@@ -193,11 +203,20 @@ class CallByHand:
         self._end_turn("call_ended", now)
         self._instruments.active.add(-1, self._labels, self._context)
         self._instruments.time.add(duration - self._billed, self._labels, self._context)
-        by_reason = {**self._labels, "voice.call.end.reason": reason.value}
+        by_reason = {**self._labels, **ORIGIN, "voice.call.end.reason": reason.value}
         self._instruments.ended.add(1, by_reason, self._context)
         self._instruments.duration.record(duration, by_reason, self._context)
+        for speaker, seconds in self._talked.items():
+            by_speaker = {**self._labels, "voice.speaker": speaker}
+            self._instruments.talk_share.record(seconds / duration if duration else 0.0, by_speaker, self._context)
         self._session.end(now.unix_nanos)
-        self._root.set_attributes({"voice.call.end.reason": reason.value, "voice.call.duration_s": duration})
+        self._root.set_attributes(
+            {
+                "voice.call.outcome": reason.value,
+                "voice.call.end.reason": reason.value,
+                "voice.call.duration_s": duration,
+            }
+        )
         self._root.end(now.unix_nanos)
 
     def _end_turn(self, reason: str, now: Instant) -> None:
@@ -207,9 +226,11 @@ class CallByHand:
 
     def _speech(self, speaker: str) -> Instant:
         now = self._clock.now()
+        began = self._speaking or now
+        self._talked[speaker] += now.since(began)
         described = {**self._labels, "voice.speaker": speaker}
         parent = self._turn_context or self._body_context
-        self._span("speech", parent, described, self._speaking or now).end(now.unix_nanos)
+        self._span("speech", parent, described, began).end(now.unix_nanos)
         return now
 
     def _span(self, name: str, parent: Context, described: Mapping[str, str | int], began: Instant) -> Span:

@@ -1,7 +1,8 @@
 """Runs the benchmarks one after the other and writes what they found to ``docs/performance.md``.
 
 ``python -m benchmarks.suite`` takes about ten minutes; with ``--long``, further ones of which each takes minutes by
-itself. With names, these alone are run, and nothing is written.
+itself. With names, these alone are run. What each found is kept, so that a page can be put together from several runs
+on one machine; each part says when it was measured and how busy the machine was.
 """
 
 import json
@@ -11,10 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Final
 
 import typer
@@ -42,6 +42,8 @@ ARGUMENTS: Final[dict[str, Sequence[str]]] = {"three_thousand_talking_calls": ("
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = ROOT / "docs" / "performance.md"
 PICTURE: Final = ROOT / "docs" / "images" / "performance.svg"
+KEPT: Final = ROOT / ".benchmarks"
+"""The results of each benchmark's last run here, as JSON."""
 
 Row = dict[str, Any]
 
@@ -54,18 +56,34 @@ class Result:
     rows: Sequence[Row]
     seconds: float
     failed: bool
+    date: str
+    machine: str
+    load: float
+    """Processes that wanted to run, over the minute before it ended; two of them are its own at times."""
 
 
-def run_one(name: str, folder: Path) -> Result:
-    """Run a benchmark in a process of its own; what it prints is shown as it comes."""
+def run_one(name: str) -> Result:
+    """Run a benchmark in a process of its own and keep what it found; what it prints is shown as it comes."""
     module, *arguments = ARGUMENTS.get(name, (name,))
-    file = folder / f"{name}.jsonl"
+    file = KEPT / f"{name}.jsonl"
+    file.unlink(missing_ok=True)
     print(f"\n== {name}", flush=True)
     began = time.monotonic()
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, verdict.ROWS: str(file)}, check=False)  # noqa: S603 -- our own
     rows = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    return Result(name, rows, time.monotonic() - began, failed=done.returncode != 0)
+    seconds, load = time.monotonic() - began, os.getloadavg()[0]
+    today = datetime.now(UTC).date().isoformat()
+    result = Result(name, rows, seconds, done.returncode != 0, today, machine(), load)
+    file.unlink(missing_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps(asdict(result)), encoding="utf-8")
+    return result
+
+
+def kept() -> list[Result]:
+    """Return the last result of each benchmark that was ever run here, in the order of the page."""
+    files = [KEPT / f"{name}.json" for name in (*BRIEF, *LONG)]
+    return [Result(**json.loads(file.read_text(encoding="utf-8"))) for file in files if file.exists()]
 
 
 def machine() -> str:
@@ -77,8 +95,9 @@ def machine() -> str:
 
 
 _HOW: Final = (
-    "Ratios hold on other machines, absolute times do not. `make bench` measures anew, `make bench-all` the long ones"
-    " too; each benchmark says at its head what it compares."
+    "Ratios hold on other machines, absolute times do not, and a busy machine, as the load of each part shows, makes"
+    " both worse. `make bench` measures anew, `make bench-all` the long ones too; each benchmark says at its head what"
+    " it compares."
 )
 
 
@@ -93,15 +112,16 @@ def _processor() -> str:
 
 def page(results: Sequence[Result]) -> str:
     """Return the page: a picture, and a table for each benchmark."""
-    load = os.getloadavg()[0]
+    machines = " · ".join(dict.fromkeys(result.machine for result in results))
     parts = [
         "# Performance",
         "<!-- Written by `make bench`; edit benchmarks/suite.py instead. -->",
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} on {machine()}; load at the end {load:.1f}. {_HOW}",
+        f"Measured on {machines}. {_HOW}",
         "![Cost over talking calls and over tenants](images/performance.svg)",
     ]
     for result in results:
         parts.append(f"## {result.name.replace('_', ' ').capitalize()}")
+        parts.append(f"{result.date}, {result.seconds:.0f} s, load {result.load:.1f} at the end.")
         if result.failed:
             parts.append("It did not run to its end.")
         figures = [row for row in result.rows if "what" in row]
@@ -121,19 +141,21 @@ def main(
     *,
     long: Annotated[bool, typer.Option("--long", help="Run those too that take minutes each.")] = False,
 ) -> None:
-    """Run the benchmarks, and write the page where all of them were run."""
-    chosen = names or [*BRIEF, *(LONG if long else ())]
-    with TemporaryDirectory() as folder:
-        results = [run_one(name, Path(folder)) for name in chosen]
+    """Run the benchmarks, and write the page of what these and earlier runs found."""
+    unknown = sorted({*(names or ())} - {*BRIEF, *LONG})
+    if unknown:
+        raise typer.BadParameter(f"there is no benchmark {unknown[0]}; there are {', '.join((*BRIEF, *LONG))}")
+    KEPT.mkdir(exist_ok=True)
+    results = [run_one(name) for name in names or [*BRIEF, *(LONG if long else ())]]
     print()
     for result in results:
         missed = [row["what"] for row in result.rows if row.get("met") is False]
         verdicts = "FAILED" if result.failed else f"missed: {'; '.join(missed)}" if missed else "all met"
         print(f"{result.name:<50} {result.seconds:>6.0f} s  {verdicts}")
-    if not names:
-        PAGE.write_text(page(results), encoding="utf-8")
-        PICTURE.write_text(plot.picture([row for result in results for row in result.rows]), encoding="utf-8")
-        print(f"Written: {PAGE.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
+    found = kept()
+    PAGE.write_text(page(found), encoding="utf-8")
+    PICTURE.write_text(plot.picture([row for result in found for row in result.rows]), encoding="utf-8")
+    print(f"Written: {PAGE.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
     raise typer.Exit(int(any(result.failed for result in results)))
 
 
