@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+from textwrap import wrap
 from typing import Annotated, Any, Final
 from uuid import uuid4
 
@@ -22,12 +23,14 @@ from service.container import Container, build_container
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
+from service.simulator.script_writer import Shares
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import Tenant, demo_tenants, numbers_of
 from service.simulator.timing import TimeScale
 from service.simulator.traffic import Plan, Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.recent.search import CallQuery
+from telemetry.semconv.attributes import EndReason
 from telemetry.semconv.catalogue import LIVE_FIELDS
 from telemetry.setup import Telemetry
 
@@ -41,6 +44,16 @@ TOTAL_LIMIT: Final = 30
 """Tight on purpose, so that calls are turned away now and then."""
 
 FALLBACK: Final = "You answer the telephone. Be brief and kind."
+
+MAX_CALL_SECONDS: Final = 120.0
+MAX_SILENCE_SECONDS: Final = 20.0
+"""Seconds of conversation; longer than any call that is meant to end by itself."""
+
+SHORTEST_LIMIT: Final = 5.0
+"""Real seconds below which no limit is set, however fast the conversations: a busy machine takes its time, too."""
+
+SHARES: Final = Shares(canceled=0.03, overlong=0.02, mute=0.02)
+"""Calls of every kind, each often enough to be seen within minutes."""
 
 TELL_SECONDS: Final = 2.0
 
@@ -88,7 +101,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
         fallback_instructions=FALLBACK,
     )
     async with Simulator(line) as carrier:
-        settings = demo_settings(carrier.base_url, secret)
+        settings = demo_settings(carrier.base_url, secret, time_scale=options.time_scale)
         await check_database(settings)
         with listen(settings.host, settings.port) as listening:
             container = build_container(settings)
@@ -97,7 +110,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
                 app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
             )
             server.when_serving = lambda: _introduce(carrier.target, settings, tell)
-            plan = Plan(uuid4().hex, options.seed, options.calls_per_second)
+            plan = Plan(uuid4().hex, options.seed, options.calls_per_second, shares=SHARES)
             async with _traffic(container, tenants, Traffic(carrier, plan), tell):
                 try:
                     await server.serve([listening])
@@ -109,7 +122,7 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
             tell(text)
 
 
-def demo_settings(base_url: str, secret: str) -> Settings:
+def demo_settings(base_url: str, secret: str, *, time_scale: float = 1.0) -> Settings:
     """Return the user's settings where they fit a demo; the carrier is the simulator, whatever they say."""
     chosen = load_settings(app_env="dev")
     return load_settings(
@@ -123,6 +136,8 @@ def demo_settings(base_url: str, secret: str) -> Settings:
         log_level="ERROR",
         max_concurrent_calls=TOTAL_LIMIT,
         fallback_instructions=FALLBACK,
+        max_call_seconds=max(SHORTEST_LIMIT, MAX_CALL_SECONDS * time_scale),
+        max_silence_seconds=max(SHORTEST_LIMIT, MAX_SILENCE_SECONDS * time_scale),
         hand_over_calls=False,  # nobody comes after to take the simulated calls over
     )
 
@@ -179,19 +194,19 @@ async def _tell_numbers(container: Container, tenants: Sequence[str], tell: Tell
         shown = len(lines) + 1
 
 
-_FIGURES: Final = ("active_calls", "accepted_calls", "ended_calls", "referred_calls", "failed_calls")
-_HEADS: Final = f"{'':10}" + "".join(
-    f"{head:>10}" for head in (*(name.removesuffix("_calls") for name in _FIGURES), "rejected", "minutes")
-)
+_FIGURES: Final = ("active", "accepted", "ended", "referred", "failed", "rejected", "unanswered", "minutes")
+_HEADS: Final = f"{'':12}" + "".join(f" {head}" for head in _FIGURES)
+_COLUMNS: Final = 79
 REJECTIONS: Final = frozenset(name for name in LIVE_FIELDS if name.startswith("rejected_"))
 
 
 def _board(telemetry: Telemetry, tenants: Sequence[str]) -> Iterator[str]:
     store = telemetry.live.store
     yield _HEADS
-    for label, numbers in [*((tenant, store.live(tenant)) for tenant in tenants), ("all", store.live())]:
+    for label, numbers in [*((tenant, store.numbers(tenant)) for tenant in tenants), ("all", store.numbers())]:
         if numbers is not None:
-            yield _row(label, numbers)
+            yield _row(label, {**numbers, "unanswered": numbers["unanswered_calls"]})
+    yield from _ends(store.numbers() or {})
     for call in telemetry.recent.search(CallQuery(), limit=1).calls:
         yield f"latest call: {call.call_id}"
 
@@ -203,10 +218,22 @@ def _summary(ground_truth: Mapping[str, Any], tenants: Sequence[str]) -> Iterato
         *((tenant, ground_truth["tenants"][tenant]) for tenant in tenants),
         ("all", ground_truth["global"]),
     ]:
-        yield _row(label, numbers)
+        yield _row(label, {**numbers, "unanswered": numbers["unanswered_calls_canceled"]})
+    yield from _ends(ground_truth["global"])
 
 
 def _row(label: str, numbers: Mapping[str, int | float]) -> str:
-    rejected = sum(value for name, value in numbers.items() if name in REJECTIONS)
-    counts = "".join(f"{numbers[name]:>10}" for name in _FIGURES)
-    return f"{label:10}{counts}{rejected:>10}{numbers['minutes_processed']:>10.1f}"
+    figures = {
+        **{name: f"{numbers.get(f'{name}_calls', numbers.get(name, 0)):g}" for name in _FIGURES},
+        "rejected": f"{sum(value for name, value in numbers.items() if name in REJECTIONS):g}",
+        "minutes": f"{numbers['minutes_processed']:.1f}",
+    }
+    return f"{label:12}" + "".join(f" {figures[head]:>{len(head)}}" for head in _FIGURES)
+
+
+def _ends(numbers: Mapping[str, int | float]) -> Iterator[str]:
+    """Yield the ends by reason, of those that have come, in lines that fit."""
+    counts = {reason.value: numbers.get(f"ended_calls_{reason.value}", 0) for reason in EndReason}
+    told = [f"{reason} {count:g}" for reason, count in counts.items() if count]
+    if told:
+        yield from wrap(f"ended as    {', '.join(told)}", _COLUMNS, subsequent_indent=" " * 12)

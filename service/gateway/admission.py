@@ -23,7 +23,14 @@ from telemetry.calls.call import Call
 from telemetry.calls.events import LimitHit, Phase
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, EndReason, RejectionReason, TenantId
+from telemetry.semconv.attributes import (
+    UNKNOWN_TENANT,
+    CallId,
+    EndReason,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+)
 
 TELLING_AT_ONCE = 16
 """Rejections being told to the carrier at the same time: a flood of them must not slow the calls that are let in."""
@@ -45,6 +52,9 @@ NO_TENANT = "no_tenant"
 """Why a call reaches nobody: a telephone number that no tenant owns."""
 
 TENANT_DISABLED = "tenant_disabled"
+
+CALLER_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+"""Answers to an accept that say that the call is not there any more: the caller gave up (SIP CANCEL)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +233,11 @@ class Admission:
                 await self._carrier.accept(call.call_id, instructions, tools, transcribe=keeps_content(tenant))
         except CarrierError as error:
             slot.release()
+            if error.status in CALLER_GONE:
+                # The carrier has no such call any more, so there is nothing to tell it either.
+                if await self._gate.owns(call.call_id):
+                    call.unanswered(UnansweredReason.CANCELED)
+                return False
             # A conflict says that somebody else has accepted the call and attends to it. Where the database could not
             # say whose the call is, any refusal may mean that.
             ours = error.status != HTTPStatus.CONFLICT and self._gate.certain(call.call_id)

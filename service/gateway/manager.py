@@ -17,7 +17,7 @@ from service.tenants.tenant import CallTenant
 from telemetry.calls.call import Call
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Clock, Instant, SystemClock
-from telemetry.semconv.attributes import OTHER, CallId, EndReason
+from telemetry.semconv.attributes import OTHER, CallId, EndReason, Fault
 
 MAX_PAUSES: Final = 64
 """Pauses that are remembered; older ones are forgotten first."""
@@ -253,13 +253,13 @@ class CallManager:
             # The message may hold what was said or dialled; its kind is enough to look further.
             _logger.error("a call failed: %s", type(error).__name__)  # noqa: TRY400
             if await self._gate.owns(call.call_id):
-                call.finish(EndReason.ERROR, error_type=type(error).__name__)
+                call.finish(EndReason.ERROR, error_type=type(error).__name__, fault=Fault.SERVICE)
                 self._session_manager.hang_up_later(call.call_id)
         finally:
             if call.call_id in self._lost:
                 call.handed_over(lost=True)
             else:
-                call.finish(EndReason.ERROR, error_type=OTHER)
+                call.finish(EndReason.ERROR, error_type=OTHER, fault=Fault.SERVICE)
 
     def _cut_short(self, call: Call) -> None:
         if call.call_id in self._lost:
@@ -267,7 +267,7 @@ class CallManager:
         if self._handing_over and not call.state.terminal:
             call.handed_over()
             return
-        call.finish(EndReason.SHUTDOWN)
+        call.finish(EndReason.SHUTDOWN, fault=Fault.SERVICE)
         self._session_manager.hang_up_later(call.call_id)
 
     # Time -------------------------------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ class CallManager:
         self._tracker.bill_running()
         now = self._tracker.clock.now()
         self._pauses.heartbeat(now)
-        for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now)):
+        for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now), fault=Fault.CARRIER):
             self._stop_path(call_id)
         self._running_hooks.wake()
         self._last_heartbeat = self._machine_clock.now()

@@ -5,7 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from random import uniform
@@ -34,7 +34,7 @@ from service.gateway.tools import CallTool, ToolError, read_arguments
 from telemetry.calls.call import Call
 from telemetry.calls.events import Content, Phase
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import OTHER, EndReason, Speaker
+from telemetry.semconv.attributes import OTHER, EndReason, Fault, Speaker
 
 _logger = logging.getLogger(__name__)
 
@@ -61,10 +61,12 @@ class SessionEnd:
     """The end of a session."""
 
     reason: EndReason
+    at: Instant
+    """The moment the connection ended, or the last at which the call is known to have run."""
     error_type: str | None = None
     """Set if the end is an error."""
-    at: Instant | None = None
-    """The moment, where it is not when it was learned of."""
+    fault: Fault | None = None
+    """The party whose doing it was; None if that is not known."""
 
 
 class CallSession:
@@ -102,9 +104,13 @@ class CallSession:
         self._running: set[asyncio.Task[None]] = set()
         self._billed: deque[str] = deque(maxlen=MAX_BILLED)
         self._end_reason: EndReason | None = None
+        self._end_fault: Fault | None = None
         self._referred_to: str | None = None
         self._turns_since_transfer = 0
-        self._limit_reached: EndReason | None = None
+        self._hung_up: tuple[EndReason, Fault] | None = None
+        """The reason of a hang-up that the carrier has answered, so that the session is to end."""
+        self._overdue = False
+        """True once a heartbeat has come and gone since that answer."""
         self._hanging_up: asyncio.Task[None] | None = None
         self._silence_seconds = 0.0
         self._quiet = False
@@ -128,7 +134,9 @@ class CallSession:
             async with AsyncExitStack() as attached:
                 while True:
                     closed = await self._follow()
-                    end = await self._reattach(closed, attached) if closed.broken else self._end(closed)
+                    # Taken before anything is waited for: what is asked of others now is not the call's time.
+                    over = self._clock.now()
+                    end = await self._reattach(closed, over, attached) if closed.broken else self._end(closed, over)
                     if end is not None:
                         return self._reported(end)
         finally:
@@ -155,12 +163,13 @@ class CallSession:
         """
         with self._call.phase(Phase.TRANSFER, target):
             await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
-        self._end_reason, self._referred_to, self._turns_since_transfer = EndReason.REFERRED, target, 0
+        self._end_reason, self._end_fault = EndReason.REFERRED, Fault.AGENT
+        self._referred_to, self._turns_since_transfer = target, 0
         self._call.ending()
 
     async def end(self) -> None:
         """Hang up; the carrier then ends the session."""
-        await self._hang_up(EndReason.COMPLETED)
+        await self._hang_up(EndReason.COMPLETED, Fault.AGENT)
 
     # What signals mean ------------------------------------------------------------------------------------------------
 
@@ -203,12 +212,16 @@ class CallSession:
             self._goes_on()
 
     def _playback_stopped(self, signal: PlaybackStopped) -> None:
-        self._voice.agent(self._clock.now(), speaking=False)
         self._playback.stopped(signal.response_id, interrupted=signal.interrupted)
+        self._agent_heard()
+
+    def _agent_heard(self) -> None:
+        """Note that the agent was heard until now, and whether it still is."""
+        self._voice.agent(self._clock.now(), speaking=self._playback.audible)
 
     def _response_done(self, signal: ResponseDone) -> None:
         if self._playback.response_done(signal.response_id, interrupted=signal.interrupted):
-            self._voice.agent(self._clock.now(), speaking=False)
+            self._agent_heard()
         if signal.usage is not None and self._bills(signal.response_id):
             self._call.tokens_used(signal.usage, self._model, signal.response_id)
         if signal.error_code is not None:
@@ -256,22 +269,27 @@ class CallSession:
 
     # How it ends ------------------------------------------------------------------------------------------------------
 
-    def _end(self, closed: SessionClosedError, at: Instant | None = None) -> SessionEnd:
+    def _end(self, closed: SessionClosedError, at: Instant) -> SessionEnd:
         """Return how a call that is over ended, by the way its connection did."""
         if self._end_reason is not None and (closed.broken or closed.error_type is None):
-            return SessionEnd(self._end_reason, at=at)
+            return SessionEnd(self._end_reason, at, fault=self._end_fault)
         if closed.error_type is not None:
-            return SessionEnd(EndReason.ERROR, closed.error_type, at)
-        return SessionEnd(EndReason.COMPLETED if closed.orderly else EndReason.HANGUP, at=at)
+            # An error that the session told of is the model's; one of the connection itself is the carrier's.
+            fault = Fault.CARRIER if closed.broken else Fault.MODEL
+            return SessionEnd(EndReason.ERROR, at, closed.error_type, fault)
+        if closed.orderly:
+            return SessionEnd(EndReason.COMPLETED, at, fault=Fault.CARRIER)
+        return SessionEnd(EndReason.HANGUP, at, fault=Fault.CALLER)
 
     def _reported(self, end: SessionEnd) -> SessionEnd:
         if end.reason is EndReason.REFERRED:
             self._call.referred(self._referred_to, end.at)
         return end
 
-    async def _reattach(self, closed: SessionClosedError, attached: AsyncExitStack) -> SessionEnd | None:
+    async def _reattach(
+        self, closed: SessionClosedError, broke: Instant, attached: AsyncExitStack
+    ) -> SessionEnd | None:
         """Go on over another connection and return None; or return how the call ended, if there is none to be had."""
-        broke = self._clock.now()
         self._attached.clear()
         self._call.unobserved(broke)
         try:
@@ -307,7 +325,7 @@ class CallSession:
     async def _given_up(self, closed: SessionClosedError, broke: Instant, error: CarrierError) -> SessionEnd:
         """Hang up a call that can be neither followed nor found to be over, unless another process follows it."""
         if error.error_type == NOT_OWNED:
-            return SessionEnd(EndReason.ERROR, NOT_OWNED, broke)
+            return SessionEnd(EndReason.ERROR, broke, NOT_OWNED, Fault.SERVICE)
         self._call.passed(Phase.REATTACH, broke, error_type=error.error_type)
         _logger.warning(
             "call %s: its session broke and could not be attached again (%s); hanging up",
@@ -320,41 +338,49 @@ class CallSession:
         except CarrierError as refused:
             if refused.status == HTTPStatus.NOT_FOUND:
                 return self._end(closed, broke)
-            return SessionEnd(EndReason.ERROR, closed.error_type or CONNECTION_LOST, broke)
+            return SessionEnd(EndReason.ERROR, broke, closed.error_type or CONNECTION_LOST, Fault.CARRIER)
         # The carrier had the call to hang up, so it has run until now.
-        self._call.heartbeat()
-        return SessionEnd(EndReason.ERROR, closed.error_type or CONNECTION_LOST)
+        now = self._clock.now()
+        self._call.heartbeat(now)
+        return SessionEnd(EndReason.ERROR, now, closed.error_type or CONNECTION_LOST, Fault.CARRIER)
 
     def _enforce_limits(self, now: Instant) -> None:
-        reason = self._limit_reached or self._limits.reached(self._call.snapshot().started, self._voice, now)
-        if reason is None or (self._hanging_up is not None and not self._hanging_up.done()):
+        """Hang up a call that has reached a limit, and leave the session of one that is hung up and does not end."""
+        if self._hanging_up is not None and not self._hanging_up.done():
             return
-        retry = self._limit_reached is not None
-        self._hanging_up = asyncio.create_task(self._session.close() if retry else self._end_at_limit(reason))
+        if self._hung_up is not None:
+            if self._overdue:
+                self._end_reason, self._end_fault = self._hung_up
+                self._hanging_up = asyncio.create_task(self._session.close())
+            self._overdue = True
+            return
+        reached = self._limits.reached(self._call.snapshot().started, self._voice, now)
+        if reached is not None:
+            self._hanging_up = asyncio.create_task(self._end_at_limit(*reached))
 
-    async def _end_at_limit(self, reason: EndReason) -> None:
+    async def _end_at_limit(self, reason: EndReason, fault: Fault) -> None:
         """Hang up; the next heartbeat tries again if that failed, and leaves the session if it did not end for it."""
         _logger.info("call %s: hung up, as it reached a limit (%s)", self._call.call_id, reason.value)
-        try:
-            await self._hang_up(reason)
-        except CarrierError as error:
-            if error.status != HTTPStatus.NOT_FOUND:
-                return
-        self._limit_reached = reason
+        with suppress(CarrierError):
+            await self._hang_up(reason, fault)
+        self._overdue = self._hung_up is not None
 
-    async def _hang_up(self, reason: EndReason) -> None:
-        self._end_reason, self._referred_to = reason, None
+    async def _hang_up(self, reason: EndReason, fault: Fault) -> None:
+        self._end_reason, self._end_fault, self._referred_to = reason, fault, None
         self._call.ending()
         try:
             with self._call.phase(Phase.HANGUP):
                 await self._carrier.hangup(self._call.call_id)
-        except CarrierError:
+        except CarrierError as error:
             self._goes_on()
+            if error.status == HTTPStatus.NOT_FOUND:
+                self._hung_up = reason, fault
             raise
+        self._hung_up = reason, fault
 
     def _goes_on(self) -> None:
         """Forget that an end was under way."""
-        self._end_reason = self._referred_to = None
+        self._end_reason = self._end_fault = self._referred_to = None
         self._call.ending(under_way=False)
 
     # Tools ------------------------------------------------------------------------------------------------------------

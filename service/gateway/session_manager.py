@@ -126,4 +126,4 @@ class SessionManager:
             del self._sessions[call.call_id]
         # A call that another process has taken over meanwhile is that one's to end.
         if await self._gate.owns(call.call_id):
-            call.finish(end.reason, error_type=end.error_type, at=end.at)
+            call.finish(end.reason, error_type=end.error_type, fault=end.fault, at=end.at)

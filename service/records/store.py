@@ -44,6 +44,7 @@ KEYS: Final = cast("Table", CallKeyRow.__table__)
 _WRITTEN: Final = (*COLUMNS, "written_ms")
 _IDENTITY: Final = ("call_id", "claim", "instance_id")
 _STALE: Final = DurationSource.LAST_SIGN_OF_LIFE.value
+_NOT_TAKEN: Final = (CallState.REJECTED.value, CallState.UNANSWERED.value)
 _AT_ONCE: Final = 500
 # Calls one statement asks for; SQLite takes a few thousand parameters.
 
@@ -90,18 +91,17 @@ def _is_news(new: Any) -> ColumnElement[bool]:  # noqa: ANN401 -- `excluded` has
 
     A newer state under the same claim; where the call was given up at its last activity, its true end; and of two
     processes that took the call each for its own while the database was away, the one that was told first, unless it
-    turned the call away and the other took it.
+    did not come to take the call and the other did.
     """
     old = CALLS.c
-    rejected = CallState.REJECTED.value
     newer_state = and_(old.claim == new.claim, old.instance_id == new.instance_id, old.version < new.version)
     true_end = and_(
         old.duration_source == _STALE, new.ended_ms.is_not(None), func.coalesce(new.duration_source, "") != _STALE
     )
     # A take-over keeps the moment of receipt, so that moments differ where a call was taken in hand twice.
     received_first = and_(old.ended_ms.is_(None), new.received_ms < old.received_ms)
-    turned_away = and_(old.state == rejected, new.received_ms != old.received_ms)
-    rival = and_(new.state != rejected, or_(received_first, turned_away))
+    not_taken = and_(old.state.in_(_NOT_TAKEN), new.received_ms != old.received_ms)
+    rival = and_(new.state.not_in(_NOT_TAKEN), or_(received_first, not_taken))
     return or_(newer_state, true_end, rival)
 
 

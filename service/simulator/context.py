@@ -133,6 +133,7 @@ class GatewayEvents:
     async def listen(self, messages: AsyncIterator[str]) -> None:
         """Handle messages until the gateway closes the sideband."""
         async for message in messages:
+            self._context.record.heard_from_gateway()
             if not self.unresponsive:
                 await self._handle(message)
 

@@ -152,6 +152,7 @@ class Sidebands:
         Raises :class:`service.simulator.leg.ControlRefusedError` when the sideband may not be opened.
         """
         leg.admit()
+        leg.record.answers_handshake()
         await socket.accept()
         if is_closing(socket):
             return

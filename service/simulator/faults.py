@@ -26,6 +26,11 @@ class Refuse:
     processed: bool = False
     """The carrier did what was asked before it answered with the error."""
 
+    @property
+    def denies_the_call(self) -> bool:
+        """True if every request is answered that there is no such call (RFC 9110 §15.5.5, §15.5.11)."""
+        return self.status in (404, 410) and self.times == ALWAYS and not self.processed
+
 
 @dataclass(frozen=True, slots=True)
 class NeverAnswer:
@@ -81,6 +86,8 @@ class CallFaults:
     breaks: tuple[SidebandBreak, ...] = ()
     refer_ignored: bool = False
     """A refer is answered 200 and nothing comes of it, as with a trunk where REFER is not enabled."""
+    canceled: bool = False
+    """The caller gives up while the gateway decides: its accept finds nobody."""
 
     def of(self, operation: Operation) -> ControlFault | None:
         """Return the fault of one control request."""

@@ -35,6 +35,13 @@ EXTRA_FIELDS = (
     "rejected_calls_tenant_lookup_failed",
     "rejected_calls_shutdown",
     "rejected_calls_other",
+    "unanswered_calls_canceled",
+    "ended_calls_completed",
+    "ended_calls_hangup",
+    "ended_calls_referred",
+    "ended_calls_error",
+    "ended_calls_max_duration",
+    "ended_calls_silence",
     "accepts_lost",
     "deliveries",
     "duplicates_sent",
@@ -59,7 +66,9 @@ EXTRA_FIELDS = (
     "tokens_output_audio",
     "tokens_transcription",
 )
-"""Further counts of the carrier. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
+"""Further counts of the carrier. ``unanswered``: the caller was neither taken nor turned away;
+``unanswered_calls_canceled``: the gateway learned so by asking to accept the call. ``ended_calls_…``: the reason that a
+gateway sees for the call's end. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
 ``accepts_lost``: an accept was carried out and its answer never arrived. ``violations``: the gateway asked for what the
 protocol does not allow (:class:`ProtocolBreach`)."""
 
@@ -93,6 +102,12 @@ class CallReport:
     rejection_status: int | None
     seconds: float
     """The sideband's opening to its end."""
+    handshake_at: float | None
+    """The moment before the first sideband's handshake was answered; this and the next two on a monotonic clock."""
+    first_message_at: float | None
+    """The first message of the gateway on a sideband."""
+    cut_at: float | None
+    """The moment before the carrier closed or broke the sideband that was last; None if the gateway left it."""
     first_audio_seconds: float | None
     """The first delivery of the webhook to the first audio of the agent."""
     turn_seconds: tuple[float, ...]

@@ -90,7 +90,10 @@ class CallLeg:
         if self.state in (LegState.ACCEPTED, *_TALKING):
             self.record.violated("second accept")
             raise ControlRefusedError(409, "call_already_accepted", "The call has already been accepted")
+        if self.record.dialled.faults.canceled:
+            self.caller_leaves(End.CANCELED)
         if self.state in (LegState.CLOSING, LegState.OVER):
+            self.record.cancel_known()
             raise call_not_found()
         self.state, self.session = LegState.ACCEPTED, session
         self.decided.set()
@@ -124,6 +127,11 @@ class CallLeg:
             self.record.hung_up_after_leaving()
         else:
             raise call_not_found()
+
+    def not_found(self) -> None:
+        """Note that the gateway is told that there is no such call: the caller is gone, as far as anybody knows."""
+        self.caller_leaves(End.CANCELED)
+        self.record.cancel_known()
 
     def request_closing(self, closing: Closing) -> None:
         """Have the sideband closed like this, unless it has been told already."""
@@ -173,11 +181,14 @@ class CallLeg:
     def break_off(self, refusals: Iterable[int]) -> None:
         """Note that the sideband breaks while the call goes on; the next handshakes are refused with these statuses."""
         self.record.count("sidebands_broken")
+        self.record.cuts()
         self._refusals.extend(refusals)
         self.leave()
 
     def close(self) -> None:
         """Note that the call is over, before its sideband learns of it: nobody attaches to it from here on."""
+        if self.state is LegState.ATTACHED:
+            self.record.cuts()
         self.state = LegState.CLOSING
 
     def detach(self, closing: Closing) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from service.gateway.carriers.carrier import REJECTION_REASON
 from service.simulator.faults import NO_FAULTS, CallFaults
 from service.simulator.ground_truth import CallReport, GroundTruth, ProtocolBreach
-from service.simulator.script import CallScript, ScriptedUsage
+from service.simulator.script import CallScript, RunsIntoLimit, ScriptedUsage
 
 
 class End(StrEnum):
@@ -33,6 +33,8 @@ class End(StrEnum):
     """No webhook delivery was answered 2xx."""
     GONE = "gone"
     """The caller had left before the webhook was sent."""
+    CANCELED = "canceled"
+    """The caller gave up while the gateway decided."""
 
 
 _COUNTED_ENDS = {
@@ -40,7 +42,16 @@ _COUNTED_ENDS = {
     End.UNANSWERED: "unanswered",
     End.UNDELIVERED: "undelivered",
     End.GONE: "unanswered",
+    End.CANCELED: "unanswered",
     End.LEFT: "left_open",
+}
+_REASONS = {
+    End.CALLER_HUNG_UP: "hangup",
+    End.STOPPED: "hangup",
+    End.AGENT_HUNG_UP: "completed",
+    End.REFERRED: "referred",
+    End.EXPIRED: "error",
+    End.CLOSED: "completed",
 }
 
 
@@ -68,13 +79,16 @@ class CallNotes:
         self.deliveries: list[int] = []
         """The status of each webhook delivery; 0 where no answer came."""
         self._ground_truth, self._now, self._fallback = ground_truth, now, fallback
-        self._fell_back = False
+        self._fell_back = self._canceled = False
         self._counts: dict[str, float] = {}
         self._rejection_status: int | None = None
         self._rang_at = now()
         self._first_audio: float | None = None
         self._turns: list[float] = []
         self._seconds = 0.0
+        self._handshake_at: float | None = None
+        self._first_message_at: float | None = None
+        self._cut_at: float | None = None
 
     def count(self, field: str, amount: float = 1) -> None:
         """Count something that happened so many times."""
@@ -110,6 +124,12 @@ class CallNotes:
             self._rejection_status = status
             self.count(f"rejected_calls_{REJECTION_REASON.get(status, 'other')}")
 
+    def cancel_known(self) -> None:
+        """Note that the gateway learns that the caller is gone: its accept found nobody."""
+        if not (self.accepted or self._canceled or self.end is End.REJECTED):
+            self._canceled = True
+            self.count("unanswered_calls_canceled")
+
     def accept_known(self) -> None:
         """Note that the gateway knows that its accept succeeded."""
         if not self.accepted:
@@ -121,6 +141,20 @@ class CallNotes:
         if not self.referred and not self.dialled.faults.refer_ignored:
             self.referred = True
             self.count("referred_calls")
+
+    def answers_handshake(self) -> None:
+        """Note that a handshake is about to be answered."""
+        if self._handshake_at is None:
+            self._handshake_at = self._now()
+
+    def heard_from_gateway(self) -> None:
+        """Note that a message of the gateway has arrived."""
+        if self._first_message_at is None:
+            self._first_message_at = self._now()
+
+    def cuts(self) -> None:
+        """Note that an open sideband is about to be closed or broken."""
+        self._cut_at = self._now()
 
     def opened(self) -> None:
         """Note that the sideband is open."""
@@ -140,6 +174,17 @@ class CallNotes:
         field = _COUNTED_ENDS.get(end)
         if field is not None and (end is not End.ABANDONED or self.accepted):
             self.count(field)
+        reason = self._reason() if self.started else None
+        if reason is not None:
+            self.count(f"ended_calls_{reason}")
+
+    def _reason(self) -> str | None:
+        """Return the reason for which a gateway sees the call end; None if it left the call itself."""
+        if self.failed:
+            return "error"
+        ending = self.dialled.script.ending
+        limit = ending.limit if isinstance(ending, RunsIntoLimit) and self.end is End.AGENT_HUNG_UP else None
+        return limit or _REASONS.get(self.end)
 
     def hung_up_after_leaving(self) -> None:
         """Note that the gateway closed the sideband first and asked for the hang-up then."""
@@ -160,6 +205,9 @@ class CallNotes:
             failed=self.failed,
             rejection_status=self._rejection_status,
             seconds=self._seconds,
+            handshake_at=self._handshake_at,
+            first_message_at=self._first_message_at,
+            cut_at=self._cut_at,
             first_audio_seconds=self._first_audio,
             turn_seconds=tuple(self._turns),
             deliveries=tuple(self.deliveries),

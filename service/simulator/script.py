@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Literal
 
 TRANSFER_TOOL = "transfer_call"
 """The function the model calls to hand the caller over, with ``{"target": "<name>"}``."""
@@ -197,7 +198,17 @@ class LineGoesDead:
     """No further event, no answer to what the gateway says; the connection stays open until the gateway acts."""
 
 
-Ending = CallerHangsUp | AgentHangsUp | AgentTransfers | SessionExpires | SidebandCloses | LineGoesDead
+@dataclass(frozen=True, slots=True)
+class RunsIntoLimit:
+    """The call goes on until the gateway hangs up, by a limit of its own; a caller whom none ends hangs up at last."""
+
+    limit: Literal["max_duration", "silence"]
+    """A call that lasts too long is one in which caller and agent talk on; in a silent one nobody says a word."""
+    seconds: float = 900.0
+    """So long the caller stays."""
+
+
+Ending = CallerHangsUp | AgentHangsUp | AgentTransfers | SessionExpires | SidebandCloses | LineGoesDead | RunsIntoLimit
 """The way a call is over."""
 
 

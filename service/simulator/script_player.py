@@ -161,6 +161,12 @@ EXPIRED = "Your session hit the maximum duration of 60 minutes."
 """The carrier's words when a session reaches its longest duration."""
 APOLOGY = say.AgentSpeaks("I am sorry, that is not possible right now.")
 """The agent's words when the gateway answers that it could not end or transfer the call."""
+SMALL_TALK = (
+    say.CallerSpeaks("And another thing.", 3.0),
+    say.AgentSpeaks("Tell me about it.", speak_seconds=2.0),
+    say.Pause(1.0),
+)
+"""One turn of a call that does not want to end."""
 
 
 class ScriptPlayer:
@@ -226,12 +232,30 @@ class ScriptPlayer:
                 return Closing(End.EXPIRED, 1000, failed=True)
             case say.SidebandCloses():
                 return closed_with(ending.code)
+            case _:
+                return await self._go_on(ending)
+
+    async def _go_on(self, ending: say.RunsIntoLimit | say.LineGoesDead) -> Closing:
+        """Play an ending that comes when the gateway has had enough."""
+        match ending:
+            case say.RunsIntoLimit():
+                await self._run_on(ending)
             case say.LineGoesDead():
                 self._gateway.unresponsive = True
                 await asyncio.Event().wait()
-                return Closing(End.CALLER_HUNG_UP)
             case _:
                 assert_never(ending)
+        return Closing(End.CALLER_HUNG_UP)
+
+    async def _run_on(self, ending: say.RunsIntoLimit) -> None:
+        """Talk on, or say nothing, for as long as the caller stays."""
+        if ending.limit == "silence":
+            await self._context.pause(ending.seconds)
+            return
+        last = self._context.now() + ending.seconds * self._context.time_scale.scale
+        while self._context.now() < last:
+            for step in SMALL_TALK:
+                await self._play(step)
 
     async def _wait_for_gateway(self, tool_use: say.AgentUsesTool) -> Closing:
         """Wait for the gateway to end the call; a caller it fails or keeps waiting hangs up."""

@@ -19,6 +19,7 @@ from service.simulator.script import (
     Ending,
     Pause,
     ResponseFails,
+    RunsIntoLimit,
     ScriptedUsage,
     SendsUnusable,
     SessionExpires,
@@ -27,7 +28,7 @@ from service.simulator.script import (
     Step,
 )
 
-ENDINGS = ("hangups", "refers", "errors", "silent")
+ENDINGS = ("hangups", "refers", "errors", "silent", "overlong", "mute")
 """The shares of which each call gets at most one."""
 
 
@@ -43,12 +44,18 @@ class Shares:
     """Calls that end with a session that expires or a sideband that crashes."""
     silent: float = 0.05
     """Calls in which nobody speaks to the agent."""
+    overlong: float = 0.0
+    """Calls that go on until the gateway ends them for their length."""
+    mute: float = 0.0
+    """Calls in which nobody says anything more, until the gateway ends them for their silence."""
     unknown: float = 0.03
     """Calls to numbers no tenant has."""
     duplicates: float = 0.05
     """Calls whose webhook is delivered more than once."""
     late: float = 0.02
     """Calls whose webhook arrives when the caller has left."""
+    canceled: float = 0.0
+    """Calls whose caller gives up while the gateway decides."""
     interruptions: float = 0.2
     """Answers the caller talks over."""
     tools: float = 0.2
@@ -107,6 +114,8 @@ _ENDINGS: dict[str, tuple[Ending, ...]] = {
     "refers": tuple(AgentTransfers(target) for target in _TARGETS),
     "errors": (SessionExpires(), SidebandCloses(1011)),
     "silent": (CallerHangsUp(),),
+    "overlong": (RunsIntoLimit("max_duration"),),
+    "mute": (RunsIntoLimit("silence"),),
     "": (AgentHangsUp(),),
 }
 _UNUSABLE = (
@@ -141,6 +150,8 @@ def add_trouble(script: CallScript, faults: CallFaults, shares: Shares, rng: Ran
         more = [step for _ in range(3) for step in (CallerSpeaks("Hello?", 1.0), AgentSpeaks("I am still here."))]
         steps = (*script.steps, script.ending.as_tool_use(), *more)
         script, faults = replace(script, steps=steps, ending=CallerHangsUp()), replace(faults, refer_ignored=True)
+    if rng.random() < shares.canceled:
+        faults = replace(faults, canceled=True)
     return script, faults
 
 

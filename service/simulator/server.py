@@ -105,6 +105,8 @@ async def serve(request: Request, leg: CallLeg, operation: Operation, body: Body
     if fault.processed:
         control.carry_out(leg, body)
         control.lost(leg)
+    elif operation is Operation.ACCEPT and isinstance(fault, Refuse) and fault.denies_the_call:
+        leg.not_found()
     return await _go_wrong(request, fault)
 
 

@@ -253,7 +253,7 @@ class CallEnded(CallEvent):
     """The part of the duration that no heartbeat reported."""
     error_type: str | None = None
     fault: Fault | None = None
-    """The party at fault; None if nobody is, or it is not known."""
+    """The party whose doing it was; None if that is not known."""
     model: str | None = None
     """The configured model that the agent ran on; None if it was not told."""
 

@@ -27,6 +27,7 @@ from telemetry.semconv.attributes import (
     CallDirection,
     CallId,
     EndReason,
+    Fault,
     TenantId,
     Violation,
     WebhookOutcome,
@@ -226,15 +227,20 @@ class CallTracker:
         for call in calls:
             call.bill(now)
 
-    def sweep(self, stale_after_seconds: float) -> list[CallId]:
-        """End every call without activity for longer than this, as ``stale``, and return their ids."""
+    def sweep(self, stale_after_seconds: float, *, fault: Fault | None = None) -> list[CallId]:
+        """End every call without activity for longer than this, as ``stale``, and return their ids.
+
+        Args:
+            stale_after_seconds: the longest silence of a call that lives.
+            fault: the party whose doing such a silence is; None if it may be anybody's.
+        """
         now = self._clock.now()
         with self._lock:
             silent = [call for call in self._open.values() if now.since(call.last_heard) > stale_after_seconds]
         for tenant_id, slots, moment in self._each_tenant():
             if not slots.usage(moment).peak_in_use:
                 del self._tenants[tenant_id]
-        return [call.call_id for call in silent if call.finish(EndReason.STALE, at=now)]
+        return [call.call_id for call in silent if call.finish(EndReason.STALE, fault=fault, at=now)]
 
     def oldest_silence(self) -> float:
         """Return the longest time since the last activity of a started call, in seconds; 0 when none runs."""

@@ -128,7 +128,7 @@ class CallDirection(StrEnum):
 
 
 class Fault(StrEnum):
-    """The parties that can be at fault for the end of a call."""
+    """The parties whose doing the end of a call can be."""
 
     CALLER = "caller"
     AGENT = "agent"
@@ -287,7 +287,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(CALL_STATE, M, "The state in which a call changed processes.", ("pending", "accepted", "started")),
     Attribute(DIRECTION, M, "Who called whom.", _values(CallDirection)),
     Attribute(SOURCE, M, "The gateway or carrier that reports the call; `direct` for the process itself."),
-    Attribute(FAULT, M, "Whose fault the end was; absent where nobody's, or unknown.", _values(Fault)),
+    Attribute(FAULT, M, "Whose doing the end was; of an error, whose fault. Absent where unknown.", _values(Fault)),
     Attribute(
         OUTCOME,
         M,

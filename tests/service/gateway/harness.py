@@ -31,7 +31,9 @@ from service.simulator.timing import TimeScale
 from service.simulator.traffic import Plan, Traffic
 from service.tenants.spec import TenantSpec
 from telemetry.metrics.live_table import Numbers
-from telemetry.recent.record import CallDetails
+from telemetry.recent.record import CallDetails, CallSummary
+from telemetry.semconv.attributes import CallId
+from tests.service.gateway.receptions import Receptions, untrue_times
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
@@ -39,8 +41,8 @@ FALLBACK = "You answer the emitter."
 QUICK = TimeScale(scale=0.01)
 """Conversations a hundred times as fast as people talk."""
 
-SECONDS_A_CALL = 3.0
-"""By how much the ends of a call may see its length differ: they share an event loop, which a busy machine holds up."""
+MILLISECOND = 0.001
+"""The precision of a recorded call's length, in seconds."""
 
 SETTLED_SECONDS = 180.0
 """How long a fact may take to come true on a busy machine before the test fails."""
@@ -59,6 +61,7 @@ class GatewayHarness:
 
     def __init__(self, container: Container, carrier: Simulator, client: httpx2.AsyncClient) -> None:
         self.container, self.carrier, self.client = container, carrier, client
+        self._receptions = Receptions(container.carrier)
         self._rng = Random(7)  # noqa: S311 - reproducible, not secret
 
     @property
@@ -125,10 +128,42 @@ class GatewayHarness:
         return numbers
 
     async def differences(self) -> list[CountDifference]:
-        """Where the admin endpoints and the carrier's truth disagree."""
+        """Where the admin endpoints and the carrier's truth disagree; for tests in which all calls are over.
+
+        Counts are the carrier's; minutes are those of :meth:`minutes`.
+        """
         ground_truth = self.carrier.ground_truth()
         answers = await live_responses(self.client, ground_truth["tenants"])
-        return differences(ground_truth, answers, seconds_a_call=SECONDS_A_CALL)
+        minutes = await self.minutes()
+        rows = {
+            tenant_id: row | {"minutes_processed": minutes.get(tenant_id, 0.0)}
+            for tenant_id, row in ground_truth["tenants"].items()
+        }
+        total = ground_truth["global"] | {"minutes_processed": sum(minutes.values())}
+        return differences({"global": total, "tenants": rows}, answers, seconds_a_call=MILLISECOND)
+
+    async def minutes(self) -> dict[str, float]:
+        """Sum up the lengths of the calls that are over by tenant, each by the moments at which its own events came.
+
+        Each is checked first: see :mod:`tests.service.gateway.receptions`; and its record, to the millisecond.
+        """
+        assert await self.container.records.flush(SETTLED_SECONDS)
+        minutes: dict[str, float] = {}
+        for report in self.carrier.ground_truth()["calls"]:
+            if report["started"]:
+                call_id = CallId(report["call_id"])
+                call = self.record(call_id)
+                assert list(untrue_times(call, self._receptions.calls[call_id], CallReport(**report))) == [], report
+                await self._check_recorded(call.summary)
+                before = minutes.get(call.summary.tenant_id, 0.0)
+                minutes[call.summary.tenant_id] = before + call.summary.duration / 60
+        return minutes
+
+    async def _check_recorded(self, summary: CallSummary) -> None:
+        stored = await self.container.records.find(summary.call_id)
+        assert stored is not None
+        assert stored.duration_ms is not None
+        assert abs(stored.duration_ms - summary.duration * 1000) <= 1, stored
 
     async def get(self, path: str) -> dict[str, Any]:
         """An admin endpoint's answer."""

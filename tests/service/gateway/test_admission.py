@@ -18,9 +18,9 @@ from service.tenants.cache import TenantAnswer
 from service.tenants.errors import InstructionsUnavailableError, TenantLookupError
 from service.tenants.limits import CallLimits
 from service.tenants.tenant import CallTenant
-from telemetry.calls.events import CallRejected
+from telemetry.calls.events import CallRejected, CallUnanswered
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, RejectionReason, TenantId
+from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, RejectionReason, TenantId, UnansweredReason
 from telemetry.testing import TelemetryKit
 
 CALL = CallId("rtc_1")
@@ -235,7 +235,7 @@ async def test_a_full_tenant_turns_the_call_away(harness: AdmissionHarness) -> N
 
 
 @pytest.mark.parametrize("certain", [True, False])
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 500])
+@pytest.mark.parametrize("status", [400, 403, 409, 422, 500])
 async def test_a_refused_accept_ends_only_what_is_ours(harness: AdmissionHarness, status: int, certain: bool) -> None:
     """A conflict says that another has the call; without the database's word any refusal may say so."""
     harness.carrier.refuses = {"accept": status, "reject": 404}
@@ -243,6 +243,28 @@ async def test_a_refused_accept_ends_only_what_is_ours(harness: AdmissionHarness
     assert await harness.decide() == (CallState.REJECTED, RejectionReason.CARRIER_ERROR)
     ours = certain and status != 409
     assert [request for request, _ in harness.carrier.asked[1:]] == (["reject", "hangup"] if ours else [])
+    assert harness.capacity.in_use == 0
+
+
+@pytest.mark.parametrize("certain", [True, False])
+@pytest.mark.parametrize("status", [404, 410])
+async def test_a_caller_who_gave_up_meanwhile_is_no_rejection(
+    harness: AdmissionHarness, status: int, certain: bool
+) -> None:
+    """An accept that finds no call says that the caller canceled; nothing more is asked, and the slot is free."""
+    harness.carrier.refuses = {"accept": status}
+    harness.records.is_certain = certain
+    assert await harness.decide() == (CallState.UNANSWERED, None)
+    (unanswered,) = [event for event in harness.kit.events if isinstance(event, CallUnanswered)]
+    assert (unanswered.reason, unanswered.error_type) == (UnansweredReason.CANCELED, None)
+    assert ([request for request, _ in harness.carrier.asked], harness.capacity.in_use) == (["accept"], 0)
+
+
+async def test_a_call_taken_over_meanwhile_is_not_counted_as_canceled(harness: AdmissionHarness) -> None:
+    """It is the other process's to say what became of it."""
+    harness.carrier.refuses = {"accept": 404}
+    harness.records.owned = False
+    assert await harness.decide() == (CallState.PENDING, None)
     assert harness.capacity.in_use == 0
 
 

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
-from service.simulator.faults import ALWAYS, CallFaults, ControlFault, DropConnection, NeverAnswer, Refuse, SocketCut
+from service.simulator.call import ONCE, Delivery
+from service.simulator.faults import (
+    ALWAYS,
+    NO_FAULTS,
+    CallFaults,
+    ControlFault,
+    DropConnection,
+    NeverAnswer,
+    Refuse,
+    SocketCut,
+)
 from service.simulator.script import (
     AgentGreets,
     AgentHangsUp,
@@ -15,7 +25,8 @@ from service.simulator.script import (
     CallerSpeaks,
     CallScript,
 )
-from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, RejectionReason
+from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, RejectionReason, UnansweredReason
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, fresh_id, running_harness
 
 SHORT_TIMEOUTS = CarrierTimeouts(accept=0.5, control=0.5)
@@ -27,7 +38,6 @@ PLAIN = CallScript(
 @pytest.mark.parametrize(
     ("fault", "error_type"),
     [
-        (Refuse(404), "404"),
         (Refuse(409), "409"),
         (Refuse(429), "429"),
         (Refuse(500), "500"),
@@ -48,6 +58,34 @@ async def test_an_accept_that_fails(tmp_path: Path, fault: ControlFault, error_t
         assert (summary.rejection_reason, summary.error_type) == (RejectionReason.CARRIER_ERROR, error_type)
         numbers = await harness.numbers()
         assert (numbers["accepted_calls"], numbers["rejected_calls_carrier_error"]) == (0, 1)
+        await _nothing_is_held(harness)
+        assert harness.carrier.running == 0
+
+
+@pytest.mark.parametrize(
+    ("faults", "delivery"),
+    [
+        (CallFaults(accept=Refuse(404)), ONCE),
+        (CallFaults(accept=Refuse(410)), ONCE),
+        (CallFaults(canceled=True), ONCE),
+        (NO_FAULTS, Delivery(late=True)),
+    ],
+    ids=["404", "410", "canceled", "late"],
+)
+async def test_a_caller_who_gives_up_while_the_call_is_decided(
+    tmp_path: Path, faults: CallFaults, delivery: Delivery
+) -> None:
+    """The call is unanswered, not rejected: asked for once, no error, nothing held, the same in every view."""
+    async with running_harness(tmp_path) as harness:
+        call_id = fresh_id()
+        report = await harness.call(PLAIN, faults=faults, delivery=delivery, call_id=call_id)
+        summary = harness.record(call_id).summary
+        assert (summary.outcome, summary.unanswered_reason) == (CallOutcome.UNANSWERED, UnansweredReason.CANCELED)
+        assert (summary.rejection_reason, summary.error_type) == (None, None)
+        numbers = await harness.numbers()
+        assert (numbers["unanswered_calls"], numbers["rejected_calls_carrier_error"]) == (1, 0)
+        assert report.counts["unanswered_calls_canceled"] == 1
+        assert sum(harness.carrier._registry.find(call_id).requests.values()) == 1
         await _nothing_is_held(harness)
         assert harness.carrier.running == 0
 

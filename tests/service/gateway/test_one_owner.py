@@ -21,7 +21,14 @@ TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)),
 SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")), Pause(1.0)), CallerHangsUp())
 REFUSED = (400, 403, 404, 409, 422, 500)
 DEDUPED = {"ok": True, "deduped": True}
-COUNTED = ("received_calls", "accepted_calls", "started_calls", "ended_calls", "rejected_calls_carrier_error")
+COUNTED = (
+    "received_calls",
+    "accepted_calls",
+    "started_calls",
+    "ended_calls",
+    "rejected_calls_carrier_error",
+    "unanswered_calls",
+)
 
 
 @asynccontextmanager
@@ -71,7 +78,7 @@ async def test_a_delivery_to_a_second_process_is_a_duplicate(tmp_path: Path, sta
     async with two_processes(tmp_path) as (carrier, first, second):
         call_id = fresh_id()
         placing = asyncio.create_task(first.place(TALK, call_id=call_id, faults=faults))
-        over = CallState.STARTED if status is None else CallState.REJECTED
+        over = {None: CallState.STARTED, 404: CallState.UNANSWERED}.get(status, CallState.REJECTED)
         tracker = first.container.telemetry.tracker
         await first.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state is over, "a decision")
         await first.until(lambda: status is None or not first.container.manager.busy, "the carrier to be told")

@@ -3,7 +3,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import pytest
@@ -28,8 +28,8 @@ from service.gateway.playback import SessionLimits
 from service.gateway.session import CallSession, SessionEnd
 from service.gateway.tools import tools_for
 from telemetry.calls.call import Call
-from telemetry.calls.events import TokenUsage
-from telemetry.semconv.attributes import CallId, EndReason
+from telemetry.calls.events import SpeechEnded, TokenUsage
+from telemetry.semconv.attributes import CallId, EndReason, Fault
 from telemetry.testing import TelemetryKit
 
 ORDERLY = SessionClosedError(orderly=True)
@@ -155,33 +155,35 @@ def following(
 @pytest.mark.parametrize(
     ("closed", "end"),
     [
-        (ORDERLY, SessionEnd(EndReason.COMPLETED)),
+        (ORDERLY, (EndReason.COMPLETED, None, Fault.CARRIER)),
         (
             SessionClosedError(orderly=True, error_type="session_expired"),
-            SessionEnd(EndReason.ERROR, "session_expired"),
+            (EndReason.ERROR, "session_expired", Fault.MODEL),
         ),
     ],
 )
 async def test_a_session_closed_for_good_is_not_looked_for(
-    kit: TelemetryKit, call: Call, closed: SessionClosedError, end: SessionEnd
+    kit: TelemetryKit, call: Call, closed: SessionClosedError, end: tuple[EndReason, str | None, Fault]
 ) -> None:
     """Nothing is asked of the carrier."""
     carrier = ScriptedCarrier(NOT_FOUND)
-    assert await following(kit, call, carrier, ScriptedSession(closed=closed)).run() == end
+    reason, error_type, fault = end
+    found = await following(kit, call, carrier, ScriptedSession(closed=closed)).run()
+    assert found == SessionEnd(reason, kit.clock.now(), error_type, fault)
     assert carrier.asked == []
 
 
 @pytest.mark.parametrize(
-    ("closed", "reason", "error_type"),
-    [(DROPPED, EndReason.HANGUP, None), (CRASHED, EndReason.ERROR, "ws_1011")],
+    ("closed", "reason", "error_type", "fault"),
+    [(DROPPED, EndReason.HANGUP, None, Fault.CALLER), (CRASHED, EndReason.ERROR, "ws_1011", Fault.CARRIER)],
 )
 async def test_not_found_means_over_at_the_break(
-    kit: TelemetryKit, call: Call, closed: SessionClosedError, reason: EndReason, error_type: str | None
+    kit: TelemetryKit, call: Call, closed: SessionClosedError, reason: EndReason, error_type: str | None, fault: Fault
 ) -> None:
     """Tries that fail otherwise are followed by others; time that passes meanwhile is not the call's."""
     carrier, broke = ScriptedCarrier(AWAY, NOT_FOUND), kit.clock.now()
     end = await following(kit, call, carrier, ScriptedSession(closed=closed)).run()
-    assert end == SessionEnd(reason, error_type, broke)
+    assert end == SessionEnd(reason, broke, error_type, fault)
     assert carrier.asked == ["attach", "attach"]
 
 
@@ -191,7 +193,7 @@ async def test_a_break_is_bridged_by_another_connection(kit: TelemetryKit, call:
     second = ScriptedSession(done, closed=ORDERLY)
     carrier = ScriptedCarrier(second)
     end = await following(kit, call, carrier, ScriptedSession(done, closed=CRASHED)).run()
-    assert end == SessionEnd(EndReason.COMPLETED)
+    assert end == SessionEnd(EndReason.COMPLETED, kit.clock.now(), fault=Fault.CARRIER)
     (usage,) = {name: s for name, s in kit.metrics().items() if name == "gen_ai.client.token.usage"}.values()
     assert sorted(usage.values()) == [(1, 5), (1, 10)]
 
@@ -200,7 +202,7 @@ async def test_all_tries_fail_and_the_call_is_hung_up(kit: TelemetryKit, call: C
     """One try for each delay, then one hang-up."""
     carrier = ScriptedCarrier(AWAY)
     end = await following(kit, call, carrier, ScriptedSession(closed=DROPPED)).run()
-    assert end == SessionEnd(EndReason.ERROR, "connection_lost")
+    assert end == SessionEnd(EndReason.ERROR, kit.clock.now(), "connection_lost", Fault.CARRIER)
     assert carrier.asked == ["attach"] * 3 + ["hangup"]
 
 
@@ -208,14 +210,14 @@ async def test_the_hang_up_finds_the_call_over(kit: TelemetryKit, call: Call) ->
     """404 on the hang-up, too, means over at the moment of the break."""
     carrier, broke = ScriptedCarrier(AWAY, refuses=NOT_FOUND), kit.clock.now()
     end = await following(kit, call, carrier, ScriptedSession(closed=DROPPED)).run()
-    assert end == SessionEnd(EndReason.HANGUP, at=broke)
+    assert end == SessionEnd(EndReason.HANGUP, broke, fault=Fault.CALLER)
 
 
 async def test_a_call_of_another_process_is_left_alone(kit: TelemetryKit, call: Call) -> None:
     """Whoever lost the claim attaches no more, hangs nothing up, and refers nobody."""
     carrier, broke = ScriptedCarrier(ScriptedSession(closed=ORDERLY)), kit.clock.now()
     lost = following(kit, call, carrier, ScriptedSession(closed=DROPPED), owned=False)
-    assert await lost.run() == SessionEnd(EndReason.ERROR, NOT_OWNED, broke)
+    assert await lost.run() == SessionEnd(EndReason.ERROR, broke, NOT_OWNED, Fault.SERVICE)
     with pytest.raises(CarrierError, match=NOT_OWNED):
         await lost.transfer("sales")
     with pytest.raises(CarrierError, match=NOT_OWNED):
@@ -249,15 +251,15 @@ async def test_turns_after_a_transfer_disprove_it(kit: TelemetryKit, call: Call,
 
 
 @pytest.mark.parametrize(
-    ("limits", "reason"),
+    ("limits", "reason", "fault"),
     [
-        (SessionLimits(max_call_seconds=60), EndReason.MAX_DURATION),
-        (SessionLimits(max_silence_seconds=60), EndReason.SILENCE),
-        (SessionLimits(max_call_seconds=61, max_silence_seconds=60), EndReason.SILENCE),
+        (SessionLimits(max_call_seconds=60), EndReason.MAX_DURATION, Fault.SERVICE),
+        (SessionLimits(max_silence_seconds=60), EndReason.SILENCE, Fault.CALLER),
+        (SessionLimits(max_call_seconds=61, max_silence_seconds=60), EndReason.SILENCE, Fault.CALLER),
     ],
 )
 async def test_a_limit_is_enforced_at_the_heartbeat(
-    kit: TelemetryKit, call: Call, limits: SessionLimits, reason: EndReason
+    kit: TelemetryKit, call: Call, limits: SessionLimits, reason: EndReason, fault: Fault
 ) -> None:
     """Not a moment early; once hung up, a session that stays open is left at the next heartbeat."""
     carrier, over = ScriptedCarrier(NOT_FOUND), asyncio.Event()
@@ -275,7 +277,69 @@ async def test_a_limit_is_enforced_at_the_heartbeat(
     await limited.check()
     await first.left.wait()
     over.set()
-    assert await running == SessionEnd(reason)
+    assert await running == SessionEnd(reason, kit.clock.now(), fault=fault)
+
+
+@pytest.mark.parametrize("refuses", [None, NOT_FOUND], ids=["answered 200", "answered 404"])
+async def test_a_session_that_stays_open_after_any_hang_up_is_left(
+    kit: TelemetryKit, call: Call, refuses: CarrierError | None
+) -> None:
+    """A whole heartbeat after the carrier said that it hung up, or that there is no such call."""
+    carrier, over = ScriptedCarrier(NOT_FOUND, refuses=refuses), asyncio.Event()
+    first = ScriptedSession(over, closed=ORDERLY)
+    followed = following(kit, call, carrier, first)
+    running = asyncio.create_task(followed.run())
+    with suppress(CarrierError):
+        await followed.end()
+    await followed.check()
+    await asyncio.sleep(0)
+    assert not first.left.is_set()
+    await followed.check()
+    await first.left.wait()
+    over.set()
+    assert await running == SessionEnd(EndReason.COMPLETED, kit.clock.now(), fault=Fault.AGENT)
+
+
+async def test_the_agents_silence_is_the_agents_doing(kit: TelemetryKit, call: Call) -> None:
+    """A call that ends silent while the caller waits for an answer."""
+    over = asyncio.Event()
+    first = ScriptedSession(*SPOKEN, over, closed=ORDERLY)
+    limited = following(kit, call, ScriptedCarrier(NOT_FOUND), first, limits=SessionLimits(max_silence_seconds=60))
+    running = asyncio.create_task(limited.run())
+    await asyncio.sleep(0)
+    kit.clock.advance(60)
+    await limited.check()
+    await asyncio.sleep(0.01)
+    over.set()
+    end = await running
+    assert (end.reason, end.fault) == (EndReason.SILENCE, Fault.AGENT)
+
+
+async def test_of_overlapping_responses_the_agent_speaks_until_the_last_stops(kit: TelemetryKit, call: Call) -> None:
+    """One speech, from the first response's beginning to the last one's end, in whichever order they stop."""
+    overlap, tail = asyncio.Event(), asyncio.Event()
+    first = ScriptedSession(
+        PlaybackStarted("r1"),
+        PlaybackStarted("r2"),
+        overlap,
+        PlaybackStopped("r2"),
+        tail,
+        PlaybackStopped("r1", interrupted=True),
+        closed=ORDERLY,
+    )
+    followed = following(kit, call, ScriptedCarrier(NOT_FOUND), first, limits=SessionLimits(max_silence_seconds=60))
+    began = kit.clock.now()
+    running = asyncio.create_task(followed.run())
+    await asyncio.sleep(0)
+    kit.clock.advance(100)
+    overlap.set()
+    await asyncio.sleep(0.01)
+    kit.clock.advance(100)
+    await followed.check()
+    tail.set()
+    assert (await running).reason is EndReason.COMPLETED
+    (speech,) = [event for event in kit.events if isinstance(event, SpeechEnded)]
+    assert (speech.started, speech.at.since(began), speech.interrupted) == (began, 200, True)
 
 
 async def test_speech_is_no_silence(kit: TelemetryKit, call: Call) -> None:

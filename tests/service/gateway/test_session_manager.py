@@ -3,8 +3,9 @@
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.session_manager import SessionManager
 from service.tenants.tenant import CallTenant
+from telemetry.calls.events import CallEnded
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import CallId, TenantId
+from telemetry.semconv.attributes import CallId, Fault, TenantId
 from telemetry.testing import TelemetryKit
 from tests.service.gateway.test_session import NOT_FOUND, ORDERLY, ScriptedCarrier, ScriptedSession
 
@@ -64,6 +65,21 @@ async def test_a_call_that_another_process_owns_by_now_is_not_ended(kit: Telemet
     carrier = ScriptedCarrier(NOT_FOUND)
     await manager(kit, carrier, Claims(owned=False)).attend(call, TENANT)
     assert (call.state, carrier.asked) == (CallState.ACCEPTED, ["attach"])
+
+
+async def test_a_call_lasts_to_its_sessions_end_however_long_the_claim_is_checked(kit: TelemetryKit) -> None:
+    """A database that takes its time to say whose the call is adds nothing to the minutes."""
+
+    class SlowClaims(Claims):
+        async def owns(self, call_id: CallId) -> bool:
+            kit.clock.advance(7)
+            return await super().owns(call_id)
+
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    await manager(kit, ScriptedCarrier(ScriptedSession(closed=ORDERLY)), SlowClaims()).attend(call, TENANT)
+    (end,) = [event for event in kit.events if isinstance(event, CallEnded)]
+    assert (end.duration_seconds, end.fault) == (0, Fault.CARRIER)
 
 
 async def test_a_hang_up_that_fails_changes_nothing(kit: TelemetryKit) -> None:

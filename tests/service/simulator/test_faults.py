@@ -37,7 +37,7 @@ async def test_a_refused_accept_is_no_call(harness: SimulatorHarness, status: in
     report = await harness.call_in_vain(PLAIN, faults=CallFaults(accept=Refuse(status)))
     await harness.gateway.settled()
     assert [type(failure) for failure in harness.gateway.failures] == [error]
-    assert (report.end, report.accepted) == ("unanswered", False)
+    assert (report.end, report.accepted) == ("canceled" if status == 404 else "unanswered", False)
     assert (harness.totals["accepted_calls"], harness.totals["abandoned"], harness.totals["unanswered"]) == (0, 0, 1)
 
 

@@ -13,6 +13,7 @@ from service.simulator.script import (
     AgentTransfers,
     CallerHangsUp,
     CallerSpeaks,
+    RunsIntoLimit,
     SessionExpires,
     SidebandCloses,
 )
@@ -68,6 +69,17 @@ def test_every_kind_has_its_ending() -> None:
         "silent": {CallerHangsUp},
         "agent_ends": {AgentHangsUp},
     }
+
+
+def test_calls_run_into_limits_and_are_canceled_as_their_shares_say() -> None:
+    """Kinds that need a gateway's limits, and callers who give up, come only where they are asked for."""
+    limited = _calls(Plan("run", shares=Shares(hangups=0, overlong=0.5, mute=0.3, canceled=0.5)))
+    kinds = Counter(call.script.kind for call in limited)
+    assert kinds["overlong"] / 600 == pytest.approx(0.5, abs=0.08)
+    assert {call.script.ending for call in limited if call.script.kind == "mute"} == {RunsIntoLimit("silence")}
+    assert sum(call.faults.canceled for call in limited) / 600 == pytest.approx(0.5, abs=0.08)
+    usual = _calls(Plan("run"))
+    assert not any(call.faults.canceled or isinstance(call.script.ending, RunsIntoLimit) for call in usual)
 
 
 def test_an_answer_is_cut_off_only_where_the_caller_speaks_next() -> None:
