@@ -37,7 +37,7 @@ from telemetry.calls.events import Event
 from telemetry.calls.sinks import FanOut
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
-from telemetry.logs.process_logging import JsonFormatter
+from telemetry.logs.formatter import JsonFormatter
 from telemetry.logs.sink import LOGGER_NAME, LogSink
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import TenantLabels

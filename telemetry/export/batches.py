@@ -12,7 +12,6 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadableLogRecord, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
@@ -20,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from telemetry.export.health import HealthRecord
 from telemetry.export.outcome import ExportOutcome, Sender
 from telemetry.export.plan import Batching
-from telemetry.export.thread import ExportThread
+from telemetry.export.thread import ExportThread, is_instrumentation_enabled
 
 Item = TypeVar("Item")
 

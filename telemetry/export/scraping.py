@@ -17,11 +17,11 @@ from threading import BoundedSemaphore, Lock, Thread
 from time import monotonic
 from typing import Any, Final
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.resources import Resource
 
 from telemetry.export.exposition import Exposition
 from telemetry.export.plan import ScrapeAddress
+from telemetry.export.thread import suppress_instrumentation
 from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.reader import LiveMetricsReader
 

@@ -11,10 +11,30 @@ from math import floor
 from threading import Condition, Lock, Thread
 from time import monotonic
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY as _SDK_KEY
+from opentelemetry.context import attach, detach, get_value, set_value
+
+_SUPPRESSED = "suppress_instrumentation"
+# The key that every instrumentation looks at. The contrib package that names it loads the propagators when it is
+# imported, and fails at one that OTEL_PROPAGATORS names and nobody has installed.
 
 _EXPORTERS = "opentelemetry.exporter.otlp"
 _SILENT = logging.CRITICAL + 1
+
+
+@contextmanager
+def suppress_instrumentation() -> Iterator[None]:
+    """Have nothing that is done in the context traced or logged by instrumentations."""
+    token = attach(set_value(_SUPPRESSED, True))
+    try:
+        yield
+    finally:
+        detach(token)
+
+
+def is_instrumentation_enabled() -> bool:
+    """Return False inside an export, the SDK's own ones included."""
+    return not (get_value(_SUPPRESSED) or get_value(_SDK_KEY))
 
 
 class LogSuppression:

@@ -1,29 +1,19 @@
 """Logging of a whole process: JSON lines on stdout, the same records over OTLP and on the calls they are about."""
 
 import copy
-import json
 import logging
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from types import TracebackType
 from typing import Final, TextIO
 
-from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
-from telemetry.privacy import scrub_attributes, scrub_text
-from telemetry.semconv import attributes as attr
+from telemetry.logs.formatter import JsonFormatter, describe_exception
+from telemetry.privacy import scrub_text
 from telemetry.semconv.attributes import EXCEPTION_STACKTRACE, EXCEPTION_TYPE
-from telemetry.terminal import printable
 
-EVENT_NAME: Final = "event.name"
-"""Key of the event's name, such as ``call.started``."""
-DURATION_MS: Final = "duration_ms"
-"""Key of the event's duration: set-up, call or turn."""
 NOISY: Final = (
     "httpcore2",
     "httpx2",
@@ -41,65 +31,6 @@ NOISY: Final = (
 
 Those that the exporters use would besides log the export of what they logged.
 """
-TRANSITION_KEYS: Final = (
-    "ts",
-    "level",
-    "logger",
-    "msg",
-    "event",
-    "tenant_id",
-    "call_id",
-    "trace_id",
-    "span_id",
-    "duration_ms",
-)
-"""The keys of every line about an event, in this order; null where one does not apply. Further keys follow."""
-_SHORT: Final = {EVENT_NAME: "event", attr.TENANT_ID: "tenant_id", attr.CALL_ID: "call_id"}
-_STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
-    "message",
-    "asctime",
-    "taskName",
-    "color_message",
-}
-
-
-def extra_of(record: logging.LogRecord) -> dict[str, object]:
-    """Return the attributes of the record that were passed as ``extra``."""
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD and not key.startswith("otel")}
-
-
-def describe_exception(kind: type[BaseException] | None, frames: TracebackType | None) -> str:
-    """Return the exception's class and stack; not its message, which may quote what a caller said or dialled."""
-    places = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in traceback.extract_tb(frames)]
-    return "\n".join([*places, kind.__name__ if kind else "no exception"])
-
-
-class JsonFormatter(logging.Formatter):
-    """A formatter of one JSON object a line: :data:`TRANSITION_KEYS` for events, then the other attributes."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line of JSON."""
-        extra = {_SHORT.get(key, key): value for key, value in scrub_attributes(extra_of(record)).items()}
-        line: dict[str, object] = dict.fromkeys(TRANSITION_KEYS) if "event" in extra else {}
-        line |= {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname,
-            "logger": record.name,
-            "msg": scrub_text(record.getMessage()),
-        }
-        line |= extra
-        line |= _trace_ids()
-        if record.exc_info:
-            line["exception"] = describe_exception(record.exc_info[0], record.exc_info[2])
-        # A log is read in a terminal, too: what it quotes must steer nothing there.
-        return printable(json.dumps(line, ensure_ascii=False, default=str))
-
-
-def _trace_ids() -> dict[str, str]:
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return {}
-    return {"trace_id": trace.format_trace_id(context.trace_id), "span_id": trace.format_span_id(context.span_id)}
 
 
 class OtlpLogs(LoggingHandler):

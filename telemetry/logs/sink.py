@@ -32,7 +32,7 @@ from telemetry.calls.events import (
 )
 from telemetry.calls.sinks import Handler, NoopScopes, Scopes
 from telemetry.clock import Clock, SystemClock
-from telemetry.logs.process_logging import DURATION_MS, EVENT_NAME
+from telemetry.logs.formatter import DURATION_MS, EVENT_NAME
 from telemetry.logs.throttle import ThrottledLog
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 from opentelemetry import trace
 from opentelemetry.trace import SpanContext, format_span_id
 
-from telemetry.logs.process_logging import extra_of
+from telemetry.logs.formatter import extra_of
 from telemetry.privacy import flat_attributes, scrub_text
 from telemetry.recent.record import LogRow
 from telemetry.semconv import attributes as attr

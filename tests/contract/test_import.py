@@ -1,6 +1,7 @@
 """Importing the library does nothing: it reads no environment, starts no thread, opens no socket and makes no meter."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,18 @@ def test_importing_the_library_does_nothing(seen: dict[str, object], what: str, 
 def test_importing_the_library_sets_no_provider(seen: dict[str, object]) -> None:
     """The process's own meters and tracers are as they were."""
     assert seen["providers"] == ["_ProxyMeterProvider", "ProxyTracerProvider"]
+
+
+def test_an_unknown_propagator_stops_neither_import_nor_start() -> None:
+    """What is embedded in another program does not fail at a name that the specification wants ignored."""
+    program = "import telemetry as t; t.start_telemetry().shutdown(5); import telemetry.testing"
+    done = subprocess.run(  # noqa: S603 -- this very interpreter
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "OTEL_PROPAGATORS": "tracecontext,b4"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

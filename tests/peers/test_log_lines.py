@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.simulator.script import AgentGreets, AgentSpeaks, AgentTransfers, AgentUsesTool, CallerSpeaks, CallScript
-from telemetry.logs.process_logging import TRANSITION_KEYS
+from telemetry.logs.formatter import TRANSITION_KEYS
 from tests.peers.gateway import gateway
 from tests.telemetry.otlp_receiver import Receiver, http_receiver
 

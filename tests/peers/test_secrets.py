@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from service.api.webhooks import PATH
-from telemetry.logs.process_logging import DURATION_MS
+from telemetry.logs.formatter import DURATION_MS
 from telemetry.semconv.attributes import ATTRIBUTES, CONVENTION_ATTRIBUTES, Exposure
 from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from tests.peers import outlets, secrets

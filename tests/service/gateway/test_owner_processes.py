@@ -29,6 +29,7 @@ from tests.support.databases import BACKENDS
 pytestmark = pytest.mark.endurance
 
 SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")), Pause(5.0)), CallerHangsUp())
+STALE_SECONDS = 4
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
 
 
@@ -61,8 +62,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @asynccontextmanager
-async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[Simulator, list[Process]]]:
-    """So many services on one database, and a carrier that calls the first."""
+async def processes(
+    count: int, url: str, folder: Path, **chosen: str
+) -> AsyncIterator[tuple[Simulator, list[Process]]]:
+    """So many services on one database, and a carrier that calls the first; ``chosen`` are settings."""
     tenants = simulated_tenants(2, max_concurrent_calls=1_000)
     line = CarrierOptions(
         secret=SECRET,
@@ -73,7 +76,12 @@ async def processes(count: int, url: str, folder: Path) -> AsyncIterator[tuple[S
         delivery_attempts=1_000,
         fallback_instructions=FALLBACK,
     )
-    environment = {"DATABASE_URL": url, "SPILL_FOLDER": str(folder / "spill"), "CALL_HEARTBEAT_SECONDS": "1"}
+    environment = {
+        "DATABASE_URL": url,
+        "SPILL_FOLDER": str(folder / "spill"),
+        "CALL_HEARTBEAT_SECONDS": "1",
+        **{name.upper(): value for name, value in chosen.items()},
+    }
     async with Simulator(line) as carrier, AsyncExitStack() as opened:
         running: list[Process] = []
         for number in range(count):
@@ -146,6 +154,35 @@ async def test_a_call_of_a_process_that_stood_still(url: str, tmp_path: Path) ->
         assert [each["inconsistencies"] for each in debug] == [[], []]
     (row,) = (await recorded(url)).values()
     assert (row["call_id"], row["state"]) == (call.call_id, "ended")
+
+
+async def test_no_call_is_blamed_for_a_pause_of_its_process(url: str, tmp_path: Path) -> None:
+    """Stopped for three times as long as a call may be silent, then continued: nobody is hung up on."""
+    async with processes(1, url, tmp_path, stale_call_seconds=str(STALE_SECONDS)) as (carrier, (process,)):
+        silent = a_call(carrier, TALK)
+        placing = asyncio.create_task(carrier.place_call(silent))
+        await eventually(on(started, process), "the call to run")
+        process.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(3 * STALE_SECONDS)
+        finally:
+            process.signal(signal.SIGCONT)
+        billed = (await process.live())["minutes_processed"]
+
+        async def swept() -> bool:
+            # Each heartbeat bills up to the last answer to a probe, the pause first, and then sweeps.
+            return (await process.live())["minutes_processed"] > billed + 5 * STALE_SECONDS / 60
+
+        await eventually(swept, "the sweeper to have looked many times")
+        live = await process.live()
+        assert (live["active_calls"], live["ended_calls"], live["failed_calls"]) == (1, 0, 0)
+        assert asked(carrier, silent.call_id)[Operation.HANGUP] == 0
+        assert "stood still" in process.service.log
+        carrier.hang_up_all()
+        assert (await placing).end == "stopped"
+        await eventually(process.idle, "no call to be open")
+    (row,) = (await recorded(url)).values()
+    assert (row["state"], row["reason"]) == ("ended", "hangup")
 
 
 async def _owner(url: str) -> str:

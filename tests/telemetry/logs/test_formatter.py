@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.logs.process_logging import TRANSITION_KEYS, JsonFormatter
+from telemetry.logs.formatter import TRANSITION_KEYS, JsonFormatter
 from telemetry.testing import TelemetryKit
 
 
