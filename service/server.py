@@ -31,6 +31,13 @@ DEFAULT_CALLS: Final = 100
 _uvicorn: Final = logging.getLogger("uvicorn.error")
 _logger: Final = logging.getLogger(__name__)
 
+
+def _rename(record: logging.LogRecord) -> bool:
+    """Give a line of uvicorn this module's name: the library calls the logger of everything it says an error's."""
+    record.name = __name__
+    return True
+
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 T = TypeVar("T")
@@ -88,9 +95,11 @@ class Server(uvicorn.Server):
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or ``should_exit``; the interpreter's switch interval stays short from here on."""
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
+        _uvicorn.addFilter(_rename)
         try:
             await super().serve(sockets)
         finally:
+            _uvicorn.removeFilter(_rename)
             gc.unfreeze()
 
     @contextlib.contextmanager

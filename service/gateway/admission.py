@@ -212,7 +212,7 @@ class Admission:
             try:
                 own = await self._tenants.instructions_for(tenant.tenant_id)
             except InstructionsUnavailableError as error:
-                call.instructions_failed(type(error.__cause__ or error).__name__)
+                call.instructions_failed(type(_first_cause(error)).__name__)
         if own is not None or self._fallback is None:
             return own
         call.fallback_used()
@@ -275,3 +275,10 @@ class Admission:
             if reason is RejectionReason.CARRIER_ERROR:
                 await self._carrier.hangup(call.call_id)
             raise
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what the error came of: a time-out and a database that refuses are not the same."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

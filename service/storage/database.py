@@ -31,6 +31,8 @@ The driver's own come through unwrapped while a connection is being made, for in
 """
 BUSY_SECONDS = 5.0
 """Seconds a connection waits for another writer (SQLite), or a caller for a free connection (any)."""
+TIMEOUT_STEP_SECONDS = 0.25
+"""Seconds by which a time-out is counted: see :func:`detach_on_timeout`."""
 RECYCLE_SECONDS = 1800
 """Age in seconds at which a server connection is replaced, so that a load balancer's idle limit is never met."""
 T = TypeVar("T")
@@ -303,10 +305,15 @@ async def detach_on_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """Return the work's result, or raise ``TimeoutError`` after so many seconds without waiting for its clean-up.
 
     A cancelled transaction rolls back first, and a server that hangs makes that wait as long as the statement did.
+    Seconds in which this process did not run do not count: after a pause of its own the answer may be there, unread.
     """
     task = asyncio.create_task(work)
+    left, done = seconds, set[asyncio.Task[T]]()
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
+        while not done and left > 0:
+            # However late the end of a step is noticed, it was one step: who was late is this process.
+            done, _ = await asyncio.wait({task}, timeout=min(left, TIMEOUT_STEP_SECONDS))
+            left -= TIMEOUT_STEP_SECONDS
     except asyncio.CancelledError:
         _detach(task)
         raise

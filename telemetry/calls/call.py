@@ -35,7 +35,7 @@ from telemetry.calls.events import (
     TransitionInferred,
 )
 from telemetry.calls.lifecycle import STEPS, TERMINAL, CallState, Transition, violation_of
-from telemetry.calls.sinks import NoopScopes, NoopSink, Scopes, Sink
+from telemetry.calls.sinks import Scopes, Sink
 from telemetry.calls.timing import TimedPhase, TimedTool
 from telemetry.clock import Clock, Instant
 from telemetry.semconv.attributes import (
@@ -472,30 +472,3 @@ class Call:
     def _report(self, event: Event) -> None:
         with self.exclusive:
             self._sink.emit(event)
-
-
-class UntrackedCall(Call):
-    """The handle of a call the tracker does not keep: every transition is counted as a violation."""
-
-    __slots__ = ("_reports", "_violation")
-
-    def __init__(self, ref: CallRef, violation: Violation, *, sink: Sink, clock: Clock) -> None:
-        nothing = NoopSink()
-        super().__init__(ref, clock.now(), sink=nothing, scopes=NoopScopes(), clock=clock, listener=_NoListener())
-        self._violation = violation
-        self._reports = sink
-
-    def _step(self, transition: Transition, now: Instant) -> bool:
-        self._violate(transition, self._violation, now)
-        return False
-
-    def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:  # noqa: ARG002
-        # The stand-in's own state says nothing: what broke the lifecycle is that the call is not tracked.
-        self._reports.emit(LifecycleViolated(now, self.ref, self._violation, transition.value))
-
-
-class _NoListener:
-    """The listener of an untracked call."""
-
-    def moved(self, call: Call, before: CallState, after: CallState) -> None:
-        """Do nothing."""

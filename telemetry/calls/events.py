@@ -428,7 +428,8 @@ class TransitionInferred(CallEvent):
 
 @event
 class LifecycleViolated(CallEvent):
-    """A transition was reported that the call's state does not allow; no number changed."""
+    """A report that the call's state does not allow, or about a call that is not tracked; no number changed."""
 
     violation: Violation
     transition: str
+    """The transition; of a call that is not tracked, any report, such as ``heartbeat`` or ``tokens_used``."""

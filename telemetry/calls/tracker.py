@@ -1,17 +1,20 @@
 """The registry of calls: every call that is open, the last ones that are over, and the slots each tenant holds."""
 
+import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from threading import Lock, RLock
 from typing import Final
 
-from telemetry.calls.call import Call, CallSnapshot, ClosedCall, UntrackedCall
+from telemetry.calls.call import Call, CallSnapshot, ClosedCall
 from telemetry.calls.events import (
     CallAnnounced,
     CallReceived,
     CallRef,
     CallTakenOver,
+    Event,
+    LifecycleViolated,
     Phase,
     PhaseEnded,
     WebhookReceived,
@@ -33,8 +36,55 @@ from telemetry.semconv.attributes import (
     WebhookOutcome,
 )
 
+_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# The places in a type's name at which a word begins.
+
 _TENANTS_PER_LOCK: Final = 100
 # Tenants visited before the lock is released for waiting calls: a fraction of a millisecond.
+
+
+class UntrackedCall(Call):
+    """The handle of a call the tracker does not keep: every report about it is counted as a violation."""
+
+    __slots__ = ("_reports", "_violation")
+
+    def __init__(self, ref: CallRef, violation: Violation, *, sink: Sink, clock: Clock) -> None:
+        nothing = NoopSink()
+        super().__init__(ref, clock.now(), sink=nothing, scopes=NoopScopes(), clock=clock, listener=_NoListener())
+        self._violation = violation
+        self._reports = sink
+
+    def _step(self, transition: Transition, now: Instant) -> bool:
+        self._violate(transition, self._violation, now)
+        return False
+
+    def _violate(self, transition: Transition, violation: Violation, now: Instant) -> None:  # noqa: ARG002
+        # The stand-in's own state says nothing: what broke the lifecycle is that the call is not tracked.
+        self._drop(transition.value, now)
+
+    def seen(self, at: Instant | None = None) -> None:
+        """Count a report of activity."""
+        self._drop("seen", at)
+
+    def heartbeat(self, at: Instant | None = None) -> None:
+        """Count a heartbeat."""
+        self._drop("heartbeat", at)
+
+    def _converse(self, step: Callable[[Instant], list[Event]], at: Instant | None) -> None:  # noqa: ARG002
+        self._drop("speech", at)
+
+    def _report(self, event: Event) -> None:
+        self._drop(_CAPITAL.sub("_", type(event).__name__).lower(), event.at)
+
+    def _drop(self, reported: str, at: Instant | None) -> None:
+        self._reports.emit(LifecycleViolated(at or self._clock.now(), self.ref, self._violation, reported))
+
+
+class _NoListener:
+    """The listener of an untracked call."""
+
+    def moved(self, call: Call, before: CallState, after: CallState) -> None:
+        """Do nothing."""
 
 
 class CallTracker:

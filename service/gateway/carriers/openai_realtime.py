@@ -24,6 +24,7 @@ from service.gateway.carriers.carrier import (
     Signal,
     Tool,
 )
+from service.gateway.carriers.proxy import connected_through
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL, translate
 from service.gateway.carriers.signatures import check_headers, no_match
 from telemetry.semconv.attributes import CallId
@@ -160,8 +161,9 @@ class OpenAIRealtimeCarrier:
         return await self._connect(call_id)
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
+        seconds = self._timeouts.control
         options: Any = {
-            "open_timeout": self._timeouts.control,
+            "open_timeout": seconds,
             "max_size": _MAX_FRAME_BYTES,
             "proxy": self._proxy,
             # Events are short, and a compressor's windows would take more memory than all else of a call.
@@ -170,6 +172,9 @@ class OpenAIRealtimeCarrier:
         if self._client.base_url.scheme == "https":
             options["ssl"] = self._tls
         try:
+            if self._proxy is not None:
+                tunnel = await connected_through(self._proxy, str(self._client.base_url), seconds)
+                options |= {} if tunnel is None else {"proxy": None, "sock": tunnel}
             return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
         except InvalidStatus as error:
             status = error.response.status_code

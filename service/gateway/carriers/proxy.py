@@ -7,13 +7,18 @@ call whose accept takes another way than its sideband fails half-way.
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
+from socket import socket
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx2
 from openai import DEFAULT_CONNECTION_LIMITS, DefaultAsyncHttpxClient
+from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError, ProxyType
+from python_socks.async_.asyncio import Proxy
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_TUNNELS: Final = {"http": ProxyType.HTTP, "socks5h": ProxyType.SOCKS5}
+_PROXY_PORTS: Final = {ProxyType.HTTP: 80, ProxyType.SOCKS5: 1080}
 
 
 def proxy_for(url: str, proxies: Mapping[str, str]) -> str | None:
@@ -42,6 +47,30 @@ def http_client(proxy: str | None) -> httpx2.AsyncClient:
         return DefaultAsyncHttpxClient(proxy=proxy)
     # A client that is given its transport reads no proxies from the environment, and still reads SSL_CERT_FILE.
     return DefaultAsyncHttpxClient(transport=httpx2.AsyncHTTPTransport(limits=DEFAULT_CONNECTION_LIMITS))
+
+
+async def connected_through(proxy: str, url: str, seconds: float) -> socket | None:
+    """Return a socket to ``url`` through a proxy whose credentials are percent-encoded; None for any other proxy.
+
+    The WebSocket client sends a user and a password as the address has them, where the HTTP client decodes them first
+    (RFC 3986 §2.1): what needs encoding would open the way to one of the two alone.
+
+    Raises:
+        OSError: if the proxy cannot be reached, lets nobody in, or does not get through.
+    """
+    parts, target = urlsplit(proxy), urlsplit(url)
+    kind = _TUNNELS.get(parts.scheme)
+    user, password = parts.username, parts.password
+    if kind is None or user is None or "%" not in f"{user}{password}":
+        return None
+    connecting = Proxy(
+        kind, parts.hostname or "", parts.port or _PROXY_PORTS[kind], unquote(user), unquote(password or ""), rdns=True
+    )
+    try:
+        port = target.port or _DEFAULT_PORTS[target.scheme]
+        return await connecting.connect(target.hostname or "", port, timeout=seconds)
+    except (ProxyConnectionError, ProxyError, ProxyTimeoutError) as error:
+        raise OSError(str(error)) from error
 
 
 def _matches(entry: str, url: SplitResult) -> bool:

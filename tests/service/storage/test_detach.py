@@ -1,10 +1,11 @@
 """A caller that detaches from a database waits neither for its answer nor for its clean-up."""
 
 import asyncio
+import time
 
 import pytest
 
-from service.storage.database import detach_on_timeout
+from service.storage.database import TIMEOUT_STEP_SECONDS, detach_on_timeout
 
 
 async def test_an_answer_in_time_is_the_answer() -> None:
@@ -19,6 +20,19 @@ async def test_an_answer_in_time_is_the_answer() -> None:
     assert await detach_on_timeout(60, answer()) == 7
     with pytest.raises(OSError, match="gone"):
         await detach_on_timeout(60, fail())
+
+
+async def test_a_pause_of_the_process_itself_is_no_time_out() -> None:
+    """A loop that stands still for longer than the work may take still finds its answer, some steps later."""
+
+    async def answer() -> int:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        return 7
+
+    seconds = 2 * TIMEOUT_STEP_SECONDS
+    asyncio.get_running_loop().call_soon(time.sleep, 2 * seconds)
+    assert await detach_on_timeout(seconds, answer()) == 7
 
 
 @pytest.mark.parametrize("by", ["time", "cancellation"])

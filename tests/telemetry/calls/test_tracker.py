@@ -68,7 +68,11 @@ def test_a_stranger_takes_no_transition(kit: TelemetryKit) -> None:
     stranger.caller_started_speaking()
     stranger.session_error("ignored")
     assert {event.violation for event in kit.events if isinstance(event, LifecycleViolated)} == {Violation.UNKNOWN_CALL}
-    assert kit.numbers() == dict.fromkeys(kit.numbers(), 0) | {"lifecycle_violations": 6}
+    with stranger.phase(Phase.CONNECT):
+        pass
+    reported = [event.transition for event in kit.events if isinstance(event, LifecycleViolated)][len(reports) :]
+    assert reported == ["heartbeat", "seen", "speech", "session_error", "phase_started", "phase_ended"]
+    assert kit.numbers() == dict.fromkeys(kit.numbers(), 0) | {"lifecycle_violations": 12}
     assert kit.store.tenants() == ["_unknown"]
     assert kit.traces.open_calls == 0
     assert not kit.tracker.knows("rtc_never_seen")

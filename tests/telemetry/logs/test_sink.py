@@ -138,6 +138,15 @@ def test_violations_name_the_call_once_a_minute_of_each_kind(kit: TelemetryKit) 
     assert sum(kit.metrics()["voice.lifecycle.violations"].values()) == 2_003  # type: ignore[arg-type] # a counter's
 
 
+def test_any_report_about_an_unknown_call_names_it_once_a_minute(kit: TelemetryKit) -> None:
+    """A heartbeat, speech or tokens of a call that was never received are not dropped in silence."""
+    for _ in range(10):
+        kit.tracker.call("lost").heartbeat()
+        kit.tracker.call("lost").caller_started_speaking()
+    assert violations(kit) == [("unknown_call", "heartbeat", "_unknown", "lost", None)]
+    assert sum(kit.metrics()["voice.lifecycle.violations"].values()) == 20  # type: ignore[arg-type] # a counter's
+
+
 def test_a_line_that_nobody_reads_is_not_taken_for_written(caplog: pytest.LogCaptureFixture) -> None:
     """While the level hides violations, none is counted as left out; the first one that shows is a line."""
     tracker = CallTracker(FanOut([LogSink()], strict=True))

@@ -1,7 +1,9 @@
 """Requests to the carrier and the sideband take one way: both through the proxy, or both around it."""
 
+import gc
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import getproxies
 
 import pytest
@@ -73,6 +75,37 @@ async def test_both_go_through_a_socks_proxy(
     assert await _ask_for_an_unknown_call(base_url) == [404, 404]
     assert len(socks.asked) == 2
     assert {asked.partition(":")[0] for asked in socks.asked} == {"carrier.example"}
+
+
+USER, PASSWORD = "callscope", "p@ss:w/rd %"
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+async def test_both_give_a_socks_proxy_the_credentials_of_its_address(
+    scheme: str, proxies: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    """User and password as the address has them, percent-encoded; the carrier answers both."""
+    async with socks_proxy(LOCAL, (USER, PASSWORD)) as proxy:
+        proxies.setenv("ALL_PROXY", f"{scheme}://{USER}:{quote(PASSWORD, safe='')}@127.0.0.1:{proxy.port}")
+        load_settings()
+        base_url = simulator.base_url.replace("127.0.0.1", "carrier.example")
+        assert await _ask_for_an_unknown_call(base_url) == [404, 404]
+        assert (len(proxy.asked), proxy.refused) == (2, 0)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.parametrize("credentials", ["", f"{USER}:wrong@"], ids=["none", "wrong"])
+async def test_a_socks_proxy_that_knows_nobody_is_a_connection_that_fails(
+    credentials: str, proxies: pytest.MonkeyPatch, simulator: Simulator
+) -> None:
+    """Both say so alike, without the password, and nothing takes another way."""
+    async with socks_proxy(LOCAL, (USER, PASSWORD)) as proxy:
+        proxies.setenv("ALL_PROXY", f"socks5://{credentials}127.0.0.1:{proxy.port}")
+        assert await _ask_for_an_unknown_call(simulator.base_url) == [None, None]
+        assert proxy.asked == []
+        assert proxy.refused >= 2
+    # The HTTP client leaves a connection that a proxy does not let in to the garbage collector.
+    gc.collect()
 
 
 async def test_a_whole_call_goes_through_it(tmp_path: Path, proxies: pytest.MonkeyPatch, socks: SocksProxy) -> None:
