@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from service.api.call_records import RecordedPast, call_records_router
 from service.api.documentation import documentation_router
 from service.api.health import health_router
+from service.api.live import TenantCheck
 from service.api.mounting import mount_admin
 from service.api.reconcile import reconcile_router
 from service.api.tenants.routes import tenants_router
@@ -101,14 +102,16 @@ def app_of(container: Container) -> FastAPI:
 def _routers(container: Container, admin: AdminCheck) -> Iterator[APIRouter]:
     """Return the routes that need the service's database, and the public ones."""
     clock, database = container.telemetry.tracker.clock, container.database
+    known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants))
     yield reconcile_router(
         reconciliation=build_reconciliation(
             container.settings, container.telemetry, database, container.records, container.instance_id
         ),
+        tenants=known,
         admin=admin,
     )
     yield tenants_router(tenants=container.tenants, changed=container.limits_follower.changed, admin=admin)
-    yield call_records_router(pages=CallPages(database), admin=admin)
+    yield call_records_router(pages=CallPages(database), tenants=known, admin=admin)
     yield usage_freezes_router(freezer=Freezer(database, clock, key=container.settings.seal_key), admin=admin)
     yield usage_roundings_router(database=database, clock=clock, admin=admin)
     yield usage_router(usage=UsageReader(database), admin=admin)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Query
 from pydantic import Field, TypeAdapter
 
+from service.api.live import TenantCheck, tenant_filtered
 from service.http.database import database_needed
 from service.http.openapi import Responses, Tag, declared_invalid, success
 from service.http.parameters import Position, Since, TenantFilter, Until, cursor_in_query, window, write_cursor
@@ -140,6 +141,7 @@ EXAMPLE: dict[str, Any] = {
 
 _RESPONSES: Responses = {
     200: success(RecordedCalls, "A page of calls.", EXAMPLE),
+    **tenant_filtered(PATH),
     422: declared_invalid(f"{PATH}?limit=0", "query.limit", "Input should be greater than or equal to 1"),
 }
 
@@ -159,7 +161,7 @@ _Cursor = Annotated[
 ]
 
 
-def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
+def call_records_router(*, pages: CallPages, tenants: TenantCheck, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/call-records``; ``admin`` decides who may use it."""
     router = admin_router(Tag.CALLS, admin)
 
@@ -186,7 +188,11 @@ def call_records_router(*, pages: CallPages, admin: AdminCheck) -> APIRouter:
         wanted = Wanted(tenant_id, outcome, reason, fault, direction, source, _milliseconds(begin), _milliseconds(end))
         after = _place(cursor)
         with database_needed():
-            return _recorded(await pages.read(wanted, limit=limit, after=after))
+            page = await pages.read(wanted, limit=limit, after=after)
+        if not page.calls and after is None:
+            # One that was deleted has its calls still.
+            await tenants.demand(tenant_id)
+        return _recorded(page)
 
     return router
 

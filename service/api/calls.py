@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Protocol
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field, TypeAdapter
 
+from service.api.live import TenantCheck, tenant_filtered
 from service.http.openapi import JSON, Responses, Tag, declared_invalid
 from service.http.parameters import (
     Position,
@@ -429,18 +430,29 @@ _LISTED: Responses = {
             }
         },
     },
+    **tenant_filtered(CALLS),
     422: INVALID,
 }
 
 
 def calls_router(
-    *, tracker: CallTracker, traces: TraceIds, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND
+    *,
+    tracker: CallTracker,
+    traces: TraceIds,
+    recent: RecentCalls,
+    tenants: TenantCheck,
+    admin: AdminCheck,
+    urls: TraceUrls = NO_BACKEND,
 ) -> APIRouter:
     """Return the list under ``/api/v1/calls``; ``admin`` decides who may use it."""
     router = admin_router(Tag.CALLS, admin, prefix=_PATH)
 
+    async def known(wanted: Annotated[Search | None, Depends(search)]) -> Search | None:
+        await tenants.demand(None if wanted is None else wanted.query.tenant_id)
+        return wanted
+
     @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
-    def calls(wanted: Annotated[Search | None, Depends(search)]) -> CallList | CallSearchPage:
+    def calls(wanted: Annotated[Search | None, Depends(known)]) -> CallList | CallSearchPage:
         """List every call of this process that is not over; or find calls, under way or over, the latest first.
 
         With any parameter it is a search, among all calls that run and the last ones that are over.

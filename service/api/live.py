@@ -18,6 +18,7 @@ from service.tenants.tenant import DirectoryUnavailableError, TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.metrics.live_table import TIME
 from telemetry.metrics.reader import LiveMetricsReader
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT
 from telemetry.semconv.catalogue import LIVE_FIELDS
 
 MAX_TENANT_ID = 200
@@ -64,12 +65,9 @@ EXAMPLE = {
 }
 """The example in the OpenAPI document."""
 _LIVE: Responses = {200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, METRICS_HEADERS)}
+_NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it has been counted."
 _TENANT: Responses = {
-    404: declared(
-        ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
-        f"{_PATH}/live/nobody",
-    ),
+    404: declared(ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN), _NO_SUCH_TENANT, f"{_PATH}/live/nobody"),
     422: declared_invalid(
         f"{_PATH}/live/\x00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"
     ),
@@ -117,6 +115,31 @@ def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: Adm
 
 def _shown(numbers: Mapping[str, float]) -> dict[str, float]:
     return {**numbers, TIME: rounded(numbers[TIME])}
+
+
+def tenant_filtered(path: str) -> Responses:
+    """Return the response of a route that a filter by tenant asks about one that there is not."""
+    return {404: declared(ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN), _NO_SUCH_TENANT, f"{path}?tenant_id=acmee")}
+
+
+class TenantCheck:
+    """The check of a filter by tenant: a mistyped name finds nothing, and nothing looks like good news."""
+
+    __slots__ = ("_live", "_tenants")
+
+    def __init__(self, live: LiveMetricsReader, tenants: TenantDirectory) -> None:
+        self._live, self._tenants = live, tenants
+
+    async def demand(self, tenant_id: str | None) -> None:
+        """Raise a 404 problem for a tenant that is neither configured nor seen; 503 if that cannot be found out now.
+
+        None is every tenant; names that begin with an underscore are those of calls that reached none.
+        """
+        if tenant_id is None or tenant_id in (UNKNOWN_TENANT, OTHER):
+            return
+        await self._live.refreshed()
+        if self._live.store.live(tenant_id) is None:
+            await demand_tenant(self._tenants, tenant_id)
 
 
 async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:

@@ -10,7 +10,7 @@ from service.api.call_detail import NO_PAST, call_debugging_router
 from service.api.calls import calls_router
 from service.api.capacity import capacity_router
 from service.api.exemplars import exemplars_router
-from service.api.live import live_router
+from service.api.live import TenantCheck, live_router
 from service.api.summary import ranking_router, summary_router
 from service.http.security import AdminAttempts, AdminCheck, require_admin
 from service.http.tokens import AdminTokens
@@ -76,7 +76,10 @@ def _routers(
     live, recent = telemetry.live, telemetry.recent
     yield live_router(live=live, tenants=tenants, admin=admin)
     yield exemplars_router(live=live, recent=recent, tenants=tenants, urls=urls, admin=admin)
-    yield calls_router(tracker=telemetry.tracker, traces=telemetry.traces, recent=recent, urls=urls, admin=admin)
+    known = TenantCheck(live, tenants)
+    yield calls_router(
+        tracker=telemetry.tracker, traces=telemetry.traces, recent=recent, tenants=known, urls=urls, admin=admin
+    )
     yield call_debugging_router(recent=recent, urls=urls, admin=admin, past=past)
 
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
+from service.api.live import TenantCheck, tenant_filtered
 from service.api.usage import invalid_parameter
 from service.http.openapi import Responses, Tag, declared_invalid, success
 from service.http.parameters import TenantFilter
@@ -222,6 +223,7 @@ def _utc(at_ms: int) -> datetime:
 PATH = "/api/v1/metrics/reconcile"
 _RESPONSES: Responses = {
     200: success(ReconciledLedgers, "The ledgers, and where they do not agree.", EXAMPLE, METRICS_HEADERS),
+    **tenant_filtered(PATH),
     422: declared_invalid(f"{PATH}?from=yesterday", "query.from", "must be a date, or a date and time, in ISO 8601"),
 }
 _From = Annotated[
@@ -240,7 +242,7 @@ _To = Annotated[
 _Zone = Annotated[str, Query(max_length=64, description="Whose dates: an IANA time zone.", examples=["Europe/Berlin"])]
 
 
-def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> APIRouter:
+def reconcile_router(*, reconciliation: Reconciliation, tenants: TenantCheck, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/metrics/reconcile``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
 
@@ -254,6 +256,8 @@ def reconcile_router(*, reconciliation: Reconciliation, admin: AdminCheck) -> AP
         processes and the backend. What one ledger cannot know yet is the margin of its figures, and no difference.
         """
         found = await reconciliation.compare(_query(reconciliation, start, to, tz, tenant_id))
+        if not any(column.rows for column in found.columns.values()):
+            await tenants.demand(tenant_id)
         age = found.columns[Ledger.LIVE].age_seconds or 0.0
         response.headers.update(metrics_headers(age, MetricsScope(found.query.scope.value)))
         return reconciled(found)

@@ -100,8 +100,9 @@ def _is_news(new: Any) -> ColumnElement[bool]:  # noqa: ANN401 -- `excluded` has
     )
     # A take-over keeps the moment of receipt, so that moments differ where a call was taken in hand twice.
     received_first = and_(old.ended_ms.is_(None), new.received_ms < old.received_ms)
-    not_taken = and_(old.state.in_(_NOT_TAKEN), new.received_ms != old.received_ms)
-    rival = and_(new.state.not_in(_NOT_TAKEN), or_(received_first, not_taken))
+    # Spelt out, as an IN list cannot stand in a statement that is executed for many rows.
+    not_taken = and_(or_(*(old.state == state for state in _NOT_TAKEN)), new.received_ms != old.received_ms)
+    rival = and_(*(new.state != state for state in _NOT_TAKEN), or_(received_first, not_taken))
     return or_(newer_state, true_end, rival)
 
 

@@ -9,7 +9,7 @@ from service.api.calls import calls_router
 from service.api.capacity import capacity_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
-from service.api.live import live_router
+from service.api.live import TenantCheck, live_router
 from service.api.summary import ranking_router, summary_router
 from service.http.errors import use_problem_details
 from service.http.openapi import OPENAPI_TAGS
@@ -96,7 +96,12 @@ class Gateway:
         )
         app.include_router(
             calls_router(
-                tracker=self.kit.tracker, traces=self.kit.traces, recent=self.kit.recent, urls=urls, admin=admin
+                tracker=self.kit.tracker,
+                traces=self.kit.traces,
+                recent=self.kit.recent,
+                tenants=TenantCheck(self.kit.reader, self.tenants),
+                urls=urls,
+                admin=admin,
             )
         )
         app.include_router(call_debugging_router(recent=self.kit.recent, urls=urls, admin=admin))

@@ -136,3 +136,15 @@ def test_a_call_that_ends_is_ending_first(admin: httpx2.Client, gateway: Gateway
     call.ended(EndReason.REFERRED)
     statuses.append(admin.get(CALLS, params={"state": "all"}).json()["calls"][0]["status"])
     assert statuses == ["NEW", "RUNNING", "ENDING", "ENDED"]
+
+
+@pytest.mark.usefixtures("busy")
+def test_a_tenant_that_there_is_not_is_not_searched_for(admin: httpx2.Client, gateway: Gateway) -> None:
+    """404 for a name neither configured nor seen, 503 while that cannot be known; one without calls has none."""
+    gateway.tenants.known = {"initech"}
+    assert found(admin, tenant_id="initech") == []
+    assert found(admin, tenant_id="globex", state="rejected") == ["rejected"]
+    assert admin.get(CALLS, params={"tenant_id": "acmee"}).status_code == 404
+    gateway.tenants.broken = True
+    assert admin.get(CALLS, params={"tenant_id": "acmee"}).status_code == 503
+    assert len(found(admin, tenant_id="acme")) == 2

@@ -127,3 +127,28 @@ async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 401, 413, 503]
     for answer in answers:
         contract.check(answer)
+
+
+FILTERED = {"/api/v1/usage": {"from": "2025-11-01", "to": "2025-12-01"}}
+"""Other parameters that a route with a filter by tenant needs."""
+
+
+async def test_a_filter_by_a_tenant_that_there_is_not_is_answered_404(tmp_path: Path) -> None:
+    """Every route of the document with such a filter says so; a configured tenant without a call is merely empty."""
+    async with running_harness(tmp_path) as harness:
+        document = app_of(harness.container).openapi()
+        contract = Contract(document)
+        paths = [
+            path
+            for path, methods in document["paths"].items()
+            if any(parameter["name"] == "tenant_id" for parameter in methods.get("get", {}).get("parameters", ()))
+            and "{" not in path
+        ]
+        assert len(paths) >= 4, paths
+        for path in paths:
+            # Calls of no tenant are nobody's to bill.
+            nobodys = 404 if path in FILTERED else 200
+            for tenant_id, status in (("nosuch", 404), ("tenant-001", 200), ("_unknown", nobodys)):
+                answer = await harness.client.get(path, params=FILTERED.get(path, {}) | {"tenant_id": tenant_id})
+                contract.check(answer)
+                assert answer.status_code == status, (path, tenant_id, answer.text)

@@ -93,7 +93,7 @@ async def test_both_give_a_socks_proxy_the_credentials_of_its_address(
         assert (len(proxy.asked), proxy.refused) == (2, 0)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 @pytest.mark.parametrize("credentials", ["", f"{USER}:wrong@"], ids=["none", "wrong"])
 async def test_a_socks_proxy_that_knows_nobody_is_a_connection_that_fails(
     credentials: str, proxies: pytest.MonkeyPatch, simulator: Simulator
