@@ -204,7 +204,7 @@ class RunsIntoLimit:
 
     limit: Literal["max_duration", "silence"]
     """A call that lasts too long is one in which caller and agent talk on; in a silent one nobody says a word."""
-    seconds: float = 900.0
+    seconds: float = 3600.0
     """So long the caller stays."""
 
 

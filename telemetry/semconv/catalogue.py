@@ -137,10 +137,7 @@ ENDED = Instrument(
     (
         Live("ended_calls"),
         Live("failed_calls", attr.ERROR_TYPE),
-        *(
-            Live(f"ended_calls_{reason}", attr.END_REASON, reason, public=False)
-            for reason in (EndReason.STALE, EndReason.SHUTDOWN)
-        ),
+        *(Live(f"ended_calls_{reason}", attr.END_REASON, reason, public=False) for reason in EndReason),
     ),
     series_per_tenant=len(EndReason) * (MAX_ERROR_TYPES + 2) * (MAX_MODELS + 2) * (len(Fault) + 1) * _ORIGINS,
 )

@@ -4,12 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 
 from service.cli import COMMANDS
+from telemetry.semconv.attributes import EndReason
+from telemetry.testing import TelemetryKit
+from tests.service.api.gateway import TOKEN, Gateway
+from tests.support import calls
+from tests.support.server import serving
 
 HEAVY = {"fastapi", "httpx2", "openai", "pydantic", "rich", "sqlalchemy", "starlette", "uvicorn"}
 
@@ -80,49 +85,74 @@ def test_the_library_alone_says_which_extra_is_missing() -> None:
     )
 
 
-def _usage(database: Path, *, ascii_only: bool = False) -> list[str]:
-    return [
-        *(["env", "PYTHONIOENCODING=ascii"] if ascii_only else []),
-        sys.executable,
-        "-m",
-        "service",
-        "tenants",
-        "list",
-        "--database-url",
-        f"sqlite:///{database}",
-    ]
+def _command(*words: str, encoding: str = "utf-8") -> list[str]:
+    return ["env", f"PYTHONIOENCODING={encoding}", "LOGNAME=Zoë", sys.executable, "-m", "service", *words]
 
 
-def _add(database: Path, name: str) -> None:
-    url = f"sqlite:///{database}"
-    adding = [sys.executable, "-m", "service", "tenants", "add", "acme", "--name", name, "--database-url", url]
-    subprocess.run(adding, check=True, timeout=120, capture_output=True)  # noqa: S603
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database whose tenant and whose operator have names beyond ASCII."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('cli') / 'a.db'}"
+    for words in (
+        ("tenants", "add", "acme", "--name", "Café Ω"),
+        ("billing", "agree", "acme", "6/6", "--valid-from", "2025-11-01"),
+        ("billing", "freeze", "--from", "2025-11-01", "--to", "2025-12-01"),
+    ):
+        subprocess.run(_command(*words, "--database-url", url), check=True, timeout=120, capture_output=True)  # noqa: S603
+    return url
 
 
-def _named(database: Path) -> str:
-    """The one line of standard error: which database is read."""
-    return f"Database: sqlite:///{database}\n"
+@pytest.fixture
+def service(kit: TelemetryKit, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where a service answers that has had a call with an id beyond ASCII."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    calls.started(kit, "rtc_é").ended(EndReason.HANGUP)
+    with serving(Gateway(kit).app()) as base:
+        yield base
 
 
-def test_a_reader_who_leaves_does_not_end_a_command(tmp_path: Path) -> None:
+READING = (("tenants", "list"), ("billing", "roundings"), ("billing", "freezes"), ("calls",), ("calls", "--json"))
+"""Commands that print tables, or what people may read."""
+
+
+@pytest.fixture(params=READING, ids=" ".join)
+def words(request: pytest.FixtureRequest, database: str) -> tuple[str, ...]:
+    """A command with where it reads from."""
+    if request.param[0] == "calls":
+        return (*request.param, "--url", request.getfixturevalue("service"), "--token", TOKEN)
+    return (*request.param, "--database-url", database)
+
+
+def _named(words: Sequence[str]) -> str:
+    """The one line of standard error: which database is read, if one is."""
+    return f"Database: {words[-1]}\n" if "--database-url" in words else ""
+
+
+def test_a_reader_who_leaves_does_not_end_a_command(words: tuple[str, ...]) -> None:
     """With nobody at the other end of the pipe, the command does its work and ends well."""
-    _add(tmp_path / "a.db", "Acme")
     reading, writing = os.pipe()
     os.close(reading)
     try:
         ended = subprocess.run(  # noqa: S603
-            _usage(tmp_path / "a.db"), stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+            _command(*words), stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=120
         )
     finally:
         os.close(writing)
-    assert (ended.returncode, ended.stderr) == (0, _named(tmp_path / "a.db"))
+    assert (ended.returncode, ended.stderr) == (0, _named(words))
 
 
-def test_characters_the_terminal_lacks_do_not_end_a_command(tmp_path: Path) -> None:
-    """Under ASCII, a name with other letters is written with escapes, and tables without lines of their own."""
-    _add(tmp_path / "a.db", "Café Ω")
+def test_characters_the_terminal_lacks_do_not_end_a_command(words: tuple[str, ...]) -> None:
+    """Under ASCII, other letters are written with escapes, and tables without lines of their own."""
     shown = subprocess.run(  # noqa: S603
-        _usage(tmp_path / "a.db", ascii_only=True), capture_output=True, text=True, check=False, timeout=120
+        _command(*words, encoding="ascii"), capture_output=True, text=True, check=False, timeout=120
     )
-    assert (shown.returncode, shown.stderr) == (0, _named(tmp_path / "a.db"))
-    assert "Caf\\xe9 \\u03a9" in shown.stdout
+    assert (shown.returncode, shown.stderr) == (0, _named(words))
+    assert shown.stdout.isascii()
+    assert any(escape in shown.stdout for escape in ("Caf\\xe9 \\u03a9", "Zo\\xeb", "rtc_\\xe9", "rtc_\\u00e9"))
+
+
+def test_a_pipe_gets_every_word_of_a_table(words: tuple[str, ...]) -> None:
+    """Nothing is cut where nobody said how wide the page is."""
+    shown = subprocess.run(_command(*words), capture_output=True, text=True, check=False, timeout=120)  # noqa: S603
+    assert (shown.returncode, "…" in shown.stdout) == (0, False)
+    assert any(name in shown.stdout for name in ("Café Ω", "Zoë", "rtc_é", "rtc_\\u00e9"))
