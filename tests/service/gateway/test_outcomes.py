@@ -118,7 +118,10 @@ def _script(limit: Any) -> CallScript:  # noqa: ANN401 -- one of two words
 async def test_every_outcome_is_the_same_in_every_view(tmp_path: Path) -> None:
     """A process of ordinary traffic, and two with a limit each, on one database: every number is the carrier's."""
     live, prometheus = Outcomes(), Outcomes()
-    limits = {"max_duration": {"max_call_seconds": 0.5}, "silence": {"max_silence_seconds": 0.5}}
+    limits: dict[str, dict[str, Any]] = {
+        "max_duration": {"max_call_seconds": 0.5},
+        "silence": {"max_silence_seconds": 0.5},
+    }
     async with on_the_air(tenants=3) as carrier:
         async with serving(carrier, tmp_path, max_concurrent_calls=500) as harness:
             await harness.traffic(Plan("outcomes", seed=5, calls_per_second=50, calls=100, shares=SHARES))
