@@ -7,7 +7,7 @@ from opentelemetry.sdk.metrics import Counter, Histogram, MeterProvider, UpDownC
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
-from telemetry.metrics.live_table import LiveMetricsStore
+from telemetry.metrics.live_table import BOUNDS, COUNTERS, EVERYTHING, ROW_WIDTH, LiveMetricsStore, Selection
 from telemetry.semconv import catalogue
 
 DELTA: dict[type, AggregationTemporality] = dict.fromkeys(
@@ -132,3 +132,12 @@ def test_a_table_without_room_is_refused() -> None:
     """A bound below one is refused by name."""
     with pytest.raises(ValueError, match="max_tenants must be at least 1, not 0"):
         LiveMetricsStore(max_tenants=0)
+
+
+def test_a_whole_row_has_each_number_once() -> None:
+    """Counters and buckets lie side by side: no two selections share a column, and together they are the whole row."""
+    counters = Selection(COUNTERS).columns()
+    buckets = [Selection((), (name,)).columns() for name in BOUNDS]
+    assert [len(columns) for columns in buckets] == [len(bounds) + 1 for bounds in BOUNDS.values()]
+    assert [*counters, *(column for columns in buckets for column in columns)] == list(range(ROW_WIDTH))
+    assert EVERYTHING.columns() == tuple(range(ROW_WIDTH))
