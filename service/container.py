@@ -164,6 +164,7 @@ def build_container(
     carrier_http = http_client(proxy)
     carrier = OpenAIRealtimeCarrier(
         _client(settings, carrier_http),
+        carrier_http,
         settings.realtime_model,
         timeouts,
         webhook_secrets=settings.webhook_secrets,

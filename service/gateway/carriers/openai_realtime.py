@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import quote
 
+import httpx2
 import openai
 from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeAudioConfigParam, RealtimeSessionCreateRequestParam
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from service.gateway.carriers.carrier import (
@@ -65,14 +68,39 @@ class OpenAIRealtimeCarrier:
     def __init__(
         self,
         client: AsyncOpenAI,
+        http: httpx2.AsyncClient,
         model: str,
         timeouts: CarrierTimeouts | None = None,
         *,
         webhook_secrets: Sequence[str] = (),
         proxy: str | None = None,
     ) -> None:
-        """Speak to the carrier through the client, and to sessions through ``proxy``, which is to be the client's."""
+        """Speak to the carrier through the client.
+
+        What every call needs, its acceptance and its session, is asked for directly: the SDK makes address and headers
+        anew each time and looks through tools for names to translate, which takes longer than the request itself.
+
+        Args:
+            client: the SDK's client, with the key.
+            http: the client that it makes its requests with.
+            model: the model of sessions.
+            timeouts: time-outs, unless the usual ones will do.
+            webhook_secrets: secrets that deliveries may be signed with.
+            proxy: the way to sessions, which is to be the client's.
+        """
         self._client = client
+        self._http = http
+        base = client.base_url
+        query = f"{base.query.decode()}&" if base.query else ""
+        self._calls = f"{base.copy_with(query=None)}realtime/calls/"
+        self._accept = f"/accept?{query}".rstrip("?&")
+        scheme = "wss" if base.scheme == "https" else "ws"
+        self._sessions = f"{base.copy_with(scheme=scheme, query=None)}realtime?{query}call_id="
+        self._headers = {
+            name: value
+            for name, value in {**client.default_headers, **client.auth_headers}.items()
+            if isinstance(value, str)
+        }
         self._webhook_secrets = webhook_secrets
         self._model = model
         self._proxy = proxy
@@ -99,7 +127,6 @@ class OpenAIRealtimeCarrier:
         self, call_id: CallId, instructions: str, tools: Sequence[Tool], *, transcribe: bool = False
     ) -> None:
         """Take the call, with what the caller says as text if ``transcribe``."""
-        once = self._client.with_options(max_retries=0, timeout=self._timeouts.accept)
         session: RealtimeSessionCreateRequestParam = {
             "type": "realtime",
             "model": self._model,
@@ -112,8 +139,18 @@ class OpenAIRealtimeCarrier:
         }
         if transcribe:
             session["audio"] = _TRANSCRIBED
-        # The SDK looks through its own arguments, tools and all, for names to translate; there are none.
-        await _controlled(once.realtime.calls.accept(call_id, type="realtime", extra_body=session))
+        address = self._calls + _segment(call_id) + self._accept
+        body = json.dumps(session)
+        try:
+            response = await self._http.post(
+                address, content=body, headers=self._headers, timeout=self._timeouts.accept
+            )
+        except httpx2.TimeoutException as error:
+            raise CarrierError("timeout") from error
+        except httpx2.HTTPError as error:
+            raise CarrierError("connection") from error
+        if not response.is_success:
+            raise CarrierError(str(response.status_code), response.status_code)
 
     async def reject(self, call_id: CallId, sip_status: int) -> None:
         """Turn the call away."""
@@ -162,20 +199,23 @@ class OpenAIRealtimeCarrier:
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
         seconds = self._timeouts.control
-        options: Any = {
-            "open_timeout": seconds,
-            "max_size": _MAX_FRAME_BYTES,
-            "proxy": self._proxy,
-            # Events are short, and a compressor's windows would take more memory than all else of a call.
-            "compression": None,
-        }
-        if self._client.base_url.scheme == "https":
-            options["ssl"] = self._tls
+        options: dict[str, Any] = {"ssl": self._tls} if self._sessions.startswith("wss:") else {}
+        options["proxy"] = self._proxy
         try:
             if self._proxy is not None:
                 tunnel = await connected_through(self._proxy, str(self._client.base_url), seconds)
                 options |= {} if tunnel is None else {"proxy": None, "sock": tunnel}
-            return await self._client.realtime.connect(call_id=call_id, websocket_connection_options=options).enter()
+            connection = await _Handshake(
+                self._sessions + _segment(call_id),
+                additional_headers=self._headers,
+                user_agent_header=None,
+                open_timeout=seconds,
+                max_size=_MAX_FRAME_BYTES,
+                # Events are short, and a compressor's windows would take more memory than all else of a call.
+                compression=None,
+                **options,
+            )
+            return AsyncRealtimeConnection(connection)
         except InvalidStatus as error:
             status = error.response.status_code
             raise CarrierError(str(status), status) from error
@@ -183,6 +223,14 @@ class OpenAIRealtimeCarrier:
             raise CarrierError("timeout") from error
         except (OSError, WebSocketException, openai.OpenAIError) as error:
             raise CarrierError("connection") from error
+
+
+class _Handshake(connect):
+    """A handshake that follows no redirect: the key is for the carrier alone."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return what the handshake ends with."""
+        return exc
 
 
 class RealtimeSession:
@@ -248,6 +296,13 @@ def _closed(error: ConnectionClosed, fatal: str | None) -> SessionClosedError:
         )
     # No close frame: a caller's hang-up looks like this, and so does a network that failed.
     return SessionClosedError(orderly=False, broken=True)
+
+
+def _segment(call_id: CallId) -> str:
+    """Return the id as a part of an address; raise :class:`CarrierError` for one that would lead elsewhere."""
+    if call_id in {"", ".", ".."}:
+        raise CarrierError("invalid_call_id")
+    return quote(call_id, safe="")
 
 
 async def _controlled(request: Awaitable[object]) -> None:

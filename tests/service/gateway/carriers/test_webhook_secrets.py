@@ -8,6 +8,7 @@ from openai import AsyncOpenAI
 from standardwebhooks import Webhook
 
 from service.gateway.carriers.openai_realtime import OpenAIRealtimeCarrier
+from service.gateway.carriers.proxy import http_client
 from service.gateway.carriers.signatures import SignatureError
 
 OLD, NEW, FOREIGN = (f"whsec_{b64encode(bytes([number]) * 24).decode()}" for number in range(3))
@@ -21,7 +22,9 @@ def _signed(secret: str) -> dict[str, str]:
 
 
 async def _carrier(*secrets: str) -> OpenAIRealtimeCarrier:
-    return OpenAIRealtimeCarrier(AsyncOpenAI(api_key="unused"), "gpt-realtime", webhook_secrets=secrets)
+    http = http_client(None)
+    client = AsyncOpenAI(api_key="unused", http_client=http)
+    return OpenAIRealtimeCarrier(client, http, "gpt-realtime", webhook_secrets=secrets)
 
 
 @pytest.mark.parametrize("secret", [OLD, NEW])
