@@ -58,7 +58,8 @@ class Settings(BaseSettings):
     admin_token: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     """Tokens the admin endpoints take; several, separated by commas, while one is being rotated out.
 
-    ``SECRET;until=2027-03-31`` is taken up to that day in UTC.
+    ``SECRET;until=2027-03-31`` is taken up to that day in UTC, ``SECRET;tenants=acme|globex`` opens these tenants
+    alone, and ``SECRET;read`` changes nothing; a token may have several such attributes.
     """
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     """Addresses and networks, separated by commas, whose ``X-Forwarded-For`` says who the client is."""

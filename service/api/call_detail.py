@@ -8,10 +8,12 @@ from typing import Annotated, Final, TypeVar
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
+from service.http.access import RequestAccess
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.problems import ProblemError
 from service.http.responses import admin_router, json_response, records_unavailable
 from service.http.security import AdminCheck
+from service.http.tokens import FULL_ACCESS, Access
 from service.records.record import StoredCall
 from service.timeline.detail import EXAMPLE, CallDetail
 from service.timeline.past import (
@@ -35,6 +37,8 @@ SVG = "image/svg+xml"
 
 UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
 UNKNOWN_TRACE = "No call this process knows has this trace."
+
+T = TypeVar("T")
 
 NO_PAST: Final = NoPastCalls()
 """No records are kept."""
@@ -88,7 +92,7 @@ def call_debugging_router(
     Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
     """
     router = admin_router(Tag.CALLS, admin)
-    lookup = _Lookup(recent, past, urls)
+    lookup = CallLookup(recent, past, urls)
 
     # One call is written without FastAPI's own serialisation, which runs on the event loop: thousands of spans and log
     # records take many milliseconds, in which other calls would wait. They take a thread.
@@ -100,9 +104,9 @@ def call_debugging_router(
         response_class=Response,
         responses=_PICTURE | _NO_CALL,
     )
-    async def timeline(call_id: CallInPath) -> Response:
+    async def timeline(call_id: CallInPath, access: RequestAccess) -> Response:
         """Draw the call over time: phases, speech, waits, interruptions, tools, errors; fit to put into a ticket."""
-        return await lookup.responded(call_id, _drawn)
+        return await lookup.responded(call_id, access, _drawn)
 
     @router.get(
         f"{CALLS}/{{call_id:path}}",
@@ -110,25 +114,27 @@ def call_debugging_router(
         operation_id="call",
         responses=_CALL | _NO_CALL,
     )
-    async def call(call_id: CallInPath) -> Response:
+    async def call(call_id: CallInPath, access: RequestAccess) -> Response:
         """Show everything known of a call under way or lately over: decision and reason, phases, turns, spans, logs.
 
         Of a call of an earlier process, or of long ago, show what its record keeps.
         """
-        return await lookup.responded(call_id, _written)
+        return await lookup.responded(call_id, access, _written)
 
     @router.get(
         f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
     )
-    async def call_of_trace(trace_id: TraceInPath) -> Response:
+    async def call_of_trace(trace_id: TraceInPath, access: RequestAccess) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
-        found = _known(await asyncio.to_thread(recent.by_trace, trace_id), UNKNOWN_TRACE)
-        return await lookup.responded(found.summary.call_id, _written)
+        found = await asyncio.to_thread(recent.by_trace, trace_id)
+        if found is None or not access.covers(found.summary.tenant_id):
+            raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
+        return await lookup.responded(found.summary.call_id, access, _written)
 
     return router
 
 
-class _Lookup:
+class CallLookup:
     """Finds calls in memory, and on record those that are no longer there or were taken over from another process."""
 
     __slots__ = ("_past", "_recent", "_urls")
@@ -138,15 +144,27 @@ class _Lookup:
         self._past = past
         self._urls = urls
 
-    async def responded(self, call_id: str, write: Callable[[CallDetail], Response]) -> Response:
-        """Return what ``write`` makes of the call; a 404 problem if there is none, 503 if that cannot be known."""
+    async def detail(self, call_id: str, access: Access = FULL_ACCESS) -> CallDetail:
+        """Return everything known of the call.
+
+        Raises:
+            ProblemError: 404 if there is no such call for this access, 503 if that cannot be known now.
+        """
+        return await self.responded(call_id, access, lambda detail: detail)
+
+    async def responded(self, call_id: str, access: Access, write: Callable[[CallDetail], T]) -> T:
+        """Return what ``write``, in a thread, makes of the call; raise as :meth:`detail` does."""
         details = await asyncio.to_thread(self._recent.call, call_id)
-        if details is None:
-            row = _known(await self._recorded(call_id), UNKNOWN_CALL)
-            return await asyncio.to_thread(lambda: write(call_detail(remembered(row), self._urls, source_of(row))))
         source = WATCHED
-        if details.resumed:
+        if details is None:
+            row = await self._recorded(call_id)
+            if row is None:
+                raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL)
+            details, source = remembered(row), source_of(row)
+        elif details.resumed:
             details, source = await self._from_the_start(details)
+        if not access.covers(details.summary.tenant_id):
+            raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL)
         return await asyncio.to_thread(lambda: write(call_detail(details, self._urls, source)))
 
     async def _recorded(self, call_id: str) -> StoredCall | None:
@@ -172,12 +190,3 @@ def _written(detail: CallDetail) -> Response:
 
 def _drawn(detail: CallDetail) -> Response:
     return Response(render_svg(waterfall(detail)).encode(), headers=_PICTURE_HEADERS, media_type=SVG)
-
-
-T = TypeVar("T")
-
-
-def _known(record: T | None, unknown: str) -> T:
-    if record is None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
-    return record

@@ -186,7 +186,7 @@ def call_records_router(*, pages: CallPages, tenants: TenantCheck, admin: AdminC
         """
         begin, end = window(since, until)
         wanted = Wanted(tenant_id, outcome, reason, fault, direction, source, _milliseconds(begin), _milliseconds(end))
-        after = _place(cursor)
+        after = record_place(cursor)
         with database_needed():
             page = await pages.read(wanted, limit=limit, after=after)
         if not page.calls and after is None:
@@ -216,7 +216,8 @@ class RecordedPast:
 _PLACE = TypeAdapter(tuple[Position, str])
 
 
-def _place(cursor: str | None) -> Place | None:
+def record_place(cursor: str | None) -> Place | None:
+    """Return the place a cursor stands for; raise a 422 problem for one that is none."""
     if cursor is None:
         return None
     return Place(*cursor_in_query(cursor, _PLACE))
@@ -226,7 +227,8 @@ def _milliseconds(at: datetime | None) -> int | None:
     return None if at is None else milliseconds(at)
 
 
-def _recorded(page: Page) -> RecordedCalls:
+def recorded_calls(page: Page) -> RecordedCalls:
+    """Return the answer that a page of records makes."""
     place = page.next_place
     return RecordedCalls(
         calls=tuple(map(_call, page.calls)),

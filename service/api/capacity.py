@@ -146,10 +146,11 @@ def _slots(usage: Usage, limit: int, counts: SlotCounts) -> CapacitySlots:
 
 
 def _calls(calls: Iterable[CallSnapshot], state: CallState, now: Instant) -> tuple[RegisteredCall, ...]:
-    return tuple(_call(call, now) for call in calls if call.state is state)
+    return tuple(registered_call(call, now) for call in calls if call.state is state)
 
 
-def _call(call: CallSnapshot, now: Instant) -> RegisteredCall:
+def registered_call(call: CallSnapshot, now: Instant) -> RegisteredCall:
+    """Return a call that is not over, as of the moment ``now``."""
     return RegisteredCall(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),

@@ -94,7 +94,7 @@ def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: Adm
     async def live_metrics() -> Response:
         """Show everything recorded in this process before the request, or say in `X-Metrics-Age-Ms` how old it is."""
         age = await live.refreshed()
-        return json_response(_shown(live.store.live() or _NOTHING), metrics_headers(age))
+        return json_response(live_numbers(live.store.live()), metrics_headers(age))
 
     @router.get(
         "/live/{tenant_id}",
@@ -108,13 +108,15 @@ def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: Adm
         numbers = live.store.live(tenant_id)
         if numbers is None:
             await demand_tenant(tenants, tenant_id)
-        return json_response(_shown(numbers or _NOTHING), metrics_headers(age))
+        return json_response(live_numbers(numbers), metrics_headers(age))
 
     return router
 
 
-def _shown(numbers: Mapping[str, float]) -> dict[str, float]:
-    return {**numbers, TIME: rounded(numbers[TIME])}
+def live_numbers(numbers: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the twelve fields as they are shown; zeros for a tenant that has counted nothing."""
+    known = numbers or _NOTHING
+    return {**known, TIME: rounded(known[TIME])}
 
 
 def tenant_filtered(path: str) -> Responses:

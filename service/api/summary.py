@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter
@@ -230,7 +230,7 @@ def summary_router(
 
     async def summarised(tenant_id: str | None, age_seconds: float, response: Response) -> MetricsSummary:
         response.headers.update(metrics_headers(age_seconds))
-        return await asyncio.to_thread(_summary, history, clock, tenant_id)
+        return await asyncio.to_thread(metrics_summary, history, clock, tenant_id)
 
     @router.get(PATH, summary="Derived figures of all tenants", operation_id="metricsSummary", responses=_SUMMARY)
     async def summary_of_all(response: Response) -> MetricsSummary:
@@ -256,7 +256,8 @@ def summary_router(
     return router
 
 
-def _summary(history: History, clock: Clock, tenant_id: str | None) -> MetricsSummary:
+def metrics_summary(history: History, clock: Clock, tenant_id: str | None) -> MetricsSummary:
+    """Return the derived figures of one tenant, or of all together; bring the live numbers up to date before."""
     now = clock.now()
     return MetricsSummary.model_validate(
         {
@@ -351,15 +352,21 @@ _Cursor = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _RankingPage:
+class RankingPage:
     """A page of a ranking."""
 
     ordering: Ordering
     limit: int
     after: Ranked | None
 
+    @classmethod
+    def at(cls, ordering: Ordering, limit: int, cursor: str | None) -> Self:
+        """Return the page behind a cursor; raise a 422 problem for one that is none, or of another ranking."""
+        return cls(ordering, limit, None if cursor is None else _place(ordering, cursor))
+
     @property
     def ranking(self) -> Ranking:
+        """The ranking that this is a page of."""
         sort, order, window = self.ordering
         return Ranking(FIGURES[sort], WindowName(window), descending=order == Order.DESCENDING)
 
@@ -385,11 +392,11 @@ def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, a
         Equal tenants are ordered by their ids.
         """
         ordering = Ordering(sort, order.value, window.value)
-        wanted = _RankingPage(ordering, limit, None if cursor is None else _place(ordering, cursor))
+        wanted = RankingPage.at(ordering, limit, cursor)
         async with turn:
             age = await live.refreshed()
             response.headers.update(metrics_headers(age))
-            return await asyncio.to_thread(_page, history, clock, wanted)
+            return await asyncio.to_thread(ranked_page, history, clock, wanted)
 
     return router
 
@@ -401,7 +408,8 @@ def _place(ordering: Ordering, cursor: str) -> Ranked:
         raise wrong_cursor(str(error)) from None
 
 
-def _page(history: History, clock: Clock, wanted: _RankingPage) -> RankedTenants:
+def ranked_page(history: History, clock: Clock, wanted: RankingPage) -> RankedTenants:
+    """Return a page of the ranking. It takes a while: call it from a thread, after the live numbers are up to date."""
     now, ranking = clock.now(), wanted.ranking
     # One more than fits tells whether there is a page behind this one.
     found = ranking.first(wanted.limit + 1, history, now, wanted.after)

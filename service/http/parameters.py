@@ -27,16 +27,17 @@ async def known_parameters(request: Request) -> None:
     given = Counter(name for name, _ in request.query_params.multi_items())
     if not given:
         return
-    known = _names(request.scope["route"].dependant)
+    known = query_names(request.scope["route"].dependant)
     faults = [(name, "is no parameter of this endpoint") for name in given if name not in known]
     faults += [(name, "is there more than once") for name, times in given.items() if name in known and times > 1]
     if faults:
         raise invalid_request([{"loc": ("query", name), "msg": fault} for name, fault in faults])
 
 
-def _names(dependant: Any) -> set[str]:  # noqa: ANN401 -- FastAPI does not publish the type
+def query_names(dependant: Any) -> set[str]:  # noqa: ANN401 -- FastAPI does not publish the type
+    """Return the names of all query parameters of a route, or of one of its dependencies."""
     names = {field.alias for field in dependant.query_params}
-    return names.union(*map(_names, dependant.dependencies))
+    return names.union(*map(query_names, dependant.dependencies))
 
 
 def _written_out(value: object) -> object:

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Depends
 from starlette.responses import JSONResponse, Response
 
+from service.http.access import forbidden
 from service.http.openapi import Responses, declared, declared_invalid, header
 from service.http.parameters import known_parameters
 from service.http.problems import ProblemError
@@ -66,6 +67,11 @@ ADMIN_RESPONSES: Final[Responses] = {
         "The admin token is missing, wrong, or past its last day.",
         _EXAMPLE_PATH,
         headers={"WWW-Authenticate": header("What to send.", CHALLENGE)},
+    ),
+    403: declared(
+        forbidden("The token is not for this tenant."),
+        "The token is bound to other tenants, or to reading.",
+        _EXAMPLE_PATH,
     ),
     422: declared_invalid(f"{_EXAMPLE_PATH}?tennant=acme", "query.tennant", "is no parameter of this endpoint"),
     429: declared(

@@ -15,8 +15,9 @@ from typing import Annotated, Final
 from fastapi import Request, Security
 from fastapi.security import APIKeyHeader
 
+from service.http.access import demand_access
 from service.http.problems import ProblemError
-from service.http.tokens import HEADER, AdminTokens, digest
+from service.http.tokens import HEADER, AdminToken, AdminTokens, digest
 from telemetry.logs.throttle import ThrottledLog
 
 BURST: Final = 20
@@ -181,32 +182,58 @@ def require_admin(tokens: AdminTokens, attempts: AdminAttempts) -> AdminCheck:
     """Return the dependency of every admin endpoint.
 
     It raises a 503 problem while no token is configured, a 401 problem, counted, for a token that is missing, wrong or
-    past its last day, and a 429 one after a burst of wrong ones from one address.
+    past its last day, a 429 one after a burst of wrong ones from one address, and a 403 one for what the token does not
+    open.
     """
+    gate = AdminGate(tokens, attempts)
 
     async def admin(request: Request, token: Annotated[str | None, Security(ADMIN_SCHEME)]) -> None:
-        if not tokens:
-            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "No admin token is configured: set ADMIN_TOKEN.")
-        address = request.client.host if request.client is not None else ""
-        if not token:
-            attempts.count(Refusal.MISSING, address)
-            raise unauthorized(f"Send an admin token in {HEADER}.")
         # Starlette reads headers as Latin-1; this gives back the bytes that were sent, UTF-8 or not.
-        given = token.encode("latin-1")
-        wait = attempts.wait_seconds(address, given)
-        if wait:
-            attempts.count(Refusal.BRAKED, address)
-            raise too_many_guesses(wait)
-        known = tokens.find(given)
-        if known is None:
-            attempts.count(Refusal.WRONG, address)
-            raise unauthorized(f"The token in {HEADER} is not valid.")
-        if not tokens.holds(known):
-            attempts.count(Refusal.EXPIRED, address)
-            raise unauthorized(f"The last day of the token in {HEADER} was {known.last_day}.")
-        attempts.taken(address, given)
+        known = gate.check((token or "").encode("latin-1"), client_address(request))
+        demand_access(request, known.access)
 
     return admin
+
+
+class AdminGate:
+    """Checks tokens, wherever a request brings one, and counts those that are refused."""
+
+    __slots__ = ("_attempts", "_tokens")
+
+    def __init__(self, tokens: AdminTokens, attempts: AdminAttempts) -> None:
+        self._tokens = tokens
+        self._attempts = attempts
+
+    def check(self, given: bytes, address: str) -> AdminToken:
+        """Return the attributes of the token; ``given`` is empty if the request brought none.
+
+        Raises:
+            ProblemError: 503 while none is configured, 401 for one that is missing, wrong or past its last day, 429
+                after a burst of wrong ones from the address.
+        """
+        if not self._tokens:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "No admin token is configured: set ADMIN_TOKEN.")
+        if not given:
+            self._attempts.count(Refusal.MISSING, address)
+            raise unauthorized(f"Send an admin token in {HEADER}.")
+        wait = self._attempts.wait_seconds(address, given)
+        if wait:
+            self._attempts.count(Refusal.BRAKED, address)
+            raise too_many_guesses(wait)
+        known = self._tokens.find(given)
+        if known is None:
+            self._attempts.count(Refusal.WRONG, address)
+            raise unauthorized(f"The token in {HEADER} is not valid.")
+        if not self._tokens.holds(known):
+            self._attempts.count(Refusal.EXPIRED, address)
+            raise unauthorized(f"The last day of the token in {HEADER} was {known.last_day}.")
+        self._attempts.taken(address, given)
+        return known
+
+
+def client_address(request: Request) -> str:
+    """Return the address of the client; empty if it has none, as on a Unix socket."""
+    return request.client.host if request.client is not None else ""
 
 
 def unauthorized(detail: str) -> ProblemError:

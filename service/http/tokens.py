@@ -1,6 +1,7 @@
-"""The admin tokens: which are taken, and until when."""
+"""The admin tokens: which are taken, until when, and what each may do."""
 
 import hmac
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -13,6 +14,15 @@ HEADER: Final = "X-Admin-Token"
 LAST_DAY: Final = "until"
 """The attribute that says the last day, in UTC, on which a token is taken."""
 
+TENANTS: Final = "tenants"
+"""The attribute that binds a token to tenants, their ids separated by ``|``."""
+
+READ: Final = "read"
+"""The attribute, without a value, of a token that changes nothing."""
+
+_TENANT_ID: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_GRAMMAR: Final = f"{LAST_DAY}=YYYY-MM-DD, {TENANTS}=ID|ID or {READ}"
+
 
 def today_in_utc() -> date:
     """Return the present day."""
@@ -20,11 +30,30 @@ def today_in_utc() -> date:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """The part of the service that a token opens."""
+
+    tenants: frozenset[str] | None = None
+    """The ids of the tenants it is bound to; None for every tenant, and all of them together."""
+    read_only: bool = False
+    """True if it changes nothing."""
+
+    def covers(self, tenant_id: str | None) -> bool:
+        """Return True if this tenant may be seen; None stands for all together."""
+        return self.tenants is None or tenant_id in self.tenants
+
+
+FULL_ACCESS: Final = Access()
+"""Every tenant, to read and to change."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdminToken:
-    """The attributes of one configured token, which follow its secret: ``SECRET`` or ``SECRET;until=2027-03-31``."""
+    """The attributes of a configured token, which follow its secret: ``SECRET;until=2027-03-31;tenants=a|b;read``."""
 
     last_day: date | None = None
     """``None``: it is taken for good."""
+    access: Access = FULL_ACCESS
 
     @classmethod
     def parse(cls, text: str) -> tuple[str, Self]:
@@ -35,15 +64,17 @@ class AdminToken:
         """
         secret, *stated = text.split(";")
         _demand_sendable(secret)
-        last_day: date | None = None
+        attributes: dict[str, str] = {}
         for attribute in stated:
-            name, _, value = attribute.strip().partition("=")
-            if name.strip() != LAST_DAY:
-                raise ValueError(f"ADMIN_TOKEN: after a semicolon stands {LAST_DAY}=YYYY-MM-DD, and nothing else")
-            if last_day is not None:
-                raise ValueError(f"ADMIN_TOKEN: {LAST_DAY} is there twice")
-            last_day = _day(value.strip())
-        return secret, cls(last_day)
+            name, equals, value = (part.strip() for part in attribute.partition("="))
+            if name not in (LAST_DAY, TENANTS, READ) or bool(equals) == (name == READ):
+                raise ValueError(f"ADMIN_TOKEN: after a semicolon stands {_GRAMMAR}, and nothing else")
+            if name in attributes:
+                raise ValueError(f"ADMIN_TOKEN: {name} is there twice")
+            attributes[name] = value
+        last_day = _day(attributes[LAST_DAY]) if LAST_DAY in attributes else None
+        tenants = _tenants(attributes[TENANTS]) if TENANTS in attributes else None
+        return secret, cls(last_day, Access(tenants, read_only=READ in attributes))
 
     def holds_on(self, day: date) -> bool:
         """Return whether the token is taken on this day."""
@@ -84,7 +115,10 @@ class AdminTokens:
 
         The time it takes says nothing about any. The token may be past its last day: see :meth:`holds`.
         """
-        hashed = digest(given)
+        return self.by_digest(digest(given))
+
+    def by_digest(self, hashed: bytes) -> AdminToken | None:
+        """Return the same for a token that only its :func:`digest` is known of."""
         found = [token for known, token in self._known if hmac.compare_digest(hashed, known)]
         return found[0] if found else None
 
@@ -122,3 +156,10 @@ def _day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ValueError(f"ADMIN_TOKEN: {LAST_DAY} must be a date such as 2027-03-31") from None
+
+
+def _tenants(text: str) -> frozenset[str]:
+    tenants = [part.strip() for part in text.split("|")]
+    if not all(_TENANT_ID.fullmatch(tenant) for tenant in tenants):
+        raise ValueError(f"ADMIN_TOKEN: {TENANTS} must be ids of tenants, separated by |, such as acme|globex")
+    return frozenset(tenants)

@@ -1,6 +1,6 @@
 """The repository's refusals as problem details that name the part of the request, and the responses of the routes."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from email.utils import format_datetime
 from http import HTTPStatus
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from service.api.tenants.conditions import IF_MATCH, Conditions, tag_of
 from service.api.tenants.schemas import MAX_BODY_BYTES
 from service.e164 import Address
+from service.http.access import RequestAccess
 from service.http.bodies import body_responses
 from service.http.database import database_needed
 from service.http.openapi import Responses, declared, declared_invalid, header, success
@@ -76,6 +77,16 @@ def _taken(error: NumberTakenError, numbers_at: str) -> ProblemError:
     listed = sorted(error.owners.items())[:MAX_FIELD_PROBLEMS]
     errors = [FieldProblem(field=numbers_at, detail=f"{number} belongs to '{owner}'") for number, owner in listed]
     return ProblemError(HTTPStatus.CONFLICT, "A number belongs to another tenant; nothing was changed.", errors=errors)
+
+
+async def owners_hidden(access: RequestAccess) -> AsyncIterator[None]:
+    """Keep from a token that is bound to tenants whose a number is. A FastAPI dependency."""
+    try:
+        yield
+    except ProblemError as error:
+        if error.status_code == HTTPStatus.CONFLICT and access.tenants is not None:
+            raise ProblemError(HTTPStatus.CONFLICT, error.detail) from None
+        raise
 
 
 def _invalid(error: InvalidFieldError) -> ProblemError:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import TypeAdapter
 from starlette.responses import Response
 
@@ -17,6 +17,7 @@ from service.api.tenants.problems import (
     PATH,
     WITH_BODY,
     no_such_tenant,
+    owners_hidden,
     shown,
     shown_tenant,
     tenant_answer,
@@ -235,6 +236,7 @@ _STATED_IN_PART = declared_body(TenantStatement, {"max_concurrent_calls": 20}, "
 def tenants_router(*, tenants: TenantRepository, changed: Changed, admin: AdminCheck) -> APIRouter:
     """Return the routes under ``/api/v1/tenants`` and the audit; ``admin`` decides who may use them."""
     router = admin_router(Tag.TENANTS, admin)
+    router.dependencies.append(Depends(owners_hidden))
     changes = TenantChanges(tenants, changed)
     router.include_router(_listing(tenants))
     router.include_router(_whole(changes))

@@ -243,13 +243,12 @@ async def serving(
     """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
     settings = Settings(
         app_env="test",
-        admin_token=(SecretStr(TOKEN),),
         database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
         openai_api_key=SecretStr("simulated"),
         openai_base_url=carrier.base_url,
         openai_webhook_secret=(SecretStr(SECRET),),
         spill_folder=folder / "spill",
-        **chosen,
+        **{"admin_token": (SecretStr(TOKEN),)} | chosen,
     )
     specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
     container = build_container(settings, timeouts=timeouts)

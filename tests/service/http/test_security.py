@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from service.http.security import BURST, AdminAttempts, Refusal
-from service.http.tokens import AdminTokens, fingerprint
+from service.http.tokens import Access, AdminTokens, fingerprint
 
 
 def test_every_configured_token_is_taken_and_no_other() -> None:
@@ -99,3 +99,29 @@ def test_a_right_token_is_not_held_up_by_wrong_ones_at_its_address() -> None:
     assert attempts.wait_seconds("10.0.0.1", b"right") == 0
     assert attempts.wait_seconds("10.0.0.1", b"other") > 0
     assert attempts.wait_seconds("10.0.0.2", b"other") == 0
+
+
+def test_a_token_may_be_bound_to_tenants_and_to_reading() -> None:
+    """The attributes combine in any order; a token without them opens everything."""
+    tokens = AdminTokens(["a", "b;read", "c; tenants=acme|globex", "d;tenants=acme;until=2027-03-31;read"])
+    found = [tokens.find(secret) for secret in (b"a", b"b", b"c", b"d")]
+    access = [token.access for token in found if token is not None]
+    assert access == [
+        Access(),
+        Access(read_only=True),
+        Access(frozenset({"acme", "globex"})),
+        Access(frozenset({"acme"}), read_only=True),
+    ]
+    assert [one.covers("acme") for one in access] == [True, True, True, True]
+    assert [one.covers("other") for one in access] == [True, True, False, False]
+    assert [one.covers(None) for one in access] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "attribute", ["read=", "read=yes", "tenants", "tenants=", "tenants=acme|", "tenants=Acme", "reads", "read;read"]
+)
+def test_what_binds_a_token_is_written_as_documented(attribute: str) -> None:
+    """A token must never open more than whoever wrote it meant; the error does not show the secret."""
+    with pytest.raises(ValueError, match="ADMIN_TOKEN") as refused:
+        AdminTokens([f"hidden;{attribute}"])
+    assert "hidden" not in str(refused.value)
