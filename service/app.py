@@ -7,12 +7,15 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
+from service.api.call_detail import CallLookup
 from service.api.call_records import RecordedPast, call_records_router
 from service.api.documentation import documentation_router
+from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
 from service.api.mounting import mount_admin
 from service.api.reconcile import reconcile_router
+from service.api.tenants.changes import TenantChanges
 from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
 from service.api.usage_freezes import usage_freezes_router
@@ -26,6 +29,9 @@ from service.http.instrumentation import instrument
 from service.http.openapi import OPENAPI_TAGS
 from service.http.readiness import Readiness, export_information, not_draining, nothing_missing, registry_has_room
 from service.http.security import AdminCheck, require_admin
+from service.page.facts import PageParts
+from service.page.mounting import LivePage
+from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.store import CallPages
 from service.settings import Settings, load_settings
@@ -52,6 +58,7 @@ def app_of(container: Container) -> FastAPI:
                 await container.start()
                 yield
             finally:
+                await page.stop()
                 await container.stop()
 
     app = FastAPI(
@@ -94,12 +101,41 @@ def app_of(container: Container) -> FastAPI:
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
     )
-    for router in _routers(container, admin):
+    readiness = _readiness(container)
+    for router in _routers(container, readiness, admin):
         app.include_router(router)
+    page = _page(container, readiness)
+    page.mount(app, admin)
     return app
 
 
-def _routers(container: Container, admin: AdminCheck) -> Iterator[APIRouter]:
+def _page(container: Container, readiness: Readiness) -> LivePage:
+    """Return the live page over the container's parts."""
+    settings, urls = container.settings, TraceUrls(container.settings.trace_url_template)
+    parts = PageParts(
+        telemetry=container.telemetry,
+        limits=container.limits,
+        history=container.history,
+        readiness=readiness,
+        records=container.records.health,
+        tenants=container.tenants,
+        lookup=CallLookup(container.telemetry.recent, RecordedPast(container.records), urls),
+        pages=CallPages(container.database),
+        usage=UsageReader(container.database),
+        urls=urls,
+    )
+    system = SystemFacts(settings, container.instance_id, container.database.engine.dialect.name)
+    return LivePage(
+        parts,
+        system,
+        TenantChanges(container.tenants, container.limits_follower.changed),
+        HangUps(container.telemetry.tracker, container.tenants, container.manager.hang_up),
+        tokens=container.admin_tokens,
+        attempts=container.admin_attempts,
+    )
+
+
+def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> Iterator[APIRouter]:
     """Return the routes that need the service's database, and the public ones."""
     clock, database = container.telemetry.tracker.clock, container.database
     known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants))
@@ -115,7 +151,7 @@ def _routers(container: Container, admin: AdminCheck) -> Iterator[APIRouter]:
     yield usage_freezes_router(freezer=Freezer(database, clock, key=container.settings.seal_key), admin=admin)
     yield usage_roundings_router(database=database, clock=clock, admin=admin)
     yield usage_router(usage=UsageReader(database), admin=admin)
-    yield health_router(readiness=_readiness(container))
+    yield health_router(readiness=readiness)
     yield documentation_router(admin=admin if container.settings.app_env == "prod" else None)
 
 

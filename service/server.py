@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar, cast
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.http.connections import BACKLOG, ConnectionLimits, Connections, connection_cap
+from service.http.connections import BACKLOG, STOPPING, ConnectionLimits, Connections, connection_cap
 
 LET_GO_SECONDS: Final = 1
 """Seconds that requests under way may take once the server stops; the rest of the five is for calls and exports."""
@@ -134,6 +134,8 @@ def server_for(
     shared = Connections(limits or ConnectionLimits(connection_cap(calls)))
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope.setdefault("extensions", {})[STOPPING] = shared.stopping
         try:
             await app(scope, receive, send)
         except Exception as error:

@@ -43,7 +43,7 @@ T = TypeVar("T")
 NO_PAST: Final = NoPastCalls()
 """No records are kept."""
 
-_PICTURE_HEADERS = {
+PICTURE_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -189,4 +189,4 @@ def _written(detail: CallDetail) -> Response:
 
 
 def _drawn(detail: CallDetail) -> Response:
-    return Response(render_svg(waterfall(detail)).encode(), headers=_PICTURE_HEADERS, media_type=SVG)
+    return Response(render_svg(waterfall(detail)).encode(), headers=PICTURE_HEADERS, media_type=SVG)

@@ -192,7 +192,7 @@ def call_records_router(*, pages: CallPages, tenants: TenantCheck, admin: AdminC
         if not page.calls and after is None:
             # One that was deleted has its calls still.
             await tenants.demand(tenant_id)
-        return _recorded(page)
+        return recorded_calls(page)
 
     return router
 

@@ -144,9 +144,8 @@ def demo_settings(base_url: str, secret: str, *, time_scale: float = 1.0) -> Set
 
 def _introduce(address: str, settings: Settings, tell: Tell) -> None:
     token, _ = AdminToken.parse(settings.admin_tokens[0])
-    tell(f"\nCallscope serves {address}")
+    tell(f"\nLook at {address}/ and sign in with the admin token {token}\n")
     tell(f"  database      {DATABASE}")
-    tell(f"  admin token   {token}")
     tell(f"  documentation {address}/docs\n")
     tell("To look at it from another terminal, with the commands or with curl:\n")
     tell(f"  export CALLSCOPE_URL={address} CALLSCOPE_TOKEN={token}")

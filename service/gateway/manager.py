@@ -187,6 +187,14 @@ class CallManager:
             self._lost.add(call_id)
             task.cancel()
 
+    async def hang_up(self, call_id: CallId) -> bool:
+        """Hang up for an operator; return False if the call does not run here.
+
+        Raises:
+            CarrierError: if the carrier does not hang up; the call goes on.
+        """
+        return await self._session_manager.hang_up(call_id)
+
     def stop_taking(self) -> None:
         """Take no new call; those that run go on."""
         self._draining = True

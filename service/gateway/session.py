@@ -171,6 +171,12 @@ class CallSession:
         """Hang up; the carrier then ends the session."""
         await self._hang_up(EndReason.COMPLETED, Fault.AGENT)
 
+    # What operators can do --------------------------------------------------------------------------------------------
+
+    async def hang_up(self) -> None:
+        """Hang up for an operator; raise :class:`CarrierError` if the carrier does not."""
+        await self._hang_up(EndReason.OPERATOR, Fault.SERVICE)
+
     # What signals mean ------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> SessionClosedError:

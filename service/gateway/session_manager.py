@@ -91,6 +91,18 @@ class SessionManager:
         """Probe quiet sessions, and end those that have reached a limit."""
         await asyncio.gather(*(session.check() for session in list(self._sessions.values())))
 
+    async def hang_up(self, call_id: CallId) -> bool:
+        """Hang up for an operator; return False if no session of this process has the call.
+
+        Raises:
+            CarrierError: if the carrier does not hang up; the call goes on.
+        """
+        session = self._sessions.get(call_id)
+        if session is None:
+            return False
+        await session.hang_up()
+        return True
+
     def hang_up_later(self, call_id: CallId) -> None:
         """Hang up a call that no process would attend to; if that fails, nothing changes here."""
         task = asyncio.create_task(self._hang_up(call_id), name="callscope-hangup")

@@ -23,6 +23,9 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_DISCARDED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of a body that still come after its response and are discarded, so that the response can be read."""
 
+STOPPING: Final = "callscope.stopping"
+"""The extension of a request's ASGI scope that has the event of the server's stop."""
+
 BACKLOG: Final = 128
 """Connections the system keeps until they are accepted; the loop accepts as many at a time at most."""
 
@@ -74,6 +77,8 @@ class Connections:
     limits: ConnectionLimits
     idle: dict["BoundedProtocol", None] = field(default_factory=dict)
     """Those without a request under way, the one that has waited longest first."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the server stops: responses without an end should end."""
 
     def protocol(self, **arguments: Any) -> "BoundedProtocol":  # noqa: ANN401 -- what uvicorn gives its protocols
         """Make the protocol of a connection; uvicorn calls it with what it gives any protocol."""
@@ -179,6 +184,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if not queued and not self.transport.is_closing():
             self._shared.idle[self] = None
+
+    def shutdown(self) -> None:
+        """Let go of the connection once its request is answered; uvicorn calls this for each when it stops."""
+        self._shared.stopping.set()
+        super().shutdown()
 
     def pause_writing(self) -> None:
         """Give the client a time to read what is ready."""

@@ -46,9 +46,11 @@ STABLE: Final = ("http", "database")
 UNTRACED: Final = (
     r"^[a-z]+://[^/]+/api/v1/openai/webhook",
     r"^[a-z]+://[^/]+/(livez|readyz|api/v1/health)",
+    r"^[a-z]+://[^/]+/(live(/|\?|$)|static/)",
 )
-"""Requests without a span: probes, which say nothing, and the carrier's webhook, whose trace is the call's own. A
-``traceparent`` on it comes from outside and is linked there; here it would become the parent."""
+"""Requests without a span: probes, which say nothing; streams of a page, which last for hours; and the carrier's
+webhook, whose trace is the call's own. A ``traceparent`` on it comes from outside and is linked there; here it would
+become the parent."""
 
 _SCOPE: Final = "callscope.database"
 

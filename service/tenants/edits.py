@@ -177,6 +177,20 @@ async def store(session: AsyncSession, edits: Sequence[Edit], stamp: Stamp) -> N
     await session.execute(update(ChangesRow).values(revision=stamp.version))
 
 
+async def store_hang_up(session: AsyncSession, tenant_id: str, call_id: str, stamp: Stamp) -> None:
+    """Note in the audit that a call of the tenant is hung up, and announce the audit's new entry."""
+    entry = {
+        "at": stamp.at,
+        "actor": stamp.actor,
+        "action": AuditAction.HUNG_UP,
+        "tenant_id": tenant_id,
+        "before": {},
+        "after": {"call_id": call_id},
+    }
+    await _insert(session, AuditRow, [entry])
+    await session.execute(update(ChangesRow).values(revision=stamp.version))
+
+
 async def _check_numbers(session: AsyncSession, edits: Sequence[Edit]) -> None:
     freed = {(number, edit.tenant_id) for edit in edits for number in edit.lost}
     gained = {number for edit in edits for number in edit.gained}

@@ -116,6 +116,10 @@ class TenantRepository(CallTenants, Protocol):
         """Take a number from the tenant that has it (:class:`NumberNotFoundError`)."""
         ...
 
+    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> None:
+        """Put into the audit that an operator hangs up a call; the tenant itself stays as it is."""
+        ...
+
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""
         ...

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.e164 import Address
 from service.storage.database import Database
 from service.tenants import reading
-from service.tenants.edits import Edit, Stamp, changed, merged, next_version, store
+from service.tenants.edits import Edit, Stamp, changed, merged, next_version, store, store_hang_up
 from service.tenants.errors import (
     ImportRefusedError,
     InvalidFieldError,
@@ -169,6 +169,11 @@ class SqlTenantRepository:
     ) -> Tenant:
         """Take a number from the tenant that has it (:class:`NumberNotFoundError`)."""
         return await self._change(tenant_id, lambda before: _without_number(before, number), actor, expected_version)
+
+    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> None:
+        """Put into the audit that an operator hangs up a call; the tenant itself stays as it is."""
+        async with self._database.writing() as session:
+            await store_hang_up(session, tenant_id, call_id, await self._stamp(session, actor))
 
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""

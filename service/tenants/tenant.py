@@ -126,6 +126,8 @@ class AuditAction(StrEnum):
     CREATED = "created"
     CHANGED = "changed"
     DELETED = "deleted"
+    HUNG_UP = "hung_up"
+    """An operator ended a call of the tenant, which is named in what is ``after``."""
 
 
 @dataclass(frozen=True, slots=True)

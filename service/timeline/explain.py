@@ -149,6 +149,7 @@ _ENDED: Final = {
     EndReason.ERROR: "it broke off",
     EndReason.STALE: "nothing was heard of it for too long",
     EndReason.SHUTDOWN: "the service was stopped",
+    EndReason.OPERATOR: "an operator hung up",
     EndReason.MAX_DURATION: "it had run for as long as a call may",
     EndReason.SILENCE: "nobody had spoken for as long as a call may be silent",
     EndReason.VOICEMAIL: "an answering machine took it",

@@ -95,7 +95,7 @@ _INK: Final = "#0f172a"
 _SOFT: Final = "#475569"
 _RULE: Final = "#e2e8f0"
 _ALARM: Final = "#b91c1c"
-_FONT: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px"
+FONT_STYLE: Final = "font-family:system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-size:12px"
 
 
 def render_svg(timeline: Waterfall) -> str:
@@ -124,7 +124,7 @@ def render_svg(timeline: Waterfall) -> str:
         height=height,
         role="img",
         aria_labelledby="title desc",
-        style=_FONT,
+        style=FONT_STYLE,
     )
 
 

@@ -43,6 +43,25 @@ class HistorySize:
     """Of numbers."""
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryStretch:
+    """Amounts added to one tenant's numbers in a part of a window."""
+
+    start: float
+    """Seconds before the moment of reading at which it began."""
+    end: float
+    """Seconds before it at which it ended; 0 for the part that goes on."""
+    numbers: tuple[int, ...]
+    """In the order of the selection."""
+    peak_in_use: int | None
+    """The most slots held at once; None if that is not known, or of the part that goes on."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length in seconds."""
+        return self.start - self.end
+
+
 class History:
     """Windows of every tenant's numbers. Safe for threads; what takes a while leaves the interpreter to others.
 
@@ -97,6 +116,32 @@ class History:
         for position, tenant_id, numbers in self._stretches(selection, before):
             peak = _peak(peaks, position, tenant_id, usages.get(TenantId(tenant_id), _NO_USAGE))
             yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id))
+
+    def course(
+        self, name: WindowName, now: Instant, selection: Selection, tenant_id: str | None = None
+    ) -> tuple[HistoryStretch, ...]:
+        """Return the parts of a window one after another, the oldest first; the last one goes on.
+
+        Parts of the last five minutes are a minute long, earlier ones five minutes, and past an hour an hour. Empty for
+        a tenant never seen.
+        """
+        past, position = self._past, self._store.position(tenant_id)
+        if position is None:
+            return ()
+        slots = selection.columns()
+        parts = [
+            HistoryStretch(
+                now.monotonic - step.start,
+                now.monotonic - step.end,
+                tuple(columns.at(step.added[slot], position) for slot in slots),
+                None if step.peaks is None or tenant_id in _SEVERAL else columns.at(step.peaks, position),
+            )
+            for step in past.steps_in(name)
+        ]
+        counted = [columns.at(past.counted[slot], position) for slot in slots]
+        (row,) = self._store.rows(selection, position, 1)
+        added = tuple(map(sub, selection.in_whole_numbers(row), counted))
+        return (*parts, HistoryStretch(max(0.0, now.monotonic - past.sampled), 0.0, added, None))
 
     def size(self) -> HistorySize:
         """Return the number of steps kept and the bytes their numbers take."""

@@ -137,6 +137,10 @@ class Past:
             return ()
         return [step.peaks for level in self._levels(name) for step in level.steps]
 
+    def steps_in(self, name: WindowName) -> list[HistoryStep]:
+        """Return the steps that a window up to the last sample is made of, the oldest first."""
+        return [step for level in reversed(self._levels(name)) for step in level.steps]
+
     def tables(self) -> list[Table]:
         """Return every table kept, apart from peaks."""
         steps = [step.added for level in self.levels for step in level.steps]

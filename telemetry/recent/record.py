@@ -42,6 +42,7 @@ class CallOutcome(StrEnum):
     REFERRED = "referred"
     STALE = "stale"
     SHUTDOWN = "shutdown"
+    OPERATOR = "operator"
     MAX_DURATION = "max_duration"
     SILENCE = "silence"
     VOICEMAIL = "voicemail"

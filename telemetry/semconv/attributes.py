@@ -97,6 +97,8 @@ class EndReason(StrEnum):
     """No end was reported; the sweeper ended it at its last activity."""
     SHUTDOWN = "shutdown"
     """The process stopped while it ran."""
+    OPERATOR = "operator"
+    """An operator hung up."""
     MAX_DURATION = "max_duration"
     """It had run for as long as a call may."""
     SILENCE = "silence"

@@ -101,6 +101,7 @@ VOCABULARIES = {
         "error",
         "stale",
         "shutdown",
+        "operator",
         "max_duration",
         "silence",
         "voicemail",

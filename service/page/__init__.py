@@ -1,0 +1,1 @@
+"""The live page: what operators look at in a browser."""

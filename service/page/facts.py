@@ -1,0 +1,228 @@
+"""Where pages take their facts from: the functions behind the JSON endpoints, each asked once for all viewers.
+
+One place to change when a fleet answers for its processes: everything the pages show comes through :class:`PageFacts`.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pydantic import Field
+
+from service.api.call_detail import CallLookup
+from service.api.capacity import RegisteredCall, registered_call
+from service.api.live import LiveMetrics, live_numbers
+from service.api.summary import MetricsSummary, RankedTenants, RankingPage, metrics_summary, ranked_page
+from service.http.readiness import Readiness
+from service.http.responses import MetricsScope
+from service.http.schemas import FrozenSchema, moment
+from service.page.attention import LOOKED_AT, AttentionCall, attention_query, needing_attention
+from service.page.memo import Memo
+from service.page.verdicts import Verdict, service_verdicts, traffic_verdicts
+from service.reconciliation.consistency import Findings, Reconciler
+from service.records.calls import RecordsHealth
+from service.records.store import CallPages
+from service.tenants.repository import TenantRepository
+from service.timeline.serializer import TraceUrls, rounded_if
+from service.usage.report import UsageReader
+from telemetry.calls.lifecycle import CallState
+from telemetry.metrics.gauges import Limits
+from telemetry.metrics.history import History, HistoryStretch
+from telemetry.metrics.live_table import Selection
+from telemetry.metrics.past import WindowName
+from telemetry.semconv.attributes import TenantId
+from telemetry.setup import Telemetry
+
+MOMENT_SECONDS: Final = 0.9
+"""How long figures stand: a little less than a tick."""
+RANKING_SECONDS: Final = 5.0
+"""How long a ranking stands, whose cost grows with the tenants."""
+ATTENTION_SECONDS: Final = 3.0
+COMPARISON_SECONDS: Final = 20.0
+"""How long a comparison of registry and live numbers stands, which looks at every tenant."""
+RUNNING_LISTED: Final = 12
+"""The most running calls listed."""
+
+
+class Processes(FrozenSchema):
+    """The processes that the numbers are of."""
+
+    answering: int = Field(description="Processes whose numbers are in.")
+    known: int = Field(description="Processes that are there.")
+
+
+class Strip(FrozenSchema):
+    """The figures that stand on every page."""
+
+    running: int = Field(description="Calls whose media session runs.")
+    in_use: int = Field(description="Slots held, by running and pending calls.")
+    limit: int = Field(description="Calls allowed at once.")
+    calls_per_minute: float | None = Field(description="Received in the last five minutes, by the minute.")
+    failed_share: float | None = Field(description="Of the calls that ended in the last five minutes.")
+    turn_p95_seconds: float | None = Field(description="The wait for an answer, over five minutes.")
+    processes: Processes
+    age_seconds: float = Field(description="How old the numbers are.")
+
+
+class Overview(FrozenSchema):
+    """What the first page shows, of all tenants or of one."""
+
+    as_of: datetime
+    since: datetime = Field(description="When counting began: the start of the process.")
+    scope: MetricsScope
+    tenant_id: str | None = Field(description="`null`: all tenants together.")
+    strip: Strip
+    live: LiveMetrics = Field(description="The twelve numbers of `/api/v1/metrics/live`.")
+    verdicts: tuple[Verdict, ...] = Field(description="What is well and what is not.")
+    running: tuple[RegisteredCall, ...] = Field(description="Running calls, the longest without a sign of life first.")
+    running_count: int = Field(description="How many there are; the list ends at 12.")
+    attention: tuple[AttentionCall, ...] = Field(description="Calls of the last hour that need a look, worst first.")
+
+
+@dataclass(frozen=True, slots=True)
+class PageParts:
+    """The parts of the service that pages show."""
+
+    telemetry: Telemetry
+    limits: Limits
+    history: History
+    readiness: Readiness
+    records: Callable[[], RecordsHealth]
+    tenants: TenantRepository
+    lookup: CallLookup
+    pages: CallPages
+    usage: UsageReader
+    urls: TraceUrls
+
+
+class PageFacts:
+    """The facts of every page. One is made for all viewers; see :class:`service.page.memo.Memo`."""
+
+    def __init__(self, parts: PageParts) -> None:
+        self.parts = parts
+        self._started = parts.telemetry.tracker.clock.now()
+        self._reconciler = Reconciler(parts.telemetry.live, parts.telemetry.tracker)
+        self._overviews: Memo[Overview] = Memo(MOMENT_SECONDS)
+        self._summaries: Memo[MetricsSummary] = Memo(MOMENT_SECONDS)
+        self._rankings: Memo[RankedTenants] = Memo(RANKING_SECONDS)
+        self._attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
+        self._findings: Memo[Findings] = Memo(COMPARISON_SECONDS)
+        self._found: Findings | None = None
+        self._comparing: asyncio.Task[Findings] | None = None
+
+    async def summary(self, tenant_id: str | None = None) -> MetricsSummary:
+        """Return the derived figures of one tenant, or of all."""
+
+        async def make() -> MetricsSummary:
+            await self.parts.telemetry.live.refreshed()
+            clock = self.parts.telemetry.tracker.clock
+            return await asyncio.to_thread(metrics_summary, self.parts.history, clock, tenant_id)
+
+        return await self._summaries.get(tenant_id, make)
+
+    async def overview(self, tenant_id: str | None = None) -> Overview:
+        """Return what the first page shows, of one tenant or of all."""
+        return await self._overviews.get(tenant_id, lambda: self._overview(tenant_id))
+
+    async def ranking(self, wanted: RankingPage) -> RankedTenants:
+        """Return a page of the tenants ranked by a figure, at most some seconds old."""
+
+        async def make() -> RankedTenants:
+            await self.parts.telemetry.live.refreshed()
+            clock = self.parts.telemetry.tracker.clock
+            return await asyncio.to_thread(ranked_page, self.parts.history, clock, wanted)
+
+        return await self._rankings.get(wanted, make)
+
+    def course(self, name: WindowName, selection: Selection, tenant_id: str | None) -> Sequence[HistoryStretch]:
+        """Return the parts of a window, for a chart."""
+        return self.parts.history.course(name, self.parts.telemetry.tracker.clock.now(), selection, tenant_id)
+
+    async def findings(self) -> Findings:
+        """Return the comparison of registry and live numbers, at most some seconds old."""
+
+        async def make() -> Findings:
+            self._found = await asyncio.to_thread(self._reconciler.read)
+            return self._found
+
+        return await self._findings.get(None, make)
+
+    async def _overview(self, tenant_id: str | None) -> Overview:
+        telemetry = self.parts.telemetry
+        figures = await self.summary(tenant_id)
+        age = await telemetry.live.refreshed()
+        now = telemetry.tracker.clock.now()
+        open_calls = [call for call in telemetry.tracker.open_calls() if tenant_id in (None, call.tenant_id)]
+        running = sorted(
+            (registered_call(call, now) for call in open_calls if call.state is CallState.STARTED),
+            key=lambda call: -call.last_seen_seconds,
+        )
+        tenant = None if tenant_id is None else TenantId(tenant_id)
+        in_use = telemetry.tracker.usage(tenant).in_use
+        return Overview(
+            as_of=moment(now),
+            since=moment(self._started),
+            scope=MetricsScope.PROCESS,
+            tenant_id=tenant_id,
+            strip=self._strip(figures, len(running), in_use, tenant, age),
+            live=LiveMetrics.model_validate(live_numbers(telemetry.live.store.live(tenant_id))),
+            verdicts=await self._verdicts(tenant_id, figures, in_use, running),
+            running=tuple(running[:RUNNING_LISTED]),
+            running_count=len(running),
+            attention=await self._needing_attention(tenant_id, running),
+        )
+
+    def _strip(self, figures: MetricsSummary, running: int, in_use: int, tenant: TenantId | None, age: float) -> Strip:
+        window = figures.windows.five_minutes
+        by_minute = None if not window.seconds or window.received is None else window.received * 60 / window.seconds
+        return Strip(
+            running=running,
+            in_use=in_use,
+            limit=self.parts.limits.total() if tenant is None else self.parts.limits.of(tenant),
+            calls_per_minute=rounded_if(by_minute),
+            failed_share=window.error_rate,
+            turn_p95_seconds=window.turn_latency_seconds.p95,
+            processes=Processes(answering=1, known=1),
+            age_seconds=round(age, 3),
+        )
+
+    async def _verdicts(
+        self, tenant_id: str | None, figures: MetricsSummary, in_use: int, running: Sequence[RegisteredCall]
+    ) -> tuple[Verdict, ...]:
+        home, search = homes_of(tenant_id)
+        verdicts = list(traffic_verdicts(figures, in_use, running, home=home, search=search))
+        if tenant_id is None:
+            report = await self.parts.readiness.report()
+            failed = {name: outcome.reason or "" for name, outcome in report.checks.items() if not outcome.ok}
+            export = self.parts.telemetry.pipelines.health()
+            verdicts += service_verdicts(failed, export, self.parts.records(), consistent=self._consistent())
+        return tuple(verdicts)
+
+    def _consistent(self) -> bool | None:
+        """Return the outcome of the last comparison, and have another one made beside; None before the first."""
+        if self._comparing is None or self._comparing.done():
+            self._comparing = asyncio.ensure_future(self.findings())
+            self._comparing.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return None if self._found is None else not self._found.inconsistencies
+
+    async def _needing_attention(
+        self, tenant_id: str | None, running: Sequence[RegisteredCall]
+    ) -> tuple[AttentionCall, ...]:
+        telemetry = self.parts.telemetry
+
+        async def make() -> tuple[AttentionCall, ...]:
+            query = attention_query(telemetry.tracker.clock.now(), tenant_id)
+            silent = {call.call_id: call.last_seen_seconds for call in running}
+            page = await asyncio.to_thread(telemetry.recent.search, query, limit=LOOKED_AT)
+            return needing_attention(page.calls, silent)
+
+        return await self._attention.get(tenant_id, make)
+
+
+def homes_of(tenant_id: str | None) -> tuple[str, str]:
+    """Return the page of a tenant, or of all, and the search for its calls, ready for more parameters."""
+    if tenant_id is None:
+        return "/", "/search?"
+    return f"/tenants/{tenant_id}", f"/search?tenant_id={tenant_id}&"

@@ -1,0 +1,207 @@
+"""Live pages: once a second each page that somebody looks at is made once, and each viewer is sent what changed.
+
+No frame waits for anybody: a viewer that reads slowly is sent the difference between what it was sent last and what the
+page is by then, and so skips frames.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from service.periodic import PeriodicWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+TICK_SECONDS: Final = 1.0
+MAX_VIEWERS: Final = 500
+"""Streams at once; further ones are refused, and their pages reload."""
+MAX_PAGES: Final = 100
+"""Different pages at once."""
+QUIET_SECONDS: Final = 15.0
+"""Seconds without a change after which a comment keeps proxies from closing the stream."""
+
+Fragments = Mapping[str, str]
+"""The parts of a page by the ids of their elements."""
+
+V = TypeVar("V", bound="Hashable")
+
+_logger = logging.getLogger(__name__)
+
+
+class TooManyViewersError(Exception):
+    """There is no room for another stream."""
+
+
+@dataclass(slots=True)
+class _Room(Generic[V]):
+    """A page that is looked at."""
+
+    view: V
+    viewers: int = 0
+    fragments: Fragments | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def show(self, fragments: Fragments) -> None:
+        """Replace the page, and wake its viewers."""
+        self.fragments = fragments
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake everybody that waits for a change."""
+        before, self.changed = self.changed, asyncio.Event()
+        before.set()
+
+
+class LivePages(Generic[V]):
+    """The pages that are looked at.
+
+    Args:
+        render: Makes the parts of a page; a page that cannot be made keeps the parts it has.
+    """
+
+    def __init__(self, render: Callable[[V], Awaitable[Fragments]], *, every_seconds: float = TICK_SECONDS) -> None:
+        self._render = render
+        self._rooms: dict[V, _Room[V]] = {}
+        self._closed = False
+        self._ending: asyncio.Task[None] | None = None
+        self._renderings = 0
+        self._failures = 0
+        self._worker = PeriodicWorker(self._tick, interval=every_seconds, failed=self._note, name="callscope-live-page")
+
+    @property
+    def viewers(self) -> int:
+        """Streams that are open."""
+        return sum(room.viewers for room in self._rooms.values())
+
+    @property
+    def renderings(self) -> int:
+        """Pages made for streams so far."""
+        return self._renderings
+
+    @property
+    def failures(self) -> int:
+        """Pages that could not be made."""
+        return self._failures
+
+    @property
+    def closed(self) -> bool:
+        """True once every stream has ended and none begins."""
+        return self._closed
+
+    def start(self) -> None:
+        """Begin to tick; does nothing if that has begun. Needs the running loop."""
+        if not self._closed:
+            self._worker.start()
+
+    async def stop(self) -> None:
+        """End every stream and the ticking."""
+        self.close()
+        if self._ending is not None:
+            self._ending.cancel()
+        await self._worker.stop()
+
+    def end_with(self, stopping: asyncio.Event | None) -> None:
+        """End every stream once ``stopping`` is set, as a server does that waits for its responses to end."""
+        if stopping is not None and self._ending is None:
+            self._ending = asyncio.create_task(self._end_with(stopping), name="callscope-live-page-end")
+
+    async def _end_with(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self.close()
+
+    def close(self) -> None:
+        """End every stream at once; none begins any more."""
+        self._closed = True
+        for room in self._rooms.values():
+            room.wake()
+
+    async def watch(self, view: V, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
+        """Yield the frames of one viewer, as server-sent events, while its session ``holds``.
+
+        The first frame is the whole page: after a reconnection nobody knows what the browser still has.
+
+        Raises:
+            TooManyViewersError: before the first frame, if there is no room.
+        """
+        with self._in_room(view) as room:
+            sent: dict[str, int] = {}
+            number = 0
+            yield b"retry: 1000\n\n"
+            while not self._closed and holds():
+                changed = room.changed
+                fresh = _difference(sent, room.fragments)
+                if fresh:
+                    number += 1
+                    yield _frame(number, fresh)
+                # Sending may have taken a while, in which the page has changed.
+                if changed is room.changed and not await _within(changed, QUIET_SECONDS):
+                    yield b": nothing has changed\n\n"
+
+    def admit(self, view: V) -> None:
+        """Raise :class:`TooManyViewersError` if a stream of this page could not begin."""
+        full = self.viewers >= MAX_VIEWERS or (view not in self._rooms and len(self._rooms) >= MAX_PAGES)
+        if full or self._closed:
+            raise TooManyViewersError
+
+    @contextmanager
+    def _in_room(self, view: V) -> "Iterator[_Room[V]]":
+        self.admit(view)
+        self.start()
+        room = self._rooms.get(view)
+        if room is None:
+            room = self._rooms[view] = _Room(view)
+        room.viewers += 1
+        if room.fragments is None:
+            self._worker.wake()
+        try:
+            yield room
+        finally:
+            room.viewers -= 1
+            if not room.viewers and self._rooms.get(view) is room:
+                del self._rooms[view]
+
+    async def _tick(self) -> None:
+        for room in list(self._rooms.values()):
+            if not room.viewers or self._closed:
+                continue
+            try:
+                fragments = await self._render(room.view)
+            except Exception as error:  # noqa: BLE001 -- one page that cannot be made must not stop the others
+                self._note(error)
+            else:
+                self._renderings += 1
+                room.show(fragments)
+
+    def _note(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            _logger.error("a live page could not be made, further ones are only counted: %s", type(error).__name__)
+
+
+def _difference(sent: dict[str, int], fragments: Fragments | None) -> dict[str, str]:
+    """Return the parts that differ from what was sent, and note them as sent."""
+    fresh = {}
+    for name, html in (fragments or {}).items():
+        mark = hash(html)
+        if sent.get(name) != mark:
+            sent[name] = mark
+            fresh[name] = html
+    return fresh
+
+
+def _frame(number: int, fragments: Mapping[str, str]) -> bytes:
+    return f"event: patch\nid: {number}\ndata: {json.dumps(fragments, ensure_ascii=False)}\n\n".encode()
+
+
+async def _within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

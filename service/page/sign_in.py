@@ -1,0 +1,97 @@
+"""Signing in with an admin token, signing out, and the files that every page uses."""
+
+from http import HTTPStatus
+from typing import Annotated, Final
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from service.http.bodies import read_body
+from service.http.problems import ProblemError
+from service.http.security import AdminGate, client_address
+from service.http.tokens import fingerprint
+from service.page.guard import SIGN_IN, PageRoute, cookie_name, demand_same_origin, local_path
+from service.page.rendering import STATIC, render
+from service.page.sessions import PageSessions
+
+MAX_FORM_BYTES: Final = 16 * 1024
+FILES: Final = {
+    "page.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "theme.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+"""The files a page may ask for, and their media types."""
+
+_REFUSED: Final = {
+    HTTPStatus.UNAUTHORIZED: "This token is not taken: it is wrong, or past its last day.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "No admin token is configured: set ADMIN_TOKEN and start again.",
+}
+
+Form = dict[str, str]
+
+_Next = Annotated[str, Query(alias="next", max_length=2_000)]
+
+
+async def form_of(request: Request) -> Form:
+    """Return the fields of a form as browsers send it; of a field that is there twice, the last."""
+    body = await read_body(request, MAX_FORM_BYTES)
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
+    """Return the routes that need no session."""
+    router = APIRouter(include_in_schema=False, route_class=PageRoute)
+
+    @router.get(SIGN_IN)
+    async def ask(next_path: _Next = "/") -> Response:
+        """Ask for a token."""
+        return HTMLResponse(render("sign_in.html", next_path=local_path(next_path), problem=None))
+
+    @router.post(SIGN_IN)
+    async def sign_in(request: Request) -> Response:
+        """Open a session for a token that is taken."""
+        demand_same_origin(request)
+        form = await form_of(request)
+        given, next_path = form.get("token", "").strip().encode(), local_path(form.get("next", "/"))
+        try:
+            gate.check(given, client_address(request))
+        except ProblemError as error:
+            said = _REFUSED.get(HTTPStatus(error.status_code), str(error.detail)) if given else "Enter an admin token."
+            body = render("sign_in.html", next_path=next_path, problem=said)
+            headers = {name: value for name, value in (error.headers or {}).items() if name == "Retry-After"}
+            return HTMLResponse(body, error.status_code, headers=headers)
+        response = RedirectResponse(next_path, HTTPStatus.SEE_OTHER)
+        response.set_cookie(
+            cookie_name(request),
+            sessions.open(given, fingerprint(given)),
+            path="/",
+            httponly=True,
+            secure=request.url.scheme == "https",
+            samesite="strict",
+        )
+        return response
+
+    @router.post("/sign-out")
+    async def sign_out(request: Request) -> Response:
+        """End the session, here and in the browser."""
+        demand_same_origin(request)
+        name = cookie_name(request)
+        session = sessions.find(request.cookies.get(name, ""))
+        if session is not None:
+            sessions.close(session)
+        response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
+        response.delete_cookie(name, path="/", httponly=True, secure=request.url.scheme == "https", samesite="strict")
+        return response
+
+    @router.get("/static/{name}")
+    async def static(name: str) -> Response:
+        """Serve a file of the page."""
+        if name not in FILES:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")
+        # Revalidated by its ETag at each use, so that a new version of the service shows at once.
+        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+
+    return router

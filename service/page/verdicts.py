@@ -1,0 +1,215 @@
+"""What is well and what is not, in sentences, each with the page that tells more."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Final
+
+from pydantic import Field
+
+from service.api.capacity import RegisteredCall
+from service.api.summary import MetricsSummary, WindowSummary
+from service.http.schemas import FrozenSchema
+from service.records.calls import RecordsHealth, RecordsState
+from service.timeline.explain import span_of_time
+from telemetry.export.health import ExportHealth, SignalHealth
+from telemetry.semconv.attributes import RejectionReason
+
+NEARLY_FULL: Final = 0.9
+"""The share of the limit in use from which on it is worth a warning."""
+FAILING_SHARE: Final = 0.02
+"""The share of calls that end with an error, from which on it is."""
+REJECTED_SHARE: Final = 0.01
+"""The share of calls turned away, likewise."""
+SLOW_ANSWER_SECONDS: Final = 2.0
+"""The wait for an answer that 95 of 100 turns should not exceed."""
+SILENT_SECONDS: Final = 30.0
+"""Seconds without a sign of life after which a running call is worth a look."""
+
+
+class VerdictState(StrEnum):
+    """The kinds of verdict."""
+
+    WELL = "well"
+    ATTENTION = "attention"
+    UNKNOWN = "unknown"
+    """There is nothing to judge by yet."""
+
+
+class Verdict(FrozenSchema):
+    """One judgement."""
+
+    name: str = Field(description="What it is about; the same at every reading.")
+    state: VerdictState
+    text: str = Field(description="The judgement in a sentence.")
+    link: str = Field(description="The page that tells more.")
+
+
+REASONS: Final[Mapping[RejectionReason, str]] = {
+    RejectionReason.CAPACITY: "no free slot",
+    RejectionReason.TENANT_NOT_CONFIGURED: "number without a tenant",
+    RejectionReason.TENANT_LOOKUP_FAILED: "tenant could not be looked up",
+    RejectionReason.INSTRUCTIONS_MISSING: "no instructions",
+    RejectionReason.CARRIER_ERROR: "carrier refused",
+}
+"""Why calls are turned away, in words."""
+
+
+def percent(share: float) -> str:
+    """Return a share as people write it: ``3.1 %``, ``12 %``, and never 0 or 100 for what is neither."""
+    value = share * 100
+    if value in (0, 100):
+        return f"{value:.0f} %"
+    if value < 0.1:  # noqa: PLR2004 -- a tenth of a percent
+        return "< 0.1 %"
+    if value > 99.9:  # noqa: PLR2004 -- the same from above
+        return "> 99.9 %"
+    return f"{value:.1f} %" if value < 10 else f"{min(value, 99):.0f} %"  # noqa: PLR2004 -- two digits
+
+
+def traffic_verdicts(
+    figures: MetricsSummary, in_use: int, running: Sequence[RegisteredCall], *, home: str, search: str
+) -> Iterator[Verdict]:
+    """Yield what can be said of one tenant, or of all together.
+
+    Args:
+        figures: Its derived figures.
+        in_use: Slots held now.
+        running: Its calls that run.
+        home: The page of the tenant, or of all.
+        search: The search for its calls, ready for more parameters.
+    """
+    yield _capacity(figures, in_use, home)
+    yield _rejections(figures.windows.hour, search)
+    yield _failures(figures.windows.hour, search)
+    yield _answers(figures, search)
+    yield _silence(running, home)
+
+
+def _verdict(name: str, *, well: bool | None, text: str, link: str) -> Verdict:
+    state = VerdictState.UNKNOWN if well is None else VerdictState.WELL if well else VerdictState.ATTENTION
+    return Verdict(name=name, state=state, text=text, link=link)
+
+
+def _capacity(figures: MetricsSummary, in_use: int, home: str) -> Verdict:
+    use = figures.windows.hour.capacity
+    if use.limit is None:
+        return _verdict("capacity", well=None, text="There is no limit to compare with.", link=home)
+    if use.limit and in_use >= use.limit:
+        text = f"All {use.limit} slots are taken: further calls are turned away."
+    elif in_use == 0 and use.limit == 0:
+        text = "The limit is 0: every call is turned away."
+    else:
+        peak = "" if use.peak_in_use is None else f"; at most {use.peak_in_use} in the last hour"
+        text = f"{in_use} of {use.limit} slots are in use{peak}."
+    return _verdict("capacity", well=in_use < NEARLY_FULL * use.limit, text=text, link=f"{home}#limit")
+
+
+def _rejections(hour: WindowSummary, search: str) -> Verdict:
+    link = f"{search}outcome=rejected"
+    if hour.rejection_rate is None:
+        return _verdict("rejections", well=None, text="No call was decided upon in the last hour.", link=link)
+    if not hour.rejection_rate:
+        return _verdict("rejections", well=True, text="No call was turned away in the last hour.", link=link)
+    shares = {reason: getattr(hour.rejection_shares, reason.value) or 0.0 for reason in RejectionReason}
+    parts = [
+        f"{percent(share)} {REASONS[reason]}" for reason, share in sorted(shares.items(), key=lambda x: -x[1]) if share
+    ]
+    text = f"{percent(hour.rejection_rate)} of calls were turned away in the last hour: {', '.join(parts)}."
+    ours = sum(share for reason, share in shares.items() if reason is not RejectionReason.TENANT_NOT_CONFIGURED)
+    return _verdict("rejections", well=ours < REJECTED_SHARE, text=text, link=link)
+
+
+def _failures(hour: WindowSummary, search: str) -> Verdict:
+    link = f"{search}outcome=failed"
+    if hour.error_rate is None:
+        return _verdict("failures", well=None, text="No call has ended in the last hour.", link=link)
+    if not hour.error_rate:
+        return _verdict("failures", well=True, text="No call ended with an error in the last hour.", link=link)
+    text = f"{percent(hour.error_rate)} of calls ended with an error in the last hour: {hour.failed} of {hour.ended}."
+    return _verdict("failures", well=hour.error_rate < FAILING_SHARE, text=text, link=link)
+
+
+def _answers(figures: MetricsSummary, search: str) -> Verdict:
+    link = f"{search}slower_than={SLOW_ANSWER_SECONDS:g}"
+    waited = figures.windows.five_minutes.turn_latency_seconds.p95
+    if waited is None:
+        return _verdict("answers", well=None, text="No caller was answered in the last 5 minutes.", link=link)
+    text = f"95 of 100 answers came within {span_of_time(waited)} in the last 5 minutes."
+    return _verdict("answers", well=waited <= SLOW_ANSWER_SECONDS, text=text, link=link)
+
+
+def _silence(running: Sequence[RegisteredCall], home: str) -> Verdict:
+    silent = [call for call in running if call.last_seen_seconds > SILENT_SECONDS]
+    link = f"{home}#running"
+    if not silent:
+        text = "Every running call shows signs of life." if running else "No call is running."
+        return _verdict("silence", well=True, text=text, link=link)
+    longest = span_of_time(max(call.last_seen_seconds for call in silent))
+    are = "1 running call has" if len(silent) == 1 else f"{len(silent)} running calls have"
+    return _verdict("silence", well=False, text=f"{are} shown no sign of life for up to {longest}.", link=link)
+
+
+SYSTEM: Final = "/system"
+
+
+def service_verdicts(
+    failed: Mapping[str, str], export: ExportHealth, records: RecordsHealth, *, consistent: bool | None
+) -> Iterator[Verdict]:
+    """Yield what can be said of the service itself.
+
+    Args:
+        failed: The reason of each readiness check that fails, by its name.
+        export: Health of the exports.
+        records: Health of the call records.
+        consistent: Whether registry and live numbers agree; None while that is being found out.
+    """
+    if failed:
+        said = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+        yield _verdict("readiness", well=False, text=f"The service is not at its best: {said}.", link=SYSTEM)
+    else:
+        yield _verdict("readiness", well=True, text="The service is ready for calls.", link=SYSTEM)
+    yield _exports(export)
+    yield _records(records)
+    if consistent is None:
+        text = "Registry and live numbers are being compared."
+    elif consistent:
+        text = "Registry and live numbers agree."
+    else:
+        text = "Registry and live numbers disagree: a call may have leaked."
+    yield _verdict("registry", well=consistent, text=text, link=f"{SYSTEM}#registry")
+
+
+def _exports(health: ExportHealth) -> Verdict:
+    link = f"{SYSTEM}#exports"
+    enabled = [signal for signal in health.signals if signal.enabled]
+    failing = [signal for signal in enabled if signal.failing]
+    if failing:
+        names = " and ".join(str(signal.signal.value) for signal in failing)
+        text = f"Export of {names} fails{_since(failing)}."
+        return _verdict("exports", well=False, text=text, link=link)
+    if not enabled:
+        text = "Telemetry is exported nowhere: no endpoint is set."
+        return _verdict("exports", well=None, text=text, link=link)
+    dropped = sum(signal.dropped for signal in enabled)
+    if dropped:
+        text = f"Telemetry is exported; {dropped} items were dropped since the start."
+        return _verdict("exports", well=False, text=text, link=link)
+    return _verdict("exports", well=True, text="Telemetry is exported without loss.", link=link)
+
+
+def _since(failing: Sequence[SignalHealth]) -> str:
+    return f" since {span_of_time(max(signal.age_seconds for signal in failing))}"
+
+
+def _records(health: RecordsHealth) -> Verdict:
+    link = f"{SYSTEM}#records"
+    if health.state is RecordsState.WRITING:
+        lost = f"; {health.refused} were lost since the start" if health.refused else ""
+        text = f"Call records are written{lost}."
+        return _verdict("records", well=not health.refused, text=text, link=link)
+    said: dict[RecordsState, str] = {
+        RecordsState.CATCHING_UP: "Call records of a while without database are being written.",
+        RecordsState.SPILLING: "The database is away: call records wait on disk, calls go on.",
+        RecordsState.REFUSING: "Neither database nor disk takes call records: they wait in memory and may be lost.",
+    }
+    return _verdict("records", well=False, text=said[health.state], link=link)

@@ -1,0 +1,37 @@
+"""The service with its page, on a real port, and people who are signed in."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.service.gateway.harness import GatewayHarness, running_harness
+from tests.service.page.browsing import TOKENS, SignedIn, signed_in
+
+
+@pytest.fixture
+async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
+    """A service with two tenants and a token of each kind."""
+    async with running_harness(tmp_path, tenants=2, admin_token=",".join(TOKENS.values())) as running:
+        yield running
+
+
+@pytest.fixture
+async def person(harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
+    """Somebody who signed in with the token for everything."""
+    async with signed_in(harness, "all") as client:
+        yield client
+
+
+@pytest.fixture
+def visit(harness: GatewayHarness) -> SignedIn:
+    """Signs somebody in with a token of a kind."""
+
+    @asynccontextmanager
+    async def sign_in(role: str) -> AsyncIterator[httpx2.AsyncClient]:
+        async with signed_in(harness, role) as client:
+            yield client
+
+    return sign_in

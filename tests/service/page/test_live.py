@@ -1,0 +1,172 @@
+"""Live pages: one rendering for all, only what changed, nobody waits for a slow viewer."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from service.page import live as module
+from service.page.live import LivePages, TooManyViewersError
+from tests.service.gateway.harness import GatewayHarness
+from tests.service.page.browsing import SignedIn, frames
+
+NEVER = 3600.0
+
+
+class Renderer:
+    """Makes pages of fragments that a test sets."""
+
+    def __init__(self) -> None:
+        self.fragments: dict[str, str] = {"a": "<p id=a>1</p>", "b": "<p id=b>1</p>"}
+        self.made: list[str] = []
+        self.fails = False
+
+    async def __call__(self, view: str) -> dict[str, str]:
+        self.made.append(view)
+        if self.fails:
+            raise RuntimeError("cannot")
+        return dict(self.fragments)
+
+
+@pytest.fixture
+def renderer() -> Renderer:
+    """Two fragments."""
+    return Renderer()
+
+
+@pytest.fixture
+async def live(renderer: Renderer) -> AsyncIterator[LivePages[str]]:
+    """Pages that tick when a test says so."""
+    pages: LivePages[str] = LivePages(renderer, every_seconds=NEVER)
+    yield pages
+    await pages.stop()
+
+
+async def tick(live: LivePages[str]) -> None:
+    """One tick, as the clock would make it."""
+    await live._tick()
+
+
+def content(frame: bytes) -> dict[str, str]:
+    """What a frame brings."""
+    (line,) = [line for line in frame.decode().splitlines() if line.startswith("data: ")]
+    found: dict[str, str] = json.loads(line.removeprefix("data: "))
+    return found
+
+
+async def begun(live: LivePages[str], view: str = "now") -> AsyncIterator[bytes]:
+    """A stream past its first words."""
+    stream = live.watch(view, lambda: True)
+    assert await anext(stream) == b"retry: 1000\n\n"
+    return stream
+
+
+async def test_the_first_frame_is_whole_and_the_next_ones_are_not(live: LivePages[str], renderer: Renderer) -> None:
+    """A part that did not change is not sent again."""
+    stream = await begun(live)
+    assert content(await anext(stream)) == renderer.fragments
+    renderer.fragments["b"] = "<p id=b>2</p>"
+    await tick(live)
+    assert content(await anext(stream)) == {"b": "<p id=b>2</p>"}
+
+
+async def test_one_rendering_serves_all_who_look_at_the_same(live: LivePages[str], renderer: Renderer) -> None:
+    """A hundred viewers of one page and one of another are two renderings a tick."""
+    streams = [await begun(live) for _ in range(100)] + [await begun(live, "system")]
+    await asyncio.gather(*(anext(stream) for stream in streams))
+    renderer.made.clear()
+    await tick(live)
+    assert sorted(renderer.made) == ["now", "system"]
+    assert live.viewers == 101
+
+
+async def test_a_slow_viewer_skips_frames(live: LivePages[str], renderer: Renderer) -> None:
+    """Whoever reads after five ticks is sent once what changed in all of them, and holds up nobody."""
+    slow, quick = await begun(live), await begun(live)
+    await anext(slow)
+    await anext(quick)
+    for count in range(2, 7):
+        renderer.fragments["a"] = f"<p id=a>{count}</p>"
+        await tick(live)
+        assert content(await anext(quick)) == {"a": f"<p id=a>{count}</p>"}
+    assert content(await anext(slow)) == {"a": "<p id=a>6</p>"}
+
+
+async def test_a_page_without_viewers_is_not_made(live: LivePages[str], renderer: Renderer) -> None:
+    """The last one to leave puts out the light."""
+    stream = await begun(live)
+    await anext(stream)
+    await stream.aclose()  # type: ignore[attr-defined] # it is a generator
+    renderer.made.clear()
+    await tick(live)
+    assert (renderer.made, live.viewers) == ([], 0)
+
+
+async def test_a_page_that_cannot_be_made_stays_as_it_was(live: LivePages[str], renderer: Renderer) -> None:
+    """The failure is counted; the page goes on when it can be made again."""
+    stream = await begun(live)
+    await anext(stream)
+    renderer.fails = True
+    await tick(live)
+    renderer.fails, renderer.fragments["a"] = False, "<p id=a>2</p>"
+    await tick(live)
+    assert content(await anext(stream)) == {"a": "<p id=a>2</p>"}
+    assert live.failures == 1
+
+
+async def test_a_stream_ends_with_its_session(live: LivePages[str]) -> None:
+    """Signing out ends what another tab still shows."""
+    holds = [True]
+    stream = live.watch("now", lambda: holds[0])
+    await anext(stream)
+    await anext(stream)
+    holds[0] = False
+    await tick(live)
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def test_a_stop_ends_every_stream_at_once(live: LivePages[str]) -> None:
+    """Also one in which nothing happens; none begins afterwards."""
+    stopping = asyncio.Event()
+    live.end_with(stopping)
+    stream = await begun(live)
+    await anext(stream)
+    waiting = asyncio.ensure_future(anext(stream, b"over"))
+    await asyncio.sleep(0)
+    stopping.set()
+    assert await waiting == b"over"
+    with pytest.raises(TooManyViewersError):
+        live.admit("now")
+
+
+async def test_there_are_bounds(live: LivePages[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stream too many is refused, and one page too many."""
+    monkeypatch.setattr(module, "MAX_VIEWERS", 3)
+    monkeypatch.setattr(module, "MAX_PAGES", 2)
+    kept = [await begun(live, "a"), await begun(live, "b")]
+    with pytest.raises(TooManyViewersError):
+        live.admit("c")
+    kept.append(await begun(live, "a"))
+    with pytest.raises(TooManyViewersError):
+        live.admit("a")
+    assert len(kept) == 3
+
+
+async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """Every part of the page by its id; the next frame brings less."""
+    first, second = await frames(person, "/live", 2)
+    assert set(first) == {"strip", "verdicts", "running", "attention", "tenants", "counts"}
+    assert all(html.lstrip().startswith("<") and f'id="{name}"' in html for name, html in first.items())
+    assert set(second) < set(first)
+    await harness.until(lambda: not [t for t in asyncio.all_tasks() if "watch" in repr(t)], "streams to end")
+
+
+async def test_a_signed_out_stream_is_refused(harness: GatewayHarness, visit: SignedIn) -> None:
+    """The browser learns from the status that it has to ask for a token again."""
+    async with httpx2.AsyncClient(base_url=harness.client.base_url) as anyone:
+        assert (await anyone.get("/live")).status_code == 401
+    async with visit("all") as client:
+        assert (await client.get("/live/calls/rtc_0")).status_code == 404
