@@ -25,6 +25,10 @@ SWITCH_SECONDS: Final = 0.0005
 """Longest that a thread computes while others want to: the event loop then hardly waits for an export's encoding beside
 it. A switch costs some hundredths of that."""
 
+YOUNG_OBJECTS: Final = 10_000
+"""Objects made, less those freed, after which young garbage is looked for: a call makes a thousand, nearly all of which
+are freed without that. The interpreter's 700 costs a call half a millisecond; a search among so many takes one."""
+
 DEFAULT_CALLS: Final = 100
 """Calls at once that descriptors are kept for, unless the server is told otherwise."""
 
@@ -82,6 +86,7 @@ class Server(uvicorn.Server):
         # What exists by now stays: no collection of garbage need look at it again, which takes 0.2 s each time.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
         if self.started and self.when_serving is not None:
             self.when_serving()
 
