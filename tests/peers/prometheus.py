@@ -139,8 +139,11 @@ def _settings(scrape: Mapping[str, int], interval: str, *, rules: bool) -> dict[
     settings: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     settings["global"] |= {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval}
     settings["rule_files"] = [str(SHIPPED.parent / name) for name in settings["rule_files"]] if rules else []
-    settings["scrape_configs"] = [
-        {"job_name": job, "honor_labels": job == "callscope", "static_configs": [{"targets": [f"{HOST}:{port}"]}]}
-        for job, port in scrape.items()
-    ]
+    shipped = {job["job_name"]: job for job in settings["scrape_configs"]}
+    settings["scrape_configs"] = [_job(shipped.get(name, {}), name, port) for name, port in scrape.items()]
     return settings
+
+
+def _job(shipped: Mapping[str, Any], name: str, port: int) -> dict[str, Any]:
+    kept = {key: value for key, value in shipped.items() if not key.endswith("_configs")}
+    return kept | {"job_name": name, "static_configs": [{"targets": [f"{HOST}:{port}"]}]}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_KINDS = ("sum", "gauge", "histogram", "exponentialHistogram")
+
 Json = dict[str, Any]
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -94,12 +96,13 @@ class Received:
 
     def _points(self) -> Iterator[Point]:
         for owner, metric in self._items("resourceMetrics", "scopeMetrics", "metrics"):
-            data: Json = next((metric[kind] for kind in ("sum", "gauge", "histogram") if kind in metric), {})
+            data: Json = next((metric[kind] for kind in _KINDS if kind in metric), {})
             for point in data.get("dataPoints", []):
                 yield Point(
                     metric["name"],
                     metric.get("unit", ""),
-                    float(next(point[key] for key in ("asInt", "asDouble", "count") if key in point)),
+                    # A count of none is left out, as JSON leaves out whatever is the default.
+                    float(next((point[key] for key in ("asInt", "asDouble", "count") if key in point), 0)),
                     data.get("aggregationTemporality") == 1,
                     _attributes(point),
                     _attributes(owner),

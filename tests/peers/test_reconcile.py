@@ -3,23 +3,40 @@
 import asyncio
 import json
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from service.simulator.script_writer import Shares
 from service.simulator.tenants import simulated_tenants
 from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import Gateway, eventually, gateway
+from tests.peers.network import HOST, free_port
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
 
 RECONCILE = "/api/v1/metrics/reconcile"
 SHARES = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15)
 EXPORT_SECONDS = 0.5
-"""How often the service exports in these tests."""
+"""How often the service exports in these tests, or is scraped."""
+
+Reached = Callable[[Peers], tuple[Prometheus, dict[str, str]]]
+"""Starts a Prometheus, and returns it with the variables that have it get the service's metrics."""
+
+
+def _scraped(peers: Peers) -> tuple[Prometheus, dict[str, str]]:
+    port = free_port()
+    prometheus = peers.prometheus(rules=False, interval="500ms", callscope=port)
+    return prometheus, {
+        "OTEL_METRICS_EXPORTER": "prometheus",
+        "OTEL_EXPORTER_PROMETHEUS_HOST": HOST,
+        "OTEL_EXPORTER_PROMETHEUS_PORT": str(port),
+        "PROMETHEUS_URL": prometheus.url,
+    }
 
 
 def _environment(peers: Peers) -> tuple[Prometheus, dict[str, str]]:
@@ -43,9 +60,10 @@ async def _settled(line: Gateway, path: str) -> dict[str, Any]:
     return found
 
 
-async def test_four_ledgers_agree(peers: Peers, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reached", [_environment, _scraped], ids=["pushed", "scraped"])
+async def test_four_ledgers_agree(reached: Reached, peers: Peers, tmp_path: Path) -> None:
     """While calls run and after them, of one process and of a window: no difference, and at rest the same numbers."""
-    _, environment = _environment(peers)
+    _, environment = reached(peers)
     began = datetime.now(UTC) - timedelta(minutes=1)
     tenants = simulated_tenants(5, max_concurrent_calls=6)
     async with gateway(tmp_path, environment, tenants=tenants) as line:

@@ -48,9 +48,9 @@ def _totals(points: list[Point], *, deltas: bool) -> Totals:
 @pytest.mark.parametrize(
     ("preference", "processor"),
     [
-        ("delta", "deltatocumulative"),
-        ("lowmemory", "deltatocumulative"),
-        ("cumulative", "cumulativetodelta"),
+        ("delta", "delta_to_cumulative"),
+        ("lowmemory", "delta_to_cumulative"),
+        ("cumulative", "cumulative_to_delta"),
     ],
 )
 async def test_a_converting_collector_ends_at_our_numbers(
