@@ -35,6 +35,19 @@ def test_a_known_call_is_found_until_it_is_forgotten() -> None:
         assert kit.tracker.call("rtc_3").state is CallState.REJECTED
 
 
+def test_a_call_that_came_back_is_remembered_from_its_last_end() -> None:
+    """A call left to another process and taken up again is no older than it ended: others are forgotten first."""
+    with TelemetryKit(max_remembered=2) as kit:
+        kit.tracker.received("rtc_back", "acme").handed_over()
+        for call_id in ("rtc_before", "rtc_back", "rtc_after"):
+            kit.tracker.received(call_id, "acme").finish(EndReason.ERROR)
+        assert [kit.tracker.knows(call_id) for call_id in ("rtc_before", "rtc_back", "rtc_after")] == [
+            False,
+            True,
+            True,
+        ]
+
+
 def test_of_a_call_that_is_over_the_late_is_told_from_the_repeated(kit: TelemetryKit) -> None:
     """What the call had reported is a duplicate, the hand-off too; what it had not comes after its end."""
     call = kit.tracker.received("rtc_1", "acme")
