@@ -27,12 +27,20 @@ from service.http.database import database_reachable
 from service.http.errors import TrailingSlashes, use_problem_details
 from service.http.instrumentation import instrument
 from service.http.openapi import OPENAPI_TAGS
-from service.http.readiness import Readiness, export_information, not_draining, nothing_missing, registry_has_room
+from service.http.readiness import (
+    Readiness,
+    export_information,
+    not_draining,
+    nothing_missing,
+    records_kept,
+    registry_has_room,
+)
 from service.http.security import AdminCheck, require_admin
 from service.page.facts import PageParts
 from service.page.mounting import LivePage
 from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
+from service.records.calls import RecordsState
 from service.records.store import CallPages
 from service.settings import Settings, load_settings
 from service.tenants.repository import ConfiguredTenants
@@ -162,13 +170,14 @@ def _readiness(container: Container) -> Readiness:
     def degrading() -> set[str]:
         # Tenants that are remembered are served without the database, and records wait on disk.
         served = container.started.is_set() and container.tenant_cache.counts().entries > 0
-        return {"secrets", "database"} if served else {"secrets"}
+        return {"secrets", "records", "database"} if served else {"secrets", "records"}
 
     return Readiness(
         {
             "database": database_reachable(container.database),
             "draining": not_draining(lambda: container.manager.draining),
             "registry": registry_has_room(container.telemetry.tracker),
+            "records": records_kept(lambda: container.records.health().state is RecordsState.REFUSING),
             "secrets": nothing_missing([name for name, secret in secrets.items() if not secret]),
         },
         {

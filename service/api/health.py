@@ -59,6 +59,7 @@ class Ready(FrozenSchema):
 class NotReady(Problem):
     """The process should be sent no calls now."""
 
+    reasons: tuple[str, ...] = Field(description="Why, a failed check each.")
     checks: dict[str, CheckResult] = Field(description="The outcome of each check, by name.")
     information: dict[str, dict[str, Any]] = Field(description="Worth knowing; not the reason.")
 
@@ -74,8 +75,8 @@ _READY: Final = {
 }
 _UNREADY: Final = ProblemError(
     HTTPStatus.SERVICE_UNAVAILABLE,
-    "Not ready: database.",
-    members={"checks": _AWAY, "information": _INFORMATION},
+    "Not ready: database: no answer within 2 s.",
+    members={"reasons": ["database: no answer within 2 s"], "checks": _AWAY, "information": _INFORMATION},
 )
 _INVALID: Final[Responses] = {422: declared_invalid("/readyz?verbose=1", "query.verbose", "is no parameter")}
 _HEALTH: Final[Responses] = {
@@ -130,7 +131,7 @@ def health_router(*, readiness: Readiness) -> APIRouter:
         degraded = report.degraded
         return Ready(
             status=ReadyStatus.DEGRADED if degraded else ReadyStatus.READY,
-            reasons=tuple(f"{name}: {report.checks[name].reason}" for name in degraded),
+            reasons=report.reasons(degraded),
             checks=_checks(report),
             information=_information(report),
         )
@@ -165,11 +166,13 @@ def health_router(*, readiness: Readiness) -> APIRouter:
 
 
 def _not_ready(report: ReadinessReport) -> ProblemError:
+    reasons = report.reasons(report.failed)
     members = {
+        "reasons": reasons,
         "checks": {name: result.model_dump() for name, result in _checks(report).items()},
         "information": _information(report),
     }
-    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {', '.join(report.failed)}.", members=members)
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, f"Not ready: {'; '.join(reasons)}.", members=members)
 
 
 def _checks(report: ReadinessReport) -> dict[str, CheckResult]:

@@ -49,6 +49,10 @@ class ReadinessReport:
         """The names of the failed checks without which no call can be served."""
         return [name for name, outcome in self.checks.items() if not outcome.ok and name not in self.degrading]
 
+    def reasons(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return why these checks failed, each with its name."""
+        return tuple(f"{name}: {self.checks[name].reason}" for name in names)
+
     @property
     def degraded(self) -> list[str]:
         """The names of the failed checks without which calls can be served."""
@@ -86,8 +90,7 @@ class Readiness:
         except TimeoutError:
             return Outcome(ok=False, reason=f"no answer within {self._check_seconds:g} s")
         except Exception as error:  # noqa: BLE001 -- whatever goes wrong in a check is its outcome
-            # The message may name hosts and users; this is public.
-            return Outcome(ok=False, reason=type(error).__name__)
+            return Outcome(ok=False, reason=_failure(error))
         return Outcome(ok=reason is None, reason=reason)
 
 
@@ -124,14 +127,19 @@ async def _reason(check: Check) -> str | None:
     try:
         return await check()
     except Exception as error:  # noqa: BLE001 -- a failure is remembered like any outcome
-        return type(error).__name__
+        return _failure(error)
+
+
+def _failure(error: Exception) -> str:
+    # Its message may name hosts and users; this is public.
+    return f"failed ({type(error).__name__})"
 
 
 def not_draining(draining: Callable[[], bool]) -> Check:
     """Return a check that fails once the process has begun to stop: running calls end, new ones should go elsewhere."""
 
     async def check() -> str | None:
-        return "draining" if draining() else None
+        return "the process is stopping: its calls go on, new ones belong elsewhere" if draining() else None
 
     return check
 
@@ -141,6 +149,15 @@ def nothing_missing(missing: Sequence[str]) -> Check:
 
     async def check() -> str | None:
         return f"{', '.join(missing)} not set: no call is taken" if missing else None
+
+    return check
+
+
+def records_kept(refusing: Callable[[], bool]) -> Check:
+    """Return a check that fails while neither the database nor this machine's disk takes the records of calls."""
+
+    async def check() -> str | None:
+        return "neither the database nor the local disk takes records: they wait in memory" if refusing() else None
 
     return check
 

@@ -11,7 +11,7 @@ from service.server import listen, server_for
 from tests.peers.waiting import until
 
 TIMEOUT_SECONDS = 120.0
-"""How long a stop may take on a busy machine."""
+"""How long an answer, or a stop, may take on a busy machine; it matters only where there is none."""
 
 
 class AppServer:

@@ -10,7 +10,7 @@ from service.http.tokens import HEADER
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.contract import Contract
-from tests.support.server import serving
+from tests.support.server import TIMEOUT_SECONDS, serving
 
 
 @pytest.fixture
@@ -42,7 +42,9 @@ def contract(app: FastAPI) -> Contract:
 @pytest.fixture
 def anyone(url: str, contract: Contract) -> Iterator[httpx2.Client]:
     """A client without a token; every answer it gets is held against the document."""
-    with httpx2.Client(base_url=url, event_hooks={"response": [contract.check]}, trust_env=False) as client:
+    with httpx2.Client(
+        base_url=url, event_hooks={"response": [contract.check]}, trust_env=False, timeout=TIMEOUT_SECONDS
+    ) as client:
         yield client
 
 

@@ -36,7 +36,8 @@ def test_a_failed_check_makes_the_process_unready_and_is_named(
     """One failed check is enough for a 503 problem, which says which and why."""
     gateway.parts.reasons[failed] = "it is so"
     answer = anyone.get("/readyz")
-    assert (answer.status_code, answer.json()["detail"]) == (503, f"Not ready: {failed}.")
+    assert (answer.status_code, answer.json()["detail"]) == (503, f"Not ready: {failed}: it is so.")
+    assert answer.json()["reasons"] == [f"{failed}: it is so"]
     assert answer.json()["checks"][failed] == {"ok": False, "reason": "it is so"}
 
 

@@ -13,7 +13,7 @@ from examples.own_gateway import create_app
 from telemetry import ReportAnswer
 from telemetry.testing import TelemetryKit
 from tests.support.contract import Contract
-from tests.support.server import serving
+from tests.support.server import TIMEOUT_SECONDS, serving
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "own_gateway.py"
@@ -27,7 +27,13 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
     hooks = {"response": [Contract(app.openapi()).check]}
     with (
         serving(app) as url,
-        httpx2.Client(base_url=url, headers={"X-Admin-Token": "secret"}, event_hooks=hooks, trust_env=False) as client,
+        httpx2.Client(
+            base_url=url,
+            headers={"X-Admin-Token": "secret"},
+            event_hooks=hooks,
+            trust_env=False,
+            timeout=TIMEOUT_SECONDS,
+        ) as client,
     ):
         yield client
 

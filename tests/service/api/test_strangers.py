@@ -19,7 +19,7 @@ from service.container import build_container
 from service.http.security import BURST
 from service.http.tokens import HEADER
 from service.settings import Settings
-from tests.support.server import serving
+from tests.support.server import TIMEOUT_SECONDS, serving
 
 TOKEN = "the-token-of-these-tests"
 WAIT_SECONDS = 30.0
@@ -269,7 +269,7 @@ def test_in_prod_the_documentation_needs_the_token(sqlite_url: str, tmp_path: Pa
         "admin_token": "a-token-that-is-long-enough-for-prod",
     }
     app = build(sqlite_url, tmp_path, app_env="prod", **secrets)
-    with serving(app) as url, httpx2.Client(base_url=url, trust_env=False) as client:
+    with serving(app) as url, httpx2.Client(base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
         for path in ("/docs", "/openapi.json"):
             assert client.get(path).status_code == 401
             assert client.get(path, headers={HEADER: secrets["admin_token"]}).status_code == 200

@@ -32,7 +32,7 @@ from telemetry.recent.record import CallOutcome
 from telemetry.testing import FakeClock
 from tests.service.usage.ledger import Made, written
 from tests.support.contract import Contract
-from tests.support.server import serving
+from tests.support.server import TIMEOUT_SECONDS, serving
 
 TOKEN = "correct horse"
 USAGE = "/api/v1/usage"
@@ -92,7 +92,10 @@ def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     """A client with a token; every answer it gets is held against the document."""
     contract = Contract(app.openapi())
     hooks = {"response": [contract.check]}
-    with serving(app) as base, httpx2.Client(base_url=base, event_hooks=hooks, trust_env=False) as client:
+    with (
+        serving(app) as base,
+        httpx2.Client(base_url=base, event_hooks=hooks, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+    ):
         client.headers[HEADER] = TOKEN
         yield client
 
@@ -382,7 +385,7 @@ def test_without_a_database_the_answer_says_when_to_come_again(tmp_path_factory:
     """A database without its tables is a 503 problem with a time, not a broken stream."""
     database = Database.from_url(f"sqlite:///{tmp_path_factory.mktemp('empty') / 'empty.db'}")
     app = _app(database)
-    with serving(app) as base, httpx2.Client(base_url=base, trust_env=False) as client:
+    with serving(app) as base, httpx2.Client(base_url=base, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
         client.headers[HEADER] = TOKEN
         for path in (USAGE, f"{USAGE}/freezes", f"{USAGE}/roundings"):
             answer = client.get(path, params=NOVEMBER if path == USAGE else {})

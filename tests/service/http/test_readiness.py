@@ -5,7 +5,15 @@ import threading
 from pathlib import Path
 
 from service.http.database import database_reachable
-from service.http.readiness import Outcome, Readiness, Remembered, export_information, not_draining, registry_has_room
+from service.http.readiness import (
+    Outcome,
+    Readiness,
+    Remembered,
+    export_information,
+    not_draining,
+    records_kept,
+    registry_has_room,
+)
 from service.storage.database import Database
 from telemetry.calls.tracker import CallTracker
 from telemetry.export import ExportHealth, Protocol, Signal, SignalHealth
@@ -24,7 +32,7 @@ async def test_a_check_that_raises_has_failed_and_tells_no_secret() -> None:
     """An error's class is the reason; its message, which may name hosts and passwords, is not public."""
     report = await Readiness({"database": broken, "other": fine}).report()
     assert report.checks == {
-        "database": Outcome(ok=False, reason="ConnectionError"),
+        "database": Outcome(ok=False, reason="failed (ConnectionError)"),
         "other": Outcome(ok=True, reason=None),
     }
     assert (report.ready, report.failed) == (False, ["database"])
@@ -63,7 +71,7 @@ async def test_an_outcome_is_remembered_for_a_while() -> None:
         raise ConnectionError
 
     check = Remembered(count, 1.0, monotonic=lambda: now)
-    assert await asyncio.gather(*(check() for _ in range(20))) == ["ConnectionError"] * 20
+    assert await asyncio.gather(*(check() for _ in range(20))) == ["failed (ConnectionError)"] * 20
     assert asked == 1
     now = 1.0
     await check()
@@ -79,7 +87,7 @@ async def test_a_database_is_reachable_until_it_is_not(tmp_path: Path) -> None:
     async with Database.from_url(f"sqlite+aiosqlite:///{tmp_path}/gone/calls.db") as database:
         (tmp_path / "gone").rmdir()
         report = await Readiness({"database": database_reachable(database)}).report()
-    assert report.checks["database"] == Outcome(ok=False, reason="OperationalError")
+    assert report.checks["database"] == Outcome(ok=False, reason="failed (OperationalError)")
     for thread in set(threading.enumerate()) - earlier:  # it answers to this test's event loop
         if "_connection_worker" in thread.name:
             await asyncio.to_thread(thread.join)
@@ -91,7 +99,20 @@ async def test_draining_makes_unready() -> None:
     check = not_draining(lambda: draining)
     assert await check() is None
     draining = True
-    assert await check() == "draining"
+    assert (await check() or "").startswith("the process is stopping")
+
+
+async def test_records_that_nothing_takes_are_a_reason() -> None:
+    """Calls go on, and whoever asks learns that a crash would now lose some."""
+    refusing = False
+    check = records_kept(lambda: refusing)
+    assert await check() is None
+    refusing = True
+    report = await Readiness({"records": check}, degrading=lambda: {"records"}).report()
+    assert (report.ready, report.degraded) == (True, ["records"])
+    assert report.reasons(report.degraded) == (
+        "records: neither the database nor the local disk takes records: they wait in memory",
+    )
 
 
 async def test_a_full_registry_makes_unready() -> None:
