@@ -200,6 +200,17 @@ def test_tenants_without_calls_are_forgotten_by_the_sweeper(kit: TelemetryKit) -
     assert kit.tracker._tenants == {}
 
 
+def test_a_transition_is_activity_too(kit: TelemetryKit) -> None:
+    """A call that moved on lately is not swept, though nothing else was reported of it."""
+    call = kit.tracker.received("rtc_1", "acme")
+    kit.clock.advance(50)
+    call.accepted()
+    kit.clock.advance(50)
+    assert kit.tracker.sweep(60) == []
+    call.started()
+    assert call.last_seen == kit.clock.now()
+
+
 def test_the_sweeper_ends_calls_in_every_state(kit: TelemetryKit) -> None:
     """Silent for too long, a pending call is rejected, an accepted one abandoned, a running one ended as stale."""
     kit.tracker.received("pending", "acme")
