@@ -285,7 +285,8 @@ class CallManager:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._heartbeat_seconds):
                 await self._session_manager.check()
-        self._tracker.bill_running()
+        for _ in self._tracker.billing():
+            await asyncio.sleep(0)
         now = self._tracker.clock.now()
         self._pauses.heartbeat(now)
         for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now), fault=Fault.CARRIER):

@@ -144,10 +144,18 @@ class CallSession:
 
     async def check(self) -> None:
         """Probe a session that has been quiet since the last heartbeat, and end one that has reached a limit."""
+        if self.review():
+            await self.probe()
+
+    def review(self) -> bool:
+        """End a session that has reached a limit; return True if it was quiet since the last review."""
         self._enforce_limits(self._clock.now())
         was_quiet, self._quiet = self._quiet, True
-        if was_quiet:
-            await self._session.probe()
+        return was_quiet
+
+    async def probe(self) -> None:
+        """Have the carrier show that the session is alive."""
+        await self._session.probe()
 
     # What tools can do ------------------------------------------------------------------------------------------------
 

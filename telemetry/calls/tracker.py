@@ -39,6 +39,9 @@ from telemetry.semconv.attributes import (
 _CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # The places in a type's name at which a word begins.
 
+_CALLS_AT_ONCE: Final = 100
+# Calls billed before an event loop may go on: some milliseconds.
+
 _TENANTS_PER_LOCK: Final = 100
 # Tenants visited before the lock is released for waiting calls: a fraction of a millisecond.
 
@@ -271,11 +274,18 @@ class CallTracker:
 
     def bill_running(self) -> None:
         """Bill every running call up to its last activity."""
-        now = self._clock.now()
+        for _ in self.billing():
+            pass
+
+    def billing(self) -> Iterator[None]:
+        """Do the same in parts: yield after each hundred calls, so that an event loop can go on between them."""
         with self._lock:
             calls = list(self._open.values())
-        for call in calls:
-            call.bill(now)
+        for start in range(0, len(calls), _CALLS_AT_ONCE):
+            now = self._clock.now()
+            for call in calls[start : start + _CALLS_AT_ONCE]:
+                call.bill(now)
+            yield
 
     def sweep(self, stale_after_seconds: float, *, fault: Fault | None = None) -> list[CallId]:
         """End every call without activity for longer than this, as ``stale``, and return their ids.

@@ -83,6 +83,21 @@ def test_billing_goes_no_further_than_the_last_sign_of_life(kit: TelemetryKit) -
     assert billed(kit) == 20
 
 
+def test_many_calls_are_billed_in_parts(kit: TelemetryKit) -> None:
+    """Between two parts an event loop may go on: a call that ends meanwhile is billed to its end, once, like any."""
+    calls = [running(kit, f"rtc_{number}") for number in range(250)]
+    kit.clock.advance(5)
+    for call in calls:
+        call.seen()
+    parts = kit.tracker.billing()
+    next(parts)
+    assert billed(kit) == 500
+    kit.clock.advance(1)
+    assert calls[-1].ended(EndReason.HANGUP)
+    assert len(list(parts)) == 2
+    assert billed(kit) == 249 * 5 + 6
+
+
 def test_a_stale_call_lasted_to_its_last_sign_of_life(kit: TelemetryKit) -> None:
     """The sweeper ends a silent call, and neither its duration nor its bill has the silence in it."""
     call = running(kit)
