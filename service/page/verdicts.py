@@ -185,7 +185,7 @@ def _exports(health: ExportHealth) -> Verdict:
     failing = [signal for signal in enabled if signal.failing]
     if failing:
         names = " and ".join(str(signal.signal.value) for signal in failing)
-        text = f"Export of {names} fails{_since(failing)}."
+        text = f"The export of {names} has failed for {_longest(failing)}."
         return _verdict("exports", well=False, text=text, link=link)
     if not enabled:
         text = "Telemetry is exported nowhere: no endpoint is set."
@@ -197,8 +197,8 @@ def _exports(health: ExportHealth) -> Verdict:
     return _verdict("exports", well=True, text="Telemetry is exported without loss.", link=link)
 
 
-def _since(failing: Sequence[SignalHealth]) -> str:
-    return f" since {span_of_time(max(signal.age_seconds for signal in failing))}"
+def _longest(failing: Sequence[SignalHealth]) -> str:
+    return span_of_time(max(signal.age_seconds for signal in failing))
 
 
 def _records(health: RecordsHealth) -> Verdict:

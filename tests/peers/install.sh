@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the real programs the tests run against into ~/.cache/callscope/peers (or $CALLSCOPE_PEERS): `make peers` calls
 # it. That folder serves every clone on the machine.
-# Needs Go 1.26.8 or newer; Redis and PostgreSQL come from the system's packages (apt) where they are missing.
+# Needs Go 1.26.8 or newer; Redis, PostgreSQL, Chromium and npm come from the system's packages (apt) where missing.
 # May be repeated: what is there in the wanted version is left alone. From nothing it takes about 20 minutes on two cores.
 set -euo pipefail
 
@@ -9,6 +9,8 @@ readonly BUILDER=v0.158.0    # with the version of collector-config/builder.yaml
 readonly PROMETHEUS=v0.316.0 # 3.16.0
 readonly JAEGER=v1.76.0      # the last 1.x release; its cmd/jaeger is Jaeger 2
 readonly COMPOSE=v5.6.0
+readonly AXE=4.14.1
+readonly AXE_SHA256=29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 readonly root
@@ -88,8 +90,25 @@ packaged() {
   echo "$2: installed"
 }
 
+# The checks of accessibility that the tests run in the browser; a file, and no program.
+bring_axe() {
+  (cd "$work" && npm pack --silent "axe-core@$AXE" && tar -xzf "axe-core-$AXE.tgz")
+  echo "$AXE_SHA256  $work/package/axe.min.js" | sha256sum --check --quiet
+  mkdir -p "$peers/share"
+  mv "$work/package/axe.min.js" "$peers/share/"
+  echo "$AXE" >"$peers/versions/axe"
+}
+
 packaged redis-server redis-server
 packaged postgres postgresql
+packaged chromium chromium
+packaged npm npm
+if [[ -f $peers/share/axe.min.js && $(cat "$peers/versions/axe" 2>/dev/null) == "$AXE" ]]; then
+  echo "axe $AXE: there"
+else
+  bring_axe
+  echo "axe $AXE: brought"
+fi
 bring otelcol-callscope "$(sha256sum "$manifest" | cut -c1-16)" build_collector
 bring prometheus "$PROMETHEUS" build_prometheus
 bring jaeger "$JAEGER" build_jaeger

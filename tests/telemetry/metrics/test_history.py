@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Thread
 
 import pytest
@@ -301,3 +302,25 @@ def test_the_live_store_is_what_windows_are_made_of() -> None:
         assert window.numbers[slot] == (round(numbers[name] * 60_000) if name == TIME else numbers[name]), name
     buckets = [count for name in EVERYTHING.distributions for count in distributions[name].counts]
     assert list(window.numbers[len(EVERYTHING.counters) :]) == buckets
+
+
+def test_the_course_of_a_window_adds_up_to_it() -> None:
+    """Its parts lie end to end, finer towards now, and hold together just what the window does."""
+    counts, clock = FakeCounts(), FakeClock()
+    history = History(counts, counts, counts, clock.now())
+    chosen = Selection(("received_calls", TIME))
+    for minute in range(90):
+        counts.add("acme", minute % 7, 1.5)
+        clock.advance(SAMPLE_SECONDS)
+        history.sample(clock.now())
+    counts.add("acme", 4, 0.5)
+    clock.advance(20)
+    for name in (WindowName.FIVE_MINUTES, WindowName.HOUR, WindowName.DAY):
+        parts = history.course(name, clock.now(), chosen, "acme")
+        window = history.of(clock.now(), "acme")[name]
+        assert sum(part.numbers[0] for part in parts) == window.numbers[RECEIVED]
+        assert parts[0].start == pytest.approx(window.seconds)
+        assert parts[-1] == history.course(name, clock.now(), chosen, "acme")[-1]
+        assert (parts[-1].end, parts[-1].seconds, parts[-1].numbers) == (0.0, 20.0, (4, 500))
+        assert all(one.end == pytest.approx(later.start) for one, later in pairwise(parts))
+    assert history.course(WindowName.HOUR, clock.now(), chosen, "nobody") == ()

@@ -1,0 +1,149 @@
+"""Verdicts and calls that need a look: judged by the numbers, said in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from service.api.capacity import RegisteredCall
+from service.api.summary import EXAMPLE_WINDOW, MetricsSummary
+from service.page.attention import needing_attention, reasons
+from service.page.verdicts import VerdictState, percent, traffic_verdicts
+from telemetry.calls.events import Phase
+from telemetry.calls.lifecycle import CallState
+from telemetry.recent.search import CallQuery
+from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.testing import TelemetryKit
+from tests.support import calls
+
+
+def figures(changed: Mapping[str, Any]) -> MetricsSummary:
+    """An hour and five minutes without a blemish, but for what is changed."""
+    clean = {
+        "error_rate": 0.0,
+        "rejection_rate": 0.0,
+        "rejection_shares": dict.fromkeys((reason.value for reason in RejectionReason), 0.0),
+        "turn_latency_seconds": dict.fromkeys(("p50", "p90", "p95", "p99"), 0.8),
+    }
+    window = {**EXAMPLE_WINDOW, **clean, **changed}
+    windows = dict.fromkeys(("since_start", "5m", "1h", "24h"), window)
+    return MetricsSummary.model_validate(
+        {"as_of": "2026-11-22T20:00:00Z", "scope": "process", "tenant_id": None, "windows": windows}
+    )
+
+
+def judged(name: str, in_use: int = 3, running: tuple[RegisteredCall, ...] = (), **changed: object) -> tuple[str, str]:
+    """State and text of one verdict."""
+    verdicts = traffic_verdicts(figures(changed), in_use, running, home="/", search="/search?")
+    (found,) = [(one.state.value, one.text) for one in verdicts if one.name == name]
+    return found
+
+
+def silent(seconds: float) -> RegisteredCall:
+    """A running call that was last heard of so long ago."""
+    return RegisteredCall(
+        call_id="rtc_1", tenant_id="acme", state=CallState.STARTED, age_seconds=90, last_seen_seconds=seconds
+    )
+
+
+WELL, ATTENTION, UNKNOWN = VerdictState.WELL.value, VerdictState.ATTENTION.value, VerdictState.UNKNOWN.value
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "state", "text"),
+    [
+        ("capacity", {"in_use": 8}, WELL, "8 of 10 slots are in use; at most 6 in the last hour."),
+        ("capacity", {"in_use": 9}, ATTENTION, "9 of 10 slots are in use; at most 6 in the last hour."),
+        ("capacity", {"in_use": 10}, ATTENTION, "All 10 slots are taken: further calls are turned away."),
+        ("failures", {}, WELL, "No call ended with an error in the last hour."),
+        (
+            "failures",
+            {"error_rate": 0.0625},
+            ATTENTION,
+            "6.2 % of calls ended with an error in the last hour: 2 of 32.",
+        ),
+        ("failures", {"error_rate": None}, UNKNOWN, "No call has ended in the last hour."),
+        ("answers", {}, WELL, "95 of 100 answers came within 800 ms in the last 5 minutes."),
+        ("silence", {}, WELL, "No call is running."),
+        ("silence", {"running": (silent(2),)}, WELL, "Every running call shows signs of life."),
+        (
+            "silence",
+            {"running": (silent(2), silent(45))},
+            ATTENTION,
+            "1 running call has shown no sign of life for up to 45.0 s.",
+        ),
+        ("rejections", {"rejection_rate": None}, UNKNOWN, "No call was decided upon in the last hour."),
+        ("rejections", {}, WELL, "No call was turned away in the last hour."),
+    ],
+)
+def test_a_verdict_says_what_the_numbers_do(name: str, given: dict[str, Any], state: str, text: str) -> None:
+    """Green, amber, or not known yet; never green for want of numbers."""
+    assert judged(name, **given) == (state, text)
+
+
+@pytest.mark.parametrize(("reason", "state"), [("capacity", ATTENTION), ("tenant_not_configured", WELL)])
+def test_calls_turned_away_are_told_by_reason(reason: str, state: str) -> None:
+    """A number that nobody has is the dialler's affair; anything else is ours."""
+    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {reason: 0.04}
+    seen, text = judged("rejections", rejection_rate=0.04, rejection_shares=shares)
+    assert (seen, text.startswith("4.0 % of calls were turned away in the last hour: 4.0 % ")) == (state, True)
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.0004, "< 0.1 %"),
+        (0.031, "3.1 %"),
+        (0.12, "12 %"),
+        (0.996, "99 %"),
+        (0.9999, "> 99.9 %"),
+    ],
+)
+def test_a_share_is_never_rounded_to_none_or_all(share: float, text: str) -> None:
+    """One call of ten thousand that failed is not 0 %."""
+    assert percent(share) == text
+
+
+def test_the_worst_calls_come_first_with_their_reasons(kit: TelemetryKit) -> None:
+    """A failure before a slow answer, and a call without a fault not at all."""
+    fine = calls.started(kit, "rtc_fine")
+    calls.turn(kit, fine)
+    fine.finish(EndReason.HANGUP)
+    slow = calls.started(kit, "rtc_slow")
+    calls.turn(kit, slow, wait=6.0)
+    slow.finish(EndReason.HANGUP)
+    failed = calls.started(kit, "rtc_failed")
+    calls.turn(kit, failed, wait=7.0)
+    failed.finish(EndReason.ERROR, error_type="SessionLost")
+    full = kit.tracker.received("rtc_full", "acme")
+    full.rejected(RejectionReason.CAPACITY)
+    broken = kit.tracker.received("rtc_broken", "acme")
+    with broken.phase(Phase.ACCEPT):
+        kit.clock.advance(0.1)
+    broken.rejected(RejectionReason.CARRIER_ERROR, error_type="503")
+    calls.started(kit, "rtc_silent")
+    found = needing_attention(kit.recent.search(CallQuery()).calls, {"rtc_silent": 45.0})
+    assert [(call.call_id, call.score, call.running) for call in found] == [
+        ("rtc_failed", 5, False),
+        ("rtc_silent", 2, True),
+        ("rtc_broken", 2, False),
+        ("rtc_slow", 2, False),
+    ]
+    assert found[0].reasons == (
+        "failed (SessionLost)",
+        "somebody waited 9.4 s",
+    )  # from the announcement to the first audio
+    assert found[1].reasons == ("no sign of life for 45.0 s",)
+    assert [call.call_id for call in needing_attention(kit.recent.search(CallQuery()).calls, {}, most=1)] == [
+        "rtc_failed"
+    ]
+
+
+def test_a_call_over_is_not_silent(kit: TelemetryKit) -> None:
+    """Silence is of calls that run; one that is over has nothing to say any more."""
+    call = calls.started(kit)
+    call.finish(EndReason.HANGUP)
+    (summary,) = kit.recent.search(CallQuery()).calls
+    assert list(reasons(summary, 3600.0)) == []
