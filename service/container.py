@@ -157,7 +157,7 @@ def build_container(
     tenant_cache = TenantCache(tenants, clock=clock)
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
-    observe_records(telemetry, records)
+    observe_records(telemetry.observe, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
     capacity = Capacity()
     proxy = proxy_for(settings.openai_base_url, getproxies())

@@ -37,6 +37,7 @@ from telemetry.semconv.attributes import (
     CallDirection,
     CallId,
     EndReason,
+    Fault,
     RejectionReason,
     TenantId,
     UnansweredReason,
@@ -129,6 +130,9 @@ _Reason = Annotated[
     Query(description="Turned away, not answered, or ended for this reason."),
 ]
 _ErrorType = Annotated[str | None, _text("That failed with this error type.")]
+_Fault = Annotated[Fault | None, Query(description="Whose end was this party's fault.")]
+_Direction = Annotated[CallDirection | None, Query(description="That went this way.")]
+_Source = Annotated[str | None, _text("That this gateway or carrier reported; `direct` for the process itself.")]
 _FailedTool = Annotated[str | None, _text("In which this tool failed; `_other` for those the model made up.")]
 _Interrupted = Annotated[bool | None, Query(description="In which the caller cut the agent short, or never did.")]
 _TalkedOver = Annotated[
@@ -155,6 +159,9 @@ def search(
     caller_ends_with: _CallerEnds = None,
     reason: _Reason = None,
     error_type: _ErrorType = None,
+    fault: _Fault = None,
+    direction: _Direction = None,
+    source: _Source = None,
     failed_tool: _FailedTool = None,
     interrupted: _Interrupted = None,
     talked_over: _TalkedOver = None,
@@ -164,8 +171,9 @@ def search(
 ) -> Search | None:
     """Return the search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
     lifecycle = (state, tenant_id, outcome, reason, error_type, since, until, caller_ends_with)
+    origin = (fault, direction, source)
     conversation = (slower_than, failed_tool, interrupted, talked_over, silent_longer_than)
-    if all(value is None for value in (*lifecycle, *conversation, limit, cursor)):
+    if all(value is None for value in (*lifecycle, *origin, *conversation, limit, cursor)):
         return None
     begin, end = window(since, until)
     query = CallQuery(
@@ -178,6 +186,9 @@ def search(
         caller_ends_with=caller_ends_with,
         reason=reason,
         error_type=error_type,
+        fault=fault,
+        direction=direction,
+        source=source,
         failed_tool=failed_tool,
         interrupted=interrupted,
         talked_over=talked_over,
@@ -228,6 +239,7 @@ class CallSearchEntry(FrozenSchema):
     reason: RejectionReason | UnansweredReason | EndReason | None = Field(
         description="Why it was turned away, not answered, or over."
     )
+    fault: Fault | None = Field(description="Whose fault its end was; `null` if nobody's, or not known.")
     direction: CallDirection
     source: str = Field(description="The gateway or carrier that reported it.")
     error_type: str | None
@@ -288,6 +300,7 @@ def _found(call: CallSummary, urls: TraceUrls) -> CallSearchEntry:
         duration_basis=call.duration_basis,
         outcome=call.outcome,
         reason=call.rejection_reason or call.unanswered_reason or call.end_reason,
+        fault=call.fault,
         direction=call.direction,
         source=call.source,
         error_type=None if call.error_type is None else writable(call.error_type),
@@ -331,6 +344,7 @@ FOUND_EXAMPLE: dict[str, Any] = {
             "duration_basis": "started",
             "outcome": "failed",
             "reason": "error",
+            "fault": None,
             "direction": "inbound",
             "source": "direct",
             "error_type": "SessionLost",

@@ -197,6 +197,7 @@ def _summary(row: Row) -> CallSummary:
         talked_over=row.agent_interruptions or 0,
         direction=row.direction,
         source=row.source,
+        fault=row.fault,
     )
 
 

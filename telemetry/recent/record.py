@@ -289,6 +289,8 @@ class CallSummary:
     unanswered_reason: UnansweredReason | None = None
     direction: CallDirection = CallDirection.INBOUND
     source: str = DIRECT_SOURCE
+    fault: Fault | None = None
+    """The party at fault for its end; None if nobody is, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Final
 from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.clock import Instant
 from telemetry.recent.record import CallOutcome, CallSummary
-from telemetry.semconv.attributes import TenantId
+from telemetry.semconv.attributes import CallDirection, Fault, TenantId
 
 RUNNING: Final = frozenset({CallState.ACCEPTED, CallState.STARTED})
 """The states of a call that was accepted and is not over."""
@@ -35,6 +35,9 @@ class CallQuery:
     reason: str | None = None
     """The value of the reason of a rejection, of an unanswered call, or of an end."""
     error_type: str | None = None
+    fault: Fault | None = None
+    direction: CallDirection | None = None
+    source: str | None = None
     failed_tool: str | None = None
     """A tool that failed in the call; its registered name, or ``_other``."""
     interrupted: bool | None = None
@@ -62,13 +65,17 @@ class CallQuery:
             and (self.slower_than is None or call.longest_wait > self.slower_than)
             and (self.caller_ends_with is None or (call.caller or "").endswith(self.caller_ends_with))
             and self._admits_reason(call)
+            and (self.direction is None or call.direction is self.direction)
+            and (self.source is None or call.source == self.source)
             and self._admits_conversation(call)
         )
 
     def _admits_reason(self, call: CallSummary) -> bool:
         reasons = (call.rejection_reason, call.unanswered_reason, call.end_reason)
-        return (self.reason is None or self.reason in reasons) and (
-            self.error_type is None or call.error_type == self.error_type
+        return (
+            (self.reason is None or self.reason in reasons)
+            and (self.error_type is None or call.error_type == self.error_type)
+            and (self.fault is None or call.fault is self.fault)
         )
 
     def _admits_conversation(self, call: CallSummary) -> bool:

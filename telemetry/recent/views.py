@@ -73,6 +73,7 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
         source=call.ref.source,
+        fault=call.ending.fault if call.ending else None,
     )
 
 

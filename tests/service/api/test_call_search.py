@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import httpx2
 import pytest
 
-from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import CallDirection, EndReason, Fault, RejectionReason, UnansweredReason
 from tests.service.api.gateway import Gateway
 from tests.support import calls
 
@@ -50,6 +50,22 @@ def test_each_parameter_narrows_the_list(admin: httpx2.Client) -> None:
     assert found(admin, slower_than=5) == ["slow"]
     assert found(admin, caller_ends_with="5678", state="ended") == ["slow", "failed"]
     assert found(admin, caller_ends_with="0000") == []
+
+
+def test_origin_fault_and_reason_narrow_the_list(admin: httpx2.Client, gateway: Gateway) -> None:
+    """Direction, source, the party at fault and the reason of an unanswered call each keep the calls they are about."""
+    tracker = gateway.kit.tracker
+    tracker.received("rtc_gone", "acme").unanswered(UnansweredReason.CANCELED)
+    tracker.received("rtc_busy", "acme", direction=CallDirection.OUTBOUND, source="trunk-9").unanswered(
+        UnansweredReason.BUSY
+    )
+    calls.started(gateway.kit, "rtc_failed").ended(EndReason.ERROR, error_type="ws_1006", fault=Fault.CARRIER)
+    assert found(admin, outcome="unanswered") == ["busy", "gone"]
+    assert found(admin, reason="canceled") == ["gone"]
+    assert found(admin, direction="outbound") == found(admin, source="trunk-9") == ["busy"]
+    assert found(admin, direction="inbound", outcome="unanswered") == ["gone"]
+    assert found(admin, fault="carrier") == ["failed"]
+    assert found(admin, fault="model") == []
 
 
 def test_without_parameters_the_calls_under_way_are_listed(admin: httpx2.Client, busy: Gateway) -> None:

@@ -190,6 +190,19 @@ async def test_a_running_call_goes_on_under_its_trace(harness: RecoveryHarness) 
     assert harness.kit.numbers()["minutes_processed"] == pytest.approx(4 / 60)
 
 
+@pytest.mark.parametrize("state", [CallState.PENDING, CallState.ACCEPTED, CallState.STARTED])
+async def test_what_another_process_counted_is_what_was_taken_over(harness: RecoveryHarness, state: CallState) -> None:
+    """A call goes on from the state on record: sums over processes, less what was taken over, count it once."""
+    harness.leave(state)
+    await harness.recovery.look()
+    numbers = harness.kit.numbers()
+    assert [numbers[f"{name}_calls"] for name in ("received", "accepted", "started", "active")] == [1, 1, 1, 1]
+    assert [numbers[f"taken_over_calls_{left}"] for left in ("pending", "accepted", "started")] == [
+        int(state.value == left) for left in ("pending", "accepted", "started")
+    ]
+    assert numbers["lifecycle_violations"] == 0
+
+
 async def test_a_call_without_a_trace_begins_one(harness: RecoveryHarness) -> None:
     """Its record had none to go on with."""
     harness.records.left = [replace(harness.leave(), trace_id=None, span_id=None)]

@@ -182,6 +182,26 @@ def test_taken_over(kit: TelemetryKit) -> None:
     }
 
 
+def test_a_failed_call_names_its_model_and_no_other_does(kit: TelemetryKit) -> None:
+    """The model stands on the end of a failed call alone; models past the budget count together."""
+    for number in range(catalogue.MAX_MODELS + 3):
+        failed = kit.tracker.received(f"failed_{number}", "acme")
+        failed.runs_on(f"model-{number}")
+        failed.accepted()
+        failed.started()
+        failed.ended(EndReason.ERROR, error_type="server_error", fault=Fault.MODEL)
+    well = kit.tracker.received("well", "acme")
+    well.runs_on("model-0")
+    well.accepted()
+    well.started()
+    well.ended(EndReason.HANGUP)
+    ended = [dict(key) for key in kit.metrics()["voice.call.ended"]]
+    models = {key["gen_ai.request.model"] for key in ended if "error.type" in key}
+    assert len(models) == catalogue.MAX_MODELS + 1
+    assert "_other" in models
+    assert ["gen_ai.request.model" in key for key in ended if "error.type" not in key] == [False]
+
+
 def test_direction_and_source_stand_on_a_calls_beginning_and_end(kit: TelemetryKit) -> None:
     """An outbound call of a named source counts under both; sources past the budget count together."""
     kit.tracker.received("rtc_1", "acme", direction=CallDirection.OUTBOUND, source="twilio")
