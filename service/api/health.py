@@ -1,5 +1,6 @@
 """The health of the service: there, alive, ready; public, for people, load balancers and orchestrators."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Final, Literal
@@ -13,6 +14,7 @@ from service.http.problems import Problem, ProblemError
 from service.http.readiness import Readiness, ReadinessReport
 from service.http.responses import AsciiJSONResponse, not_stored
 from service.http.schemas import FrozenSchema
+from service.timeline.serializer import rounded
 
 
 class Healthy(FrozenSchema):
@@ -180,4 +182,15 @@ def _checks(report: ReadinessReport) -> dict[str, CheckResult]:
 
 
 def _information(report: ReadinessReport) -> dict[str, dict[str, Any]]:
-    return {name: dict(known) for name, known in report.information.items()}
+    return {name: _for_people(known) for name, known in report.information.items()}
+
+
+def _for_people(known: Mapping[str, object]) -> dict[str, Any]:
+    """Return the same with the decimal places that mean something."""
+    return {name: _shown(value) for name, value in known.items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Mapping):
+        return _for_people(value)
+    return rounded(value) if isinstance(value, float) else value

@@ -127,7 +127,7 @@ def _node(row: SpanRow, children: tuple[SpanDetail, ...], times: Times) -> SpanD
         scope=row.scope,
         at=times.at_nanos(row.start_unix_nanos),
         offset_seconds=start,
-        duration_seconds=None if ended is None else max(0, ended - row.start_unix_nanos) / 1e9,
+        duration_seconds=None if ended is None else rounded(max(0, ended - row.start_unix_nanos) / 1e9),
         open=ended is None,
         error=row.error,
         attributes=plain(row.attributes),

@@ -1,5 +1,6 @@
 """The whole service's OpenAPI document: valid, complete, closed, with examples that are what they claim to be."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from service.app import app_of
 from service.container import build_container
 from service.http.openapi import OPENAPI_TAGS
 from service.settings import Settings
-from tests.service.gateway.harness import announcement, running_harness
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
+from tests.service.gateway.harness import announcement, fresh_id, running_harness
 from tests.support.contract import Contract
 
 Json = dict[str, Any]
@@ -127,6 +129,26 @@ async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 401, 413, 503]
     for answer in answers:
         contract.check(answer)
+
+
+LONG = re.compile(r"\d\.\d{7,}")
+
+
+async def test_no_answer_has_more_decimal_places_than_mean_anything(tmp_path: Path) -> None:
+    """After real calls, every route that needs no parameter, and every view of a call, answers numbers for people."""
+    async with running_harness(tmp_path) as harness:
+        call_id = fresh_id()
+        script = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")))
+        await harness.call(script, call_id=call_id)
+        await harness.container.records.flush(60)
+        await harness.container.sampler.sample()
+        methods = app_of(harness.container).openapi()["paths"]
+        plain = [path for path, known in methods.items() if "get" in known and "{" not in path]
+        assert len(plain) > 12, plain
+        for path in (*plain, f"/api/v1/calls/{call_id}", f"/api/v1/calls/{call_id}/timeline.svg"):
+            answer = await harness.client.get(path, params=FILTERED.get(path, {}))
+            assert answer.status_code == 200, (path, answer.text)
+            assert re.findall(r".{60}\d\.\d{7,}", answer.text) == [], path
 
 
 FILTERED = {"/api/v1/usage": {"from": "2025-11-01", "to": "2025-12-01"}}
