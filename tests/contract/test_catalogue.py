@@ -31,7 +31,7 @@ PROMISED = {
     "voice.call.ended": (
         "Counter",
         "{call}",
-        {TENANT, "voice.call.end.reason", "error.type", "voice.call.fault", *ORIGIN},
+        {TENANT, "voice.call.end.reason", "error.type", "voice.call.fault", "gen_ai.request.model", *ORIGIN},
     ),
     "voice.call.referred": ("Counter", "{call}", {TENANT}),
     "voice.call.abandoned": ("Counter", "{call}", {TENANT, "voice.call.end.reason"}),
@@ -143,6 +143,13 @@ def test_what_is_not_promised_is_of_the_library_itself() -> None:
         "callscope.export.rejected",
         "callscope.sink.failures",
         "callscope.session.unusable_messages",
+        "callscope.records.database_away",
+        "callscope.records.refused",
+        "callscope.records.spill.room",
+        "callscope.records.spill.size",
+        "callscope.records.state",
+        "callscope.records.unkept",
+        "callscope.records.waiting",
     }
 
 
