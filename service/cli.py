@@ -86,6 +86,7 @@ COMMANDS: Final = {
         "service.commands.simulate:simulate", "Be the carrier of a gateway, and report what happened."
     ),
     "doctor": ListedCommand("service.commands.doctor:doctor", "Send test telemetry, and say what arrived or why not."),
+    "watch": ListedCommand("service.commands.watch:watch", "Watch what runs and what is wrong, in the terminal."),
     "call": ListedCommand("service.commands.calls:call", "Show one call: phases, speech, waits, tools, errors."),
     "calls": ListedCommand("service.commands.calls:calls", "List calls, under way and lately over."),
     "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
