@@ -94,8 +94,10 @@ class SessionManager:
         """Probe quiet sessions, and end those that have reached a limit; the event loop goes on meanwhile."""
         sessions, quiet = list(self._sessions.values()), []
         for start in range(0, len(sessions), _SESSIONS_AT_ONCE):
+            if start:
+                # Not after the last ones: on a busy machine the time for this may be over before the loop comes back.
+                await asyncio.sleep(0)
             quiet += [session for session in sessions[start : start + _SESSIONS_AT_ONCE] if session.review()]
-            await asyncio.sleep(0)
         await asyncio.gather(*(session.probe() for session in quiet))
 
     async def hang_up(self, call_id: CallId) -> bool:
