@@ -32,7 +32,7 @@ from service.sampling import Sampler
 from service.settings import Settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
-from service.tenants.cache import TenantCache
+from service.tenants.cache import CachePolicy, TenantCache
 from service.tenants.following import LimitsFollower
 from service.tenants.limits import CallLimits
 from service.tenants.repository import TenantRepository
@@ -132,7 +132,11 @@ class Container:
 
 
 def build_container(
-    settings: Settings, *, clock: Clock | None = None, timeouts: CarrierTimeouts | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    timeouts: CarrierTimeouts | None = None,
+    cache_policy: CachePolicy | None = None,
 ) -> Container:
     """Put the parts together. Exports start at once; calls are taken after :meth:`Container.start`."""
     clock = clock or SystemClock()
@@ -154,7 +158,7 @@ def build_container(
     )
     records.trace_by(telemetry.traces)
     tenants = SqlTenantRepository(database)
-    tenant_cache = TenantCache(tenants, clock=clock)
+    tenant_cache = TenantCache(tenants, policy=cache_policy, clock=clock)
     limits = CallLimits(settings.max_concurrent_calls, settings.max_concurrent_calls_per_tenant)
     telemetry.observe_limits(limits)
     observe_records(telemetry.observe, records)

@@ -44,3 +44,16 @@ async def test_a_server_sets_what_is_there_aside_until_it_ends() -> None:
     assert frozen > 0
     assert threshold == (YOUNG_OBJECTS, *before[1:])
     assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
+
+
+async def test_what_a_server_logs_carries_our_name(caplog: pytest.LogCaptureFixture) -> None:
+    """The lines of a start and a stop among them, of which the library calls the logger an error's."""
+    server = server_for(FastAPI())
+    with caplog.at_level("INFO"), listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0.001)
+        server.should_exit = True
+        await serving
+    assert "Shutting down" in caplog.messages
+    assert {record.name for record in caplog.records if record.name != "asyncio"} == {"service.server"}

@@ -29,6 +29,7 @@ from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
 from service.simulator.traffic import Plan, Traffic
+from service.tenants.cache import CachePolicy
 from service.tenants.spec import TenantSpec
 from telemetry.metrics.live_table import Numbers
 from telemetry.recent.record import CallDetails, CallSummary
@@ -46,6 +47,9 @@ MILLISECOND = 0.001
 
 SETTLED_SECONDS = 180.0
 """How long a fact may take to come true on a busy machine before the test fails."""
+
+PATIENT = CachePolicy(query_timeout=SETTLED_SECONDS)
+"""Tenants are waited for as long as a busy machine takes: a query without an answer counts as one that failed."""
 
 
 class _Server(Server):
@@ -251,7 +255,7 @@ async def serving(
         **{"admin_token": (SecretStr(TOKEN),)} | chosen,
     )
     specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
-    container = build_container(settings, timeouts=timeouts)
+    container = build_container(settings, timeouts=timeouts, cache_policy=PATIENT)
     with listen("127.0.0.1", 0) as listening:
         server = _Server(server_for(app_of(container)).config)
         serving = asyncio.create_task(server.serve([listening]))
