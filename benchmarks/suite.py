@@ -35,7 +35,13 @@ BRIEF: Final = (
     "derived_metrics",
 )
 """Those that together take about ten minutes."""
-LONG: Final = ("three_thousand_talking_calls", "collector_away", "million_calls", "million_call_records")
+LONG: Final = (
+    "three_thousand_talking_calls",
+    "live_page",
+    "collector_away",
+    "million_call_records",
+    "million_records_migrated",
+)
 ARGUMENTS: Final[dict[str, Sequence[str]]] = {"three_thousand_talking_calls": ("a_thousand_talking_calls", "3000")}
 """Modules and arguments of those that are not a module of their own."""
 
