@@ -15,14 +15,34 @@ from telemetry.semconv.attributes import EXCEPTION_STACKTRACE, URL_FULL, WITHHEL
 MIN_KEY_BYTES = 16
 """The shortest key for hashes; a shorter one could be found by trying all."""
 
+SHOWN_DIGITS: Final = 4
+"""Digits that the mask of a number shows."""
+
 Scalar = str | int | float | bool
 """The value of an attribute that is no sequence."""
 
-_SHOWN_DIGITS: Final = 4
 _HASH_DIGITS: Final = 16
 # 64 bits: among a million callers, the chance that any two share a hash is about one in forty million.
 _NUMBER: Final = re.compile(r"\+\d[\d().\- ]{5,20}\d|(?<=tel:)[\d.\-]{5,20}|(?<=sip:)[^@\s;>\"]+|(?<=sips:)[^@\s;>\"]+")
 # E.164 however it is spaced, and the user part of a telephone or SIP address.
+_DIGIT_WORDS: Final = {
+    word: str(digit)
+    for digit, words in enumerate(
+        ("zero oh", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    )
+    for word in words.split()
+}
+_TIMES: Final = {"double": 2, "triple": 3}
+_SPOKEN: Final = "|".join((r"\d+", *_DIGIT_WORDS, *_TIMES))
+_DICTATED: Final = re.compile(
+    r"(?P<date>\b\d{4}-\d\d-\d\d(?:T[\d:.]+(?:Z|[+-]\d\d:\d\d)?)?)"
+    rf"|(?<!\w)\+?(?:{_SPOKEN})(?:[\s.,;/()\-\u2013\u2014]{{0,3}}(?:{_SPOKEN}))*(?!\w)",
+    re.IGNORECASE,
+)
+# Digits as a transcript has them: in groups, with whatever stands between, or as words. A date is none.
+_TOKEN: Final = re.compile(_SPOKEN, re.IGNORECASE)
+_DICTATED_DIGITS: Final = 6
+# So many in a row may be a number that can be called.
 _FRAME: Final = re.compile(r'^\s*File "[^"\n]*(?:\.py|>)", line \d+, in [\w.<>]+$', re.MULTILINE)
 # A line of a traceback that names a place in the code; the lines between may quote data, and the last one does.
 _MAX_DEPTH: Final = 8
@@ -37,7 +57,7 @@ def mask_number(number: str) -> str:
     digits = [character for character in number if character.isdigit()]
     if not digits:
         return number.removeprefix("sip:")[:2] + "…"
-    return "…" + "".join(digits[-_SHOWN_DIGITS:]) if len(digits) > _SHOWN_DIGITS else "…"
+    return "…" + "".join(digits[-SHOWN_DIGITS:]) if len(digits) > SHOWN_DIGITS else "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +97,28 @@ def scrub_text(text: str) -> str:
 def _hidden(found: re.Match[str]) -> str:
     """Return the mask of a number in a text; of a name nothing shows, for it may be anybody's."""
     return mask_number(found.group()) if any(map(str.isdigit, found.group())) else "…"
+
+
+def mask_dictated(text: str) -> str:
+    """Return content with every number in it masked, however it was dictated: ``555 0100``, ``5, 5, 5``, ``five five``.
+
+    Fewer than six digits in a row are left, and so are dates.
+    """
+    return _DICTATED.sub(_dictated, scrub_text(text))
+
+
+def _dictated(found: re.Match[str]) -> str:
+    if found["date"]:
+        return found.group()
+    digits, times = "", 1
+    for token in _TOKEN.findall(found.group()):
+        word = token.lower()
+        if word in _TIMES:
+            times = _TIMES[word]
+        else:
+            digits += _DIGIT_WORDS.get(word, word) * times
+            times = 1
+    return mask_number(digits) if len(digits) >= _DICTATED_DIGITS else found.group()
 
 
 def scrub_url(url: str) -> str:

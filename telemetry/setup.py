@@ -29,7 +29,7 @@ from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue
-from telemetry.semconv.catalogue import METER_NAME, cardinality_limit
+from telemetry.semconv.catalogue import METER_NAME, cardinality_limit, scope_version
 from telemetry.semconv.genai import OPT_IN, chosen_sets
 from telemetry.semconv.instrument import Instrument
 from telemetry.traces.sink import CallTraces
@@ -60,7 +60,7 @@ class Telemetry:
     @property
     def meter(self) -> Meter:
         """The meter of the catalogue's instruments."""
-        return self.pipelines.meter_provider.get_meter(METER_NAME)
+        return self.pipelines.meter_provider.get_meter(METER_NAME, scope_version())
 
     @property
     def sink_failures(self) -> int:
@@ -146,10 +146,15 @@ def start_telemetry(
     )
     live = pipelines.live
     live.start()
-    meter = pipelines.meter_provider.get_meter(METER_NAME)
-    traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME), privacy=privacy)
+    meter = pipelines.meter_provider.get_meter(METER_NAME, scope_version())
+    traces = CallTraces(pipelines.tracer_provider.get_tracer(METER_NAME, scope_version()), privacy=privacy)
     recorded = MetricsSink(
-        meter, labels=labels, barrier=barrier, contexts=traces, genai_sets=chosen_sets(environ.get(OPT_IN))
+        meter,
+        labels=labels,
+        barrier=barrier,
+        contexts=traces,
+        genai_sets=chosen_sets(environ.get(OPT_IN)),
+        unsampled=live.store.unsampled,
     )
     recent = RecentCalls(contexts=traces, privacy=privacy, limits=recent_limits, register=register, clock=clock)
     recorder.hand_to(recent)

@@ -190,9 +190,11 @@ class TelemetryKit:
         recorder = SpanRecorder(self.open_spans)
         self.tracer_provider.add_span_processor(recorder)
         self.tracer_provider.add_span_processor(SimpleSpanProcessor(self._finished))
-        self.meter = self.meter_provider.get_meter(catalogue.METER_NAME)
+        self.meter = self.meter_provider.get_meter(catalogue.METER_NAME, catalogue.scope_version())
         privacy = privacy or Privacy()
-        self.traces = CallTraces(self.tracer_provider.get_tracer(catalogue.METER_NAME), privacy=privacy)
+        self.traces = CallTraces(
+            self.tracer_provider.get_tracer(catalogue.METER_NAME, catalogue.scope_version()), privacy=privacy
+        )
         self.recent = RecentCalls(
             contexts=self.traces,
             privacy=privacy,
@@ -263,6 +265,7 @@ class TelemetryKit:
             barrier=self.barrier,
             contexts=self.traces,
             genai_sets=self._genai_sets,
+            unsampled=self.store.unsampled,
         )
         logger = logging.Logger(LOGGER_NAME, logging.DEBUG)  # noqa: LOG001 -- one of its own: nothing global is touched
         logger.addHandler(self._lines)

@@ -22,7 +22,6 @@ from service.timeline.past import (
     PastCalls,
     PastUnavailableError,
     StorySource,
-    continued,
     remembered,
     source_of,
 )
@@ -36,7 +35,7 @@ from telemetry.semconv.attributes import CallId
 SVG = "image/svg+xml"
 
 UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
-UNKNOWN_TRACE = "No call this process knows has this trace."
+UNKNOWN_TRACE = "No call this process knows, nor any on record, has this trace."
 
 T = TypeVar("T")
 
@@ -60,7 +59,7 @@ _NO_CALL: Responses = {
 _NO_TRACE: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE),
-        "The trace belongs to no call that is under way or among the last that are over.",
+        "The process that answers has no call of this trace, and there is no record of one.",
         f"{TRACES}/{'0' * 31}1",
     ),
     422: declared_invalid(f"{TRACES}/1", "path.trace_id", "String should match pattern '^[0-9a-f]{32}$'"),
@@ -126,16 +125,13 @@ def call_debugging_router(
     )
     async def call_of_trace(trace_id: TraceInPath, access: RequestAccess) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
-        found = await asyncio.to_thread(recent.by_trace, trace_id)
-        if found is None or not access.covers(found.summary.tenant_id):
-            raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
-        return await lookup.responded(found.summary.call_id, access, _written)
+        return await lookup.of_trace(trace_id, access, _written)
 
     return router
 
 
 class CallLookup:
-    """Finds calls in memory, and on record those that are no longer there or were taken over from another process."""
+    """Finds calls in memory, and on record those that are no longer there."""
 
     __slots__ = ("_past", "_recent", "_urls")
 
@@ -161,10 +157,26 @@ class CallLookup:
             if row is None:
                 raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL)
             details, source = remembered(row), source_of(row)
-        elif details.resumed:
-            details, source = await self._from_the_start(details)
+        return await self._told(details, source, access, UNKNOWN_CALL, write)
+
+    async def of_trace(self, trace_id: str, access: Access, write: Callable[[CallDetail], T]) -> T:
+        """Return what ``write``, in a thread, makes of the call with this trace id; raise as :meth:`detail` does."""
+        details, source = await asyncio.to_thread(self._recent.by_trace, trace_id), WATCHED
+        if details is None:
+            try:
+                row = await self._past.find_by_trace(trace_id)
+            except PastUnavailableError:
+                raise records_unavailable() from None
+            if row is None:
+                raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
+            details, source = remembered(row), source_of(row)
+        return await self._told(details, source, access, UNKNOWN_TRACE, write)
+
+    async def _told(
+        self, details: CallDetails, source: StorySource, access: Access, unknown: str, write: Callable[[CallDetail], T]
+    ) -> T:
         if not access.covers(details.summary.tenant_id):
-            raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL)
+            raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
         return await asyncio.to_thread(lambda: write(call_detail(details, self._urls, source)))
 
     async def _recorded(self, call_id: str) -> StoredCall | None:
@@ -174,14 +186,6 @@ class CallLookup:
             return await self._past.find(CallId(call_id))
         except PastUnavailableError:
             raise records_unavailable() from None
-
-    async def _from_the_start(self, details: CallDetails) -> tuple[CallDetails, StorySource]:
-        """Return a call that was taken over with what its record has of before; alone while there is no database."""
-        try:
-            row = await self._past.find(details.summary.call_id)
-        except PastUnavailableError:
-            row = None
-        return (details, WATCHED) if row is None else continued(details, row)
 
 
 def _written(detail: CallDetail) -> Response:

@@ -10,7 +10,17 @@ from pydantic import Field, TypeAdapter
 from service.api.live import TenantCheck, tenant_filtered
 from service.http.database import database_needed
 from service.http.openapi import Responses, Tag, declared_invalid, success
-from service.http.parameters import Position, Since, TenantFilter, Until, cursor_in_query, window, write_cursor
+from service.http.parameters import (
+    CallerEnds,
+    CallerHash,
+    Position,
+    Since,
+    TenantFilter,
+    Until,
+    cursor_in_query,
+    window,
+    write_cursor,
+)
 from service.http.problems import writable
 from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema
@@ -78,6 +88,7 @@ class RecordedCall(FrozenSchema):
     duration_basis: DurationBasis
     duration_source: DurationSource | None = Field(description="What the final call time rests on.")
     caller: str | None = Field(description="Masked to its last four digits.")
+    caller_hash: str | None = Field(description="A keyed hash, the same for every call of this caller.")
     dialled: str | None
     input_tokens: int | None
     output_tokens: int | None
@@ -115,6 +126,7 @@ EXAMPLE: dict[str, Any] = {
             "duration_basis": "started",
             "duration_source": "measured",
             "caller": "…5678",
+            "caller_hash": "c797d50ec17bf310",
             "dialled": "…0100",
             "input_tokens": 1200,
             "output_tokens": 400,
@@ -176,6 +188,8 @@ def call_records_router(*, pages: CallPages, tenants: TenantCheck, admin: AdminC
         source: _Source = None,
         since: Since = None,
         until: Until = None,
+        caller_ends_with: CallerEnds = None,
+        caller_hash: CallerHash = None,
         limit: _Limit = DEFAULT_LIMIT,
         cursor: _Cursor = None,
     ) -> RecordedCalls:
@@ -185,7 +199,8 @@ def call_records_router(*, pages: CallPages, tenants: TenantCheck, admin: AdminC
         those the process that answers has in memory.
         """
         begin, end = window(since, until)
-        wanted = Wanted(tenant_id, outcome, reason, fault, direction, source, _milliseconds(begin), _milliseconds(end))
+        window_ms = (_milliseconds(begin), _milliseconds(end))
+        wanted = Wanted(tenant_id, outcome, reason, fault, direction, source, *window_ms, caller_ends_with, caller_hash)
         after = record_place(cursor)
         with database_needed():
             page = await pages.read(wanted, limit=limit, after=after)
@@ -209,6 +224,13 @@ class RecordedPast:
         """Return the call's record, if there is one; raise :class:`PastUnavailableError` while the database is away."""
         try:
             return await self._records.find(call_id)
+        except DATABASE_ERRORS as error:
+            raise PastUnavailableError from error
+
+    async def find_by_trace(self, trace_id: str) -> StoredCall | None:
+        """Return the record of the call with this trace id, if there is one; raise likewise."""
+        try:
+            return await self._records.find_by_trace(trace_id)
         except DATABASE_ERRORS as error:
             raise PastUnavailableError from error
 
@@ -255,6 +277,7 @@ def _call(record: StoredCall) -> RecordedCall:
         duration_basis=record.duration_basis,
         duration_source=record.duration_source,
         caller=record.caller_masked,
+        caller_hash=record.caller_hash,
         dialled=record.dialled_masked,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,

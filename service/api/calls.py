@@ -12,6 +12,8 @@ from pydantic import Field, TypeAdapter
 from service.api.live import TenantCheck, tenant_filtered
 from service.http.openapi import JSON, Responses, Tag, declared_invalid
 from service.http.parameters import (
+    CallerEnds,
+    CallerHash,
     Position,
     Since,
     TenantFilter,
@@ -31,7 +33,7 @@ from telemetry.calls.lifecycle import CallState
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.recent.calls import RecentCalls
-from telemetry.recent.record import CallOutcome, CallSummary, DurationBasis
+from telemetry.recent.record import CallFlag, CallOutcome, CallSummary, DurationBasis
 from telemetry.recent.search import ANY_STATE, OVER, RUNNING, CallQuery
 from telemetry.semconv.attributes import (
     CallDirection,
@@ -92,14 +94,6 @@ _SlowerThan = Annotated[
         examples=[2.5],
     ),
 ]
-_CallerEnds = Annotated[
-    str | None,
-    Query(
-        pattern="^[0-9]{1,4}$",
-        description="Whose caller's number ends with these digits; more than the last four are not kept.",
-        examples=["5678"],
-    ),
-]
 _Limit = Annotated[
     int | None, Query(ge=1, le=MAX_LIMIT, description=f"Most calls on a page; {DEFAULT_LIMIT} if not given.")
 ]
@@ -147,6 +141,8 @@ _Silence = Annotated[
     ),
 ]
 
+_Flag = Annotated[CallFlag | None, Query(description="On which this is worth a look, see `flags`.")]
+
 
 def search(
     *,
@@ -156,7 +152,8 @@ def search(
     slower_than: _SlowerThan = None,
     since: Since = None,
     until: Until = None,
-    caller_ends_with: _CallerEnds = None,
+    caller_ends_with: CallerEnds = None,
+    caller_hash: CallerHash = None,
     reason: _Reason = None,
     error_type: _ErrorType = None,
     fault: _Fault = None,
@@ -166,13 +163,14 @@ def search(
     interrupted: _Interrupted = None,
     talked_over: _TalkedOver = None,
     silent_longer_than: _Silence = None,
+    flag: _Flag = None,
     limit: _Limit = None,
     cursor: _Cursor = None,
 ) -> Search | None:
     """Return the search a request asks for; ``None`` if it asks for nothing in particular. A FastAPI dependency."""
-    lifecycle = (state, tenant_id, outcome, reason, error_type, since, until, caller_ends_with)
+    lifecycle = (state, tenant_id, outcome, reason, error_type, since, until, caller_ends_with, caller_hash)
     origin = (fault, direction, source)
-    conversation = (slower_than, failed_tool, interrupted, talked_over, silent_longer_than)
+    conversation = (slower_than, failed_tool, interrupted, talked_over, silent_longer_than, flag)
     if all(value is None for value in (*lifecycle, *origin, *conversation, limit, cursor)):
         return None
     begin, end = window(since, until)
@@ -184,6 +182,7 @@ def search(
         since=_unix(begin),
         until=_unix(end),
         caller_ends_with=caller_ends_with,
+        caller_hash=caller_hash,
         reason=reason,
         error_type=error_type,
         fault=fault,
@@ -193,6 +192,7 @@ def search(
         interrupted=interrupted,
         talked_over=talked_over,
         silent_longer_than=silent_longer_than,
+        flag=flag,
     )
     return Search(query, limit or DEFAULT_LIMIT, cursor)
 
@@ -249,7 +249,9 @@ class CallSearchEntry(FrozenSchema):
     )
     turns: int
     interruptions: int
+    flags: tuple[CallFlag, ...] = Field(description="What is worth a look, whatever the outcome.")
     caller: str | None = Field(description="Masked to its last four digits.")
+    caller_hash: str | None = Field(description="A keyed hash, the same for every call of this caller.")
     dialled: str | None = Field(description="Likewise; of a name, its first two letters.")
     trace_id: str | None
     sampled: bool = Field(description="Whether head sampling kept its trace.")
@@ -307,7 +309,9 @@ def _found(call: CallSummary, urls: TraceUrls) -> CallSearchEntry:
         longest_wait_seconds=rounded(call.longest_wait),
         turns=call.turns,
         interruptions=call.interruptions,
+        flags=call.flags,
         caller=call.caller,
+        caller_hash=call.caller_hash,
         dialled=call.dialled,
         trace_id=call.trace_id,
         sampled=call.sampled,
@@ -351,7 +355,9 @@ FOUND_EXAMPLE: dict[str, Any] = {
             "longest_wait_seconds": 4.2,
             "turns": 7,
             "interruptions": 1,
+            "flags": ["slow_answer", "interrupted"],
             "caller": "…5678",
+            "caller_hash": "c797d50ec17bf310",
             "dialled": "…0100",
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
             "sampled": True,

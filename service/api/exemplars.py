@@ -35,6 +35,7 @@ class ExampleCall(FrozenSchema):
     at: datetime
     trace_id: str
     call_id: str | None = Field(description="`null` if the call is no longer among the last ones.")
+    sampled: bool = Field(description="Whether head sampling kept its trace; if not, no backend has it.")
     links: dict[str, str] = Field(description="`call`, `timeline`, `trace`, `trace_backend`, as far as there are any.")
 
 
@@ -44,7 +45,7 @@ class Bucket(FrozenSchema):
     over: float | None = Field(description="`null` for the first bucket.")
     up_to: float | None = Field(description="`null` for the last bucket: it has no upper bound.")
     count: int
-    example: ExampleCall | None = Field(description="The latest of a sampled trace; `null` if there was none.")
+    example: ExampleCall | None = Field(description="The latest; `null` if there was none in a trace.")
 
 
 class HistogramExamples(FrozenSchema):
@@ -88,6 +89,7 @@ EXAMPLE: Final[dict[str, Any]] = {
                         "at": "2026-11-22T14:02:31Z",
                         "trace_id": "0af7651916cd43dd8448eb211c80319c",
                         "call_id": "rtc_1",
+                        "sampled": True,
                         "links": {
                             "call": "/api/v1/calls/rtc_1",
                             "timeline": "/api/v1/calls/rtc_1/timeline.svg",
@@ -181,14 +183,16 @@ def _example(example: Example | None, recent: RecentCalls, urls: TraceUrls) -> E
         at=moment(Instant(0.0, example.unix_nanos)),
         trace_id=example.trace_id,
         call_id=None if call_id is None else writable(call_id),
-        links=_links(example.trace_id, call_id, urls),
+        sampled=example.sampled,
+        links=_links(example, call_id, urls),
     )
 
 
-def _links(trace_id: str, call_id: str | None, urls: TraceUrls) -> dict[str, str]:
-    backend = urls.url(trace_id)
-    links = {"trace_backend": backend} if backend else {}
+def _links(example: Example, call_id: str | None, urls: TraceUrls) -> dict[str, str]:
+    backend = urls.url(example.trace_id) if example.sampled else None
+    # By its trace a call is found on record, too.
+    links = {"trace": f"{TRACES}/{example.trace_id}"} | ({"trace_backend": backend} if backend else {})
     if call_id is not None:
         itself = call_path(call_id)
-        links |= {"call": itself, "timeline": f"{itself}/timeline.svg", "trace": f"{TRACES}/{trace_id}"}
+        links |= {"call": itself, "timeline": f"{itself}/timeline.svg"}
     return links

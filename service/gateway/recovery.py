@@ -124,25 +124,44 @@ class Recovery:
     def _not_there(self, orphan: OrphanedCall, tenant: CallTenant, *, known: bool) -> bool:
         """End a call that has no session, unless its caller was never answered and may still be waiting."""
         if self._stale(orphan):
-            self._records.end_as_stale(orphan)
+            self._lose(orphan)
         elif not known:
             return False
         elif orphan.state is CallState.PENDING:
             self._manager.take_up(self._taken_over(orphan, tenant, CallState.PENDING), tenant)
         else:
-            self._records.end_as_stale(orphan)
+            self._lose(orphan)
         return True
+
+    def _lose(self, orphan: OrphanedCall) -> None:
+        """End the call on record at its last activity, and tell of it."""
+        self._records.end_as_stale(orphan)
+        now = self._tracker.clock.now()
+        last, before = orphan.last_activity(now), orphan.before(now)
+        self._tracker.lost(
+            orphan.call_id,
+            orphan.tenant_id,
+            orphan.state,
+            before,
+            at=last,
+            continues=_trace_of(orphan),
+            direction=orphan.direction,
+            source=orphan.source,
+        )
 
     def _taken_over(
         self, orphan: OrphanedCall, tenant: CallTenant, state: CallState, since: Instant | None = None
     ) -> Call:
-        last = orphan.last_activity(self._tracker.clock.now())
+        now = self._tracker.clock.now()
+        last = orphan.last_activity(now)
         return self._tracker.taken_over(
             orphan.call_id,
             orphan.tenant_id,
             state,
             at=last if since is None else min(since, last),
             since=since,
+            before=orphan.before(now),
+            model=self._session_manager.model,
             continues=_trace_of(orphan),
             content=keeps_content(tenant),
             direction=orphan.direction,

@@ -323,14 +323,19 @@ class CallSession:
     async def _try_to_attach(self, attached: AsyncExitStack) -> CarrierSession:
         await attached.aclose()
         last: CarrierError | None = None
-        for delay in REATTACH_DELAYS:
+        for resends, delay in enumerate(REATTACH_DELAYS):
             await asyncio.sleep(delay * uniform(0.5, 1.5))  # noqa: S311 -- spreads load, keeps no secret
+            began = self._clock.now()
             try:
-                return await attached.enter_async_context(self._connection())
+                session = await attached.enter_async_context(self._connection())
             except CarrierError as error:
                 if error.status == HTTPStatus.NOT_FOUND or error.error_type == NOT_OWNED:
                     raise
+                self._call.passed(Phase.ATTACH, began, error_type=error.error_type, resends=resends)
                 last = error
+            else:
+                self._call.passed(Phase.ATTACH, began, resends=resends)
+                return session
         raise last or CarrierError(OTHER)
 
     def _connection(self) -> AbstractAsyncContextManager[CarrierSession]:
@@ -432,9 +437,9 @@ class CallSession:
     async def _perform(self, request: ToolRequest) -> str | None:
         known = self._tools.get(request.name)
         if known is None:
-            raise ToolError("there is no such tool")
+            raise ToolError("there is no such tool", "unknown_tool")
         if len(self._running) > MAX_TOOLS_AT_ONCE:
-            raise ToolError("too many tools run at once")
+            raise ToolError("too many tools run at once", "too_many_tools")
         self._heard(Content.TOOL_ARGUMENTS, request.arguments, request.tool_call_id)
         output = await known.handle(self, read_arguments(request.arguments))
         self._heard(Content.TOOL_RESULT, output, request.tool_call_id)

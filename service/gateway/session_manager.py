@@ -48,7 +48,8 @@ class SessionManager:
     ) -> None:
         self._carrier = carrier
         self._gate = gate
-        self._model = model
+        self.model = model
+        """The model that speaks, as it is asked for."""
         self._transcription_model = transcription_model
         self._clock = clock
         self._limits = limits
@@ -65,12 +66,15 @@ class SessionManager:
         async with AsyncExitStack() as until:
             try:
                 with call.phase(Phase.CONNECT):
-                    session = await until.enter_async_context(self._carrier.session(call.call_id))
+                    session = await until.enter_async_context(
+                        self._carrier.session(call.call_id, tries=call.attach_try)
+                    )
             except CarrierError as error:
                 if await self._gate.owns(call.call_id):
                     call.finish(EndReason.ERROR, error_type=error.error_type)
                     self.hang_up_later(call.call_id)
                 return
+            call.runs_on(self.model)
             call.started()
             self._gate.changed()
             await self._follow(call, tenant, session, greet=True)
@@ -132,7 +136,7 @@ class SessionManager:
             call,
             self._carrier,
             session,
-            model=self._model,
+            model=self.model,
             transcription_model=self._transcription_model,
             clock=self._clock,
             limits=self._limits,

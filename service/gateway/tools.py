@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from service.gateway.carriers.carrier import Tool
+from telemetry.calls.timing import TypedError
 
 TRANSFER: Final = "transfer_call"
 END: Final = "end_call"
@@ -18,8 +19,15 @@ MAX_ARGUMENT_CHARACTERS: Final = 16_384
 Arguments = Mapping[str, Any]
 
 
-class ToolError(Exception):
-    """The tool cannot do what was asked; the message is told to the model, so it holds nothing secret."""
+class ToolError(TypedError):
+    """The tool cannot do what was asked; the message is told to the model, so it holds nothing secret.
+
+    ``error_type`` tells a tool that there is none of from arguments that are none, and both from too many at once.
+    """
+
+    def __init__(self, message: str, error_type: str = "invalid_arguments") -> None:
+        super().__init__(message)
+        self.error_type = error_type
 
 
 class CallControl(Protocol):

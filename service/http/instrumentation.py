@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from opentelemetry import trace
 from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, RequestInfo
 from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
@@ -33,9 +33,11 @@ from telemetry.semconv.attributes import (
     DB_STATUS,
     DB_SYSTEM,
     ERROR_TYPE,
+    HTTP_RESEND_COUNT,
     SERVER_ADDRESS,
     SERVER_PORT,
 )
+from telemetry.semconv.catalogue import scope_version
 
 OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 """The standard variable that says which conventions the contrib instrumentations follow."""
@@ -89,15 +91,28 @@ def instrument(
         )
         undo.callback(FastAPIInstrumentor.uninstrument_app, app)
     if "httpx" not in disabled:
-        HTTPX2ClientInstrumentor.instrument_client(client, tracer_provider=tracers, meter_provider=meters)
+        HTTPX2ClientInstrumentor.instrument_client(
+            client, tracer_provider=tracers, meter_provider=meters, request_hook=_tell_resends
+        )
         undo.callback(HTTPX2ClientInstrumentor.uninstrument_client, client)
     if "redis" not in disabled:
         for connection in redis:
             RedisInstrumentor.instrument_client(connection, tracer_provider=tracers)
             undo.callback(RedisInstrumentor.uninstrument_client, connection)
     if "sqlalchemy" not in disabled:
-        undo.callback(DatabaseSpans(engine, tracers.get_tracer(_SCOPE)).close)
+        undo.callback(DatabaseSpans(engine, tracers.get_tracer(_SCOPE, scope_version())).close)
     return undo
+
+
+_RETRY_COUNT: Final = "x-stainless-retry-count"
+# The carrier's SDK says so of each request it sends.
+
+
+async def _tell_resends(span: Span, request: RequestInfo) -> None:
+    """Say on a request's span how often it had been sent before; nothing on the first."""
+    count = request.headers.get(_RETRY_COUNT, "") if request.headers is not None else ""
+    if count.isdigit() and int(count):
+        span.set_attribute(HTTP_RESEND_COUNT, int(count))
 
 
 _SYSTEMS: Final = {"postgresql": "postgresql", "sqlite": "sqlite"}

@@ -65,6 +65,25 @@ Until = Annotated[
 ]
 
 
+CallerEnds = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9]{1,4}$",
+        description="Whose caller's number ends with these digits; more than the last four are not kept.",
+        examples=["5678"],
+    ),
+]
+CallerHash = Annotated[
+    str | None,
+    Query(
+        pattern="^[0-9a-f]{16}$",
+        description="Of this caller: the keyed hash that a call of theirs shows as `caller_hash`. It holds for as long "
+        "as `NUMBER_HASH_KEY`.",
+        examples=["c797d50ec17bf310"],
+    ),
+]
+
+
 def in_utc(moment: datetime) -> datetime:
     """Return the moment with its offset; one without is in UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -331,6 +331,10 @@ class CallRecords:
         """Return the call as the database has it, whichever process held it; raise what the database raises."""
         return await self._store.find(call_id)
 
+    async def find_by_trace(self, trace_id: str) -> StoredCall | None:
+        """Return the call with this trace id (32 hexadecimal digits), whichever process held it; raise likewise."""
+        return await self._store.find_by_trace(trace_id)
+
     # Recovery ---------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> list[OrphanedCall]:
@@ -343,13 +347,14 @@ class CallRecords:
         try:
             if not await self._replayed():
                 return []
-            records = await take_over(self._database, self._instance_id, dead | await self._look(), self._clock.now())
+            orphans = await take_over(self._database, self._instance_id, dead | await self._look(), self._clock.now())
         except DATABASE_ERRORS as error:
             _logger.warning("calls left open could not be looked for: %s", type(error).__name__)
             return []
         for instance_id in dead:
             await asyncio.to_thread(self._spill.forget, instance_id)
-        return [OrphanedCall.of(record) for record in self._ledger.adopt(records)]
+        adopted = self._ledger.adopt([record for record, _ in orphans.values()])
+        return [OrphanedCall.of(record, handed_over=orphans[record.call_id][1]) for record in adopted]
 
     def end_as_stale(self, call: OrphanedCall) -> bool:
         """End a taken-over call at its last activity; return false if it has been attached to meanwhile."""

@@ -3,16 +3,17 @@
 import os
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self, cast
 
-from sqlalchemy import Table, and_, case, func, or_, select, update
+from sqlalchemy import Table, and_, case, func, select, update
 
 from service.records.models import InstanceRow
 from service.records.record import COLUMNS, StoredCall, readable
 from service.records.store import CALLS
 from service.records.tracked import claim_at
 from service.storage.database import CLAIM_LOCK, Database, advisory_lock, insert_into
+from telemetry.calls.events import CallBefore
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock, Instant
 from telemetry.semconv.attributes import UNKNOWN_TENANT, CallDirection, CallId, TenantId
@@ -139,9 +140,13 @@ class OrphanedCall:
     source: str
     looked_up: bool
     """False if its process died before it found the tenant: the announcement alone names the dialled number whole."""
+    record: StoredCall | None = None
+    """The whole record, as it was when the call was taken over."""
+    handed_over: bool = False
+    """True if its process stopped in good order; False if it was lost."""
 
     @classmethod
-    def of(cls, record: StoredCall) -> Self:
+    def of(cls, record: StoredCall, *, handed_over: bool = False) -> Self:
         """Return what a record says of its call."""
         return cls(
             record.call_id,
@@ -156,6 +161,33 @@ class OrphanedCall:
             record.direction,
             record.source,
             looked_up=record.tenant_id != UNKNOWN_TENANT or record.dialled_masked is None,
+            record=replace(record),
+            handed_over=handed_over,
+        )
+
+    def before(self, now: Instant) -> CallBefore:
+        """Return what is on record of the call, with its moments on this process's clock."""
+
+        def moment(at_ms: int | None) -> Instant | None:
+            return None if at_ms is None else now.minus(now.unix_nanos / 1e9 - at_ms / 1e3)
+
+        received = now.minus(now.unix_nanos / 1e9 - self.received_ms / 1e3)
+        record = self.record
+        if record is None:
+            return CallBefore(received, started=moment(self.started_ms), handed_over=self.handed_over)
+        return CallBefore(
+            received,
+            moment(record.decided_ms),
+            moment(record.started_ms),
+            moment(record.first_audio_ms),
+            record.caller_masked,
+            record.caller_hash,
+            record.dialled_masked,
+            record.turns or 0,
+            record.interruptions or 0,
+            (record.longest_wait_ms or 0) / 1000,
+            record.tokens,
+            self.handed_over,
         )
 
     def last_activity(self, now: Instant) -> Instant:
@@ -167,13 +199,16 @@ class OrphanedCall:
         return now.minus(max(0.0, now.unix_nanos / 1e9 - self.last_seen_ms / 1e3))
 
 
-async def take_over(database: Database, instance_id: str, dead: Iterable[str], now: Instant) -> list[StoredCall]:
+async def take_over(
+    database: Database, instance_id: str, dead: Iterable[str], now: Instant
+) -> dict[CallId, tuple[StoredCall, bool]]:
     """Take over the open calls of these processes, and those handed over; each goes to one process only.
+
+    Returns each call's record, and True if it was handed over.
 
     The claim grows with each take-over, so that the process which lost the call meets no row any more.
     """
     row = CALLS.c
-    left = or_(row.handed_over_ms.is_not(None), row.instance_id.in_(sorted(dead)))
     taken = {
         "instance_id": instance_id,
         "claim": case((row.claim < claim_at(now), claim_at(now)), else_=row.claim + 1),
@@ -181,12 +216,16 @@ async def take_over(database: Database, instance_id: str, dead: Iterable[str], n
         "handed_over_ms": None,
         "written_ms": now.unix_ms,
     }
+    orphans: dict[CallId, tuple[StoredCall, bool]] = {}
     async with database.writing() as session:
         await advisory_lock(session, CLAIM_LOCK)
-        found = await session.execute(
-            update(CALLS)
-            .where(and_(row.ended_ms.is_(None), row.instance_id != instance_id, left))
-            .values(taken)
-            .returning(*(row[name] for name in COLUMNS))
-        )
-        return readable(found.mappings())
+        # Those handed over come first: once they are taken, nothing tells them from the others.
+        for left, handed_over in ((row.handed_over_ms.is_not(None), True), (row.instance_id.in_(sorted(dead)), False)):
+            found = await session.execute(
+                update(CALLS)
+                .where(and_(row.ended_ms.is_(None), row.instance_id != instance_id, left))
+                .values(taken)
+                .returning(*(row[name] for name in COLUMNS))
+            )
+            orphans |= {record.call_id: (record, handed_over) for record in readable(found.mappings())}
+    return orphans

@@ -205,6 +205,28 @@ class CallRecordRow(Base):
             postgresql_where=text(CLOSED),
         ),
         Index("ix_call_records_duration", "duration_ms"),
+        Index(
+            "ix_call_records_caller",
+            "caller_masked",
+            "received_ms",
+            "call_id",
+            sqlite_where=text("caller_masked IS NOT NULL"),
+            postgresql_where=text("caller_masked IS NOT NULL"),
+        ),
+        Index(
+            "ix_call_records_caller_hash",
+            "caller_hash",
+            "received_ms",
+            "call_id",
+            sqlite_where=text("caller_hash IS NOT NULL"),
+            postgresql_where=text("caller_hash IS NOT NULL"),
+        ),
+        Index(
+            "ix_call_records_trace",
+            "trace_id",
+            sqlite_where=text("trace_id IS NOT NULL"),
+            postgresql_where=text("trace_id IS NOT NULL"),
+        ),
     )
 
 

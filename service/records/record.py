@@ -89,6 +89,21 @@ class StoredCall:
     agent_interruptions: int | None = None
     handed_over_ms: int | None = None
 
+    @property
+    def tokens(self) -> TokenUsage:
+        """The sums of all responses' tokens; a kind that none reported is None."""
+        return TokenUsage(**{kind: getattr(self, f"{kind}_tokens") for kind in _TOKEN_KINDS})
+
+    @property
+    def given_up(self) -> bool:
+        """True if nobody saw the call's end, so that it ends at its last activity."""
+        return self.duration_source is DurationSource.LAST_SIGN_OF_LIFE
+
+    @property
+    def taken_over(self) -> bool:
+        """True if the process that holds the call is not the one that was told of it first."""
+        return self.claim // 1_000 != self.received_ms
+
     def row(self) -> Row:
         """Return the columns as they are now."""
         return {name: getattr(self, name) for name in COLUMNS}

@@ -1,6 +1,6 @@
 """Records in the database: written so that no repeated or racing write counts twice, and read in pages."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
@@ -27,6 +27,7 @@ from service.records.record import COLUMNS, HEARTBEAT_COLUMNS, DurationSource, R
 from service.storage.database import Database, Insert, insert_into
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import Clock
+from telemetry.privacy import SHOWN_DIGITS
 from telemetry.recent.record import CallOutcome
 from telemetry.semconv.attributes import (
     DIRECT_SOURCE,
@@ -182,6 +183,12 @@ class RecordStore:
             found = await session.execute(select(CALLS).where(CALLS.c.call_id == call_id))
             return next(iter(readable(found.mappings())), None)
 
+    async def find_by_trace(self, trace_id: str) -> StoredCall | None:
+        """Return the record of the call with this trace id, if the database has one that can be read."""
+        async with self._database.reading() as session:
+            found = await session.execute(select(CALLS).where(CALLS.c.trace_id == trace_id).limit(1))
+            return next(iter(readable(found.mappings())), None)
+
     def _written(self) -> Row:
         return {"written_ms": self._clock.now().unix_ms}
 
@@ -258,6 +265,10 @@ class Wanted:
     """Received then or later."""
     until_ms: int | None = None
     """Received before."""
+    caller_ends_with: str | None = None
+    """The last digits of the caller's number, at most :data:`SHOWN_DIGITS`."""
+    caller_hash: str | None = None
+    """The keyed hash of the caller's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,4 +329,13 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         conditions.append(row.received_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         conditions.append(row.received_ms < wanted.until_ms)
-    return conditions
+    return [*conditions, *_of_caller(wanted)]
+
+
+def _of_caller(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    masked, digits = CALLS.c.caller_masked, wanted.caller_ends_with
+    if wanted.caller_hash is not None:
+        yield CALLS.c.caller_hash == wanted.caller_hash
+    if digits is not None:
+        # All the digits that a mask shows are a value of the index; fewer are the end of many.
+        yield masked == f"…{digits}" if len(digits) == SHOWN_DIGITS else masked.like(f"%{digits}")

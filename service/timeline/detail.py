@@ -8,7 +8,7 @@ from pydantic import Field
 from service.http.schemas import FrozenSchema
 from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import CallState, Transition
-from telemetry.recent.record import CallOutcome, DurationBasis, Trouble
+from telemetry.recent.record import CallFlag, CallOutcome, DurationBasis, Trouble
 from telemetry.semconv.attributes import (
     CallDirection,
     CapacityScope,
@@ -70,6 +70,8 @@ class PhaseDetail(Happening):
 
     phase: Phase
     target: str | None = Field(description="The name of a transfer's destination.")
+    tool_call_id: str | None = Field(description="The tool call that asked for it; `null` if none did.")
+    resends: int = Field(description="Tries of the same before this one.")
     duration_seconds: Under
     error_type: str | None
 
@@ -254,6 +256,9 @@ class CallDetail(FrozenSchema):
     )
     transitions: tuple[TransitionDetail, ...]
     phases: tuple[PhaseDetail, ...]
+    flags: tuple[CallFlag, ...] | None = Field(
+        description="What is worth a look, whatever the outcome; `null` if not kept."
+    )
     turn_count: int | None = Field(description="All turns, those left out included; `null` if not kept.")
     interruption_count: int | None = Field(description="The greeting's included; `null` if not kept.")
     greeting_interrupted: bool | None = Field(description="The caller spoke into the agent's first words.")
@@ -286,6 +291,8 @@ _TRACE: Final = "0af7651916cd43dd8448eb211c80319c"
 def _moment(offset: float) -> dict[str, Any]:
     return {"at": f"2026-11-22T20:00:{offset:09.6f}Z", "offset_seconds": offset}
 
+
+_PHASE: Final = {"target": None, "tool_call_id": None, "resends": 0, "error_type": None}
 
 EXAMPLE: Final[dict[str, Any]] = {
     "call_id": "rtc_1",
@@ -332,9 +339,26 @@ EXAMPLE: Final[dict[str, Any]] = {
         {**_moment(0.012), "transition": "rejected"},
     ],
     "phases": [
-        {**_moment(0.0), "phase": "tenant_lookup", "target": None, "duration_seconds": 0.011, "error_type": None},
-        {**_moment(0.012), "phase": "reject", "target": None, "duration_seconds": 0.09, "error_type": None},
+        {
+            **_moment(0.0),
+            "phase": "tenant_lookup",
+            "target": None,
+            "tool_call_id": None,
+            "resends": 0,
+            "duration_seconds": 0.011,
+            "error_type": None,
+        },
+        {
+            **_moment(0.012),
+            "phase": "reject",
+            "target": None,
+            "tool_call_id": None,
+            "resends": 0,
+            "duration_seconds": 0.09,
+            "error_type": None,
+        },
     ],
+    "flags": [],
     "turn_count": 0,
     "interruption_count": 0,
     "greeting_interrupted": False,

@@ -7,7 +7,7 @@ from typing import Final
 from telemetry.calls.conversation import DEAD_AIR_SECONDS
 from telemetry.calls.events import LimitHit, Phase
 from telemetry.calls.lifecycle import CallState
-from telemetry.recent.record import CallDetails, PhaseRow, ToolRow, Trouble
+from telemetry.recent.record import NOTABLE_SILENCE, CallDetails, PhaseRow, ToolRow, Trouble
 from telemetry.semconv.attributes import (
     OTHER,
     UNKNOWN_TENANT,
@@ -18,10 +18,6 @@ from telemetry.semconv.attributes import (
     UnansweredReason,
 )
 
-NOTABLE_WAIT: Final = 2.0
-"""Seconds a caller waits for an answer before the wait is worth a line."""
-NOTABLE_SILENCE: Final = 10.0
-"""Seconds in which nobody speaks before the silence is worth a line."""
 _NOTICED: Final = 1.0
 # Seconds of waiting after which a caller may be said to have hung up for it.
 
@@ -54,14 +50,15 @@ def tool_name(tool: str) -> str:
     return "unknown tool" if tool == OTHER else tool
 
 
-def silences(call: CallDetails, *, since: float | None = None) -> tuple[CallStretch, ...]:
+def silences(call: CallDetails) -> tuple[CallStretch, ...]:
     """Return where nobody spoke for :data:`DEAD_AIR_SECONDS` or longer while the session ran, in order.
 
-    Args:
-        call: The call's rows.
-        since: Where to begin, if not at the session's start; in seconds from the reception.
+    What another process saw of the call is not told.
     """
-    begin = since if since is not None else call.summary.started
+    begin = call.seen_from if call.seen_from is not None else call.summary.started
+    if begin is not None and call.first_audio is not None and call.first_audio < begin:
+        # The first word was another process's to hear.
+        begin = None
     first_word = min((row.start for row in call.speech), default=call.as_of)
     before = [] if begin is None else [CallStretch(begin, first_word)]
     after = [CallStretch(row.start, _until(row.end, call)) for row in call.dead_airs]
@@ -126,7 +123,7 @@ def _refusal(row: PhaseRow) -> str:
 
 
 def _ran_by(tool: ToolRow, phases: Iterable[PhaseRow]) -> bool:
-    return any(tool.start <= row.start and (tool.end is None or row.start <= tool.end) for row in phases)
+    return any(row.tool_call_id == tool.tool_call_id for row in phases)
 
 
 def _until(end: float | None, call: CallDetails) -> float:
@@ -162,18 +159,15 @@ _UNANSWERED: Final = {
     UnansweredReason.UNREACHABLE: "the number could not be reached",
 }
 _PROCESS_LOST: Final = "its process was lost (killed, or cut off from the database), and nobody saw the end"
+_LOST_UNDECIDED: Final = "its process was lost (killed, or cut off from the database) before it had decided"
+_OVER_MEANWHILE: Final = "its process was stopped, and nobody saw the end before another could go on with it"
 _MINUTE: Final = 60
 _TEN_MILLISECONDS: Final = 0.00995
 # Below it, a tenth of a millisecond is shown.
 
 
-def explain(call: CallDetails, *, process_lost: bool = False) -> str:
-    """Return what happened to a call: its cause in the first sentence, further facts in others.
-
-    Args:
-        call: Everything known of it.
-        process_lost: The call was ended on record because the process that had it was gone.
-    """
+def explain(call: CallDetails) -> str:
+    """Return what happened to a call: its cause in the first sentence, further facts in others."""
     state = call.summary.state
     if state is CallState.REJECTED:
         said = _rejected(call)
@@ -183,12 +177,12 @@ def explain(call: CallDetails, *, process_lost: bool = False) -> str:
     elif state is CallState.HANDED_OVER:
         said = "Left to another process, which goes on with it."
     elif state is CallState.ABANDONED:
-        said = f"Accepted, but never started: {_cause(call, process_lost=process_lost)}."
+        said = f"Accepted, but never started: {_cause(call)}."
     elif state is CallState.ENDED:
-        said = _ended(call, process_lost=process_lost)
+        said = _ended(call)
     else:
         said = _under_way(call)
-    return f"{said} {FALLBACK}" if call.fallback_instructions else said
+    return " ".join([said, *_further(call)])
 
 
 def span_of_time(seconds: float) -> str:
@@ -206,11 +200,32 @@ def span_of_time(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def _further(call: CallDetails) -> Iterable[str]:
+    """Yield sentences about what else stands out."""
+    if call.fallback_instructions:
+        yield FALLBACK
+    failed = [row for row in call.phases if row.phase is Phase.ATTACH and row.error_type]
+    if failed:
+        tries = "One try" if len(failed) == 1 else f"{len(failed)} tries"
+        kinds = ", ".join(dict.fromkeys(row.error_type or "" for row in failed))
+        yield f"{tries} to attach to the media session failed ({kinds})."
+    silence, waited = call.summary.longest_silence, unanswered(call) or 0.0
+    # The silence of one who waits in vain, or for the first word, is told as the wait.
+    if silence >= NOTABLE_SILENCE and silence > waited + _NOTICED and call.first_audio is not None:
+        yield f"Nobody spoke for {span_of_time(silence)}."
+    times = call.summary.talked_over
+    if times:
+        yield "The agent talked over the caller" + ("." if times == 1 else f" {times} times.")
+
+
 def _rejected(call: CallDetails) -> str:
     decision = call.decision
     if decision is None or decision.reason is None:
         return "Rejected."
     cause = _REJECTED[decision.reason]
+    if call.summary.lost:
+        span = span_of_time(decision.setup_seconds)
+        return f"Rejected after {span} ({decision.reason}): {_LOST_UNDECIDED}."
     if decision.reason is RejectionReason.TENANT_NOT_CONFIGURED and call.summary.tenant_id == UNKNOWN_TENANT:
         cause = "the dialled number reaches no tenant" if call.summary.dialled else "no dialled number could be read"
     said = f"Rejected after {span_of_time(decision.setup_seconds)} ({decision.reason}): {cause}"
@@ -224,19 +239,19 @@ def _limit(limit: LimitHit | None) -> str:
     return f"; {whose} of {limit.limit} was reached, with {limit.in_use} in use"
 
 
-def _ended(call: CallDetails, *, process_lost: bool) -> str:
+def _ended(call: CallDetails) -> str:
     failed = call.ending is not None and call.ending.error_type is not None
     said = "Failed" if failed else "Ended"
-    cause = _cause(call, process_lost=process_lost)
+    cause = _cause(call)
     return f"{said} after {span_of_time(call.summary.duration)}: {cause}{_circumstances(call)}."
 
 
-def _cause(call: CallDetails, *, process_lost: bool) -> str:
+def _cause(call: CallDetails) -> str:
     ending = call.ending
     if ending is None:
         return "for no known reason"
-    if process_lost:
-        return _PROCESS_LOST
+    if call.summary.lost:
+        return _OVER_MEANWHILE if call.handed_over else _PROCESS_LOST
     if ending.reason is EndReason.REFERRED and call.referred_to:
         return f"it was handed to {call.referred_to}"
     if ending.reason is EndReason.COMPLETED and _hung_up_by_agent(call):

@@ -1,12 +1,11 @@
-"""Calls by their records: those no process remembers any more, and what another process saw of a call before."""
+"""Calls by their records: those no process remembers any more."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from service.records.record import DurationSource
 from service.records.record import StoredCall as Row
-from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
 from telemetry.recent.record import CallDetails, CallSummary, Decision, Ending, StateChange, Talk, Tokens, Trace
@@ -21,14 +20,10 @@ class StorySource:
     """Nothing is left but the record: no turn, speech, tool, span or log line."""
     conversation_counted: bool = True
     """The numbers of turns and interruptions and the longest wait are known; older records do not keep them."""
-    seen_from: float | None = None
-    """Seconds from the reception at which this process took the call over; None if it saw all of it."""
-    process_lost: bool = False
-    """The call was ended on record because its process was gone."""
 
 
 WATCHED: Final = StorySource()
-"""This process saw all of the call."""
+"""This process saw the call, from its beginning or from when it took it over."""
 
 
 class PastUnavailableError(Exception):
@@ -42,6 +37,10 @@ class PastCalls(Protocol):
         """Return the call's record, None if there is none; raise :class:`PastUnavailableError` when in doubt."""
         ...
 
+    async def find_by_trace(self, trace_id: str) -> Row | None:
+        """Return the record of the call with this trace id, None if there is none; raise likewise."""
+        ...
+
 
 class NoPastCalls:
     """The look-up of a gateway that keeps no records."""
@@ -52,78 +51,14 @@ class NoPastCalls:
         """Return None."""
         return None
 
+    async def find_by_trace(self, trace_id: str) -> Row | None:  # noqa: ARG002 -- the protocol's signature
+        """Return None."""
+        return None
+
 
 def source_of(row: Row) -> StorySource:
     """Return what a call that is known by its record alone rests on."""
-    lost = row.duration_source is DurationSource.LAST_SIGN_OF_LIFE and row.reason == EndReason.STALE
-    return StorySource(from_record=True, conversation_counted=row.turns is not None, process_lost=lost)
-
-
-def continued(call: CallDetails, row: Row) -> tuple[CallDetails, StorySource]:
-    """Return one story of a call that this process took over: what the record has, then what was seen here.
-
-    Times, decision, first audio, caller and tokens of the record stand in for what this process could only guess. All
-    offsets count from the first reception.
-    """
-    shift = max(0.0, call.summary.received.unix_nanos / 1e9 - row.received_ms / 1000)
-    summary = call.summary
-    started = _perhaps(row, row.started_ms)
-    ended = None if summary.ended is None else summary.ended + shift
-    as_of = call.as_of + shift
-    before = tuple(step for step in _steps(row) if step.transition in _BEFORE)
-    after = tuple(moved(step, shift) for step in call.steps if step.transition not in _BEFORE)
-    first_audio = _perhaps(row, row.first_audio_ms)
-    story = replace(
-        call,
-        summary=replace(
-            summary,
-            received=Instant(0.0, row.received_ms * 1_000_000),
-            started=started,
-            ended=ended,
-            last_seen=summary.last_seen + shift,
-            duration=max(0.0, as_of - started) if started is not None else summary.duration + shift,
-            longest_wait=max(summary.longest_wait, _perhaps(row, row.decided_ms) or 0.0, first_audio or 0.0),
-            caller=row.caller_masked,
-            dialled=row.dialled_masked,
-        ),
-        as_of=as_of,
-        caller_hash=row.caller_hash,
-        steps=before + after,
-        decision=_decision(row) or (call.decision and moved(call.decision, shift)),
-        ending=call.ending and moved(call.ending, shift),
-        first_audio=first_audio,
-        time_to_first_audio=first_audio,
-        phases=tuple(moved(phase, shift) for phase in call.phases),
-        turns=tuple(moved(turn, shift) for turn in call.turns),
-        speech=tuple(moved(speech, shift) for speech in call.speech),
-        tools=tuple(moved(tool, shift) for tool in call.tools),
-        errors=tuple(moved(error, shift) for error in call.errors),
-        tokens=replace(call.tokens, usage=_more_of(_usage(row), call.tokens.usage)),
-        gaps=tuple(moved(gap, shift) for gap in call.gaps),
-        dead_airs=tuple(moved(row, shift) for row in call.dead_airs),
-        talk_overs=tuple(moved(row, shift) for row in call.talk_overs),
-    )
-    return story, StorySource(seen_from=shift + (call.seen_from or 0.0))
-
-
-_BEFORE: Final = frozenset({Transition.RECEIVED, Transition.ACCEPTED, Transition.STARTED})
-_MOMENTS: Final = frozenset({"at", "start", "end", "caller_stopped"})
-Timed = TypeVar("Timed", bound=Any)
-
-
-def moved(row: Timed, seconds: float) -> Timed:
-    """Return a row of a call with its moments later by so many seconds; durations stay."""
-    moments = {field.name: getattr(row, field.name) for field in fields(row) if field.name in _MOMENTS}
-    later = {name: moment + seconds for name, moment in moments.items() if moment is not None}
-    changed: Timed = replace(row, **later)
-    return changed
-
-
-def _more_of(recorded: TokenUsage, counted: TokenUsage) -> TokenUsage:
-    """Return the larger count of each kind: the record has all processes' tokens, this process the latest ones."""
-    kinds = TokenUsage.__dataclass_fields__
-    known = {kind: [n for n in (getattr(recorded, kind), getattr(counted, kind)) if n is not None] for kind in kinds}
-    return TokenUsage(**{kind: max(counts) for kind, counts in known.items() if counts})
+    return StorySource(from_record=True, conversation_counted=row.turns is not None)
 
 
 _NOT_ACCEPTED: Final = frozenset({CallState.REJECTED, CallState.UNANSWERED})
@@ -134,7 +69,6 @@ def remembered(row: Row) -> CallDetails:
     return CallDetails(
         summary=_summary(row),
         as_of=_offset(row, row.last_seen_ms if row.ended_ms is None else row.ended_ms),
-        caller_hash=row.caller_hash,
         steps=tuple(sorted(_steps(row), key=lambda step: step.at)),
         decision=_decision(row),
         ending=_ending(row),
@@ -148,7 +82,7 @@ def remembered(row: Row) -> CallDetails:
         speech=(),
         tools=(),
         errors=(),
-        tokens=Tokens(_usage(row), responses=0, partial=(), models=()),
+        tokens=Tokens(row.tokens, responses=0, partial=(), models=()),
         trace=_trace(row),
         logs=(),
         dropped={},
@@ -198,6 +132,8 @@ def _summary(row: Row) -> CallSummary:
         direction=row.direction,
         source=row.source,
         fault=row.fault,
+        caller_hash=row.caller_hash,
+        lost=row.given_up and row.taken_over,
     )
 
 
@@ -241,11 +177,6 @@ def _unanswered(row: Row) -> UnansweredReason | None:
 
 def _end(row: Row) -> EndReason | None:
     return EndReason(row.reason) if row.state in (CallState.ENDED, CallState.ABANDONED) and row.reason else None
-
-
-def _usage(row: Row) -> TokenUsage:
-    kinds: dict[str, Any] = {kind: getattr(row, f"{kind}_tokens") for kind in TokenUsage.__dataclass_fields__}
-    return TokenUsage(**kinds)
 
 
 def _trace(row: Row) -> Trace | None:

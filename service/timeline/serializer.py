@@ -42,6 +42,10 @@ INCOMPLETE = "Some spans were left out: the first and the last ones of a call ar
 CONTINUED = (
     "Taken over from another process: the spans of before, the first root among them, are in a trace backend only."
 )
+ROOT_LOST = (
+    "The process that had the call before was lost, and with it every span that was open, the first root among them: "
+    "what follows stands under a root that no backend has."
+)
 FROM_RECORD = " No process remembers the call: this is what its record keeps."
 DECIMALS = 6
 """Of seconds: a microsecond is finer than anything here is measured."""
@@ -164,15 +168,15 @@ def call_path(call_id: str) -> str:
 def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATCHED) -> CallDetail:
     """Return a call as the API shows it; ``source`` says what its rows rest on."""
     call, times = record.summary, Times(record.summary.received)
-    said = explain(record, process_lost=source.process_lost)
+    said, from_record = explain(record), source.from_record or record.summary.lost
     return CallDetail(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
         state=call.state,
         outcome=call.outcome,
-        explanation=writable(said + _resting_on(source)),
+        explanation=writable(said + _resting_on(record, source)),
         caller=call.caller,
-        caller_hash=record.caller_hash,
+        caller_hash=call.caller_hash,
         dialled=record.summary.dialled,
         received_at=times.at(0.0),
         started_at=times.perhaps(call.started),
@@ -193,31 +197,34 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
         talk=None if record.talk is None else _talk(record.talk),
         referred_to=_perhaps(record.referred_to),
         fallback_instructions=record.fallback_instructions,
-        from_record=source.from_record,
+        from_record=from_record,
         resumed=record.resumed,
-        seen_from_seconds=rounded_if(source.seen_from),
+        seen_from_seconds=rounded_if(record.seen_from),
         transitions=tuple(TransitionDetail(transition=s.transition, **times.point(s.at)) for s in record.steps),
         phases=tuple(
             PhaseDetail(
                 phase=p.phase,
                 target=_perhaps(p.target),
+                tool_call_id=_perhaps(p.tool_call_id),
+                resends=p.resends,
                 error_type=_perhaps(p.error_type),
                 **times.stretch(p.start, p.end),
             )
             for p in record.phases
         ),
+        flags=None if source.from_record else call.flags,
         turn_count=call.turns if source.conversation_counted else None,
         interruption_count=call.interruptions if source.conversation_counted else None,
-        greeting_interrupted=None if source.from_record else greeting_interrupted(record),
-        talked_over_count=None if source.from_record else call.talked_over,
-        longest_silence_seconds=None if source.from_record else rounded(call.longest_silence),
+        greeting_interrupted=None if from_record else greeting_interrupted(record),
+        talked_over_count=None if from_record else call.talked_over,
+        longest_silence_seconds=None if from_record else rounded(call.longest_silence),
         talked_over=tuple(
             StretchDetail(**times.stretch(row.start, record.as_of if row.end is None else row.end))
             for row in record.talk_overs
         ),
-        silences=tuple(
-            StretchDetail(**times.stretch(quiet.start, quiet.end)) for quiet in silences(record, since=source.seen_from)
-        ),
+        silences=()
+        if from_record
+        else tuple(StretchDetail(**times.stretch(quiet.start, quiet.end)) for quiet in silences(record)),
         turns=tuple(_turn(turn, times, record.as_of) for turn in record.turns),
         speech=tuple(
             SpeechDetail(speaker=s.speaker, interrupted=s.interrupted, **times.stretch(s.start, s.end))
@@ -235,7 +242,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
         ),
         errors=tuple(ErrorDetail(trouble=e.trouble, detail=_error(e), **times.point(e.at)) for e in record.errors),
         tokens=_tokens(record),
-        trace=None if record.trace is None else _trace(record, record.trace, source, times, urls),
+        trace=None if record.trace is None else _trace(record, record.trace, times, urls),
         logs=_logs(record, times),
         events_truncated=record.events_truncated,
         dropped=dict(record.dropped),
@@ -252,12 +259,13 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
     )
 
 
-def _resting_on(source: StorySource) -> str:
-    if source.from_record:
+def _resting_on(record: CallDetails, source: StorySource) -> str:
+    if source.from_record or record.summary.lost:
         return FROM_RECORD
-    if source.seen_from is None:
+    if record.seen_from is None:
         return ""
-    return f" Taken over from another process {span_of_time(source.seen_from)} after it was received."
+    left = "another process" if record.handed_over else "a process that was lost"
+    return f" Taken over from {left} {span_of_time(record.seen_from)} after it was received."
 
 
 def _perhaps(text: str | None) -> str | None:
@@ -316,10 +324,10 @@ def _tokens(record: CallDetails) -> TokenDetail:
     )
 
 
-def _trace(record: CallDetails, trace: Trace, source: StorySource, times: Times, urls: TraceUrls) -> TraceDetail:
+def _trace(record: CallDetails, trace: Trace, times: Times, urls: TraceUrls) -> TraceDetail:
     note = None if trace.sampled else UNSAMPLED
-    if source.seen_from is not None or record.resumed:
-        note = CONTINUED
+    if record.seen_from is not None or record.summary.lost:
+        note = CONTINUED if record.handed_over else ROOT_LOST
     if record.dropped.get("spans"):
         note = INCOMPLETE
     return TraceDetail(

@@ -14,8 +14,10 @@ from service.timeline.detail import (
     ToolDetail,
     TurnDetail,
 )
-from service.timeline.explain import NOTABLE_SILENCE, NOTABLE_WAIT, span_of_time, tool_name
+from service.timeline.explain import span_of_time, tool_name
+from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
+from telemetry.recent.record import NOTABLE_SILENCE, NOTABLE_WAIT
 from telemetry.semconv.attributes import OTHER, Speaker
 
 MOST_MOMENTS: Final = 8
@@ -138,12 +140,13 @@ def facts_of(call: CallDetail) -> tuple[tuple[str, str], ...]:
         ("tenant", call.tenant_id),
         ("from → to", numbers or None),
         ("received", call.received_at.strftime("%Y-%m-%d %H:%M:%S UTC")),
-        ("state", f"{call.state}" + (f" ({call.outcome})" if call.outcome and call.outcome != str(call.state) else "")),
+        ("state", _state(call)),
         ("duration", f"{span_of_time(call.duration_seconds)} since {call.duration_basis}"),
         ("setup", _time(call.setup_seconds)),
         ("first audio", _time(call.time_to_first_audio_seconds)),
         ("longest wait", _time(call.longest_wait_seconds)),
         ("silence up to", _time(call.longest_silence_seconds or None)),
+        ("flags", _flags(call)),
         ("turns", _turns(call)),
         ("tokens", _tokens(call)),
         ("trace", call.trace.trace_id if call.trace else None),
@@ -165,13 +168,23 @@ def notes_of(call: CallDetail) -> tuple[str, ...]:
     """Return sentences about what the timeline leaves out."""
     dropped = ", ".join(f"{count} {_KINDS.get(kind, kind)}" for kind, count in call.dropped.items())
     left_out = f"Left out between the first and the last: {dropped}." if dropped else None
-    resumed = "Taken over from another process: what was said before is in that one's part of the trace."
+    resumed = "Taken over from another process: what was said before it did is not known here."
     unsampled = call.trace.note if call.trace and not call.trace.sampled else None
-    return tuple(note for note in (resumed if call.resumed else None, left_out, unsampled) if note)
+    notes = (resumed if call.resumed and not call.from_record else None, left_out, unsampled)
+    return tuple(note for note in notes if note)
 
 
 def _time(seconds: float | None) -> str | None:
     return None if seconds is None else span_of_time(seconds)
+
+
+def _state(call: CallDetail) -> str:
+    told = call.outcome is None or str(call.outcome) == str(call.state)
+    return _words(call.state) if told else f"{_words(call.state)} ({_words(str(call.outcome))})"
+
+
+def _flags(call: CallDetail) -> str | None:
+    return ", ".join(_words(flag) for flag in call.flags or ()) or None
 
 
 def _tokens(call: CallDetail) -> str | None:
@@ -188,8 +201,12 @@ def _count(tokens: int | None) -> str:
 def _failures(call: CallDetail) -> Iterable[NotableMoment]:
     if call.ending is not None and call.ending.error_type:
         yield NotableMoment(call.ending.offset_seconds, f"the call failed: {call.ending.error_type}")
+    tries = [phase for phase in call.phases if phase.phase is Phase.ATTACH and phase.error_type]
+    if tries:
+        more = f", the first of {len(tries)} tries" if len(tries) > 1 else ""
+        yield NotableMoment(_end_of(tries[0]), f"attach failed: {tries[0].error_type}{more}")
     for phase in call.phases:
-        if phase.error_type:
+        if phase.error_type and phase.phase is not Phase.ATTACH:
             yield NotableMoment(_end_of(phase), f"{_words(phase.phase)} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
@@ -250,8 +267,7 @@ def _turns(call: CallDetail) -> str | None:
     # The greeting's interruption belongs to no turn.
     cut = (call.interruption_count or 0) - bool(call.greeting_interrupted)
     greeting = ", the greeting cut short" if call.greeting_interrupted else ""
-    seen = " seen here" if call.resumed else ""
-    return f"{call.turn_count}{seen}, {cut} interrupted{greeting}"
+    return f"{call.turn_count}, {cut} interrupted{greeting}"
 
 
 def _end_of(row: PhaseDetail | SpeechDetail | ToolDetail) -> float:
@@ -306,7 +322,7 @@ def _life(call: CallDetail, since: float, end: float) -> list[Track]:
         text = f"session, {span_of_time(call.duration_seconds)}"
         bars.append(Bar(begin, min(over, end), Paint.SESSION, text, going_on))
     marks = [
-        TimelineMark(step.offset_seconds, Sign.STEP, str(step.transition))
+        TimelineMark(step.offset_seconds, Sign.STEP, _words(step.transition))
         for step in call.transitions
         if since <= step.offset_seconds <= end
     ]
@@ -316,7 +332,12 @@ def _life(call: CallDetail, since: float, end: float) -> list[Track]:
 
 def _phases(phases: Iterable[PhaseDetail], end: float) -> list[Track]:
     tracks: dict[str, list[Bar]] = {}
-    for phase in phases:
+    rows = list(phases)
+    # A single try says no more than the phase that it is a try of.
+    refused = any(phase.error_type for phase in rows if phase.phase is Phase.ATTACH)
+    for phase in rows:
+        if phase.phase is Phase.ATTACH and not refused:
+            continue
         tracks.setdefault(_words(phase.phase), []).append(_timed(phase, _words(phase.phase), Paint.PHASE, end))
     return [Track(name, tuple(bars)) for name, bars in tracks.items()]
 

@@ -10,6 +10,7 @@ from telemetry.calls.conversation import Conversation
 from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
+    CallBefore,
     CallEnded,
     CallHandedOver,
     CallHeartbeat,
@@ -94,6 +95,7 @@ class Call:
     """
 
     __slots__ = (
+        "_began",
         "_billed",
         "_clock",
         "_conversation",
@@ -139,6 +141,8 @@ class Call:
         self.holds_slot = holds_slot
         """True if the call takes a place of its tenant's capacity, False if it is only observed."""
         self._started: Instant | None = None
+        self._began: Instant | None = None
+        # When the session began, in whichever process.
         self._last_seen = received
         self._heard: Instant | None = None
         self._billed = 0.0
@@ -223,14 +227,24 @@ class Call:
                 CallUnanswered(now, self.ref, reason, error_type)
             )
 
-    def started(self, at: Instant | None = None) -> bool:
-        """Report that the media session runs: from here on time is billed."""
+    def started(self, at: Instant | None = None, *, resumed: bool = False) -> bool:
+        """Report that the media session runs: from here on time is billed; ``resumed`` if it began elsewhere."""
         now = at or self._clock.now()
         with self.exclusive:
             if not self._step(Transition.STARTED, now):
                 return False
             self._started = now
-            return self._emit(CallStarted(now, self.ref))
+            return self._emit(CallStarted(now, self.ref, resumed, self._model))
+
+    def continues(self, before: CallBefore, since: Instant) -> None:
+        """Go on with what another process recorded, observing the conversation ``since`` this moment.
+
+        Its moments stand, and what it has told is neither told again nor numbered anew.
+        """
+        with self.exclusive:
+            self._received, self._began = before.received, before.started
+            heard = before.first_audio is not None
+            self._conversation = Conversation(self.ref, before.received, turns=before.turns, heard=heard, since=since)
 
     def abandoned(self, reason: EndReason, *, error_type: str | None = None, at: Instant | None = None) -> bool:
         """Report that the accepted call will never start."""
@@ -347,9 +361,13 @@ class Call:
         """
         return TimedPhase(self.ref, self._report, self._scopes, self._clock, phase, target)
 
-    def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None) -> None:
+    def attach_try(self, resends: int) -> AbstractContextManager[None]:
+        """Time one try to attach to the media session, after so many that failed."""
+        return TimedPhase(self.ref, self._report, self._scopes, self._clock, Phase.ATTACH, resends=resends)
+
+    def passed(self, phase: Phase, started: Instant, *, error_type: str | None = None, resends: int = 0) -> None:
         """Report a phase that is over already, such as the one before the call was known."""
-        self._report(PhaseEnded(self._clock.now(), self.ref, phase, started, error_type))
+        self._report(PhaseEnded(self._clock.now(), self.ref, phase, started, error_type, resends=resends))
 
     def instructions_failed(self, error_type: str) -> None:
         """Report that the tenant's instructions could not be read."""
@@ -444,10 +462,13 @@ class Call:
         started = self._started or now
         last_moment = min(now, max(self._last_seen, started)) if reason is EndReason.STALE else now
         # Heartbeats have counted this much time already, so the duration is never less.
-        duration = max(last_moment.since(started), self._billed)
+        billed = max(last_moment.since(started), self._billed)
+        elsewhere = 0.0 if self._began is None else max(0.0, started.since(self._began))
         if reason is EndReason.ERROR:
             error_type = error_type or OTHER
-        return CallEnded(now, self.ref, reason, duration, duration - self._billed, error_type, fault, self._model)
+        return CallEnded(
+            now, self.ref, reason, elsewhere + billed, billed - self._billed, error_type, fault, self._model
+        )
 
     def _end_conversation(self, now: Instant) -> None:
         if self._state is CallState.STARTED:

@@ -53,6 +53,10 @@ class TalkMeter:
         self._dead_airs = 0
         self._first: Instant | None = None
 
+    def listen(self, at: Instant) -> None:
+        """Begin in the middle of a conversation, in which nobody speaks at the moment as far as is known."""
+        self._first = self._quiet_since = at
+
     def started(self, speaker: Speaker, at: Instant) -> list[Event]:
         """Begin a party's speech, and end the silence or begin the talk-over that this makes."""
         events = self._silence_ended(at)
@@ -135,16 +139,21 @@ class Conversation:
         "_talk",
     )
 
-    def __init__(self, call: CallRef, received: Instant) -> None:
+    def __init__(
+        self, call: CallRef, received: Instant, *, turns: int = 0, heard: bool = False, since: Instant | None = None
+    ) -> None:
+        """Begin; or go on ``since`` a moment, with so many turns behind it, and with the agent ``heard`` already."""
         self._call = call
         self._received = received
-        self._heard = False
-        self._current = _Turn(0, None)
+        self._heard = heard
+        self._current = _Turn(turns, None)
         self._overlapped: _Turn | None = None
         self._caller_since: Instant | None = None
         self._agent_since: Instant | None = None
         self._awaiting_since: Instant | None = None
         self._talk = TalkMeter(call)
+        if heard and since is not None:
+            self._talk.listen(since)
 
     @property
     def turns(self) -> int:

@@ -48,6 +48,8 @@ class Phase(StrEnum):
     INSTRUCTIONS = "instructions"
     ACCEPT = "accept"
     REJECT = "reject"
+    ATTACH = "attach"
+    """One try to attach to the media session's event stream."""
     CONNECT = "connect"
     """From the acceptance until the media session's event stream is attached."""
     REATTACH = "reattach"
@@ -103,6 +105,25 @@ class TokenUsage:
     output_audio: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CallBefore:
+    """The part of a call's history that another process recorded; moments are on this process's clock."""
+
+    received: Instant
+    decided: Instant | None = None
+    started: Instant | None = None
+    first_audio: Instant | None = None
+    caller_masked: str | None = None
+    caller_hash: str | None = None
+    dialled_masked: str | None = None
+    turns: int = 0
+    interruptions: int = 0
+    longest_wait_seconds: float = 0.0
+    tokens: TokenUsage = field(default_factory=TokenUsage)
+    handed_over: bool = False
+    """True if that process left the call in good order; False if it was lost."""
+
+
 @event
 class Event:
     """Anything that happened, and when."""
@@ -146,6 +167,8 @@ class CallReceived(CallEvent):
     """W3C trace context of the same call in the process that had it before: the parent of this trace."""
     content: bool = False
     """True if the tenant allows content on spans: transcripts, keys pressed, arguments and results of tools."""
+    resumed: bool = False
+    """True if another process was told of the call before, and this one goes on with it."""
 
 
 @event
@@ -155,6 +178,10 @@ class PhaseStarted(CallEvent):
     phase: Phase
     target: str | None = None
     """The configured name of a transfer's destination."""
+    tool_call_id: str | None = None
+    """The tool call that asked for it; None if no tool did."""
+    resends: int = 0
+    """Tries of the same before this one."""
 
 
 @event
@@ -165,7 +192,9 @@ class PhaseEnded(CallEvent):
     started: Instant
     error_type: str | None = None
     target: str | None = None
-    """As in :class:`PhaseStarted`."""
+    tool_call_id: str | None = None
+    resends: int = 0
+    """All three as in :class:`PhaseStarted`."""
 
 
 @event
@@ -195,6 +224,27 @@ class CallTakenOver(CallEvent):
     """This process goes on with a call of another; ``state`` is how that one left it."""
 
     state: CallState
+    before: CallBefore | None = None
+    """None if nothing is known of what was before."""
+
+
+@event
+class CallLost(CallEvent):
+    """A call of a process that is gone was found to be over: nobody saw its end, and it counts nowhere.
+
+    ``at`` is its last activity, at which its record ends.
+    """
+
+    state: CallState
+    """The state it was last known in."""
+    before: CallBefore
+    continues: str | None = field(default=None, repr=False)
+    """W3C trace context of the call in the process that had it: the parent of the span that tells its end."""
+
+    @property
+    def seconds(self) -> float:
+        """Length of the call in seconds, to its last activity; since its reception if it never started."""
+        return self.at.since(self.before.started or self.before.received)
 
 
 @event
@@ -217,6 +267,11 @@ class CallAccepted(CallEvent):
 @event
 class CallStarted(CallEvent):
     """The media session began to run."""
+
+    resumed: bool = False
+    """True if it began in another process."""
+    model: str | None = None
+    """The model that speaks, as it was asked for."""
 
 
 @event

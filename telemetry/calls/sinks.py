@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, create_key
 
 from telemetry.calls.events import CallRef, Event
 
@@ -19,6 +19,10 @@ class Sink(Protocol):
     def emit(self, event: Event) -> None:
         """Record one event."""
         ...
+
+
+UNSAMPLED: Final = create_key("callscope-unsampled")
+"""Key in the context of a call whose trace head sampling left out: no exemplar of the SDK leads to it."""
 
 
 class Contexts(Protocol):

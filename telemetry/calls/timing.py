@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from asyncio import CancelledError
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
 
 from telemetry.calls.events import CallRef, Event, Phase, PhaseEnded, PhaseStarted, ToolEnded, ToolStarted
 from telemetry.calls.sinks import Scopes
 from telemetry.clock import Clock, Instant
+from telemetry.semconv.attributes import CallId
 
 
 class TypedError(Exception):
@@ -56,6 +58,10 @@ class Timed(ABC):
         """Return the event of the end; ``error_type`` is None if no exception passed."""
 
 
+_asking: ContextVar[tuple[CallId, str] | None] = ContextVar("callscope-asking-tool", default=None)
+# The call and the tool call whose tool runs: what it has done is its doing, whatever other tools run beside it.
+
+
 @dataclass(slots=True)
 class TimedPhase(Timed):
     """The timer of one phase of a call."""
@@ -63,12 +69,19 @@ class TimedPhase(Timed):
     phase: Phase
     target: str | None = None
     """The configured name of a transfer's destination."""
+    resends: int = 0
+    """Tries of the same before this one."""
+    _asked_by: str | None = field(init=False, default=None)
 
     def _start_event(self) -> Event:
-        return PhaseStarted(self.began, self.call, self.phase, self.target)
+        asking = _asking.get()
+        if asking is not None and asking[0] == self.call.call_id:
+            self._asked_by = asking[1]
+        return PhaseStarted(self.began, self.call, self.phase, self.target, self._asked_by, self.resends)
 
     def _end_event(self, at: Instant, error_type: str | None) -> Event:
-        return PhaseEnded(at, self.call, self.phase, self.began, error_type, self.target)
+        what = (self.phase, self.began, error_type, self.target, self._asked_by, self.resends)
+        return PhaseEnded(at, self.call, *what)
 
 
 @dataclass(slots=True)
@@ -77,6 +90,17 @@ class TimedTool(Timed):
 
     tool: str
     tool_call_id: str
+    _token: Token[tuple[CallId, str] | None] = field(init=False)
+
+    def __enter__(self) -> None:
+        super(TimedTool, self).__enter__()
+        self._token = _asking.set((self.call.call_id, self.tool_call_id))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _asking.reset(self._token)
+        super(TimedTool, self).__exit__(kind, error, traceback)
 
     def _start_event(self) -> Event:
         return ToolStarted(self.began, self.call, self.tool, self.tool_call_id)

@@ -10,6 +10,8 @@ from typing import Final
 from telemetry.calls.call import Call, CallSnapshot, ClosedCall
 from telemetry.calls.events import (
     CallAnnounced,
+    CallBefore,
+    CallLost,
     CallReceived,
     CallRef,
     CallTakenOver,
@@ -159,6 +161,7 @@ class CallTracker:
         direction: CallDirection = CallDirection.INBOUND,
         source: str = DIRECT_SOURCE,
         holds_slot: bool = True,
+        resumed: bool = False,
     ) -> Call:
         """Report a call that came in and return its handle; it is pending from here on.
 
@@ -174,6 +177,7 @@ class CallTracker:
             direction: inbound unless given.
             source: the configured name of the gateway or carrier that reports the call.
             holds_slot: False for a call that is only observed and takes no capacity.
+            resumed: another process was told of the call before, see :meth:`taken_over`.
         """
         ref = CallRef(CallId(call_id), TenantId(tenant_id), direction, source)
         moment = at or self._clock.now()
@@ -182,7 +186,7 @@ class CallTracker:
         with call.exclusive:
             entered = self._enter(call)
             if entered is call:
-                self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, continues, content))
+                self._sink.emit(CallReceived(moment, ref, caller, dialled, traceparent, continues, content, resumed))
         if entered is not call:
             entered.repeated()
         return entered
@@ -195,6 +199,8 @@ class CallTracker:
         *,
         at: Instant | None = None,
         since: Instant | None = None,
+        before: CallBefore | None = None,
+        model: str | None = None,
         continues: str | None = None,
         content: bool = False,
         direction: CallDirection = CallDirection.INBOUND,
@@ -211,6 +217,8 @@ class CallTracker:
             state: the state that the other process left it in: pending, accepted or started.
             at: the moment it counts as received here; now unless given.
             since: the moment from which its time is billed here, if it was started; ``at`` unless given.
+            before: what is on record of it from before.
+            model: the model that speaks, if it was started.
             continues: the W3C trace context of the call in the other process.
             content: the tenant allows content on spans.
             direction: inbound unless given.
@@ -225,15 +233,55 @@ class CallTracker:
             return self.call(call_id)
         moment = at or self._clock.now()
         call = self.received(
-            call_id, tenant_id, at=moment, continues=continues, content=content, direction=direction, source=source
+            call_id,
+            tenant_id,
+            at=moment,
+            continues=continues,
+            content=content,
+            direction=direction,
+            source=source,
+            resumed=True,
         )
         with call.exclusive:
-            self._sink.emit(CallTakenOver(self._clock.now(), call.ref, state))
+            now = self._clock.now()
+            if before is not None:
+                call.continues(before, now)
+            if model is not None:
+                call.runs_on(model)
+            self._sink.emit(CallTakenOver(now, call.ref, state, before))
             if state is not CallState.PENDING:
                 call.accepted(since or moment, resumed=True)
             if state is CallState.STARTED:
-                call.started(since or moment)
+                call.started(since or moment, resumed=True)
         return call
+
+    def lost(
+        self,
+        call_id: CallId | str,
+        tenant_id: TenantId | str,
+        state: CallState,
+        before: CallBefore,
+        *,
+        at: Instant,
+        continues: str | None = None,
+        direction: CallDirection = CallDirection.INBOUND,
+        source: str = DIRECT_SOURCE,
+    ) -> None:
+        """Report that a call of a process that is gone was over when it was looked for. It counts nowhere.
+
+        Args:
+            call_id: the carrier's id; nothing happens if the call is known here.
+            tenant_id: the tenant the call belonged to.
+            state: the state that the other process left it in.
+            before: what is on record of it.
+            at: its last activity.
+            continues: the W3C trace context of the call in the other process.
+            direction: inbound unless given.
+            source: the configured name of the gateway or carrier that reported the call.
+        """
+        if not self.knows(call_id):
+            ref = CallRef(CallId(call_id), TenantId(tenant_id), direction, source)
+            self._sink.emit(CallLost(at, ref, state, before, continues))
 
     def call(self, call_id: CallId | str) -> Call:
         """Return the handle of a call, open or over; that of an unknown call counts each transition as a violation."""

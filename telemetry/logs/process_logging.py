@@ -5,14 +5,15 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
-from opentelemetry._logs import LoggerProvider
+from opentelemetry._logs import Logger, LoggerProvider
 from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
 from telemetry.logs.formatter import JsonFormatter, describe_exception
 from telemetry.privacy import scrub_text
 from telemetry.semconv.attributes import EXCEPTION_STACKTRACE, EXCEPTION_TYPE
+from telemetry.semconv.catalogue import scope_version
 
 NOISY: Final = (
     "httpcore2",
@@ -31,6 +32,33 @@ NOISY: Final = (
 
 Those that the exporters use would besides log the export of what they logged.
 """
+
+
+_OURS: Final = ("callscope", "service", "telemetry")
+# First parts of the names of our loggers: their scopes have our version, a library's have none that is known.
+
+
+class _VersionedLoggers(LoggerProvider):
+    """A provider whose loggers have the distribution's version where they are ours."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        self._provider = provider
+
+    def get_logger(
+        self,
+        name: str,
+        version: str | None = None,
+        schema_url: str | None = None,
+        attributes: Any = None,  # noqa: ANN401 -- the API's type is private
+    ) -> Logger:
+        """Return the logger of the provider behind."""
+        known = scope_version() if name.partition(".")[0] in _OURS else version
+        return self._provider.get_logger(name, known, schema_url, attributes)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush the provider behind, if it can."""
+        flush = getattr(self._provider, "force_flush", None)
+        return flush is None or bool(flush(timeout_millis))
 
 
 class OtlpLogs(LoggingHandler):
@@ -57,7 +85,7 @@ def process_logging(
     """
     stdout = logging.StreamHandler(sys.stdout if stream is None else stream)
     stdout.setFormatter(JsonFormatter())
-    handlers = (stdout, OtlpLogs(logger_provider=provider), *further)
+    handlers = (stdout, OtlpLogs(logger_provider=_VersionedLoggers(provider)), *further)
     for handler in handlers[:2]:
         handler.setLevel(level)
     root = logging.getLogger()

@@ -13,6 +13,7 @@ from telemetry.calls.events import (
     CallEnded,
     CallEvent,
     CallHandedOver,
+    CallLost,
     CallReceived,
     CallReferred,
     CallRejected,
@@ -30,12 +31,14 @@ from telemetry.calls.events import (
     TransitionInferred,
     TurnEnded,
 )
+from telemetry.calls.lifecycle import CallState
 from telemetry.calls.sinks import Handler, NoopScopes, Scopes
 from telemetry.clock import Clock, SystemClock
 from telemetry.logs.formatter import DURATION_MS, EVENT_NAME
 from telemetry.logs.throttle import ThrottledLog
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
+from telemetry.semconv.attributes import EndReason
 
 LOGGER_NAME: Final = "callscope.calls"
 """Name of the logger of call transitions."""
@@ -60,7 +63,12 @@ class LogSink:
         return dict.fromkeys((*_LINES, *_FAILURES), self._log)
 
     def _log(self, event: CallEvent) -> None:
+        if getattr(event, "resumed", False):
+            # Logged by the process that had the call before.
+            return
         level, name, describe = (_FAILURES if _failed(event) else _LINES).get(type(event), _NO_LINE)
+        if isinstance(event, CallLost):
+            name = _LOST_IN.get(event.state, name)
         if not name or not self._logger.isEnabledFor(level):
             return
         extra: Extra = {
@@ -119,6 +127,11 @@ def _ended(event: CallEnded) -> Extra:
     return reason | _milliseconds(event.duration_seconds) | _error(event.error_type) | fault
 
 
+def _lost(event: CallLost) -> Extra:
+    reason = {attr.END_REASON: EndReason.STALE.value, attr.CALL_STATE: event.state.value}
+    return reason | _milliseconds(event.seconds) | _error("process_lost")
+
+
 def _phase_failed(event: PhaseEnded) -> Extra:
     target = {} if event.target is None else {attr.TRANSFER_TARGET: event.target}
     return (
@@ -157,6 +170,7 @@ _LINES: Final[dict[type[Event], _Line]] = {
         lambda event: {attr.TRANSFER_TARGET: event.target} if event.target else {},
     ),
     CallEnded: (logging.INFO, "call.ended", _ended),
+    CallLost: (logging.WARNING, "call.ended", _lost),
     CallHandedOver: (logging.INFO, "call.handed_over", lambda event: {attr.CALL_STATE: event.state.value}),
     InstructionsFailed: (logging.ERROR, "instructions.failed", lambda event: _error(event.error_type)),
     FallbackUsed: (logging.WARNING, "instructions.fallback_used", _nothing),
@@ -173,6 +187,8 @@ _LINES: Final[dict[type[Event], _Line]] = {
     ),
 }
 # Event type → level, name of the line, further attributes.
+_LOST_IN: Final = {CallState.PENDING: "call.rejected", CallState.ACCEPTED: "call.abandoned"}
+# The name of a lost call's end, where it is none of a call that ran.
 _FAILURES: Final[dict[type[Event], _Line]] = {
     CallEnded: (logging.WARNING, "call.ended", _ended),
     PhaseEnded: (logging.WARNING, "phase.failed", _phase_failed),

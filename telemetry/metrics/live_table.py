@@ -21,6 +21,8 @@ class Example:
     value: float
     trace: int
     unix_nanos: int
+    sampled: bool = True
+    """False if head sampling left the trace out: no backend has it."""
 
     @property
     def trace_id(self) -> str:
@@ -69,6 +71,32 @@ class Distribution:
         Above the last bound nothing is known but that bound, as in PromQL's ``histogram_quantile``.
         """
         return quantile(share, self.bounds, self.counts)
+
+
+class UnsampledExamples:
+    """The latest measurement of each bucket made in a trace that head sampling left out, which no exemplar tells of.
+
+    They lead to calls in memory or on record, as exemplars do; exported are only exemplars, which lead to a backend's
+    traces. One label of a tenant has one entry a histogram, so that the bound on labels is theirs too.
+    """
+
+    __slots__ = ("_by_label",)
+
+    def __init__(self) -> None:
+        self._by_label: dict[tuple[str, str], dict[int, Example]] = {}
+
+    def note(self, instrument: str, tenant: str, example: Example) -> None:
+        """Keep a measurement of a summarised histogram; any thread may."""
+        bucket = bisect_left(_BOUNDS[instrument], example.value)
+        self._by_label.setdefault((tenant, instrument), {})[bucket] = example
+
+    def add_to(self, distributions: Mapping[str, Distribution], tenant: str) -> None:
+        """Put those of a tenant into its distributions where they are newer than what is there, or alone."""
+        for name, distribution in distributions.items():
+            for bucket, example in list(self._by_label.get((tenant, name), {}).items()):
+                there = distribution.examples.get(bucket)
+                if there is None or there.unix_nanos < example.unix_nanos:
+                    distribution.examples[bucket] = example
 
 
 def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> float | None:
@@ -252,6 +280,8 @@ class LiveMetricsStore:
         self._max_tenants = max_tenants
         self.series = SeriesTable(series, self._project)
         """Every series, of this view and of everybody else; at most ``series`` of one instrument apart."""
+        self.unsampled = UnsampledExamples()
+        """Examples of calls whose trace was not sampled."""
         self._lock = self.series.lock
         self._total = _Row(0)
         self._rows: dict[str, _Row] = {}
@@ -278,7 +308,10 @@ class LiveMetricsStore:
         """Return copies of the distributions by instrument name; ``None`` for a tenant never seen."""
         with self._lock:
             row = self._total if tenant_id is None else self._rows.get(tenant_id)
-            return None if row is None else {name: d.copy() for name, d in row.distributions.items()}
+            found = None if row is None else {name: d.copy() for name, d in row.distributions.items()}
+        if found is not None and tenant_id is not None:
+            self.unsampled.add_to(found, tenant_id)
+        return found
 
     def tenants(self) -> list[str]:
         """Return every tenant seen, in order, `_unknown` and `_other` among them if they have counted anything."""

@@ -29,7 +29,7 @@ from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.metrics.barrier import CollectionBarrier, NoBarrier
 from telemetry.metrics.live_table import LiveMetricsStore
 from telemetry.metrics.series import Descriptor, Observed
-from telemetry.semconv.catalogue import METER_NAME
+from telemetry.semconv.catalogue import METER_NAME, scope_version
 from telemetry.semconv.instrument import Instrument, Kind
 
 READ_BUDGET_SECONDS = 0.5
@@ -196,7 +196,7 @@ class LiveMetricsReader(MetricReader):
     def observe(self, instrument: Instrument, read: Callable[[], Iterable[Observation]]) -> None:
         """Read an observable of the catalogue whenever somebody exports, and not at each fold."""
         descriptor = Descriptor(
-            scope=InstrumentationScope(METER_NAME),
+            scope=InstrumentationScope(METER_NAME, scope_version()),
             schema_url="",
             name=instrument.name,
             unit=instrument.unit,

@@ -1,11 +1,12 @@
 """Events become measurements: what is counted, by how much, under which labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final, Protocol, TypeVar, cast
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
+from opentelemetry.trace import get_current_span
 
 from telemetry.calls.events import (
     AgentInterrupted,
@@ -41,9 +42,10 @@ from telemetry.calls.events import (
     WebhookReceived,
 )
 from telemetry.calls.lifecycle import UNSTARTED, CallState
-from telemetry.calls.sinks import Contexts, Handler, NoContexts
+from telemetry.calls.sinks import UNSAMPLED, Contexts, Handler, NoContexts
 from telemetry.metrics.barrier import RecordingBarrier
 from telemetry.metrics.cardinality import ErrorLabels, ModelLabels, SourceLabels, TenantLabels
+from telemetry.metrics.live_table import Example, UnsampledExamples
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import catalogue, genai
 from telemetry.semconv.attributes import (
@@ -109,6 +111,7 @@ class MetricsSink:
         barrier: RecordingBarrier,
         contexts: Contexts | None = None,
         genai_sets: GenAiSets = GenAiSets.V1_41,
+        unsampled: UnsampledExamples | None = None,
     ) -> None:
         self._labels = labels
         self._errors = ErrorLabels()
@@ -117,6 +120,7 @@ class MetricsSink:
         self._genai = genai_sets
         self._origins: dict[tuple[CallDirection, str], MetricAttributes] = {}
         self._contexts = contexts or NoContexts()
+        self._unsampled = unsampled
         self._record = {i.name: _recorder(meter, i) for i in catalogue.INSTRUMENTS if i.kind in SYNCHRONOUS}
         # The observable has to exist for its callback to run in every collection; it never observes anything.
         meter.create_observable_gauge("callscope.live.barrier", [barrier.close])
@@ -175,12 +179,32 @@ class MetricsSink:
         attributes, context = self._labels.attributes(call.tenant_id), self._contexts.context(call)
         for instrument, amount in amounts:
             self._record[instrument.name](amount, attributes, context)
+        if context is not None and UNSAMPLED in context:
+            self._note_examples(event, attributes, context, amounts)
+
+    def _note_examples(
+        self,
+        event: CallEvent,
+        attributes: MetricAttributes,
+        context: Context,
+        amounts: Iterable[tuple[Instrument, float]],
+    ) -> None:
+        """Keep what no exemplar will lead to."""
+        if self._unsampled is None:
+            return
+        trace_id = get_current_span(context).get_span_context().trace_id
+        for instrument, amount in amounts:
+            if instrument.summarised:
+                example = Example(amount, trace_id, event.at.unix_nanos, sampled=False)
+                self._unsampled.note(instrument.name, attributes[attr.TENANT_ID], example)
 
     def _add_by(self, event: CallEvent, further: MetricAttributes, *amounts: tuple[Instrument, float]) -> None:
         call = event.call
         attributes, context = {**self._labels.attributes(call.tenant_id), **further}, self._contexts.context(call)
         for instrument, amount in amounts:
             self._record[instrument.name](amount, attributes, context)
+        if context is not None and UNSAMPLED in context:
+            self._note_examples(event, attributes, context, amounts)
 
     # What each event counts -------------------------------------------------------------------------------------------
 

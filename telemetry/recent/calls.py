@@ -11,14 +11,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from telemetry.calls.events import CallAnnounced, CallEvent, CallReceived, CallRef, Event, LifecycleViolated
+from telemetry.calls.events import CallAnnounced, CallEvent, CallLost, CallReceived, CallRef, Event, LifecycleViolated
 from telemetry.calls.lifecycle import CallState
 from telemetry.calls.sinks import Contexts, NoContexts
 from telemetry.clock import Clock, SystemClock
 from telemetry.privacy import Privacy
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import CallDetails, CallSummary, LogRow
-from telemetry.recent.reducers import CONVERSATION_REDUCERS, LIFECYCLE_REDUCERS
+from telemetry.recent.reducers import CONVERSATION_REDUCERS, LIFECYCLE_REDUCERS, lose
 from telemetry.recent.retained import AnyRow, RetainedCall, Rows
 from telemetry.recent.search import CallPage, CallQuery
 from telemetry.recent.spans import SpanRegister, span_row
@@ -87,6 +87,10 @@ class RecentCalls:
             call = RetainedCall(event.call, event.at, self._trace_of(event.call), self._limits)
             with self._lock:
                 self._begin(event, call)
+        elif isinstance(event, CallLost):
+            lost = RetainedCall(event.call, event.before.received, self._trace_of(event.call), self._limits)
+            with self._lock:
+                self._bury(event, lost)
         elif isinstance(event, CallEvent):
             with self._lock:
                 self._take(event)
@@ -183,6 +187,21 @@ class RecentCalls:
             self._sequence += 1
             call.receive(event, self._sequence, self._privacy)
             self._calls[call_id] = self._announced.pop(call_id)
+        self._make_room()
+
+    def _bury(self, event: CallLost, call: RetainedCall) -> None:
+        """Keep a call that was over when it was found."""
+        former = self._calls.pop(event.call.call_id, None)
+        if former is not None:
+            self._forget(former)
+        self._sequence += 1
+        call.sequence = self._sequence
+        lose(call, event)
+        self._calls[event.call.call_id] = call
+        self._over[event.call.call_id] = None
+        self._bytes += call.weight
+        if call.trace is not None:
+            self._by_trace[call.trace.trace_id] = call
         self._make_room()
 
     def _take(self, event: CallEvent) -> None:

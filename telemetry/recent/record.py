@@ -7,8 +7,9 @@ Every moment is an offset in seconds from the call's reception, on the monotonic
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
+from telemetry.calls.conversation import DEAD_AIR_SECONDS
 from telemetry.calls.events import LimitHit, Phase, TokenUsage
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.clock import Instant
@@ -78,6 +79,10 @@ class PhaseRow:
     error_type: str | None = None
     target: str | None = None
     """The configured name of a transfer's destination."""
+    tool_call_id: str | None = None
+    """The tool call that asked for it; None if no tool did."""
+    resends: int = 0
+    """Tries of the same before this one."""
     weight: ClassVar[int] = 120
 
 
@@ -246,6 +251,38 @@ class Trace:
     spans: tuple[SpanRow, ...] = ()
 
 
+class CallFlag(StrEnum):
+    """The things worth a look at a call, whatever its outcome."""
+
+    SLOW_ANSWER = "slow_answer"
+    """The caller waited two seconds or longer for an answer, or in vain."""
+    DEAD_AIR = "dead_air"
+    """Nobody spoke for three seconds or longer."""
+    LONG_SILENCE = "long_silence"
+    """Nobody spoke for ten seconds or longer."""
+    TALKED_OVER = "talked_over"
+    """The agent began to speak while the caller spoke."""
+    INTERRUPTED = "interrupted"
+    """The caller cut the agent short."""
+    TOOL_FAILED = "tool_failed"
+    TRANSFER_REFUSED = "transfer_refused"
+    HANGUP_REFUSED = "hangup_refused"
+    ATTACH_REFUSED = "attach_refused"
+    """A try to attach to the media session failed."""
+    FALLBACK = "fallback"
+    """The fallback instructions were used."""
+    TAKEN_OVER = "taken_over"
+    """Another process had the call before."""
+    LOST = "lost"
+    """Its process was gone, and nobody saw its end."""
+
+
+NOTABLE_WAIT: Final = 2.0
+"""Seconds a caller waits for an answer before the wait is worth a line."""
+NOTABLE_SILENCE: Final = 10.0
+"""Seconds in which nobody speaks before the silence is worth a line."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallSummary:
     """One line of a list of calls."""
@@ -279,6 +316,8 @@ class CallSummary:
     """Masked to its last four digits."""
     dialled: str | None
     """Likewise; of a name, its first two letters."""
+    caller_hash: str | None = None
+    """A keyed hash of the number, the same for every call of this caller."""
     longest_silence: float = 0.0
     """Seconds of the longest silence, so far where it goes on: before the first word, or dead air (3 seconds and more)
     after it."""
@@ -286,11 +325,40 @@ class CallSummary:
     """Times the agent began to speak while the caller spoke."""
     failed_tools: tuple[str, ...] = ()
     """The tools that failed, each once, in the order they did."""
+    failed_phases: tuple[Phase, ...] = ()
+    """The phases that failed, or of which a try did, likewise."""
+    slowest_answer: float = 0.0
+    """Seconds of the longest wait for an answer alone, open waits included."""
+    fallback: bool = False
+    """True if the fallback instructions were used."""
+    seen_before: bool = False
+    """True if another process had the call before."""
+    lost: bool = False
+    """True if the process that had the call was gone, and the call was over when it was found."""
     unanswered_reason: UnansweredReason | None = None
     direction: CallDirection = CallDirection.INBOUND
     source: str = DIRECT_SOURCE
     fault: Fault | None = None
     """The party at fault for its end; None if nobody is, or it is not known."""
+
+    @property
+    def flags(self) -> tuple[CallFlag, ...]:
+        """The things worth a look, in the order in which they are declared."""
+        raised = {
+            CallFlag.SLOW_ANSWER: self.slowest_answer >= NOTABLE_WAIT,
+            CallFlag.DEAD_AIR: self.longest_silence >= DEAD_AIR_SECONDS,
+            CallFlag.LONG_SILENCE: self.longest_silence >= NOTABLE_SILENCE,
+            CallFlag.TALKED_OVER: self.talked_over > 0,
+            CallFlag.INTERRUPTED: self.interruptions > 0,
+            CallFlag.TOOL_FAILED: bool(self.failed_tools),
+            CallFlag.TRANSFER_REFUSED: Phase.TRANSFER in self.failed_phases,
+            CallFlag.HANGUP_REFUSED: Phase.HANGUP in self.failed_phases,
+            CallFlag.ATTACH_REFUSED: Phase.ATTACH in self.failed_phases,
+            CallFlag.FALLBACK: self.fallback,
+            CallFlag.TAKEN_OVER: self.seen_before and not self.lost,
+            CallFlag.LOST: self.lost,
+        }
+        return tuple(flag for flag, is_raised in raised.items() if is_raised)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +410,6 @@ class CallDetails:
     summary: CallSummary
     as_of: float
     """The moment the details were made; the end of a call that is over."""
-    caller_hash: str | None
     steps: tuple[StateChange, ...]
     decision: Decision | None
     ending: Ending | None
@@ -375,6 +442,8 @@ class CallDetails:
     """None while the call is open, and of a call without reported speech."""
     seen_from: float | None = None
     """The moment this process took the call over; None if it had the call from the beginning."""
+    handed_over: bool = False
+    """True if the process that had the call before left it in good order."""
 
     @property
     def events_truncated(self) -> bool:

@@ -8,6 +8,7 @@ from telemetry.calls.events import (
     CallAccepted,
     CallEnded,
     CallHandedOver,
+    CallLost,
     CallReferred,
     CallRejected,
     CallStarted,
@@ -36,7 +37,7 @@ from telemetry.calls.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.calls.lifecycle import Transition
+from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.recent.record import (
     DeadAirRow,
     Decision,
@@ -50,20 +51,48 @@ from telemetry.recent.record import (
     Trouble,
 )
 from telemetry.recent.retained import OpenTurn, Reducer, RetainedCall, Rows, short
-from telemetry.semconv.attributes import SetupOutcome, Speaker
+from telemetry.semconv.attributes import EndReason, RejectionReason, SetupOutcome, Speaker
 
 MAX_TOOLS: Final = 8
 """Tools that failed and are told apart; the rest still count as rows."""
 
 
 def _accepted(call: RetainedCall, event: CallAccepted, at: float) -> None:
-    call.step(Transition.ACCEPTED, at)
     call.resumed = event.resumed
-    _decide(call, Decision(SetupOutcome.ACCEPTED, at, event.setup_seconds))
+    decided = call.before.decided if event.resumed and call.before is not None else None
+    at = at if decided is None else call.offset(decided)
+    call.step(Transition.ACCEPTED, at)
+    _decide(call, Decision(SetupOutcome.ACCEPTED, at, event.setup_seconds if decided is None else at))
 
 
-def _taken_over(call: RetainedCall, _event: CallTakenOver, at: float) -> None:
+def _taken_over(call: RetainedCall, event: CallTakenOver, at: float) -> None:
+    if event.before is not None:
+        call.begin_before(event.before)
+        at = call.offset(event.at)
+        call.voices.quiet_since = None if event.before.first_audio is None else at
     call.seen_from = at
+
+
+def lose(call: RetainedCall, event: CallLost) -> None:
+    """Bring a call that was over when it was found to its end, as its record has it."""
+    before, at = event.before, call.offset(event.at)
+    call.lost = call.resumed = True
+    call.begin_before(before)
+    call.last_seen = at
+    if before.decided is not None:
+        decided = call.offset(before.decided)
+        call.step(Transition.ACCEPTED, decided)
+        call.decision = Decision(SetupOutcome.ACCEPTED, decided, decided)
+    if before.started is not None:
+        call.started = call.offset(before.started)
+        call.step(Transition.STARTED, call.started)
+    if event.state is CallState.PENDING:
+        call.step(Transition.REJECTED, at)
+        reason, error_type = RejectionReason.CARRIER_ERROR, EndReason.STALE.value
+        call.decision = Decision(SetupOutcome.REJECTED, at, at, reason, error_type=error_type)
+        return
+    call.step(Transition.ABANDONED if event.state is CallState.ACCEPTED else Transition.ENDED, at)
+    call.ending = Ending(EndReason.STALE, at)
 
 
 def _rejected(call: RetainedCall, event: CallRejected, at: float) -> None:
@@ -77,13 +106,15 @@ def _decide(call: RetainedCall, decision: Decision) -> None:
     call.waited(decision.setup_seconds)
 
 
-def _started(call: RetainedCall, _event: CallStarted, at: float) -> None:
+def _started(call: RetainedCall, event: CallStarted, at: float) -> None:
+    started = call.before.started if event.resumed and call.before is not None else None
+    at = at if started is None else call.offset(started)
     call.step(Transition.STARTED, at)
     call.started = at
 
 
 def _abandoned(call: RetainedCall, event: CallAbandoned, at: float) -> None:
-    if not call.resumed:
+    if call.waits_known:
         call.waited(at)
     call.step(Transition.ABANDONED, at)
     call.ending = Ending(event.reason, at, short(event.error_type))
@@ -122,8 +153,10 @@ def _phase_started(call: RetainedCall, event: PhaseStarted, at: float) -> None:
 
 def _phase_ended(call: RetainedCall, event: PhaseEnded, at: float) -> None:
     call.open_phases.pop(event.phase, None)
-    row = PhaseRow(event.phase, call.offset(event.started), at, short(event.error_type), short(event.target))
-    call.keep(Rows.PHASES, row)
+    asked = (short(event.error_type), short(event.target), short(event.tool_call_id), event.resends)
+    call.keep(Rows.PHASES, PhaseRow(event.phase, call.offset(event.started), at, *asked))
+    if event.error_type is not None and event.phase not in call.failed_phases:
+        call.failed_phases = (*call.failed_phases, event.phase)
     if event.phase is Phase.REATTACH:
         call.voices.quiet_since = None
     if event.phase is Phase.HANGUP and event.error_type is not None:
@@ -196,7 +229,7 @@ def _first_audio(call: RetainedCall, event: FirstAudio, at: float) -> None:
         call.nobody_spoke_until(at)
     call.first_audio = at
     call.time_to_first_audio = event.seconds
-    if not call.resumed:
+    if call.waits_known:
         call.waited(event.seconds)
 
 
@@ -268,7 +301,9 @@ def _talk_measured(call: RetainedCall, event: TalkMeasured, _at: float) -> None:
 def _turn_ended(call: RetainedCall, event: TurnEnded, at: float) -> None:
     turn = call.open_turns.pop(event.number, None) or OpenTurn(event.number, call.offset(event.started))
     ended = turn.row(at, event.reason)
-    call.waited(ended.waited(at) or 0.0)
+    waited = ended.waited(at) or 0.0
+    call.waited(waited)
+    call.slowest_answer = max(call.slowest_answer, waited)
     call.keep(Rows.TURNS, ended)
 
 

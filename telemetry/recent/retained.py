@@ -8,7 +8,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from opentelemetry.trace import SpanContext
 
-from telemetry.calls.events import CallReceived, CallRef, CallUnanswered, Phase, TokensUsed, TokenUsage
+from telemetry.calls.conversation import DEAD_AIR_SECONDS
+from telemetry.calls.events import CallBefore, CallReceived, CallRef, CallUnanswered, Phase, TokensUsed, TokenUsage
 from telemetry.calls.lifecycle import STEPS, UNSTARTED, CallState, Transition
 from telemetry.clock import Instant
 from telemetry.privacy import Privacy
@@ -112,6 +113,11 @@ class TokenCounter:
         self._sums: dict[str, int] = {}
         self._partial: set[str] = set()
         self._models: tuple[str, ...] = ()
+
+    def begin(self, usage: TokenUsage) -> None:
+        """Begin with the sums of another process: lower bounds, for its last response may not be among them."""
+        self._sums = {kind: count for kind in _KINDS if (count := getattr(usage, kind)) is not None}
+        self._partial = set(self._sums)
 
     def add(self, event: TokensUsed) -> None:
         """Add one response."""
@@ -222,6 +228,7 @@ class RetainedCall:
     """
 
     __slots__ = (
+        "before",
         "caller_hash",
         "caller_masked",
         "decision",
@@ -229,6 +236,7 @@ class RetainedCall:
         "ended",
         "ending",
         "ending_under_way",
+        "failed_phases",
         "failed_tools",
         "fallback",
         "first_audio",
@@ -238,6 +246,7 @@ class RetainedCall:
         "left_out",
         "limits",
         "longest_wait",
+        "lost",
         "open_phases",
         "open_tools",
         "open_turns",
@@ -251,6 +260,7 @@ class RetainedCall:
         "run_seconds",
         "seen_from",
         "sequence",
+        "slowest_answer",
         "started",
         "state",
         "steps",
@@ -289,17 +299,20 @@ class RetainedCall:
         self.time_to_first_audio: float | None = None
         self.referred_to: str | None = None
         self.fallback = False
+        self.before: CallBefore | None = None
+        """What is on record of the call from before this process took it over; None if nothing is, or was before."""
         self.seen_from: float | None = None
         """The moment this process took the call over; None if it had the call from the beginning."""
-        self.resumed = False
-        """True if another process set the call up, so that its waits are not known here."""
+        self.resumed = self.lost = False
+        """True if another process set the call up; and if that was gone, and the call over when it was found."""
         self.last_seen = 0.0
-        self.longest_wait = 0.0
-        """The longest of the waits that are over, in seconds."""
+        self.longest_wait = self.slowest_answer = 0.0
+        """The longest of the waits that are over, and of those for an answer, in seconds."""
         self.turns = self.interruptions = 0
         self.voices = Voices()
         self.talk: Talk | None = None
         self.failed_tools: tuple[str, ...] = ()
+        self.failed_phases: tuple[Phase, ...] = ()
         self.tokens = TokenCounter()
         self.open_phases: dict[Phase, float] = {}
         self.open_turns: dict[int, OpenTurn] = {}
@@ -327,6 +340,24 @@ class RetainedCall:
         """Return the seconds from the call's reception to ``moment``."""
         return moment.since(self.received)
 
+    def begin_before(self, before: CallBefore) -> None:
+        """Begin at the first reception, with what is on record of the call from before this process had it."""
+        self.before = before
+        self.received = before.received
+        self.steps[:] = [StateChange(Transition.RECEIVED, 0.0)]
+        self.caller_masked, self.caller_hash = before.caller_masked, before.caller_hash
+        self.dialled_masked = before.dialled_masked
+        self.turns, self.interruptions = before.turns, before.interruptions
+        self.longest_wait = before.longest_wait_seconds
+        self.tokens.begin(before.tokens)
+        if before.first_audio is not None:
+            self.first_audio = self.time_to_first_audio = self.offset(before.first_audio)
+
+    @property
+    def waits_known(self) -> bool:
+        """True if the waits from before this process had the call are known."""
+        return not self.resumed or self.before is not None
+
     @property
     def spoken(self) -> bool:
         """True once anybody has spoken."""
@@ -334,8 +365,9 @@ class RetainedCall:
 
     def nobody_spoke_until(self, moment: float) -> None:
         """Note the silence from the session's start to the first word, or to the end: later ones are dead air."""
-        if self.started is not None:
-            self.voices.longest_silence = max(self.voices.longest_silence, moment - self.started)
+        begin = self.seen_from if self.seen_from is not None else self.started
+        if begin is not None and moment - begin >= DEAD_AIR_SECONDS:
+            self.voices.longest_silence = max(self.voices.longest_silence, moment - begin)
 
     def keep(self, kind: Rows, row: AnyRow) -> None:
         """Append a row, or drop it if there is no room."""
@@ -366,12 +398,12 @@ class RetainedCall:
     @property
     def unheard(self) -> bool:
         """True while the caller of a started call has not heard the agent."""
-        return self.started is not None and self.first_audio is None and not self.resumed
+        return self.started is not None and self.first_audio is None and self.waits_known
 
     @property
     def undecided_or_unheard(self) -> bool:
         """True while the caller has been waiting since the call came in."""
-        return not self.resumed and (self.state in UNSTARTED or self.unheard)
+        return self.waits_known and (self.state in UNSTARTED or self.unheard)
 
     def waited(self, seconds: float) -> None:
         """Record a wait of a person, in seconds."""

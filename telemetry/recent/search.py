@@ -5,7 +5,7 @@ from typing import Final
 
 from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.clock import Instant
-from telemetry.recent.record import CallOutcome, CallSummary
+from telemetry.recent.record import CallFlag, CallOutcome, CallSummary
 from telemetry.semconv.attributes import CallDirection, Fault, TenantId
 
 RUNNING: Final = frozenset({CallState.ACCEPTED, CallState.STARTED})
@@ -32,6 +32,8 @@ class CallQuery:
     """End of the receptions, exclusive, in seconds since 1970 UTC."""
     caller_ends_with: str | None = None
     """The last digits of the caller's number, at most four."""
+    caller_hash: str | None = None
+    """The keyed hash of the caller's number."""
     reason: str | None = None
     """The value of the reason of a rejection, of an unanswered call, or of an end."""
     error_type: str | None = None
@@ -44,6 +46,7 @@ class CallQuery:
     """True: the caller cut the agent short; False: never."""
     talked_over: bool | None = None
     """True: the agent began to speak while the caller spoke; False: never."""
+    flag: CallFlag | None = None
     silent_longer_than: float | None = None
     """Seconds that :attr:`CallSummary.longest_silence` must exceed; shorter silences than three seconds are none."""
 
@@ -64,6 +67,7 @@ class CallQuery:
             and (self.outcome is None or call.outcome is self.outcome)
             and (self.slower_than is None or call.longest_wait > self.slower_than)
             and (self.caller_ends_with is None or (call.caller or "").endswith(self.caller_ends_with))
+            and (self.caller_hash is None or call.caller_hash == self.caller_hash)
             and self._admits_reason(call)
             and (self.direction is None or call.direction is self.direction)
             and (self.source is None or call.source == self.source)
@@ -83,6 +87,7 @@ class CallQuery:
             (self.failed_tool is None or self.failed_tool in call.failed_tools)
             and (self.interrupted is None or bool(call.interruptions) is self.interrupted)
             and (self.talked_over is None or bool(call.talked_over) is self.talked_over)
+            and (self.flag is None or self.flag in call.flags)
             and (self.silent_longer_than is None or call.longest_silence > self.silent_longer_than)
         )
 

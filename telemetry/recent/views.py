@@ -67,9 +67,15 @@ def summary_of(call: RetainedCall, now: float) -> CallSummary:
         sampled=bool(call.trace and call.trace.trace_flags.sampled),
         caller=call.caller_masked,
         dialled=call.dialled_masked,
+        caller_hash=call.caller_hash,
         longest_silence=max(call.voices.longest_silence, _silent_for(call, moment)),
         talked_over=call.voices.talked_over,
         failed_tools=call.failed_tools,
+        failed_phases=call.failed_phases,
+        slowest_answer=_slowest_answer(call, moment),
+        fallback=call.fallback,
+        seen_before=call.resumed or call.seen_from is not None,
+        lost=call.lost,
         unanswered_reason=call.unanswered.reason if call.unanswered else None,
         direction=call.ref.direction,
         source=call.ref.source,
@@ -83,7 +89,6 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
     return CallDetails(
         summary=summary_of(call, now),
         as_of=moment,
-        caller_hash=call.caller_hash,
         steps=tuple(call.steps),
         decision=call.decision,
         ending=call.ending,
@@ -93,6 +98,7 @@ def details_of(call: RetainedCall, now: float, open_spans: Iterable[SpanRow] = (
         fallback_instructions=call.fallback,
         resumed=call.resumed,
         seen_from=call.seen_from,
+        handed_over=call.before is not None and call.before.handed_over,
         phases=tuple(sorted(_phases(call), key=lambda row: row.start)),
         turns=tuple(sorted(_turns(call), key=_start)),
         speech=tuple(sorted(_speech(call), key=_start)),
@@ -137,8 +143,11 @@ def _duration(call: RetainedCall, moment: float) -> float:
 
 
 def _longest_wait(call: RetainedCall, moment: float) -> float:
-    waits = [call.longest_wait, *(turn.row().waited(moment) or 0.0 for turn in call.open_turns.values())]
-    return max(*waits, moment if call.undecided_or_unheard else 0.0)
+    return max(call.longest_wait, _slowest_answer(call, moment), moment if call.undecided_or_unheard else 0.0)
+
+
+def _slowest_answer(call: RetainedCall, moment: float) -> float:
+    return max(call.slowest_answer, *(turn.row().waited(moment) or 0.0 for turn in call.open_turns.values()), 0.0)
 
 
 def _rows(call: RetainedCall, kind: Rows, _type: type[RowT]) -> tuple[RowT, ...]:
@@ -183,6 +192,8 @@ def _speech(call: RetainedCall) -> Iterable[SpeechRow]:
 def _silent_for(call: RetainedCall, moment: float) -> float:
     """Return the length of the silence that goes on, 0 if there is none or it is none yet."""
     quiet_since = call.voices.quiet_since
+    if quiet_since is None and not call.spoken and not call.state.terminal:
+        quiet_since = call.started if call.seen_from is None else call.seen_from
     seconds = 0.0 if quiet_since is None else moment - quiet_since
     return seconds if seconds >= DEAD_AIR_SECONDS else 0.0
 

@@ -4,13 +4,26 @@ Instruments, cardinality limits, the live projection and ``docs/metrics.md`` der
 alert rules are checked against it. Units are UCUM and never part of a name.
 """
 
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
 from telemetry.semconv.attributes import EndReason, Fault, RejectionReason, Speaker, UnansweredReason
 from telemetry.semconv.instrument import Instrument, Kind, Live
 
 METER_NAME = "callscope"
-"""The instrumentation scope of all instruments."""
+"""The instrumentation scope of all instruments; also the name of the distribution."""
+
+
+@cache
+def scope_version() -> str | None:
+    """Return the distribution's version, which all scopes of ours have; None if it is not installed."""
+    try:
+        return version(METER_NAME)
+    except PackageNotFoundError:
+        return None
+
 
 WAIT_BOUNDARIES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 """Bounds in seconds for waits of a person, 50 ms to 30 s."""

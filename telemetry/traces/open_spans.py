@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 
-from telemetry.calls.events import CallRejected, Phase
+from telemetry.calls.events import CallRejected, Phase, PhaseEnded, PhaseStarted
 from telemetry.clock import Instant
 from telemetry.semconv import attributes as attr
 from telemetry.semconv.attributes import CallId, MetricKey, TraceKey
@@ -101,6 +101,14 @@ class CallSpans:
     def tool(self) -> OpenSpan | None:
         """The tool that began last of those that run."""
         return next(reversed(self.tools.values()), None)
+
+    def parent_of(self, event: PhaseStarted | PhaseEnded) -> OpenSpan:
+        """Return the parent of a phase: the tool that asked for it, the phase it is a try of, or the body."""
+        if event.tool_call_id is not None and event.tool_call_id in self.tools:
+            return self.tools[event.tool_call_id]
+        if event.phase is Phase.ATTACH and Phase.CONNECT in self.phases:
+            return self.phases[Phase.CONNECT]
+        return self.body
 
     @property
     def innermost(self) -> OpenSpan:

@@ -10,7 +10,7 @@ from contextvars import Token
 from typing import Any, Final, cast
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, set_value
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, Link, Span, SpanKind, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -21,6 +21,7 @@ from telemetry.calls.events import (
     CallEnded,
     CallEvent,
     CallHandedOver,
+    CallLost,
     CallReceived,
     CallRef,
     CallReferred,
@@ -50,12 +51,12 @@ from telemetry.calls.events import (
     TurnInterrupted,
     TurnStarted,
 )
-from telemetry.calls.sinks import Handler
+from telemetry.calls.sinks import UNSAMPLED, Handler
 from telemetry.clock import Instant
-from telemetry.privacy import Privacy
+from telemetry.privacy import Privacy, mask_dictated
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import CallId, RejectionReason, SetupOutcome, TraceKey
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, TraceKey
 from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 
 MAX_CHARACTERS: Final = 4_096
@@ -131,6 +132,7 @@ class CallTraces:
         self._handlers: dict[type[Event], Handler] = {
             CallAnnounced: self._announced,
             CallReceived: self._received,
+            CallLost: self._lost,
             **{kind: self._if_open(handle) for kind, handle in of_open_calls.items()},
         }
         self.endings = _Endings(self._calls)
@@ -184,10 +186,19 @@ class CallTraces:
         spans.content = event.content
         self._calls.receive(event.call.call_id, spans)
 
+    def _lost(self, event: CallLost) -> None:
+        if event.call.call_id in self._calls:
+            return
+        identity: Described = {attr.CALL_ID: event.call.call_id, attr.TENANT_ID: event.call.tenant_id}
+        self._calls.receive(event.call.call_id, CallSpans(self._root(event, None, identity, _parse(event.continues))))
+
     def _root(self, event: CallEvent, traceparent: str | None, described: Described, parent: Context) -> OpenSpan:
         links = _links(traceparent)
         span = self._start(ROOT_NAME, parent, SpanKind.SERVER, described, links, event.at.unix_nanos)
-        return OpenSpan.of(span, parent, event.at)
+        root = OpenSpan.of(span, parent, event.at)
+        if not span.get_span_context().trace_flags.sampled:
+            root.context = set_value(UNSAMPLED, True, root.context)
+        return root
 
     def _if_open(self, handle: Callable[[Any, CallSpans], None]) -> Handler:
         calls = self._calls
@@ -209,17 +220,15 @@ class CallTraces:
     # Handlers ---------------------------------------------------------------------------------------------------------
 
     def _phase_started(self, event: PhaseStarted, call: CallSpans) -> None:
-        described: Described = {attr.TRANSFER_TARGET: event.target} if event.target else {}
-        # The agent transfers and hangs up by a tool.
-        by_tool = event.phase in (Phase.TRANSFER, Phase.HANGUP)
-        parent = call.tool or call.body if by_tool else call.body
-        phase = self._child(event, str(event.phase), event.at, parent, described)
+        phase = self._child(event, str(event.phase), event.at, call.parent_of(event), _of_phase(event))
         replace(call.phases, event.phase, phase, event.at)
 
     def _phase_ended(self, event: PhaseEnded, call: CallSpans) -> None:
         opened = call.phases.pop(event.phase, None)
         if opened is None:
-            opened = self._child(event, str(event.phase), event.started, call.body, {})
+            opened = self._child(event, str(event.phase), event.started, call.parent_of(event), _of_phase(event))
+        if event.phase is Phase.ATTACH and (event.error_type or "").isdigit():
+            opened.say(attr.HTTP_STATUS, int(event.error_type or 0))
         opened.end(event.at, event.error_type)
         if event.phase is Phase.REJECT and call.rejection is not None:
             self.endings.close(call.rejection, event.at)
@@ -244,6 +253,8 @@ class CallTraces:
                 genai.OPERATION_NAME: genai.CHAT,
                 genai.PROVIDER_NAME: genai.OPENAI,
             }
+            if event.model is not None:
+                described[genai.REQUEST_MODEL] = event.model
             call.session = self._child(event, "session", event.at, call.root, described)
 
     def _referred(self, event: CallReferred, call: CallSpans) -> None:
@@ -316,7 +327,7 @@ class CallTraces:
     def _content_heard(self, event: ContentHeard, call: CallSpans) -> None:
         if call.content:
             tool = call.tools.get(event.tool_call_id) if event.tool_call_id else None
-            said: Described = {CONTENT_KEYS[event.content]: event.text[:MAX_CHARACTERS]}
+            said: Described = {CONTENT_KEYS[event.content]: mask_dictated(event.text)[:MAX_CHARACTERS]}
             (tool or call.turn_at(event.at)).note(event.content.value, said, event.at)
 
     def _session_error(self, event: SessionError, call: CallSpans) -> None:
@@ -346,6 +357,7 @@ class _Endings:
             CallAbandoned: self.close,
             CallEnded: self.close,
             CallHandedOver: self._handed_over,
+            CallLost: self._lost,
         }
 
     def _rejected(self, event: CallRejected) -> None:
@@ -355,6 +367,14 @@ class _Endings:
             spans.rejection = event
         else:
             self.close(event)
+
+    def _lost(self, event: CallLost) -> None:
+        spans = self._calls.get(event.call.call_id)
+        if spans is not None:
+            spans.root.describe(
+                {attr.OUTCOME: EndReason.STALE.value, attr.END_REASON: EndReason.STALE.value, attr.SPAN_CLOSED: "lost"}
+            )
+            self._calls.end(event.call.call_id, event.at)
 
     def _handed_over(self, event: CallHandedOver) -> None:
         spans = self._calls.get(event.call.call_id)
@@ -371,6 +391,11 @@ class _Endings:
         if spans is not None:
             spans.root.describe(_ending(event))
             self._calls.end(event.call.call_id, at or event.at, None if _wrong_number(event) else event.error_type)
+
+
+def _of_phase(event: PhaseStarted | PhaseEnded) -> Described:
+    described: Described = {attr.TRANSFER_TARGET: event.target} if event.target else {}
+    return described if not event.resends else {**described, attr.HTTP_RESEND_COUNT: event.resends}
 
 
 def _wrong_number(event: Event) -> bool:

@@ -1,10 +1,12 @@
 """Numbers on spans are masked, and hashed with a key."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.privacy import Privacy, mask_number
+from telemetry.privacy import Privacy, mask_dictated, mask_number
 from telemetry.semconv import attributes as attr
 
 KEY = b"0123456789abcdef"
@@ -51,3 +53,44 @@ def test_a_key_that_protects_nothing_is_refused(key: bytes) -> None:
         Privacy(key)
     assert "short" not in str(refused.value)
     assert KEY.decode() not in repr(Privacy(KEY))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("It is 555 0100, thanks.", "It is …0100, thanks."),
+        ("Call 555-0100.", "Call …0100."),
+        ("Oh one seven six, 12 34 56 78.", "…5678."),
+        ("five five five, zero one double zero", "…0100"),
+        ("4, 9, 3, 0, 1, 2", "…3012"),
+        ("(800) 555.0100 please", "(…0100 please"),
+        ("\u0665\u0665\u0665 \u0660\u0661\u0660\u0660", "…\u0660\u0661\u0660\u0660"),
+        ('{"phone":"0612345678","target":"desk"}', '{"phone":"…5678","target":"desk"}'),
+        ("+49 30 12345678 or sip:ann@pbx.example", "…5678 or sip:…@pbx.example"),
+    ],
+)
+def test_a_dictated_number_is_masked_however_it_is_said(said: str, shown: str) -> None:
+    """In groups, with separators, digit by digit, in words: what could be called shows its last four digits."""
+    assert mask_dictated(said) == shown
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Table for four at 8, on the 29th.",
+        "Order 12345 has two parts.",
+        '{"utc": "2026-11-29T01:02:03+00:00"}',
+        "One moment, oh dear.",
+        "Flight LH400123456 it is",
+    ],
+)
+def test_what_is_no_number_stays(said: str) -> None:
+    """Amounts, dates, short numbers and single words are left alone."""
+    assert mask_dictated(said) == said
+
+
+@given(st.text(alphabet="0123456789 -.,()", max_size=40))
+def test_no_run_of_dictated_digits_survives(said: str) -> None:
+    """Whatever separates them, no more than five digits follow each other in what is left."""
+    runs = re.split(r"[^0-9\s.,()\-]|[\s.,()\-]{4,}", mask_dictated(said).replace("…", "x"))
+    assert all(sum(map(str.isdigit, run)) < 6 for run in runs if not re.fullmatch(r"\d{4}-\d\d-\d\d.*", run.strip()))

@@ -1,7 +1,7 @@
 """The gateway's view of a carrier."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -183,6 +183,15 @@ class CarrierSession(Protocol):
         ...
 
 
+Tries = Callable[[int], AbstractContextManager[object]]
+"""Times one try of several; the number is that of the tries before it."""
+
+
+def untimed(_resends: int) -> AbstractContextManager[object]:
+    """Time nothing."""
+    return nullcontext()
+
+
 class Carrier(Protocol):
     """Call control. Every method raises :class:`CarrierError` when the carrier does not do it."""
 
@@ -215,8 +224,13 @@ class Carrier(Protocol):
         """End the call."""
         ...
 
-    def session(self, call_id: CallId, *, fresh: bool = True) -> AbstractAsyncContextManager[CarrierSession]:
-        """Attach to the accepted call's session. A ``fresh`` one may not be known to the carrier for a moment."""
+    def session(
+        self, call_id: CallId, *, fresh: bool = True, tries: Tries = untimed
+    ) -> AbstractAsyncContextManager[CarrierSession]:
+        """Attach to the accepted call's session. A ``fresh`` one may not be known to the carrier for a moment.
+
+        ``tries`` times each try of a fresh one; it takes the number of tries before.
+        """
         ...
 
     async def close(self) -> None:
@@ -283,11 +297,13 @@ class OwnedCalls:
         await self._carrier.hangup(call_id)
 
     @asynccontextmanager
-    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+    async def session(
+        self, call_id: CallId, *, fresh: bool = True, tries: Tries = untimed
+    ) -> AsyncIterator[CarrierSession]:
         """Attach to the call's session; attaching again would take it from the process that owns the call by now."""
         if not fresh:
             await self._check(call_id)
-        async with self._carrier.session(call_id, fresh=fresh) as session:
+        async with self._carrier.session(call_id, fresh=fresh, tries=tries) as session:
             yield session
 
     async def close(self) -> None:

@@ -26,6 +26,8 @@ from service.gateway.carriers.carrier import (
     SessionFault,
     Signal,
     Tool,
+    Tries,
+    untimed,
 )
 from service.gateway.carriers.proxy import connected_through
 from service.gateway.carriers.realtime_events import TRANSCRIPTION_MODEL, translate
@@ -166,9 +168,11 @@ class OpenAIRealtimeCarrier:
         await _controlled(self._insistent.realtime.calls.hangup(call_id))
 
     @asynccontextmanager
-    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+    async def session(
+        self, call_id: CallId, *, fresh: bool = True, tries: Tries = untimed
+    ) -> AsyncIterator[CarrierSession]:
         """Attach to the accepted call's session; to a ``fresh`` one again and again for a few seconds."""
-        connection = await (self._attach(call_id) if fresh else self._connect(call_id))
+        connection = await (self._attach(call_id, tries) if fresh else self._connect(call_id))
         try:
             yield RealtimeSession(connection)
         finally:
@@ -187,15 +191,17 @@ class OpenAIRealtimeCarrier:
     def _insistent(self) -> AsyncOpenAI:
         return self._client.with_options(max_retries=CONTROL_RETRIES, timeout=self._timeouts.control)
 
-    async def _attach(self, call_id: CallId) -> AsyncRealtimeConnection:
-        for delay in ATTACH_DELAYS:
+    async def _attach(self, call_id: CallId, tries: Tries) -> AsyncRealtimeConnection:
+        for resends, delay in enumerate(ATTACH_DELAYS):
             try:
-                return await self._connect(call_id)
+                with tries(resends):
+                    return await self._connect(call_id)
             except CarrierError as error:
                 if error.status != HTTPStatus.NOT_FOUND:
                     raise
             await asyncio.sleep(delay)
-        return await self._connect(call_id)
+        with tries(len(ATTACH_DELAYS)):
+            return await self._connect(call_id)
 
     async def _connect(self, call_id: CallId) -> AsyncRealtimeConnection:
         seconds = self._timeouts.control

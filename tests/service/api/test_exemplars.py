@@ -4,6 +4,7 @@ from bisect import bisect_left
 
 import httpx2
 import pytest
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from service.api.exemplars import SUMMARISED
 from service.http.tokens import HEADER
@@ -72,8 +73,26 @@ def test_an_example_outlives_its_call() -> None:
         answer = httpx2.get(url + ACME, headers={HEADER: TOKEN}, trust_env=False).json()
     (bucket,) = answer["histograms"][catalogue.DURATION.name]["buckets"]
     assert bucket["example"]["call_id"] is None
-    assert bucket["example"]["links"].keys() == {"trace_backend"}
+    assert bucket["example"]["links"].keys() == {"trace", "trace_backend"}
     assert bucket["example"]["links"]["trace_backend"].endswith(bucket["example"]["trace_id"])
+
+
+def test_an_unsampled_call_is_an_example_too() -> None:
+    """Head sampling leaves traces out, and no call: the example leads to it, and to no backend; it is not exported."""
+    with TelemetryKit(sampler=ALWAYS_OFF) as kit, serving(Gateway(kit).app()) as url:
+        call = calls.started(kit)
+        calls.greeting(kit, call)
+        calls.turn(kit, call, wait=6)
+        call.ended(EndReason.HANGUP)
+        answer = httpx2.get(url + ACME, headers={HEADER: TOKEN}, trust_env=False).json()
+        (bucket,) = answer["histograms"][catalogue.TURN_FIRST_AUDIO.name]["buckets"]
+        example = bucket["example"]
+        found = httpx2.get(url + example["links"]["trace"], headers={HEADER: TOKEN}, trust_env=False).json()
+    assert (example["call_id"], example["sampled"], example["value"]) == ("rtc_1", False, pytest.approx(6))
+    assert example["links"].keys() == {"call", "timeline", "trace"}
+    assert found["call_id"] == "rtc_1"
+    distributions = kit.store.series
+    assert all(not series.exemplars for stream in distributions._streams.values() for series in stream.ordered)
 
 
 def test_a_configured_tenant_without_calls_has_empty_histograms(admin: httpx2.Client) -> None:

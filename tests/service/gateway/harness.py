@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -81,9 +82,11 @@ class GatewayHarness:
         faults: CallFaults = NO_FAULTS,
         delivery: Delivery = ONCE,
         call_id: str | None = None,
+        caller: str | None = None,
     ) -> CallReport:
         """Have one call happen from its announcement until both ends consider it over."""
-        report = await self.place(script, number=number, faults=faults, delivery=delivery, call_id=call_id)
+        told = {"number": number, "call_id": call_id, "caller": caller}
+        report = await self.place(script, faults=faults, delivery=delivery, **told)
         await self.settled()
         return report
 
@@ -95,10 +98,14 @@ class GatewayHarness:
         faults: CallFaults = NO_FAULTS,
         delivery: Delivery = ONCE,
         call_id: str | None = None,
+        caller: str | None = None,
     ) -> CallReport:
-        """Have one call happen until the carrier considers it over."""
+        """Have one call happen until the carrier considers it over; the ``caller`` may be withheld unless given."""
         called, chosen_id = number or self.number, call_id or fresh_id()
         call = dial(called, script, rng=self._rng, faults=faults, delivery=delivery, call_id=chosen_id)
+        if caller is not None:
+            called_at = (("From", f"<sip:{caller}@pbx.example>"), ("To", f"<sip:{called}@sip.example>"))
+            call = replace(call, sip_headers=called_at)
         return await self.carrier.place_call(call)
 
     async def traffic(self, plan: Plan) -> None:

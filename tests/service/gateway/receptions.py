@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from service.gateway.carriers.carrier import CarrierSession, SessionClosedError, Signal
+from service.gateway.carriers.carrier import CarrierSession, SessionClosedError, Signal, Tries, untimed
 from service.gateway.carriers.openai_realtime import OpenAIRealtimeCarrier
 from service.simulator.ground_truth import CallReport
 from telemetry.calls.events import Phase
@@ -62,8 +62,8 @@ class Receptions:
         carrier.session = self._noted  # type: ignore[method-assign]
 
     @asynccontextmanager
-    async def _noted(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[Any]:
-        attaching: AbstractAsyncContextManager[CarrierSession] = self._attach(call_id, fresh=fresh)
+    async def _noted(self, call_id: CallId, *, fresh: bool = True, tries: Tries = untimed) -> AsyncIterator[Any]:
+        attaching: AbstractAsyncContextManager[CarrierSession] = self._attach(call_id, fresh=fresh, tries=tries)
         async with attaching as session:
             reception = self.calls.setdefault(call_id, Reception())
             reception.opened.append(Step.begun())

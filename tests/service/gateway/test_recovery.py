@@ -102,6 +102,8 @@ class Manager:
 class Sessions:
     """Sessions that are there, or not."""
 
+    model = "gpt-realtime"
+
     def __init__(self) -> None:
         self.refuses: CarrierError | None = None
         self.greeted: list[tuple[CallId, bool]] = []
@@ -239,6 +241,16 @@ async def test_a_call_the_carrier_does_not_know_is_over(harness: RecoveryHarness
     await harness.recovery.look()
     assert (harness.records.stale, harness.manager.resumed, harness.manager.taken_up) == ([CALL], [], [])
     assert not harness.kit.tracker.knows(CALL)
+    found = harness.kit.recent.call(CALL)
+    assert found is not None
+    assert (found.summary.lost, found.summary.end_reason) == (True, EndReason.STALE)
+    (line,) = harness.kit.logs()
+    ended = "call.ended" if state is CallState.STARTED else "call.abandoned"
+    assert (line["level"], line["event"], line["trace_id"]) == ("WARNING", ended, TRACE)
+    (root,) = harness.kit._finished.get_finished_spans()
+    assert (root.name, root.parent and f"{root.parent.span_id:016x}") == ("call", SPAN)
+    assert (root.attributes or {})["voice.call.outcome"] == "stale"
+    assert harness.kit.numbers().get("ended_calls") == 0
 
 
 async def test_a_carrier_that_is_away_is_asked_again(harness: RecoveryHarness) -> None:

@@ -22,7 +22,9 @@ from service.gateway.carriers.carrier import (
     Signal,
     Tool,
     ToolRequest,
+    Tries,
     TurnDetection,
+    untimed,
 )
 from service.gateway.playback import SessionLimits
 from service.gateway.session import CallSession, SessionEnd
@@ -94,7 +96,9 @@ class ScriptedCarrier:
         self._control("hangup")
 
     @asynccontextmanager
-    async def session(self, call_id: CallId, *, fresh: bool = True) -> AsyncIterator[CarrierSession]:
+    async def session(
+        self, call_id: CallId, *, fresh: bool = True, tries: Tries = untimed
+    ) -> AsyncIterator[CarrierSession]:
         self.asked.append("attach")
         answer = self._attaching.pop(0) if len(self._attaching) > 1 else self._attaching[0]
         if isinstance(answer, CarrierError):

@@ -90,7 +90,7 @@ async def test_a_tool_nobody_has_is_answered_with_an_error(tmp_path: Path) -> No
         call_id = fresh_id()
         report = await harness.call(script, call_id=call_id)
         record = harness.record(call_id)
-        assert [(tool.tool, tool.error_type) for tool in record.tools] == [("_other", "ToolError")]
+        assert [(tool.tool, tool.error_type) for tool in record.tools] == [("_other", "unknown_tool")]
         assert record.summary.end_reason is EndReason.HANGUP
         assert report.accepted
 

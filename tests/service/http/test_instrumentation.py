@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 from fastapi import FastAPI
+from opentelemetry.trace import SpanKind
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -217,3 +218,16 @@ async def test_postgres_errors_have_their_code(kit: TelemetryKit, peers: Peers) 
     (span,) = failed
     assert span.attributes["db.response.status_code"] == "22012"
     assert span.name == f"SELECT {span.attributes['db.namespace']}"
+
+
+async def test_a_repeated_request_says_how_often_it_was_sent(
+    kit: TelemetryKit, app: FastAPI, engine: AsyncEngine
+) -> None:
+    """The carrier's SDK tries again by itself; each try is a span, and all but the first have their number."""
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        stack = instrument(app, tracers=kit.tracer_provider, meters=kit.meter_provider, engine=engine, client=client)
+        with serving(app) as base, stack:
+            for tries in ("0", "1", "2"):
+                await client.get(f"{base}/livez", headers={"x-stainless-retry-count": tries})
+    sent = [span.attributes for span in kit._finished.get_finished_spans() if span.kind is SpanKind.CLIENT]
+    assert [(attributes or {}).get("http.request.resend_count") for attributes in sent] == [None, 1, 2]

@@ -15,7 +15,7 @@ from benchmarks.million_calls import BEGIN_MS, DAY_MS, calls, fill
 from service.reconciliation.figures import Interval, ReconcileQuery, Scope
 from service.reconciliation.records import RecordsLedger
 from service.records.instances import Instances
-from service.records.store import CallPages, Place, Wanted
+from service.records.store import CallPages, Place, RecordStore, Wanted
 from service.storage.database import Database
 from service.usage.period import Grouping, Period, moment
 from service.usage.report import UsageReader
@@ -109,6 +109,9 @@ QUESTIONS: dict[str, Question] = {
     "a page of outbound calls in the middle": _page(Wanted(direction=CallDirection.OUTBOUND), MIDDLE),
     "first page of inbound calls": _page(Wanted(direction=CallDirection.INBOUND)),
     "first page of a source": _page(Wanted(source="trunk-9")),
+    "first page of a caller's digits": _page(Wanted(caller_ends_with="5678")),
+    "a page of a caller in the middle": _page(Wanted(caller_hash="0" * 16), MIDDLE),
+    "the call of a trace": lambda database: RecordStore(database, FakeClock()).find_by_trace("0" * 32),
     "first page of an hour": _page(Wanted(since_ms=MONTH_MS, until_ms=MONTH_MS + 3_600_000)),
     "a day's figures": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY))),
     "a day's figures of a tenant": _ledger(lambda ledger: ledger.rows(ReconcileQuery(Scope.FLEET, *DAY, "tenant-007"))),

@@ -241,7 +241,7 @@ def test_numbers_are_kept_masked_and_hashed_only(kit: TelemetryKit) -> None:
     """Of caller and dialled number the record has the last four digits and a hash, nothing else anywhere."""
     calls.ordinary(kit)
     found = record(kit)
-    assert (found.summary.caller, found.summary.dialled, len(found.caller_hash or "")) == ("…5678", "…0100", 16)
+    assert (found.summary.caller, found.summary.dialled, len(found.summary.caller_hash or "")) == ("…5678", "…0100", 16)
     assert calls.CALLER[1:] not in repr(found)
     assert calls.DIALLED[1:] not in repr(found)
 

@@ -87,3 +87,14 @@ def test_an_event_does_not_show_what_was_said(kind: Content) -> None:
     """Every kind of content has a key of its own class, and whoever prints the event sees no text."""
     assert CONTENT_KEYS[kind] in {attribute.key for attribute in (*ATTRIBUTES, *GENAI_ATTRIBUTES)}
     assert "hush" not in repr(ContentHeard(Instant(0, 0), CallRef(CallId("rtc_1"), TenantId("acme")), kind, "hush"))
+
+
+def test_a_dictated_number_is_masked_on_the_span(kit: TelemetryKit) -> None:
+    """What a caller dictates leaves the process like any other number, and is cut only after it was masked."""
+    call = kit.tracker.received("rtc_1", "acme", content=True)
+    call.heard(Content.CALLER_SAID, "x" * (MAX_CHARACTERS - 3) + " 555 0100")
+    call.heard(Content.CALLER_SAID, "five five five, 0 1 0 0")
+    call.finish(EndReason.ERROR)
+    ((_, first), (_, second)) = told(kit, "call")
+    assert "555" not in str(first)
+    assert second == {"voice.transcript": "…0100"}

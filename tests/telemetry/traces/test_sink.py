@@ -1,7 +1,10 @@
 """One trace a call: a tree without orphans, closed whatever way the call ends."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import fields
+from importlib.metadata import version
 
 import pytest
 from hypothesis import given, settings
@@ -18,10 +21,12 @@ from telemetry.calls.events import (
     CallAbandoned,
     CallAccepted,
     CallAnnounced,
+    CallBefore,
     CallEnded,
     CallEvent,
     CallHandedOver,
     CallHeartbeat,
+    CallLost,
     CallReceived,
     CallRef,
     CallReferred,
@@ -59,6 +64,7 @@ from telemetry.calls.events import (
 )
 from telemetry.calls.lifecycle import CallState, Transition
 from telemetry.calls.sinks import FanOut
+from telemetry.calls.timing import TypedError
 from telemetry.calls.tracker import CallTracker
 from telemetry.clock import Instant
 from telemetry.semconv.attributes import (
@@ -371,7 +377,10 @@ PHASES = st.sampled_from([Phase.ACCEPT, Phase.REJECT, Phase.TRANSFER])
 EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     CallAnnounced: {"traceparent": st.sampled_from([None, TRACEPARENT])},
     CallReceived: {},
-    CallTakenOver: {"state": st.sampled_from(CallState)},
+    CallTakenOver: {
+        "state": st.sampled_from(CallState),
+        "before": st.none() | st.builds(CallBefore, received=MOMENTS),
+    },
     PhaseStarted: {"phase": PHASES},
     PhaseEnded: {"phase": PHASES, "started": MOMENTS, "error_type": ERRORS},
     InstructionsFailed: {"error_type": st.just("Boom")},
@@ -404,6 +413,7 @@ EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
     TransitionInferred: {"transition": st.sampled_from(Transition)},
     LifecycleViolated: {"violation": st.sampled_from(Violation), "transition": st.just("started")},
     CallRejected: {"reason": st.sampled_from(RejectionReason), "setup_seconds": st.just(1.0), "error_type": ERRORS},
+    CallLost: {"state": st.sampled_from(CallState), "before": st.builds(CallBefore, received=MOMENTS)},
     CallUnanswered: {"reason": st.sampled_from(UnansweredReason), "error_type": ERRORS},
     CallAbandoned: {"reason": st.sampled_from(EndReason), "error_type": ERRORS},
     CallHandedOver: {"state": st.sampled_from(CallState), "unbilled_seconds": st.just(1.0)},
@@ -460,6 +470,9 @@ def test_the_table_of_events_is_complete() -> None:
         "limit",
         "response_id",
         "fault",
+        "model",
+        "resends",
+        "tool_call_id",
     }
     for kind, rest in EVENTS.items():
         assert {field.name for field in fields(kind)} - optional == (set(rest) - optional) | {"at", "call"}, kind
@@ -485,3 +498,66 @@ def test_threads_on_one_call_leave_one_whole_tree(kit: TelemetryKit) -> None:
     together(*(busy(number) for number in range(4)))
     assert len(kit.spans()) == 40
     assert kit.traces.open_calls == 0
+
+
+def test_what_a_tool_asked_for_hangs_below_that_tool(kit: TelemetryKit) -> None:
+    """Two tools run; the transfer stands under the one that asked, a hang-up that none asked for under the session."""
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.runs_on("gpt-realtime-2.1")
+    call.started()
+    with call.tool("transfer_call", "call_1"):
+        aside = call.tool("current_time", "call_2")
+        begin = copy_context()
+        begin.run(aside.__enter__)
+        with call.phase(Phase.TRANSFER, "desk"):
+            kit.clock.advance(0.2)
+        begin.run(aside.__exit__, None, None, None)
+    with call.phase(Phase.HANGUP):
+        kit.clock.advance(0.1)
+    call.ended(EndReason.COMPLETED)
+    (root,) = kit.spans()
+    session = root.one("session")
+    assert [span.name for span in root.one("execute_tool transfer_call").children] == ["transfer"]
+    assert root.one("execute_tool current_time").children == ()
+    assert "hangup" in [span.name for span in session.children]
+    names = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
+    assert [session.attributes[name] for name in names] == ["chat", "openai", "gpt-realtime-2.1"]
+
+
+def test_each_try_to_attach_is_a_span(kit: TelemetryKit) -> None:
+    """Under the phase it is a try of, with the carrier's status and the number of tries before it."""
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    with call.phase(Phase.CONNECT):
+        for resends in range(2):
+            with suppress(CarrierLikeError), call.attach_try(resends):
+                raise CarrierLikeError
+        with call.attach_try(2):
+            kit.clock.advance(0.1)
+    call.started()
+    call.passed(Phase.ATTACH, kit.clock.now(), error_type="timeout", resends=1)
+    call.ended(EndReason.HANGUP)
+    (root,) = kit.spans()
+    tries = root.one("connect").children
+    assert [span.name for span in tries] == ["attach"] * 3
+    assert [span.attributes.get("http.request.resend_count") for span in tries] == [None, 1, 2]
+    assert [span.attributes.get("http.response.status_code") for span in tries] == [404, 404, None]
+    assert [span.failed for span in tries] == [True, True, False]
+    assert [span.attributes["error.type"] for span in root.one("session").all("attach")] == ["timeout"]
+
+
+class CarrierLikeError(TypedError):
+    error_type = "404"
+
+
+def test_scopes_have_the_distributions_version(kit: TelemetryKit) -> None:
+    """Spans and instruments say which version made them."""
+    kit.tracker.received("rtc_1", "acme").rejected(RejectionReason.CAPACITY)
+    (span,) = kit._finished.get_finished_spans()
+    scope = span.instrumentation_scope
+    assert scope is not None
+    assert (scope.name, scope.version) == ("callscope", version("callscope"))
+    kit.numbers()
+    scopes = {stream.descriptor.scope for stream in kit.store.series._streams.values()}
+    assert {found.version for found in scopes if found.name == "callscope"} == {version("callscope")}
