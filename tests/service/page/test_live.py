@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from service.page import live as module
 from service.page.live import LivePages, TooManyViewersError
-from tests.service.gateway.harness import GatewayHarness
-from tests.service.page.browsing import SignedIn, frames
+from tests.service.gateway.harness import GatewayHarness, running_harness
+from tests.service.page.browsing import SignedIn, frames, signed_in
 
 NEVER = 3600.0
 
@@ -170,3 +172,22 @@ async def test_a_signed_out_stream_is_refused(harness: GatewayHarness, visit: Si
         assert (await anyone.get("/live")).status_code == 401
     async with visit("all") as client:
         assert (await client.get("/live/calls/rtc_0")).status_code == 404
+
+
+async def test_a_stop_of_the_service_waits_for_no_viewer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """An open stream ends by itself when the server stops, in good order, and before its patience is over."""
+    begun = asyncio.Event()
+
+    async def look(client: httpx2.AsyncClient) -> None:
+        async with client.stream("GET", "/live") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data: "):
+                    begun.set()
+
+    async with AsyncExitStack() as afterwards:
+        async with running_harness(tmp_path) as harness:
+            client = await afterwards.enter_async_context(signed_in(harness, "all"))
+            viewer = asyncio.create_task(look(client))
+            await begun.wait()
+        await viewer  # the server has stopped, and the stream has come to its end
+    assert not [record for record in caplog.records if "graceful shutdown exceeded" in record.getMessage()]

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
+from starlette.requests import Request
 
 from service.http.security import BURST
-from service.page.guard import HEADERS, local_path
+from service.page.guard import HEADERS, cookie_name, local_path
 from service.page.sign_in import FILES
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import SAME, SignedIn, secret, shown
@@ -140,6 +141,19 @@ async def test_a_page_has_no_code_and_no_style_of_its_own(person: httpx2.AsyncCl
         assert not [name for name in attributes if name == "style" or name.startswith("on")], (tag, attributes)
         for name in ("src", "href", "action", "data-stream"):
             assert (attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("http", "callscope"), ("https", "__Host-callscope")])
+def test_over_tls_the_cookie_is_of_this_host_alone(scheme: str, name: str) -> None:
+    """Browsers take a name with this prefix only with Secure, for the whole path, and from this very host."""
+    scope = {
+        "type": "http",
+        "scheme": scheme,
+        "path": "/",
+        "headers": [(b"host", b"calls.example")],
+        "query_string": b"",
+    }
+    assert cookie_name(Request(scope)) == name
 
 
 async def test_files_are_those_of_the_list(anyone: httpx2.AsyncClient) -> None:
