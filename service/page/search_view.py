@@ -28,7 +28,7 @@ CALLS_LISTED: Final = 50
 _Trace = Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")]
 
 
-class Source(StrEnum):
+class SearchedIn(StrEnum):
     """Where to search."""
 
     MEMORY = "memory"
@@ -38,7 +38,7 @@ class Source(StrEnum):
 _ALL_REASONS: Final = sorted(
     {reason.value for kind in (RejectionReason, UnansweredReason, EndReason) for reason in kind}
 )
-_RECORDED: Final = frozenset({"tenant_id", "outcome", "since", "until", "cursor", "source", "paused"})
+_RECORDED: Final = frozenset({"tenant_id", "outcome", "since", "until", "cursor", "where", "paused"})
 """What can be asked of records."""
 
 
@@ -51,7 +51,7 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
         request: Request,
         session: CurrentSession,
         wanted: Annotated[Search | None, Depends(search)],
-        source: Source = Source.MEMORY,
+        where: SearchedIn = SearchedIn.MEMORY,
         trace_id: _Trace = None,
     ) -> Response:
         """Find calls."""
@@ -68,7 +68,7 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
             if found is None or not access.covers(found.summary.tenant_id):
                 raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
             return RedirectResponse(call_page(found.summary.call_id), HTTPStatus.SEE_OTHER)
-        rows, cursor = await _found(pages, asked, source, request)
+        rows, cursor = await _found(pages, asked, where, request)
         view = View(PageName.SEARCH, access)
         return whole_page(
             request,
@@ -76,7 +76,7 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
             view,
             {"strip": await pages.strip(view)},
             title="Search",
-            source=source.value,
+            where=where.value,
             rows=rows,
             more=None if cursor is None else with_query("/search", dict(request.query_params), cursor=cursor),
             size=parts.telemetry.recent.size,
@@ -89,9 +89,9 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
     return router
 
 
-async def _found(pages: Pages, asked: Search, source: Source, request: Request) -> tuple[object, str | None]:
+async def _found(pages: Pages, asked: Search, where: SearchedIn, request: Request) -> tuple[object, str | None]:
     parts = pages.facts.parts
-    if source is Source.MEMORY:
+    if where is SearchedIn.MEMORY:
         page = found_calls(parts.telemetry.recent, Search(asked.query, CALLS_LISTED, asked.cursor), parts.urls)
         return page.calls, page.next_cursor
     surplus = sorted(name for name in request.query_params if name not in _RECORDED)

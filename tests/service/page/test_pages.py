@@ -151,9 +151,9 @@ async def test_search_finds_in_memory_and_on_record(harness: GatewayHarness, per
         f"/calls/{call['call_id']}" for call in found["calls"]
     ]
     await harness.container.records.stop(5)
-    recorded = await shown(person, "/search?tenant_id=tenant-001&source=records")
+    recorded = await shown(person, "/search?tenant_id=tenant-001&where=records")
     assert len([href for href in recorded.links() if href.startswith("/calls/")]) == len(found["calls"])
-    refused = await person.get("/search?source=records&slower_than=2")
+    refused = await person.get("/search?where=records&slower_than=2")
     assert (refused.status_code, "slower_than" in refused.text) == (422, True)
     trace = found["calls"][0]["trace_id"]
     answer = await person.get(f"/search?trace_id={trace}")

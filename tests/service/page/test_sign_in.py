@@ -167,8 +167,8 @@ async def test_files_are_those_of_the_list(anyone: httpx2.AsyncClient) -> None:
 
 async def test_empty_fields_of_a_form_leave_the_address(person: httpx2.AsyncClient) -> None:
     """Browsers send every field; the address that can be kept has what was filled in."""
-    answer = await person.get("/search?tenant_id=&outcome=failed&reason=&source=memory")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/search?outcome=failed&source=memory")
+    answer = await person.get("/search?tenant_id=&outcome=failed&reason=&where=memory")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/search?outcome=failed&where=memory")
 
 
 async def test_a_wrong_parameter_is_named(person: httpx2.AsyncClient) -> None:
