@@ -5,6 +5,7 @@ import re
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, Fault
 from tests.service.gateway.harness import GatewayHarness, fresh_id, on_the_air, running_harness, serving
 
 SHARES = Shares(canceled=0.2, late=0.1, errors=0.15, refers=0.15, unknown=0.1)
-RECORDS = "/api/v1/call-records"
+RECORDS, USAGE = "/api/v1/call-records", "/api/v1/usage"
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} (\S+)", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 SEEN_BY_THE_CARRIER = ("completed", "hangup", "referred", "error", "max_duration", "silence")
@@ -97,6 +98,29 @@ async def _recorded(harness: GatewayHarness) -> Outcomes:
             return found
 
 
+async def _reconciled(harness: GatewayHarness) -> Outcomes:
+    """Return the unanswered calls by reconciliation, in which this process and its records agree."""
+    found = await harness.get("/api/v1/metrics/reconcile")
+    assert found["consistent"], (found["differences"], found["calls"])
+    unanswered = Outcomes()
+    for tenant_id, ledgers in found["tenants"].items():
+        (number,) = {ledgers[name]["figures"].get("unanswered_canceled", 0) for name in ("live", "records")}
+        unanswered[tenant_id, "unanswered"] = number
+    return unanswered
+
+
+async def _billed(harness: GatewayHarness) -> Outcomes:
+    """Return the unanswered calls of usage, which counts them and bills nothing for them."""
+    today = datetime.now(UTC)
+    days = {"from": f"{today - timedelta(days=1):%Y-%m-%d}", "to": f"{today + timedelta(days=2):%Y-%m-%d}"}
+    answer = (await harness.client.get(USAGE, params=days | {"group_by": "tenant,outcome"})).raise_for_status().json()
+    lines = [line for line in answer["lines"] if line["outcome"] == "unanswered"]
+    assert {(line["answered_calls"], float(line["seconds"]), float(line["rounded_seconds"])) for line in lines} <= {
+        (0, 0.0, 0.0)
+    }
+    return Outcomes({(line["tenant_id"], "unanswered"): line["calls"] for line in lines})
+
+
 def _true(tenants: Mapping[str, Mapping[str, float]]) -> Outcomes:
     return Outcomes(
         {
@@ -127,6 +151,7 @@ async def test_every_outcome_is_the_same_in_every_view(tmp_path: Path) -> None:
             await harness.traffic(Plan("outcomes", seed=5, calls_per_second=50, calls=100, shares=SHARES))
             for seen, told in zip((live, prometheus), await _told(harness), strict=True):
                 seen.update(told)
+            reconciled, billed = await _reconciled(harness), await _billed(harness)
         for limit, chosen in limits.items():
             async with serving(
                 carrier, tmp_path, call_heartbeat_seconds=0.05, stale_call_seconds=300, **chosen
@@ -140,6 +165,7 @@ async def test_every_outcome_is_the_same_in_every_view(tmp_path: Path) -> None:
     assert +live == +truth
     assert +prometheus == +truth
     assert +recorded == +truth
+    assert +reconciled == +billed == Outcomes({key: n for key, n in truth.items() if n and key[1] == "unanswered"})
     outcomes = Counter[str]()
     for (_, outcome), calls in truth.items():
         outcomes[outcome] += calls
