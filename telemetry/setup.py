@@ -28,7 +28,7 @@ from telemetry.recent.calls import RecentCalls
 from telemetry.recent.limits import RecentLimits
 from telemetry.recent.spans import SpanRecorder, SpanRegister
 from telemetry.semconv import attributes as attr
-from telemetry.semconv import catalogue
+from telemetry.semconv import own_health
 from telemetry.semconv.catalogue import METER_NAME, cardinality_limit, scope_version
 from telemetry.semconv.genai import OPT_IN, chosen_sets
 from telemetry.semconv.instrument import Instrument
@@ -177,14 +177,14 @@ def _observe_exports(telemetry: Telemetry) -> None:
 
         observe(telemetry.meter, telemetry.live, instrument, what)
 
-    per_signal(catalogue.EXPORT_FAILURES, lambda health: health.consecutive_failures)
-    per_signal(catalogue.EXPORT_AGE, lambda health: health.age_seconds)
-    per_signal(catalogue.EXPORT_DROPPED, lambda health: health.dropped)
-    per_signal(catalogue.EXPORT_REJECTED, lambda health: health.rejected)
+    per_signal(own_health.EXPORT_FAILURES, lambda health: health.consecutive_failures)
+    per_signal(own_health.EXPORT_AGE, lambda health: health.age_seconds)
+    per_signal(own_health.EXPORT_DROPPED, lambda health: health.dropped)
+    per_signal(own_health.EXPORT_REJECTED, lambda health: health.rejected)
     observe(
         telemetry.meter,
         telemetry.live,
-        catalogue.SINK_FAILURES,
+        own_health.SINK_FAILURES,
         lambda: [Observation(telemetry.sink_failures)],
     )
 

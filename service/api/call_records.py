@@ -55,7 +55,7 @@ _SECONDS = r"^[0-9]+\.[0-9]{3}$"
 
 
 class RecordedConversation(FrozenSchema):
-    """What a record keeps of who talked when; so far while the call runs."""
+    """A record's sums of who talked when; so far while the call runs."""
 
     seconds: str = Field(pattern=_SECONDS, description="From the first word to the end.")
     caller_talk_seconds: str = Field(pattern=_SECONDS)

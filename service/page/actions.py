@@ -1,4 +1,4 @@
-"""What can be changed from a page, each asked twice: a page says what will happen, and its form does it."""
+"""Changes made from a page, each asked twice: a page says what will happen, and its form does it."""
 
 import re
 from http import HTTPStatus

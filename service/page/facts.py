@@ -1,4 +1,4 @@
-"""Where pages take their facts from: the functions behind the JSON endpoints, each asked once for all viewers.
+"""The source of the pages' facts: the functions behind the JSON endpoints, each asked once for all viewers.
 
 One place to change when a fleet answers for its processes: everything the pages show comes through :class:`PageFacts`.
 """
@@ -36,12 +36,12 @@ from telemetry.semconv.attributes import TenantId
 from telemetry.setup import Telemetry
 
 MOMENT_SECONDS: Final = 0.9
-"""How long figures stand: a little less than a tick."""
+"""Seconds for which figures stand: a little less than a tick."""
 RANKING_SECONDS: Final = 5.0
-"""How long a ranking stands, whose cost grows with the tenants."""
+"""Seconds for which a ranking stands, whose cost grows with the tenants."""
 ATTENTION_SECONDS: Final = 3.0
 COMPARISON_SECONDS: Final = 20.0
-"""How long a comparison of registry and live numbers stands, which looks at every tenant."""
+"""Seconds for which a comparison of registry and live numbers stands, which looks at every tenant."""
 RUNNING_LISTED: Final = 12
 """The most running calls listed."""
 
@@ -67,7 +67,7 @@ class Strip(FrozenSchema):
 
 
 class Overview(FrozenSchema):
-    """What the first page shows, of all tenants or of one."""
+    """The facts of the first page, of all tenants or of one."""
 
     as_of: datetime
     since: datetime = Field(description="When counting began: the start of the process.")

@@ -1,4 +1,4 @@
-"""What stands before every page: the session, the headers, and the origin of requests that change something."""
+"""The guard before every page: the session, the headers, and the origin of requests that change something."""
 
 from collections.abc import Awaitable, Callable, Coroutine
 from http import HTTPStatus

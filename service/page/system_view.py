@@ -17,7 +17,7 @@ _VERSIONS: Final = ("callscope", "opentelemetry-sdk", "fastapi", "sqlalchemy")
 
 
 class SystemFacts:
-    """What is the same from start to end."""
+    """The facts that are the same from start to end."""
 
     def __init__(self, settings: Settings, instance_id: str, dialect: str) -> None:
         self.settings = shown_settings(settings)

@@ -28,7 +28,7 @@ VERSIONS_LISTED: Final = 5
 SHORTEST_SECONDS: Final = 300.0
 """The shortest time that a chart covers."""
 STANDS_SECONDS: Final = 10.0
-"""How long what the database says stands, while a page is looked at."""
+"""Seconds for which what the database says stands, while a page is looked at."""
 
 _TURNS: Final = catalogue.TURN_FIRST_AUDIO.name
 _COUNTS: Final = ("received_calls", "failed_calls", "ended_calls", TIME)
@@ -37,7 +37,7 @@ _SECONDS: Final = {WindowName.HOUR: 3600.0, WindowName.DAY: 86_400.0}
 
 
 class TenantRecords:
-    """What the database has of tenants, for their pages; each asked once in some seconds."""
+    """The database's facts about tenants, for their pages; each asked once in some seconds."""
 
     def __init__(self, tenants: TenantRepository, usage: UsageReader) -> None:
         self._tenants = tenants

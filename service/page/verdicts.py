@@ -1,4 +1,4 @@
-"""What is well and what is not, in sentences, each with the page that tells more."""
+"""Judgements of the service in sentences: well or not, each with the page that tells more."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum

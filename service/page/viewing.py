@@ -1,4 +1,4 @@
-"""Which page somebody looks at, as the key by which one rendering serves all who look at the same."""
+"""The page somebody looks at, as the key by which one rendering serves all who look at the same."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ import httpx2
 from service.reconciliation.figures import Field, ReconcileQuery, Scope
 from service.reconciliation.ledgers import State
 from telemetry.semconv import attributes as attr
-from telemetry.semconv import catalogue
+from telemetry.semconv import catalogue, own_health
 from telemetry.semconv.attributes import MetricKey
 from telemetry.semconv.documentation import prometheus_name
 
@@ -153,7 +153,7 @@ COUNTERS: Final[Mapping[Field, Counted]] = {
     Field.MINUTES: Counted(prometheus_name(catalogue.CALL_TIME)),
 }
 """Counters with one sum a tenant."""
-EXPORTS: Final = prometheus_name(catalogue.EXPORT_AGE)
+EXPORTS: Final = prometheus_name(own_health.EXPORT_AGE)
 """A series every process sends with each of its exports."""
 
 

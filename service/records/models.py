@@ -27,7 +27,7 @@ OPEN = "ended_ms IS NULL"
 CLOSED = "ended_ms IS NOT NULL"
 OUTBOUND = "direction = 'outbound'"
 NOT_DIRECT = "source <> 'direct'"
-"""What few calls are, in the words of both an index and the question it answers."""
+"""The condition for what few calls are, in the words of both an index and the question it answers."""
 
 
 class CallRecordRow(Base):

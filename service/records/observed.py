@@ -7,7 +7,7 @@ from opentelemetry.metrics import Observation
 from service.records.calls import CallRecords, RecordsHealth, RecordsState
 from telemetry.metrics.gauges import Observe
 from telemetry.semconv import attributes as attr
-from telemetry.semconv import catalogue
+from telemetry.semconv import own_health
 from telemetry.semconv.instrument import Instrument
 
 
@@ -21,10 +21,10 @@ def observe_records(observe: Callable[[Instrument, Observe], None], records: Cal
         present = records.health().state
         return [Observation(int(state is present), {attr.RECORDS_STATE: state.value}) for state in RecordsState]
 
-    observe(catalogue.RECORDS_STATE, states)
-    number(catalogue.RECORDS_WAITING, lambda health: health.waiting)
-    number(catalogue.RECORDS_SPILLED, lambda health: health.spilled_bytes)
-    observe(catalogue.RECORDS_ROOM, lambda: [Observation(records.spill_room())])
-    number(catalogue.RECORDS_REFUSED, lambda health: health.refused)
-    number(catalogue.RECORDS_UNKEPT, lambda health: health.unkept)
-    number(catalogue.DATABASE_AWAY, lambda health: health.database_away_seconds or 0.0)
+    observe(own_health.RECORDS_STATE, states)
+    number(own_health.RECORDS_WAITING, lambda health: health.waiting)
+    number(own_health.RECORDS_SPILLED, lambda health: health.spilled_bytes)
+    observe(own_health.RECORDS_ROOM, lambda: [Observation(records.spill_room())])
+    number(own_health.RECORDS_REFUSED, lambda health: health.refused)
+    number(own_health.RECORDS_UNKEPT, lambda health: health.unkept)
+    number(own_health.DATABASE_AWAY, lambda health: health.database_away_seconds or 0.0)

@@ -11,6 +11,7 @@ from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
 from telemetry.semconv.attributes import EndReason, Fault, RejectionReason, Speaker, UnansweredReason
 from telemetry.semconv.instrument import Instrument, Kind, Live
+from telemetry.semconv.own_health import HEALTH_INSTRUMENTS
 
 METER_NAME = "callscope"
 """The instrumentation scope of all instruments; also the name of the distribution."""
@@ -402,96 +403,6 @@ TOOL_DURATION = Instrument(
     boundaries=genai.TOOL_BOUNDARIES,
     series_per_tenant=16,
 )
-EXPORT_FAILURES = Instrument(
-    "callscope.export.consecutive_failures",
-    Kind.OBSERVABLE_GAUGE,
-    "{failure}",
-    "Exports that failed since the last one that succeeded.",
-    (attr.SIGNAL,),
-    series_per_tenant=0,
-)
-EXPORT_AGE = Instrument(
-    "callscope.export.age",
-    Kind.OBSERVABLE_GAUGE,
-    "s",
-    "Time since the last export that succeeded.",
-    (attr.SIGNAL,),
-    series_per_tenant=0,
-)
-EXPORT_DROPPED = Instrument(
-    "callscope.export.dropped",
-    Kind.OBSERVABLE_COUNTER,
-    "{item}",
-    "Spans and log records dropped before they could be exported.",
-    (attr.SIGNAL,),
-    series_per_tenant=0,
-)
-EXPORT_REJECTED = Instrument(
-    "callscope.export.rejected",
-    Kind.OBSERVABLE_COUNTER,
-    "{item}",
-    "Items the receiver took the request of but rejected (partial success).",
-    (attr.SIGNAL,),
-    series_per_tenant=0,
-)
-SINK_FAILURES = Instrument(
-    "callscope.sink.failures",
-    Kind.OBSERVABLE_COUNTER,
-    "{failure}",
-    "Events a telemetry sink failed on.",
-    series_per_tenant=0,
-)
-
-RECORDS_STATE = Instrument(
-    "callscope.records.state",
-    Kind.OBSERVABLE_GAUGE,
-    "{state}",
-    "How safe call records are: 1 for the present state, 0 for the others.",
-    (attr.RECORDS_STATE,),
-    series_per_tenant=0,
-)
-RECORDS_WAITING = Instrument(
-    "callscope.records.waiting",
-    Kind.OBSERVABLE_GAUGE,
-    "{record}",
-    "Call records that are neither in the database nor in the spill yet.",
-    series_per_tenant=0,
-)
-RECORDS_SPILLED = Instrument(
-    "callscope.records.spill.size",
-    Kind.OBSERVABLE_GAUGE,
-    "By",
-    "Call records in files, which the database is to take.",
-    series_per_tenant=0,
-)
-RECORDS_ROOM = Instrument(
-    "callscope.records.spill.room",
-    Kind.OBSERVABLE_GAUGE,
-    "By",
-    "Room for more of them: up to their bound, or as far as the disk has it.",
-    series_per_tenant=0,
-)
-RECORDS_REFUSED = Instrument(
-    "callscope.records.refused",
-    Kind.OBSERVABLE_COUNTER,
-    "{record}",
-    "Call records that were lost: refused by the database, or past all room for them.",
-    series_per_tenant=0,
-)
-RECORDS_UNKEPT = Instrument(
-    "callscope.records.unkept",
-    Kind.OBSERVABLE_COUNTER,
-    "{record}",
-    "Calls that went on while their record was nowhere but in memory.",
-    series_per_tenant=0,
-)
-DATABASE_AWAY = Instrument(
-    "callscope.records.database_away",
-    Kind.OBSERVABLE_GAUGE,
-    "s",
-    "Time since the database stopped taking call records; 0 while it takes them.",
-    series_per_tenant=0,
-)
 
 INSTRUMENTS: tuple[Instrument, ...] = (
     RECEIVED,
@@ -532,18 +443,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     OPERATION_INPUT,
     OPERATION_OUTPUT,
     TOOL_DURATION,
-    EXPORT_FAILURES,
-    EXPORT_AGE,
-    EXPORT_DROPPED,
-    EXPORT_REJECTED,
-    SINK_FAILURES,
-    RECORDS_STATE,
-    RECORDS_WAITING,
-    RECORDS_SPILLED,
-    RECORDS_ROOM,
-    RECORDS_REFUSED,
-    RECORDS_UNKEPT,
-    DATABASE_AWAY,
+    *HEALTH_INSTRUMENTS,
 )
 """The catalogue, in the order the documentation lists it."""
 
