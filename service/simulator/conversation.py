@@ -80,7 +80,10 @@ class SimulatedConversation:
         requested, played = asyncio.ensure_future(self._closed_on_request()), asyncio.ensure_future(self._played())
         try:
             await asyncio.wait((requested, played), return_when=asyncio.FIRST_COMPLETED)
-            return (requested if requested.done() else played).result()
+            # What the gateway was told to be done is what happened, however soon the caller hangs up after it.
+            if requested.done() or (self._leg.requested_closing.done() and played.exception() is None):
+                return await requested
+            return played.result()
         finally:
             for task in (requested, played):
                 task.cancel()
