@@ -29,7 +29,7 @@ _Trace = Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")]
 
 
 class SearchedIn(StrEnum):
-    """Where to search."""
+    """The places that are searched."""
 
     MEMORY = "memory"
     RECORDS = "records"
@@ -39,7 +39,7 @@ _ALL_REASONS: Final = sorted(
     {reason.value for kind in (RejectionReason, UnansweredReason, EndReason) for reason in kind}
 )
 _RECORDED: Final = frozenset({"tenant_id", "outcome", "since", "until", "cursor", "where", "paused"})
-"""What can be asked of records."""
+"""The conditions that can be asked of records."""
 
 
 def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:

@@ -300,7 +300,7 @@ class RetainedCall:
         self.referred_to: str | None = None
         self.fallback = False
         self.before: CallBefore | None = None
-        """What is on record of the call from before this process took it over; None if nothing is, or was before."""
+        """The record of the call from before this process took it over; None if there is none."""
         self.seen_from: float | None = None
         """The moment this process took the call over; None if it had the call from the beginning."""
         self.resumed = self.lost = False

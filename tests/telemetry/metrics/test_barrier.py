@@ -153,7 +153,7 @@ def test_a_failed_collection_has_seen_nothing() -> None:
     assert record(barrier)
 
 
-def test_other_collections_pass_the_fence_by() -> None:
+def test_other_collections_pass_the_barrier_by() -> None:
     """The callback holds nothing in a collection that is not the live reader's, and holds once in one that is."""
     barrier = RecordingBarrier()
     assert not list(barrier.close(CallbackOptions()))
@@ -175,7 +175,7 @@ def test_recording_goes_on_as_soon_as_the_sums_are_read() -> None:
     assert not barrier.settled
 
 
-def test_without_a_fence_every_read_has_to_collect() -> None:
+def test_without_a_barrier_every_read_has_to_collect() -> None:
     """The barrier that is none is never settled and holds nothing."""
     barrier = NoBarrier()
     with barrier.collecting():

@@ -306,6 +306,18 @@ def test_a_flush_of_the_provider_folds_too(pipeline: Pipeline) -> None:
     assert pipeline.reader.age() == 0
 
 
+@pytest.mark.parametrize(("faults", "arrived"), [(0, False), (1, True), (1, False)])
+def test_a_flush_tells_of_a_fold_that_fails_and_of_what_did_not_arrive(
+    pipeline: Pipeline, faults: int, arrived: bool
+) -> None:
+    """Both have to go well: a flush that folds and exports nothing, or exports what was not folded, is none."""
+    pipeline.reader.flush_by(lambda _seconds: arrived)
+    pipeline.store.faults = faults
+    pipeline.clock.advance(1)
+    pipeline.received(1)
+    assert not pipeline.reader.force_flush()
+
+
 def test_a_fold_that_fails_is_counted_and_not_the_last(pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     """A failing fold is logged once and counted, its read answers an age, and later reads work again."""
     pipeline.store.faults = 2
@@ -322,7 +334,7 @@ def test_a_fold_that_fails_is_counted_and_not_the_last(pipeline: Pipeline, caplo
     assert pipeline.reader.refresh(LONG) == 0
 
 
-def test_a_reader_without_fence_collects_at_every_read() -> None:
+def test_a_reader_without_a_barrier_collects_at_every_read() -> None:
     """Where others record, each read collects, and shows what they have recorded."""
     store = LiveMetricsStore()
     reader = LiveMetricsReader(store, clock=FakeClock())
