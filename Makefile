@@ -40,9 +40,9 @@ peers: ## bring the real programs the tests run against: Collector, Prometheus, 
 
 lock: $(READY) ## resolve the dependencies again
 	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
-		--no-emit-index-url --no-header --quiet --extra service pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-header --quiet --extra fleet pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --prerelease if-necessary-or-explicit --generate-hashes \
-		--no-emit-index-url --no-header --quiet --extra service --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+		--no-emit-index-url --no-header --quiet --extra fleet --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

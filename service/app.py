@@ -9,7 +9,9 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import CallLookup
 from service.api.call_records import RecordedPast, call_records_router
+from service.api.capacity import alone
 from service.api.documentation import documentation_router
+from service.api.fleet import fleet_information, fleet_router, store_reachable
 from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
@@ -108,6 +110,7 @@ def app_of(container: Container) -> FastAPI:
         history=container.history,
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
+        mode=alone if container.fleet is None else container.fleet.mode,
     )
     readiness = _readiness(container)
     for router in _routers(container, readiness, admin):
@@ -159,6 +162,8 @@ def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> I
     yield usage_freezes_router(freezer=Freezer(database, clock, key=container.settings.seal_key), admin=admin)
     yield usage_roundings_router(database=database, clock=clock, admin=admin)
     yield usage_router(usage=UsageReader(database), admin=admin)
+    if container.fleet is not None:
+        yield fleet_router(fleet=container.fleet, admin=admin)
     yield health_router(readiness=readiness)
     yield documentation_router(admin=admin if container.settings.app_env == "prod" else None)
 
@@ -170,12 +175,13 @@ def _readiness(container: Container) -> Readiness:
     def degrading() -> set[str]:
         # Tenants that are remembered are served without the database, and records wait on disk.
         served = container.started.is_set() and container.tenant_cache.counts().entries > 0
-        return {"secrets", "records", "database"} if served else {"secrets", "records"}
+        return {"secrets", "records", "fleet", "database"} if served else {"secrets", "records", "fleet"}
 
     return Readiness(
         {
             "database": database_reachable(container.database),
-            "draining": not_draining(lambda: container.manager.draining),
+            **({} if container.fleet is None else {"fleet": store_reachable(container.fleet)}),
+            "draining": not_draining(lambda: container.leaving.is_set() or container.manager.draining),
             "registry": registry_has_room(container.telemetry.tracker),
             "records": records_kept(lambda: container.records.health().state is RecordsState.REFUSING),
             "secrets": nothing_missing([name for name, secret in secrets.items() if not secret]),
@@ -184,6 +190,7 @@ def _readiness(container: Container) -> Readiness:
             "export": export_information(container.telemetry.pipelines.health),
             "records": lambda: asdict(container.records.health()),
             "sampling": lambda: asdict(container.sampler.health()),
+            **({} if container.fleet is None else {"fleet": fleet_information(container.fleet)}),
         },
         degrading=degrading,
     )

@@ -89,6 +89,7 @@ COMMANDS: Final = {
     "watch": ListedCommand("service.commands.watch:watch", "Watch what runs and what is wrong, in the terminal."),
     "call": ListedCommand("service.commands.calls:call", "Show one call: phases, speech, waits, tools, errors."),
     "calls": ListedCommand("service.commands.calls:calls", "List calls, under way and lately over."),
+    "fleet": ListedCommand("service.commands.fleet:fleet", "Show the processes that share one limit."),
     "usage": ListedCommand("service.commands.usage:usage", "Show how long calls ran, exact and rounded."),
     "billing": ListedCommand("service.commands.billing:app", "Freeze periods, settle differences, agree on roundings."),
     "reconcile": ListedCommand(

@@ -1,7 +1,7 @@
 """Everything one process of the service is made of, built in one place and taken down in one place."""
 
 import asyncio
-import logging
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,8 +13,12 @@ from uuid import uuid4
 import httpx2
 from openai import AsyncOpenAI
 
+from service.fleet.address import StoreAddress
+from service.fleet.errors import StoreUnusableError
+from service.fleet.fleet import Fleet
+from service.fleet.sharing import OnOutage
 from service.gateway.admission import Admission
-from service.gateway.capacity import Capacity
+from service.gateway.capacity import Capacity, CapacityRule
 from service.gateway.carriers.carrier import OwnedCalls
 from service.gateway.carriers.openai_realtime import CarrierTimeouts, OpenAIRealtimeCarrier
 from service.gateway.carriers.proxy import http_client, proxy_for
@@ -42,9 +46,8 @@ from telemetry.logs.process_logging import process_logging
 from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
 from telemetry.recent.logs import RecentLogs
+from telemetry.semconv.catalogue import CAPACITY_STORE
 from telemetry.setup import Telemetry, start_telemetry
-
-_logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 3.8
 """Seconds a stop may take after the server has let go of its connections, which may take another one."""
@@ -69,7 +72,9 @@ class Container:
     tenant_cache: TenantCache
     limits: CallLimits
     limits_follower: LimitsFollower
-    capacity: Capacity
+    capacity: CapacityRule
+    fleet: Fleet | None
+    """The processes that this one shares its limits with; None without ``REDIS_URL``."""
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
     """The client of requests to the carrier."""
@@ -83,6 +88,8 @@ class Container:
     sampler: Sampler
     started: asyncio.Event
     """Set once the schema is there and calls are taken."""
+    leaving: asyncio.Event
+    """Set once the process is to stop, before it stops taking calls."""
 
     @property
     def takes_calls(self) -> bool:
@@ -98,13 +105,15 @@ class Container:
 
     async def start(self) -> None:
         """Bring the schema up to date and begin to keep time."""
-        if self.settings.redis_url is not None:
-            _logger.info("REDIS_URL is set, but each process answers for itself alone (X-Metrics-Scope: process)")
         await upgrade(self.database.engine)
+        hooks: list[Callable[[], Awaitable[None]]] = [self.recovery.look]
+        if self.fleet is not None:
+            await self.fleet.start()
+            hooks.append(self.fleet.look)
         await self.limits_follower.start()
         await self.records.start()
         await self.recovery.look()
-        self.manager.start([self.recovery.look])
+        self.manager.start(hooks)
         self.sampler.start()
         self.started.set()
 
@@ -114,6 +123,8 @@ class Container:
         try:
             await self.sampler.stop()
             await self._let_go(budget_seconds)
+            if self.fleet is not None:
+                await self.fleet.stop()
             await self.limits_follower.close()
             await self.tenant_cache.close()
             await self.carrier.close()
@@ -127,6 +138,8 @@ class Container:
         self.manager.stop_taking()
         hand_over = self.settings.hand_over_calls
         if hand_over:
+            if self.fleet is not None:
+                self.fleet.hand_over()
             await self.records.hand_over(RECORDS_SHARE * budget_seconds)
         await self.manager.drain(min(DRAIN_SECONDS, budget_seconds / 2), hand_over=hand_over)
 
@@ -163,7 +176,10 @@ def build_container(
     telemetry.observe_limits(limits)
     observe_records(telemetry.observe, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
-    capacity = Capacity()
+    fleet = _fleet(settings, str(instance), database, records, clock)
+    capacity = Capacity() if fleet is None else fleet.capacity
+    if fleet is not None:
+        telemetry.observe(CAPACITY_STORE, fleet.observed)
     proxy = proxy_for(settings.openai_base_url, getproxies())
     carrier_http = http_client(proxy)
     carrier = OpenAIRealtimeCarrier(
@@ -223,6 +239,7 @@ def build_container(
         limits=limits,
         limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
+        fleet=fleet,
         carrier=carrier,
         carrier_http=carrier_http,
         manager=manager,
@@ -233,6 +250,30 @@ def build_container(
         history=history,
         sampler=Sampler(telemetry.live, history, clock),
         started=asyncio.Event(),
+        leaving=asyncio.Event(),
+    )
+
+
+def _fleet(
+    settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
+) -> Fleet | None:
+    if settings.redis_url is None:
+        return None
+    address = StoreAddress.parse(settings.redis_url.get_secret_value())
+    try:
+        # Nothing loads redis where there is no REDIS_URL, and it need not be installed there.
+        from service.fleet.connection import StoreConnection  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise StoreUnusableError("REDIS_URL: needs redis; install callscope[fleet], or unset it") from None
+    return Fleet(
+        StoreConnection(address),
+        settings.redis_prefix,
+        instance_id,
+        database,
+        records,
+        clock,
+        on_outage=OnOutage(settings.capacity_on_outage),
+        stale_seconds=settings.stale_call_seconds,
     )
 
 

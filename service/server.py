@@ -67,8 +67,17 @@ class Server(uvicorn.Server):
     when_serving: Callable[[], None] | None = None
     """Called once connections are answered; not at all if the application does not start."""
 
+    when_told: Callable[[], object] | None = None
+    """Called when a signal asks for a stop, while requests are still answered."""
+
+    drain_seconds: float = 0.0
+    """Seconds from there to the stop itself: time for load balancers to look elsewhere."""
+
     failure: Exception | None = None
     """Why the application did not start; None while it has not been tried, or did."""
+
+    _told = False
+    _loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then answer.
@@ -95,10 +104,27 @@ class Server(uvicorn.Server):
 
         uvicorn takes a second SIGINT for leave to skip the application's end, in which calls are handed over.
         """
+        self.stop_soon()
+
+    def stop_soon(self) -> None:
+        """Stop once whoever watches has had time to see that no more calls should be sent; once is enough."""
+        if self._told:
+            return
+        self._told = True
+        if self.when_told is not None:
+            self.when_told()
+        if self.drain_seconds and self._loop is not None:
+            # From a signal handler nothing else wakes the loop.
+            self._loop.call_soon_threadsafe(self._loop.call_later, self.drain_seconds, self._stop)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
         self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal or ``should_exit``; the interpreter's switch interval stays short from here on."""
+        self._loop = asyncio.get_running_loop()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         _uvicorn.addFilter(_rename)
         try:

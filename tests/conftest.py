@@ -6,7 +6,7 @@ import pytest
 
 from telemetry.testing import TelemetryKit, capture
 
-pytest_plugins = ["tests.peers.plugin", "tests.support.databases", "tests.support.order"]
+pytest_plugins = ["tests.peers.plugin", "tests.support.databases", "tests.support.order", "tests.support.stores"]
 
 
 @pytest.fixture

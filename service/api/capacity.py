@@ -1,12 +1,13 @@
 """The registry of calls behind the live numbers: slots, open calls, and whether both agree."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
 
+from service.fleet.member import CapacityMode
 from service.http.openapi import Responses, Tag, success
 from service.http.problems import writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
@@ -50,6 +51,14 @@ class SlotCounts(NamedTuple):
 Counted = Mapping[TenantId | None, SlotCounts]
 """By tenant, and under ``None`` of all tenants together."""
 _NOTHING: Final = SlotCounts()
+
+
+CapacityModes = Callable[[], CapacityMode | None]
+"""Returns where a fleet decides about slots: in its store, or in each process; None for a process alone."""
+
+
+def alone() -> None:
+    """Return the mode of a process that is in no fleet."""
 
 
 class CapacitySlots(FrozenSchema):
@@ -107,12 +116,19 @@ class CapacityDebug(FrozenSchema):
     active_calls: tuple[RegisteredCall, ...] = Field(description="Started, oldest first.")
     accepted_calls: tuple[RegisteredCall, ...] = Field(description="Accepted and not started, oldest first.")
     pending_calls: tuple[RegisteredCall, ...] = Field(description="Not yet decided upon, oldest first.")
+    mode: CapacityMode | None = Field(
+        None,
+        description="Where slots are decided upon in a fleet: in its store, or, while that is away, in each process.",
+        exclude_if=lambda mode: mode is None,
+    )
     consistent: bool = Field(description="Whether registry and live metrics agree.")
     inconsistencies: tuple[CapacityDifference, ...] = Field(description="Where they do not.")
 
 
-def capacity_debug(findings: Findings, limits: Limits, counted: Counted) -> CapacityDebug:
-    """Return the response that ``findings`` make."""
+def capacity_debug(
+    findings: Findings, limits: Limits, counted: Counted, mode: CapacityMode | None = None
+) -> CapacityDebug:
+    """Return the response that ``findings`` make; ``mode`` if the process is one of a fleet."""
     registry = findings.registry
     refused = {tenant_id for tenant_id, counts in counted.items() if tenant_id is not None and counts.rejected}
     return CapacityDebug(
@@ -128,6 +144,7 @@ def capacity_debug(findings: Findings, limits: Limits, counted: Counted) -> Capa
         active_calls=_calls(registry.calls, CallState.STARTED, registry.at),
         accepted_calls=_calls(registry.calls, CallState.ACCEPTED, registry.at),
         pending_calls=_calls(registry.calls, CallState.PENDING, registry.at),
+        mode=mode,
         consistent=not findings.inconsistencies,
         inconsistencies=tuple(_difference(found, findings.live_age_seconds) for found in findings.inconsistencies),
     )
@@ -217,7 +234,14 @@ CAPACITY_EXAMPLE: dict[str, Any] = {
 _CAPACITY: Responses = {200: success(CapacityDebug, "The registry of calls.", CAPACITY_EXAMPLE, METRICS_HEADERS)}
 
 
-def capacity_router(*, live: LiveMetricsReader, tracker: CallTracker, limits: Limits, admin: AdminCheck) -> APIRouter:
+def capacity_router(
+    *,
+    live: LiveMetricsReader,
+    tracker: CallTracker,
+    limits: Limits,
+    admin: AdminCheck,
+    mode: CapacityModes = alone,
+) -> APIRouter:
     """Return the route ``/api/v1/metrics/capacity/debug``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
     reconciler = Reconciler(live, tracker)
@@ -230,7 +254,7 @@ def capacity_router(*, live: LiveMetricsReader, tracker: CallTracker, limits: Li
         """
         findings = reconciler.read()
         response.headers.update(metrics_headers(findings.live_age_seconds))
-        return capacity_debug(findings, limits, _counted(live.store))
+        return capacity_debug(findings, limits, _counted(live.store), mode())
 
     return router
 

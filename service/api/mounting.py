@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import NO_PAST, call_debugging_router
 from service.api.calls import calls_router
-from service.api.capacity import capacity_router
+from service.api.capacity import CapacityModes, alone, capacity_router
 from service.api.exemplars import exemplars_router
 from service.api.live import TenantCheck, live_router
 from service.api.summary import ranking_router, summary_router
@@ -43,6 +43,7 @@ def mount_admin(
     history: History | None = None,
     past: PastCalls = NO_PAST,
     urls: TraceUrls = NO_BACKEND,
+    mode: CapacityModes = alone,
 ) -> None:
     """Mount every admin route that these parts allow under ``/api/v1`` of ``app``.
 
@@ -56,6 +57,7 @@ def mount_admin(
         history: What derived figures are computed from.
         past: The records of calls that this process does not remember.
         urls: Links to a trace backend.
+        mode: Where a fleet decides about slots; None for a process alone.
     """
     check = require_admin(admin, AdminAttempts()) if isinstance(admin, AdminTokens) else admin
     if limits is not None and history is None:
@@ -66,7 +68,7 @@ def mount_admin(
     for router in _routers(telemetry, check, directory, past, urls):
         app.include_router(router)
     if limits is not None and history is not None:
-        for router in _derived(telemetry, check, directory, limits, history):
+        for router in _derived(telemetry, check, directory, limits, history, mode):
             app.include_router(router)
 
 
@@ -84,10 +86,15 @@ def _routers(
 
 
 def _derived(
-    telemetry: Telemetry, admin: AdminCheck, tenants: TenantDirectory, limits: Limits, history: History
+    telemetry: Telemetry,
+    admin: AdminCheck,
+    tenants: TenantDirectory,
+    limits: Limits,
+    history: History,
+    mode: CapacityModes,
 ) -> Iterator[APIRouter]:
     live, tracker = telemetry.live, telemetry.tracker
-    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin)
+    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode)
     yield summary_router(live=live, history=history, clock=tracker.clock, tenants=tenants, admin=admin)
     yield ranking_router(live=live, history=history, clock=tracker.clock, admin=admin)
 

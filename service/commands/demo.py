@@ -17,9 +17,11 @@ import typer
 from pydantic import SecretStr
 
 from service.app import app_of
+from service.commands.demo_fleet import DemoFleet, a_store, fleet_lines
 from service.commands.printing import refuse_with
 from service.commands.serve import WRONG, check_database, start_problem
 from service.container import Container, build_container
+from service.fleet.store import SlotStore
 from service.http.tokens import HEADER, AdminToken
 from service.server import address_of, ignore_signals, listen, run, server_for
 from service.settings import Settings, load_settings
@@ -68,15 +70,25 @@ class DemoOptions:
     seed: int
     time_scale: float
     """Real seconds that a second of conversation takes."""
+    workers: int = 1
+    """Processes that serve."""
+
+    def plan(self) -> Plan:
+        """Return the traffic: the same calls for the same seed."""
+        return Plan(uuid4().hex, self.seed, self.calls_per_second, shares=SHARES)
 
 
 def demo(
     calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
     time_scale: Annotated[float, typer.Option(help="Real seconds that a second of conversation takes.")] = 1.0,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=16, help="So many processes, on REDIS_URL or on a Redis or Valkey of this machine."),
+    ] = 1,
 ) -> None:
     """Run the service with three tenants and simulated calls, and print where to look."""
-    options = DemoOptions(calls_per_second, seed, time_scale)
+    options = DemoOptions(calls_per_second, seed, time_scale, workers)
     try:
         run(run_demo(options, tell=typer.echo))
     except WRONG as error:
@@ -102,24 +114,64 @@ async def run_demo(options: DemoOptions, *, tell: Tell) -> None:
     )
     async with Simulator(line) as carrier:
         settings = demo_settings(carrier.base_url, secret, time_scale=options.time_scale)
-        await check_database(settings)
-        with listen(settings.host, settings.port) as listening:
-            container = build_container(settings)
-            carrier.target = address_of(listening)
-            server = server_for(
-                app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
-            )
-            server.when_serving = lambda: _introduce(carrier.target, settings, tell)
-            plan = Plan(uuid4().hex, options.seed, options.calls_per_second, shares=SHARES)
-            async with _traffic(container, tenants, Traffic(carrier, plan), tell):
-                try:
-                    await server.serve([listening])
-                except SystemExit:
-                    refuse_with(f"Callscope could not start: {start_problem(server.failure)}")
-                finally:
-                    ignore_signals()
+        if options.workers > 1:
+            await _run_fleet(options, settings, tenants, carrier, tell)
+        else:
+            await _run_alone(options, settings, tenants, carrier, tell)
         for text in _summary(carrier.ground_truth(), [str(tenant["tenant_id"]) for tenant in tenants]):
             tell(text)
+
+
+async def _run_alone(
+    options: DemoOptions, settings: Settings, tenants: list[Tenant], carrier: Simulator, tell: Tell
+) -> None:
+    # One process needs no store, and must not join the fleet of one that is set for something else.
+    settings = settings.model_copy(update={"redis_url": None})
+    await check_database(settings)
+    with listen(settings.host, settings.port) as listening:
+        container = build_container(settings)
+        carrier.target = address_of(listening)
+        server = server_for(
+            app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
+        )
+        server.when_serving = lambda: _introduce(carrier.target, settings, tell)
+        async with _traffic(container, tenants, Traffic(carrier, options.plan()), tell):
+            try:
+                await server.serve([listening])
+            except SystemExit:
+                refuse_with(f"Callscope could not start: {start_problem(server.failure)}")
+            finally:
+                ignore_signals()
+
+
+async def _run_fleet(
+    options: DemoOptions, settings: Settings, tenants: list[Tenant], carrier: Simulator, tell: Tell
+) -> None:
+    specs = [TenantSpec.model_validate(tenant) for tenant in tenants]
+    async with a_store(settings) as store:
+        fleet = DemoFleet(settings, options.workers, store)
+        async with fleet.serving(specs, tell) as (address, workers), fleet.watched() as slots:
+            carrier.target = address
+            _introduce(address, settings, tell)
+            tell(f"  workers       {', '.join(map(str, workers.pids))}: `kill -9` one of them\n")
+            tasks = [
+                asyncio.create_task(Traffic(carrier, options.plan()).run(), name="callscope-demo-traffic"),
+                asyncio.create_task(_tell_workers(slots, tell), name="callscope-demo-board"),
+            ]
+            try:
+                await workers.run()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tell_workers(slots: SlotStore, tell: Tell) -> None:
+    """Tell who of the workers has how many calls."""
+    board = Board(tell)
+    while True:
+        await asyncio.sleep(TELL_SECONDS)
+        board.show(await fleet_lines(slots))
 
 
 def demo_settings(base_url: str, secret: str, *, time_scale: float = 1.0) -> Settings:
@@ -181,16 +233,27 @@ async def _traffic(container: Container, tenants: list[Tenant], traffic: Traffic
             await calling
 
 
+class Board:
+    """Lines that are told again and again; on a screen, in place of those before."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._in_place = sys.stdout.isatty()
+        self._shown = 0
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Tell these."""
+        self._tell("\n".join(([f"\x1b[{self._shown}A\x1b[J"] if self._in_place and self._shown else []) + [*lines]))
+        self._shown = len(lines) + 1
+
+
 async def _tell_numbers(container: Container, tenants: Sequence[str], tell: Tell) -> None:
-    """Tell the numbers of each tenant; on a screen, in place of those before."""
-    in_place = sys.stdout.isatty()
-    shown = 0
+    """Tell the numbers of each tenant."""
+    board = Board(tell)
     while True:
         await asyncio.sleep(TELL_SECONDS)
         await container.telemetry.live.refreshed()
-        lines = list(_board(container.telemetry, tenants))
-        tell("\n".join(([f"\x1b[{shown}A\x1b[J"] if in_place and shown else []) + lines))
-        shown = len(lines) + 1
+        board.show(list(_board(container.telemetry, tenants)))
 
 
 _FIGURES: Final = ("active", "accepted", "ended", "referred", "failed", "rejected", "unanswered", "minutes")

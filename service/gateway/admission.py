@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from service.e164 import E164, Address
-from service.gateway.capacity import Capacity, Slot
+from service.gateway.capacity import CapacityRule, Slot
 from service.gateway.carriers.carrier import REJECTION_STATUS, Carrier, CarrierError
 from service.gateway.carriers.sip import Dialled
 from service.gateway.durability import DurabilityGate
@@ -116,7 +116,7 @@ class Admission:
         tracker: CallTracker,
         carrier: Carrier,
         tenants: TenantSource,
-        capacity: Capacity,
+        capacity: CapacityRule,
         limits: CallLimits,
         gate: DurabilityGate,
         *,
@@ -177,7 +177,7 @@ class Admission:
             await self._turn_away(call, RejectionReason.TENANT_NOT_CONFIGURED, error_type=TENANT_DISABLED)
             return None
         with call.phase(Phase.CAPACITY):
-            reserved = self._reserve(tenant)
+            reserved = await self._reserve(call.call_id, tenant)
         if isinstance(reserved, LimitHit):
             await self._turn_away(call, RejectionReason.CAPACITY, limit=reserved)
             return None
@@ -199,8 +199,9 @@ class Admission:
             content=keeps_content(tenant),
         )
 
-    def _reserve(self, tenant: CallTenant) -> Slot | LimitHit:
-        return self._capacity.reserve(
+    async def _reserve(self, call_id: CallId, tenant: CallTenant) -> Slot | LimitHit:
+        return await self._capacity.admit(
+            call_id,
             tenant.tenant_id,
             limit=self._limits.resolved(tenant.max_concurrent_calls),
             total_limit=self._limits.total(),

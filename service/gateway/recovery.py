@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 from service.gateway.admission import IncomingCall, TenantSource, keeps_content, tenant_reached
-from service.gateway.capacity import Capacity
+from service.gateway.capacity import CapacityRule, RunningCall
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.manager import CallManager
 from service.gateway.session_manager import Attached, SessionManager
@@ -41,7 +41,7 @@ class Recovery:
         tenants: TenantRepository,
         numbers: TenantSource,
         tracker: CallTracker,
-        capacity: Capacity,
+        capacity: CapacityRule,
         manager: CallManager,
         session_manager: SessionManager,
         *,
@@ -63,7 +63,11 @@ class Recovery:
         """Take over what was left, and try again what could not be decided last time."""
         if self._manager.draining:
             return
-        self._left |= {orphan.call_id: orphan for orphan in await self._records.recover()}
+        found = await self._records.recover()
+        self._left |= {orphan.call_id: orphan for orphan in found}
+        # Before anybody else is let in: these calls run on at the carrier. An undecided one has no place to keep.
+        running = [orphan for orphan in found if orphan.state is not CallState.PENDING]
+        await self._capacity.take_over([RunningCall(orphan.call_id, orphan.tenant_id) for orphan in running])
         orphans = list(self._left.values())
         try:
             tenants = {tenant_id: await self._tenants.by_id(tenant_id) for tenant_id in {o.tenant_id for o in orphans}}
@@ -96,6 +100,7 @@ class Recovery:
             decided = self._tracker.knows(orphan.call_id) or await self._go_on(orphan, tenant)
             if decided:
                 self._left.pop(orphan.call_id, None)
+                self._capacity.freed(orphan.call_id)
 
     async def _go_on(self, orphan: OrphanedCall, tenant: CallTenant) -> bool:
         """Attach to the call, or do what its not being there calls for; return false if it cannot be said yet."""
@@ -119,7 +124,7 @@ class Recovery:
             # Nobody has counted it as started: it is no part of what was taken over.
             call.started(since)
         call.heartbeat()
-        self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.tenant_id))
+        self._manager.resume(call, tenant, attached, self._capacity.occupy(orphan.call_id, orphan.tenant_id))
 
     def _not_there(self, orphan: OrphanedCall, tenant: CallTenant, *, known: bool) -> bool:
         """End a call that has no session, unless its caller was never answered and may still be waiting."""

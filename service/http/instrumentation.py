@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
 from fastapi import FastAPI
@@ -16,11 +16,9 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, RequestInfo
-from opentelemetry.instrumentation.redis import RedisInstrumentor
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
-from redis.asyncio import Redis
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import ExceptionContext
@@ -38,6 +36,9 @@ from telemetry.semconv.attributes import (
     SERVER_PORT,
 )
 from telemetry.semconv.catalogue import scope_version
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 """The standard variable that says which conventions the contrib instrumentations follow."""
@@ -71,7 +72,7 @@ def instrument(
     meters: MeterProvider,
     engine: AsyncEngine,
     client: httpx2.AsyncClient,
-    redis: Sequence[Redis] = (),
+    redis: "Sequence[Redis]" = (),
 ) -> ExitStack:
     """Instrument these parts, before the application serves; closing the stack undoes it.
 
@@ -95,7 +96,10 @@ def instrument(
             client, tracer_provider=tracers, meter_provider=meters, request_hook=_tell_resends
         )
         undo.callback(HTTPX2ClientInstrumentor.uninstrument_client, client)
-    if "redis" not in disabled:
+    if redis and "redis" not in disabled:
+        # Loads redis, which a service without a fleet need not have.
+        from opentelemetry.instrumentation.redis import RedisInstrumentor  # noqa: PLC0415
+
         for connection in redis:
             RedisInstrumentor.instrument_client(connection, tracer_provider=tracers)
             undo.callback(RedisInstrumentor.uninstrument_client, connection)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
@@ -252,6 +252,23 @@ class CallRecords:
         """Return true unless the call was taken without the database saying whose it is."""
         tracked = self._ledger.tracked(call_id)
         return tracked is None or tracked.claim is Claim.CONFIRMED
+
+    def claim_of(self, call_id: CallId) -> int:
+        """Return the claim this process holds the call under, in microseconds; 0 for one without a record."""
+        tracked = self._ledger.tracked(call_id)
+        return 0 if tracked is None else tracked.record.claim
+
+    def is_lost(self, call_id: CallId) -> bool:
+        """Return true if the call was let go of, because another process owns it."""
+        return self._ledger.is_lost(call_id)
+
+    def let_go(self, call_id: CallId) -> None:
+        """Leave the call to the process that owns it: nothing more is written of it, and no end is counted."""
+        self._ledger.lose(call_id, self.claim_of(call_id))
+
+    async def owners(self, call_ids: Sequence[CallId]) -> Mapping[str, Owner]:
+        """Return whose these calls are, leaving out those without a record; raise what the database raises."""
+        return await self._store.owners(call_ids)
 
     async def owns(self, call_id: CallId) -> bool:
         """Check that the call is still this process's, before the carrier is asked to end, move or turn it away.

@@ -301,6 +301,13 @@ CAPACITY_UTILIZATION = Instrument(
     "Slots in use as a share of the limit.",
     (*TENANT, attr.CAPACITY_SCOPE),
 )
+CAPACITY_STORE = Instrument(
+    "voice.capacity.store.available",
+    Kind.OBSERVABLE_GAUGE,
+    "{store}",
+    "1 while slots are decided upon in the fleet's store, 0 while in each process; only in a fleet.",
+    series_per_tenant=0,
+)
 OLDEST_SILENCE = Instrument(
     "voice.call.oldest_silence",
     Kind.OBSERVABLE_GAUGE,
@@ -431,6 +438,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     STAGE_WAIT,
     CAPACITY_LIMIT,
     CAPACITY_UTILIZATION,
+    CAPACITY_STORE,
     OLDEST_SILENCE,
     WEBHOOKS,
     VIOLATIONS,

@@ -137,6 +137,7 @@ def test_what_is_not_promised_is_of_the_library_itself() -> None:
     further = {instrument.name for instrument in INSTRUMENTS} - set(PROMISED)
     assert further == {
         "voice.call.oldest_silence",
+        "voice.capacity.store.available",
         "callscope.export.consecutive_failures",
         "callscope.export.age",
         "callscope.export.dropped",

@@ -76,7 +76,7 @@ class FakeAdmission:
     async def decide(self, call: Call, _placed: CallTenant) -> Slot:
         self._gate.settle(call.call_id)
         call.accepted()
-        return self._capacity.occupy(call.tenant_id)
+        return self._capacity.occupy(call.call_id, call.tenant_id)
 
 
 class Sessions:

@@ -1,0 +1,105 @@
+"""The connection to the fleet's store: the one module that loads redis."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
+
+from service.fleet.address import StoreAddress, StoreKind
+from service.fleet.errors import StoreAwayError, StoreUnusableError
+from service.fleet.scripts import Script
+
+ANSWER_SECONDS: Final = 1.0
+"""Seconds the store may take to answer, and to be connected to; no call waits for that long."""
+
+_REDIRECTED: Final = 1
+# Tries again in a cluster, where a node that went away shows only by an error. Scripts are safe to repeat.
+
+
+class StoreConnection:
+    """A store's scripts, run on whichever server has their keys."""
+
+    def __init__(self, address: StoreAddress) -> None:
+        self._address = address
+        self._sentinel: Sentinel | None = None
+        self._client: Redis | RedisCluster = self._connect()
+
+    def _connect(self) -> Redis | RedisCluster:
+        address = self._address
+        options: dict[str, Any] = {name: value for name, value in address.options if name.startswith("ssl_")}
+        common: dict[str, Any] = {
+            "username": address.username,
+            "password": address.password,
+            "socket_timeout": ANSWER_SECONDS,
+            "socket_connect_timeout": ANSWER_SECONDS,
+            "decode_responses": True,
+            "encoding_errors": "surrogatepass",  # ids come from outside, and one must not fail a whole batch
+        }
+        if address.kind is StoreKind.CLUSTER:
+            nodes = [ClusterNode(host, port) for host, port in address.hosts]
+            retry = Retry(NoBackoff(), _REDIRECTED)
+            return RedisCluster(startup_nodes=nodes, ssl=address.tls, retry=retry, **common, **options)
+        common["retry"] = Retry(NoBackoff(), 0)
+        common["db"] = address.database
+        if address.kind is StoreKind.SENTINEL:
+            own = {name.removeprefix("sentinel_"): value for name, value in address.options if "sentinel" in name}
+            waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+            tls: dict[str, Any] = {"ssl": True, **options} if address.tls else {}
+            self._sentinel = Sentinel(address.hosts, sentinel_kwargs=own | waits | tls)  # type: ignore[no-untyped-call]
+            primary: Redis = self._sentinel.master_for(str(address.service), **common, **tls)
+            return primary
+        if address.socket is not None:
+            return Redis(unix_socket_path=address.socket, **common)
+        ((host, port),) = address.hosts
+        return Redis(host=host, port=port, ssl=address.tls, **common, **options)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
+        """Return what a script answers.
+
+        Raises:
+            StoreAwayError: if the store does not answer; the script may have run all the same.
+        """
+        try:
+            try:
+                return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
+            except NoScriptError:
+                return await self._client.eval(script.text, len(keys), *keys, *arguments)
+        except (RedisError, OSError) as error:
+            raise StoreAwayError(type(error).__name__) from error
+
+    async def configuration(self) -> Sequence[Mapping[str, Any]]:
+        """Return what each server that takes writes says of itself.
+
+        Raises:
+            StoreUnusableError: with what to change, if it cannot be asked.
+        """
+        shown = self._address.shown
+        try:
+            if isinstance(self._client, RedisCluster):
+                nodes = await self._client.info(target_nodes=RedisCluster.PRIMARIES)
+                # One primary's answer comes alone.
+                return [nodes] if "redis_version" in nodes else list(nodes.values())
+            return [await self._client.info()]
+        except AuthenticationError:
+            raise _unusable(f"{shown} does not take its user or password; correct them") from None
+        except NoPermissionError as error:
+            raise _unusable(f"its user may not do what a fleet needs ({error}); allow ~PREFIX* and +@all") from None
+        except ResponseError as error:
+            raise _unusable(f"{shown} refuses: {error}") from None
+        except (RedisError, OSError) as error:
+            kind = type(error).__name__
+            raise _unusable(f"no answer from {shown} ({kind}); start it, correct the address, or unset it") from None
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        await self._client.aclose()
+        for sentinel in self._sentinel.sentinels if self._sentinel else ():
+            await sentinel.aclose()
+
+
+def _unusable(problem: str) -> StoreUnusableError:
+    return StoreUnusableError(f"REDIS_URL: {problem}")

@@ -1,0 +1,146 @@
+"""Members of a fleet as objects of one process, with a store between that can be taken from them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from service.fleet.capacity import FleetCapacity
+from service.fleet.errors import StoreAwayError
+from service.fleet.held import HeldCalls
+from service.fleet.member import Member
+from service.fleet.repair import Repair
+from service.fleet.scripts import Script
+from service.fleet.sharing import OnOutage
+from service.fleet.store import Scripts, SlotStore
+from service.gateway.capacity import Slot
+from service.records.store import Owner
+from telemetry.calls.events import LimitHit
+from telemetry.calls.lifecycle import CallState
+from telemetry.clock import SystemClock
+from telemetry.semconv.attributes import CallId, TenantId
+
+ACME = TenantId("acme")
+STALE_SECONDS = 0.0
+
+
+class FaultyStore:
+    """Passes scripts on, unless it is told to fail as networks do."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self.away = self.loses_replies = self.hangs = False
+        self.asked: list[Script] = []
+        self.go_on = asyncio.Event()
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
+        self.asked.append(script)
+        if self.away:
+            raise StoreAwayError("ConnectionError")
+        if self.hangs:
+            await self.go_on.wait()
+        answer = await self._scripts.run(script, keys, arguments)
+        if self.loses_replies:
+            raise StoreAwayError("ConnectionError")
+        return answer
+
+
+class FakeRecords:
+    """The records that all members of a fleet share."""
+
+    def __init__(self) -> None:
+        self.claims: dict[CallId, int] = {}
+        self.lost: set[CallId] = set()
+        self.let_go_of: list[CallId] = []
+        self.by_call: dict[CallId, Owner] = {}
+        self.unsure = False
+
+    def claim_of(self, call_id: CallId) -> int:
+        return self.claims.get(call_id, 1)
+
+    def certain(self, call_id: CallId) -> bool:  # noqa: ARG002 -- the protocol's signature
+        return not self.unsure
+
+    def is_lost(self, call_id: CallId) -> bool:
+        return call_id in self.lost
+
+    def let_go(self, call_id: CallId) -> None:
+        self.let_go_of.append(call_id)
+
+    async def owners(self, call_ids: Sequence[CallId]) -> Mapping[str, Owner]:
+        return {call_id: self.by_call[call_id] for call_id in call_ids if call_id in self.by_call}
+
+    def recorded(self, call_id: CallId, instance_id: str, *, over: bool) -> None:
+        self.by_call[call_id] = Owner(instance_id, 1, CallState.STARTED, over=over, handed_over=False)
+
+
+class FleetMember:
+    """One process of the fleet."""
+
+    def __init__(
+        self, scripts: Scripts, name: str, on_outage: OnOutage = OnOutage.SHARE, records: FakeRecords | None = None
+    ) -> None:
+        self.faulty, self.name = FaultyStore(scripts), name
+        self.records = records or FakeRecords()
+        self.held = HeldCalls()
+        clock = SystemClock()
+        self.store = SlotStore(self.faulty, "test")
+        self.member = Member(self.store, name, lambda: "db", dict, self.held, clock)
+        self.capacity = FleetCapacity(self.store, self.member, self.held, self.records, on_outage)
+        self.repair = Repair(self.store, self.member, self.held, self.records, clock, age_seconds=STALE_SECONDS)
+        self.member.repair = self.repair.own
+        self.member.on_back = self.capacity.store_is_back
+
+    async def start(self, *, beating: bool = False) -> None:
+        await self.member.join()
+        await self.member.beat()
+        self.capacity.start()
+        if beating:
+            self.member.start()
+
+    async def stop(self) -> None:
+        await self.member.stop()
+        await self.capacity.stop(0.0)
+
+    async def admit(
+        self, call_id: str, *, limit: int = 100, total: int = 100, tenant: TenantId = ACME
+    ) -> Slot | LimitHit:
+        return await self.capacity.admit(CallId(call_id), tenant, limit=limit, total_limit=total)
+
+    async def let_in(self, *call_ids: str) -> list[Slot]:
+        slots = [await self.admit(call_id) for call_id in call_ids]
+        assert all(isinstance(slot, Slot) for slot in slots)
+        return [slot for slot in slots if isinstance(slot, Slot)]
+
+    async def in_store(self) -> dict[str, str]:
+        """Return the calls with slots, each with its holder's name."""
+        return {place.call_id: place.holder.rpartition(":")[0] async for place in self.store.places()}
+
+    async def released(self) -> None:
+        """Wait until what was given back has reached the store."""
+        while self.capacity._releasing and not self.member.away:
+            await self.capacity._giving_back.passed()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until something that other tasks bring about holds."""
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 -- there is no event for what a test wants to see
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def fleet_of(
+    scripts: Scripts, *names: str, on_outage: OnOutage = OnOutage.SHARE, records: FakeRecords | None = None
+) -> AsyncIterator[list[FleetMember]]:
+    """Members that have joined and know of each other; their heartbeats come when a test sends them."""
+    members = [FleetMember(scripts, name, on_outage, records) for name in names]
+    for member in members:
+        await member.start()
+    for member in members:
+        await member.member.beat()
+    try:
+        yield members
+    finally:
+        for member in members:
+            await member.stop()

@@ -1,0 +1,49 @@
+"""The share of the free places that each process may fill while the store is away."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.fleet.sharing import MAX_TENANTS, FleetSeen, OnOutage
+from telemetry.semconv.attributes import TenantId
+
+ACME = TenantId("acme")
+
+
+def seen(living: int, rank: int, total: int, own: int) -> FleetSeen:
+    fleet = FleetSeen()
+    fleet.living, fleet.rank = living, rank
+    fleet.saw(total, own)
+    return fleet
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(0, 400))
+def test_the_shares_of_all_add_up_to_the_limit(held: list[int], limit: int) -> None:
+    """Processes that saw the same moment can together hold just the limit, and never less than they hold already."""
+    total = sum(held)
+    allowed = [seen(len(held), rank, total, own).allowed(OnOutage.SHARE, limit) for rank, own in enumerate(held)]
+    assert sum(allowed) == max(limit, total)
+    assert all(may >= own for may, own in zip(allowed, held, strict=True))
+
+
+def test_open_and_closed() -> None:
+    """Open goes by the limit alone, closed lets nothing in, whatever was seen."""
+    fleet = seen(living=3, rank=0, total=9, own=2)
+    assert fleet.allowed(OnOutage.OPEN, 10) == 10
+    assert fleet.allowed(OnOutage.CLOSED, 10) == 0
+
+
+def test_a_tenant_has_a_share_of_its_own() -> None:
+    """A tenant's places are shared out like the total's; one that never called here has its whole limit to share."""
+    fleet = seen(living=2, rank=1, total=0, own=0)
+    fleet.saw_tenant(ACME, 5, own=1)
+    assert fleet.allowed_of(OnOutage.SHARE, ACME, 8) == 1 + 1
+    assert fleet.allowed_of(OnOutage.SHARE, TenantId("new"), 9) == 4
+
+
+def test_tenants_remembered_are_bounded() -> None:
+    """Of more tenants than are remembered, those that called longest ago are forgotten."""
+    fleet = FleetSeen()
+    for number in range(MAX_TENANTS + 1):
+        fleet.saw_tenant(TenantId(f"t{number}"), 1, own=1)
+    assert len(fleet.tenants) == MAX_TENANTS
+    assert TenantId("t0") not in fleet.tenants
