@@ -87,7 +87,7 @@ class StoreConnection:
         except AuthenticationError:
             raise _unusable(f"{shown} does not take its user or password; correct them") from None
         except NoPermissionError as error:
-            raise _unusable(f"its user may not do what a fleet needs ({error}); allow ~PREFIX* and +@all") from None
+            raise _unusable(f"its user may not do what a fleet needs ({error}); docs/fleet.md lists it") from None
         except ResponseError as error:
             raise _unusable(f"{shown} refuses: {error}") from None
         except (RedisError, OSError) as error:
