@@ -3,20 +3,10 @@
 from typing import cast
 from uuid import uuid4
 
-from sqlalchemy import Integer, String, Table, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Table, select
 
-from service.storage.database import Base, Database, insert_into
-
-
-class InstallationRow(Base):
-    """The one row that a database is known by."""
-
-    __tablename__ = "installation"
-
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    """1, always."""
-    installation_id: Mapped[str] = mapped_column(String(36))
+from service.storage.database import Database, insert_into
+from service.storage.models import InstallationRow
 
 
 async def installation_id(database: Database) -> str:
