@@ -64,6 +64,8 @@ class FleetCapacity:
         self, store: SlotStore, member: Member, held: HeldCalls, claims: Claims, on_outage: OnOutage = OnOutage.SHARE
     ) -> None:
         self._store = store
+        self.decision_seconds = DECISION_SECONDS
+        """Seconds the store may take to answer about calls."""
         self._member = member
         self._held = held
         self._claims = claims
@@ -182,13 +184,13 @@ class FleetCapacity:
                 self._store.acquire(holder, [each.wanted for each in together], total_limit), name="callscope-acquire"
             )
             for _ in range(_SLICES):
-                await asyncio.wait([asking], timeout=DECISION_SECONDS / _SLICES)
+                await asyncio.wait([asking], timeout=self.decision_seconds / _SLICES)
                 if asking.done():
                     break
             if not asking.done():
                 self._late.add(asking)
                 asking.add_done_callback(partial(self._came_late, [each.wanted for each in together]))
-                self._member.failed(StoreAwayError(f"no answer within {DECISION_SECONDS * 1000:.0f} ms"))
+                self._member.failed(StoreAwayError(f"no answer within {self.decision_seconds * 1000:.0f} ms"))
                 return
             try:
                 acquired = asking.result()

@@ -121,7 +121,7 @@ async def test_a_lost_reply_takes_no_slot_twice(connection: StoreConnection) -> 
 async def test_a_store_that_hangs_delays_no_decision(connection: StoreConnection) -> None:
     """Past the deadline a call is decided here, and whatever the late answer took is given back."""
     async with fleet_of(connection, "one", "two", on_outage=OnOutage.CLOSED) as (one, _):
-        one.faulty.hangs = True
+        one.faulty.hangs, one.capacity.decision_seconds = True, 0.05
         assert await one.admit("a") == LimitHit(CapacityScope.GLOBAL, 0, 0)
         asked = Counter(one.faulty.asked)[ACQUIRE]
         assert isinstance(await one.admit("b"), LimitHit)

@@ -1,7 +1,6 @@
-"""Three real processes, one Redis, one database: the limit held as the carrier sees it, through kills."""
+"""Three real processes, one Redis, one database: the limit held as the carrier sees it."""
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,7 +25,6 @@ pytestmark = [pytest.mark.endurance, pytest.mark.peers]
 
 LIMIT = 6
 SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")), Pause(10.0)), CallerHangsUp())
-TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
 
 
 class FleetProcess(Process):
@@ -35,10 +33,6 @@ class FleetProcess(Process):
     async def slots(self) -> int:
         """Return the slots in use in the whole fleet."""
         return int((await self.get("/api/v1/fleet"))["in_use"])
-
-    async def disagreements(self) -> list[str]:
-        """Return what does not fit together in the fleet."""
-        return list((await self.get("/api/v1/fleet"))["disagreements"])
 
 
 @asynccontextmanager
@@ -99,68 +93,3 @@ async def test_one_limit_over_three_processes(
         assert sum(each["accepted_calls"] for each in live) >= LIMIT
         assert carrier.ground_truth()["violations"] == []
     assert len(await recorded(url)) == 90
-
-
-async def test_a_killed_process_leaves_no_place_free(
-    url: str, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Calls of a killed process run on, so their places stay taken until another goes on with them, and to the end."""
-    at_carrier = RunningAtCarrier(monkeypatch)
-    async with fleet(3, url, store_url, tmp_path) as (carrier, (killed, *others)):
-        placing = [asyncio.create_task(carrier.place_call(a_call(carrier, TALK))) for _ in range(LIMIT)]
-        await eventually(lambda: _runs(killed, LIMIT), "the calls to run")
-        await asyncio.to_thread(killed.service.kill)
-        carrier.target = others[0].service.address
-        refused = asyncio.gather(*(carrier.place_call(a_call(carrier, SHORT)) for _ in range(5)))
-
-        async def taken_over() -> bool:
-            assert await others[0].slots() == LIMIT
-            return sum([(await process.live())["active_calls"] for process in others]) == LIMIT
-
-        await eventually(taken_over, "the others to go on with the calls")
-        assert [call.end for call in await refused] == ["rejected"] * 5
-        carrier.hang_up_all()
-        assert {call.end for call in await asyncio.gather(*placing)} == {"stopped"}
-
-        async def clean() -> bool:
-            return not await others[1].slots() and not await others[1].disagreements()
-
-        await eventually(clean, "no slot to be held")
-        assert at_carrier.most == LIMIT
-    assert len(await recorded(url)) == LIMIT + 5
-
-
-async def test_a_process_that_stood_still_returns_under_a_new_epoch(
-    url: str, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A stopped process is fenced and its call taken over; when it wakes it lets go, and the slot is counted once."""
-    at_carrier = RunningAtCarrier(monkeypatch)
-    async with fleet(2, url, store_url, tmp_path) as (carrier, (stopped, other)):
-        placing = asyncio.create_task(carrier.place_call(a_call(carrier, TALK)))
-        await eventually(lambda: _runs(stopped, 1), "the call to run")
-        stopped.signal(signal.SIGSTOP)
-        try:
-            await eventually(lambda: _runs(other, 1), "the other to take the call over")
-            assert await other.slots() == 1
-        finally:
-            stopped.signal(signal.SIGCONT)
-
-        async def returned() -> bool:
-            seen = (await stopped.get("/readyz"))["information"]["fleet"]
-            return (seen["returns"], seen["mode"]) == (1, "fleet")
-
-        await eventually(returned, "the stopped one to return")
-        await eventually(stopped.idle, "it to let go of the call")
-        assert await stopped.slots() == 1
-        carrier.hang_up_all()
-        assert (await placing).end == "stopped"
-
-        async def empty() -> bool:
-            return not await other.slots()
-
-        await eventually(empty, "no slot to be held")
-        assert at_carrier.most == 1
-
-
-async def _runs(process: FleetProcess, calls: int) -> bool:
-    return (await process.live())["active_calls"] == calls
