@@ -168,10 +168,15 @@ class OrphanedCall:
     def before(self, now: Instant) -> CallBefore:
         """Return what is on record of the call, with its moments on this process's clock."""
 
-        def moment(at_ms: int | None) -> Instant | None:
-            return None if at_ms is None else now.minus(now.unix_nanos / 1e9 - at_ms / 1e3)
+        def at(at_ms: int) -> Instant:
+            # Whole nanoseconds: a moment is shown as it is on record, to the millisecond.
+            unix_nanos = at_ms * 1_000_000
+            return Instant(now.monotonic - (now.unix_nanos - unix_nanos) / 1e9, unix_nanos)
 
-        received = now.minus(now.unix_nanos / 1e9 - self.received_ms / 1e3)
+        def moment(at_ms: int | None) -> Instant | None:
+            return None if at_ms is None else at(at_ms)
+
+        received = at(self.received_ms)
         record = self.record
         if record is None:
             return CallBefore(received, started=moment(self.started_ms), handed_over=self.handed_over)
