@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from service.api.calls import CallSearchEntry, CallSearchPage, StateFilter
+from service.api.call_search import CallSearchEntry, CallSearchPage, StateFilter
 from service.commands.client import DEFAULT_URL, RefusedError, ServiceClient, Token, Url, refuse
 from service.commands.printing import UNLIMITED, Sheet, console
 from service.timeline.detail import CallDetail

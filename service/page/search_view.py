@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from service.api.call_detail import UNKNOWN_TRACE
 from service.api.call_records import record_place, recorded_calls
-from service.api.calls import Search, StateFilter, found_calls, search
+from service.api.call_search import Search, StateFilter, found_calls, search
 from service.http.access import forbidden
 from service.http.database import database_needed
 from service.http.problems import ProblemError, invalid_request
