@@ -10,7 +10,7 @@ trap 'rm -rf "$folder"' EXIT
 export VIRTUAL_ENV=$folder/venv
 
 "$uv" venv --quiet --python "$(command -v python3.11 || command -v python3)" "$VIRTUAL_ENV"
-"$uv" pip compile --quiet --resolution lowest-direct --prerelease if-necessary-or-explicit --extra service \
+"$uv" pip compile --quiet --resolution lowest-direct --prerelease if-necessary-or-explicit --extra fleet \
     pyproject.toml -o "$folder/lowest.txt" > /dev/null
 # The tests' own tools are not what is tested; they come as they are locked, where that fits.
 "$uv" pip install --quiet --prerelease if-necessary-or-explicit -r "$folder/lowest.txt" \
