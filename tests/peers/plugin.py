@@ -10,6 +10,9 @@ from tests.peers.peers import Peers
 HERE = Path(__file__).parent
 """The folder of tests of the whole: the service as a process, beside real programs or watched from outside."""
 
+REAL = {"peers", "module_peers", "redis_server", "postgres_server"}
+"""The fixtures that bring a real program: a test that asks for one of them is marked `peers`."""
+
 RUNNING = pytest.StashKey[list[Peers]]()
 """The programs a test (or its module) has, for its report."""
 
@@ -36,7 +39,7 @@ def _programs(owner: pytest.Item | pytest.Collector, folders: pytest.TempPathFac
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what needs a real program, and keep the tests that share some in one process of a parallel run."""
     for item in items:
-        needed = {"peers", "module_peers"} & set(getattr(item, "fixturenames", ()))
+        needed = REAL & set(getattr(item, "fixturenames", ()))
         if needed or (item.path.parent == HERE and item.path.name != "test_peers.py"):
             item.add_marker(pytest.mark.peers)
         if "module_peers" in needed:
