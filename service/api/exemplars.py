@@ -15,7 +15,7 @@ from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.tenants.tenant import TenantDirectory
+from service.tenants.directory import TenantDirectory
 from service.timeline.serializer import NO_BACKEND, TRACES, TraceUrls, call_path, rounded, rounded_if
 from telemetry.clock import Instant
 from telemetry.metrics.live_table import Distribution, Example

@@ -14,7 +14,7 @@ from service.http.problems import ProblemError
 from service.http.responses import METRICS_HEADERS, admin_router, json_response, metrics_headers
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
-from service.tenants.tenant import DirectoryUnavailableError, TenantDirectory
+from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.metrics.live_table import TIME
 from telemetry.metrics.reader import LiveMetricsReader

@@ -15,7 +15,7 @@ from service.api.summary import ranking_router, summary_router
 from service.http.security import AdminAttempts, AdminCheck, require_admin
 from service.http.tokens import AdminTokens
 from service.sampling import Sampler
-from service.tenants.tenant import TenantDirectory
+from service.tenants.directory import TenantDirectory
 from service.timeline.past import PastCalls
 from service.timeline.serializer import NO_BACKEND, TraceUrls
 from telemetry.metrics.gauges import Limits

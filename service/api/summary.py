@@ -18,7 +18,7 @@ from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
-from service.tenants.tenant import TenantDirectory
+from service.tenants.directory import TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.clock import Clock
 from telemetry.metrics.cooperative import yielding

@@ -13,7 +13,7 @@ from service.http.problems import ProblemError
 from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
 from service.http.security import AdminCheck
 from service.page.facts import Overview, PageFacts
-from service.tenants.tenant import TenantDirectory
+from service.tenants.directory import TenantDirectory
 
 PATH: Final = "/api/v1/overview"
 

@@ -20,7 +20,7 @@ from service.page.sessions import PageSession, PageSessions
 from service.page.viewing import DEFAULT_SORT, PageName, View
 from service.page.views import Pages
 from service.page.whole import stream_path, whole_page
-from service.tenants.tenant import TenantDirectory
+from service.tenants.directory import TenantDirectory
 from telemetry.metrics.past import WindowName
 
 STREAM_HEADERS: Final = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}

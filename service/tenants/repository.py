@@ -4,11 +4,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from service.storage.database import DATABASE_ERRORS
+from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import (
     AuditPage,
     CallTenant,
-    DirectoryUnavailableError,
     ImportResult,
     InstructionsPage,
     InstructionsVersion,

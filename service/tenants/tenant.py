@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from service.e164 import Address
 from telemetry.semconv.attributes import TenantId
@@ -163,19 +162,3 @@ class ImportResult:
     created: tuple[TenantId, ...]
     changed: tuple[TenantId, ...]
     unchanged: tuple[TenantId, ...]
-
-
-class TenantDirectory(Protocol):
-    """The tenants that are configured."""
-
-    async def knows(self, tenant_id: str) -> bool:
-        """Return True if there is such a tenant, enabled or not; ``tenant_id`` is any text without control characters.
-
-        Raises:
-            DirectoryUnavailableError: if that cannot be found out now.
-        """
-        ...
-
-
-class DirectoryUnavailableError(Exception):
-    """The configured tenants cannot be looked up now."""

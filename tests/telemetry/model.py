@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from telemetry.semconv.attributes import EndReason, RejectionReason
+from telemetry.semconv.attributes import EndReason, RejectionReason, UnansweredReason
 
 
 @dataclass
@@ -48,14 +48,16 @@ class Model:
             return
         self.received(call_id, tenant)
         self.counts[tenant]["taken_over_calls"] += 1
+        self.counts[tenant][f"taken_over_calls_{state}"] += 1
         if state != "pending":
             self.accepted(call_id)
         if state == "started":
             self.started(call_id)
 
-    def unanswered(self, call_id: str) -> None:
+    def unanswered(self, call_id: str, reason: UnansweredReason) -> None:
         if self._allowed(call_id, "unanswered", "pending"):
             self._move(call_id, "unanswered", "unanswered_calls")
+            self.counts[self.calls[call_id].tenant][f"unanswered_calls_{reason}"] += 1
 
     def handed_over(self, call_id: str) -> None:
         if not self._allowed(call_id, "handed_over", "pending", "accepted", "started"):
@@ -94,8 +96,7 @@ class Model:
         until = call.seen if reason is EndReason.STALE else self.now
         duration = max(until - call.started, call.billed)
         self._move(call_id, "ended", "ended_calls", alive=False)
-        if reason in (EndReason.STALE, EndReason.SHUTDOWN):
-            self.counts[call.tenant][f"ended_calls_{reason}"] += 1
+        self.counts[call.tenant][f"ended_calls_{reason}"] += 1
         self.seconds[call.tenant] += duration - call.billed
         self.durations[call.tenant].append(duration)
         if error is not None or reason is EndReason.ERROR:
@@ -113,6 +114,8 @@ class Model:
     def seen(self, call_id: str) -> None:
         if call_id in self.calls:
             self.calls[call_id].seen = self.now
+        else:
+            self._violation("_unknown")
 
     def billed(self, call_id: str) -> None:
         call = self.calls.get(call_id)

@@ -16,8 +16,8 @@ from service.http.openapi import OPENAPI_TAGS
 from service.http.readiness import Readiness
 from service.http.security import AdminAttempts, require_admin
 from service.http.tokens import AdminTokens
+from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.limits import CallLimits
-from service.tenants.tenant import DirectoryUnavailableError
 from service.timeline.serializer import TraceUrls
 from telemetry.metrics.history import History
 from telemetry.testing import TelemetryKit

@@ -187,7 +187,10 @@ def test_allow_lists_every_method_of_a_path(app: FastAPI, admin: httpx2.Client) 
     for path, methods in app.openapi()["paths"].items():
         answer = admin.request("OPTIONS", path.format_map(VALUES))
         assert answer.status_code == 405, path
-        assert answer.headers["allow"] == ", ".join(sorted(method.upper() for method in methods)), path
+        allowed = answer.headers["allow"].split(", ")
+        assert allowed == sorted({*allowed, *(method.upper() for method in methods)}), path
+        for method in allowed:  # a call's id may hold slashes: another route may take the path, too
+            assert admin.request(method, path.format_map(VALUES)).status_code != 405, (method, path)
 
 
 def test_a_slash_at_the_end_is_no_other_path(app: FastAPI, admin: httpx2.Client) -> None:
@@ -197,7 +200,7 @@ def test_a_slash_at_the_end_is_no_other_path(app: FastAPI, admin: httpx2.Client)
             with_slash = admin.get(f"{path}/")
             assert (with_slash.status_code, with_slash.is_redirect) == (admin.get(path).status_code, False), path
     assert admin.post("/api/v1/openai/webhook//", content=b"{}").status_code == 503
-    assert admin.get("/").status_code == 404
+    assert admin.get("/nowhere/").status_code == 404
     assert admin.get("/api/v1/calls/rtc%2F/").json()["detail"] != "There is nothing at this path."
 
 

@@ -46,7 +46,7 @@ def taken_over(call: str, tenant: str, state: CallState) -> Step:
 
 
 def unanswered(call: str, reason: UnansweredReason) -> Step:
-    return Step(lambda kit: kit.tracker.call(call).unanswered(reason), lambda model: model.unanswered(call))
+    return Step(lambda kit: kit.tracker.call(call).unanswered(reason), lambda model: model.unanswered(call, reason))
 
 
 def handed_over(call: str) -> Step:

@@ -1,0 +1,19 @@
+"""The one question that routes ask of the tenants; an application that keeps its own answers it without a database."""
+
+from typing import Protocol
+
+
+class TenantDirectory(Protocol):
+    """The tenants that are configured."""
+
+    async def knows(self, tenant_id: str) -> bool:
+        """Return True if there is such a tenant, enabled or not; ``tenant_id`` is any text without control characters.
+
+        Raises:
+            DirectoryUnavailableError: if that cannot be found out now.
+        """
+        ...
+
+
+class DirectoryUnavailableError(Exception):
+    """The configured tenants cannot be looked up now."""
