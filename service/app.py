@@ -183,7 +183,10 @@ def _readiness(container: Container) -> Readiness:
             **({} if container.fleet is None else {"fleet": store_reachable(container.fleet)}),
             "draining": not_draining(lambda: container.leaving.is_set() or container.manager.draining),
             "registry": registry_has_room(container.telemetry.tracker),
-            "records": records_kept(lambda: container.records.health().state is RecordsState.REFUSING),
+            "records": records_kept(
+                lambda: container.records.health().state is RecordsState.SPILLING,
+                lambda: container.records.health().state is RecordsState.REFUSING,
+            ),
             "secrets": nothing_missing([name for name, secret in secrets.items() if not secret]),
         },
         {

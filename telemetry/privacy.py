@@ -77,7 +77,7 @@ class Privacy:
 
     def hash_number(self, number: str) -> str:
         """Return the number's keyed hash (HMAC-SHA-256, cut to 64 bits) as 16 hexadecimal digits."""
-        return hmac.new(self.key, number.encode(), hashlib.sha256).hexdigest()[:_HASH_DIGITS]
+        return hmac.new(self.key, number.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:_HASH_DIGITS]
 
     def describe(self, caller: str | None, dialled: str | None) -> dict[MetricKey | TraceKey, str | int | float | bool]:
         """Return the attributes a span may have of a call's numbers; those of an unknown number are absent."""

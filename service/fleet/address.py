@@ -48,7 +48,10 @@ class StoreAddress:
         Raises:
             StoreUnusableError: if it is none; the message repeats no password.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise _wrong(f"is no address: {error}; it must look like {_EXAMPLES}") from None
         scheme, _, arrangement = parts.scheme.partition("+")
         if scheme == "unix":
             return cls._of_socket(parts)
@@ -125,6 +128,8 @@ def _host(text: str, port: int) -> tuple[str, int]:
         chosen = int(number) if number else port
     except ValueError:
         raise _wrong(f"{number!r} is not a port; if it is part of a password, percent-encode that") from None
+    if not 0 < chosen < 1 << 16:
+        raise _wrong(f"{chosen} is not a port; ports go from 1 to 65535")
     return host.strip("[]"), chosen
 
 

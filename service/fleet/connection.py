@@ -7,7 +7,14 @@ from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from service.fleet.address import StoreAddress, StoreKind
 from service.fleet.errors import StoreAwayError, StoreUnusableError
@@ -18,6 +25,9 @@ ANSWER_SECONDS: Final = 1.0
 
 _REDIRECTED: Final = 1
 # Tries again in a cluster, where a node that went away shows only by an error. Scripts are safe to repeat.
+
+_AWAY: Final = (RedisError, RedisClusterException, OSError)
+# A cluster's client tells of nodes that cannot be reached by an error of a family of its own.
 
 
 class StoreConnection:
@@ -68,7 +78,7 @@ class StoreConnection:
                 return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
             except NoScriptError:
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
-        except (RedisError, OSError) as error:
+        except _AWAY as error:
             raise StoreAwayError(type(error).__name__) from error
 
     async def configuration(self) -> Sequence[Mapping[str, Any]]:
@@ -90,7 +100,7 @@ class StoreConnection:
             raise _unusable(f"its user may not do what a fleet needs ({error}); docs/fleet.md lists it") from None
         except ResponseError as error:
             raise _unusable(f"{shown} refuses: {error}") from None
-        except (RedisError, OSError) as error:
+        except _AWAY as error:
             kind = type(error).__name__
             raise _unusable(f"no answer from {shown} ({kind}); start it, correct the address, or unset it") from None
 

@@ -227,6 +227,9 @@ class CallManager:
         if self._tasks.get(call_id) is task:
             del self._tasks[call_id]
             self._lost.discard(call_id)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # The message may hold what was dialled. Nothing was received, so that the carrier's repetition may go well.
+            _logger.error("a call failed before it was received: %s", type(error).__name__)
         # A path that was cut off before anything was settled leaves the carrier to ask again.
         self._gate.settle(call_id, Announced.TAKEN if self._tracker.knows(call_id) else Announced.REFUSED)
 

@@ -153,11 +153,13 @@ def nothing_missing(missing: Sequence[str]) -> Check:
     return check
 
 
-def records_kept(refusing: Callable[[], bool]) -> Check:
-    """Return a check that fails while neither the database nor this machine's disk takes the records of calls."""
+def records_kept(spilling: Callable[[], bool], refusing: Callable[[], bool]) -> Check:
+    """Return a check that fails while the database does not take the records of calls, and says where they wait."""
 
     async def check() -> str | None:
-        return "neither the database nor the local disk takes records: they wait in memory" if refusing() else None
+        if refusing():
+            return "neither the database nor the local disk takes records: they wait in memory"
+        return "the database does not take records: they wait on the local disk" if spilling() else None
 
     return check
 

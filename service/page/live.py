@@ -7,6 +7,7 @@ page is by then, and so skips frames.
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 TICK_SECONDS: Final = 1.0
 MAX_VIEWERS: Final = 500
 """Streams at once; further ones are refused, and their pages reload."""
-MAX_PAGES: Final = 100
+MAX_STREAMS: Final = 100
+"""Streams of one session at once, so that no single one takes the room of all."""
+MAX_PAGES: Final = 200
 """Different pages at once."""
 QUIET_SECONDS: Final = 15.0
 """Seconds without a change after which a comment keeps proxies from closing the stream."""
@@ -67,6 +70,7 @@ class LivePages(Generic[V]):
     def __init__(self, render: Callable[[V], Awaitable[Fragments]], *, every_seconds: float = TICK_SECONDS) -> None:
         self._render = render
         self._rooms: dict[V, _Room[V]] = {}
+        self._streams: Counter[Hashable] = Counter()
         self._closed = False
         self._ending: asyncio.Task[None] | None = None
         self._renderings = 0
@@ -92,6 +96,10 @@ class LivePages(Generic[V]):
     def closed(self) -> bool:
         """True once every stream has ended and none begins."""
         return self._closed
+
+    def shows(self, view: V) -> bool:
+        """Return True while somebody looks at this page."""
+        return view in self._rooms
 
     def start(self) -> None:
         """Begin to tick; does nothing if that has begun. Needs the running loop."""
@@ -120,15 +128,17 @@ class LivePages(Generic[V]):
         for room in self._rooms.values():
             room.wake()
 
-    async def watch(self, view: V, holds: Callable[[], bool]) -> AsyncIterator[bytes]:
+    async def watch(self, view: V, holds: Callable[[], bool], *, of: "Hashable" = None) -> AsyncIterator[bytes]:
         """Yield the frames of one viewer, as server-sent events, while its session ``holds``.
+
+        Streams ``of`` one session are counted together; None is counted with nobody's.
 
         The first frame is the whole page: after a reconnection nobody knows what the browser still has.
 
         Raises:
             TooManyViewersError: before the first frame, if there is no room.
         """
-        with self._in_room(view) as room:
+        with self._in_room(view, of) as room:
             sent: dict[str, int] = {}
             number = 0
             yield b"retry: 1000\n\n"
@@ -142,26 +152,31 @@ class LivePages(Generic[V]):
                 if changed is room.changed and not await _within(changed, QUIET_SECONDS):
                     yield b": nothing has changed\n\n"
 
-    def admit(self, view: V) -> None:
-        """Raise :class:`TooManyViewersError` if a stream of this page could not begin."""
+    def admit(self, view: V, of: "Hashable" = None) -> None:
+        """Raise :class:`TooManyViewersError` if a stream of this page could not begin for this session."""
         full = self.viewers >= MAX_VIEWERS or (view not in self._rooms and len(self._rooms) >= MAX_PAGES)
-        if full or self._closed:
+        if full or self._closed or self._streams[of] >= MAX_STREAMS:
             raise TooManyViewersError
 
     @contextmanager
-    def _in_room(self, view: V) -> "Iterator[_Room[V]]":
-        self.admit(view)
+    def _in_room(self, view: V, of: "Hashable") -> "Iterator[_Room[V]]":
+        self.admit(view, of)
         self.start()
         room = self._rooms.get(view)
         if room is None:
             room = self._rooms[view] = _Room(view)
         room.viewers += 1
+        if of is not None:
+            self._streams[of] += 1
         if room.fragments is None:
             self._worker.wake()
         try:
             yield room
         finally:
             room.viewers -= 1
+            if of is not None:
+                self._streams[of] -= 1
+                self._streams += Counter()  # forgets whoever has none left
             if not room.viewers and self._rooms.get(view) is room:
                 del self._rooms[view]
 

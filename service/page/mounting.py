@@ -57,7 +57,7 @@ class LivePage:
     def _routers(self, admin: AdminCheck) -> Iterator[APIRouter]:
         yield overview_router(facts=self._facts, tenants=self._tenants, admin=admin)
         yield sign_in_router(gate=self._gate, sessions=self.sessions)
-        yield streams_router(pages=self.pages, live=self.live, sessions=self.sessions)
+        yield streams_router(pages=self.pages, live=self.live, sessions=self.sessions, tenants=self._tenants)
         yield hang_up_router(hang_ups=self._hang_ups, admin=admin)
         yield actions_router(pages=self.pages, sessions=self.sessions, changes=self._changes, hang_ups=self._hang_ups)
         yield search_router(pages=self.pages, sessions=self.sessions)

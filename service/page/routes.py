@@ -100,10 +100,8 @@ def pages_router(*, pages: Pages, sessions: PageSessions, tenants: TenantDirecto
     @router.get("/tenants/{tenant_id}")
     async def tenant(request: Request, view: _Tenant) -> Response:
         """Show one tenant."""
-        tenant_id = view.subject or ""
-        if pages.facts.parts.telemetry.live.store.position(tenant_id) is None:
-            await demand_tenant(tenants, tenant_id)
-        return await whole(request, view, tenant_id, tenant_id=tenant_id)
+        await demand_seen(pages, tenants, view)
+        return await whole(request, view, view.subject or "", tenant_id=view.subject or "")
 
     @router.get("/system")
     async def system(request: Request, view: _System) -> Response:
@@ -118,40 +116,53 @@ def pages_router(*, pages: Pages, sessions: PageSessions, tenants: TenantDirecto
     return router
 
 
-def streams_router(*, pages: Pages, live: LivePages[View], sessions: PageSessions) -> APIRouter:
+async def demand_seen(pages: Pages, tenants: TenantDirectory, view: View) -> None:
+    """Raise a 404 :class:`ProblemError` for a tenant that is neither counted nor configured."""
+    tenant_id = view.subject or ""
+    if pages.facts.parts.telemetry.live.store.position(tenant_id) is None:
+        await demand_tenant(tenants, tenant_id)
+
+
+def streams_router(
+    *, pages: Pages, live: LivePages[View], sessions: PageSessions, tenants: TenantDirectory
+) -> APIRouter:
     """Return the routes of the streams, behind the sign-in."""
     router = page_router(sessions)
 
-    def streamed(request: Request, session: PageSession, view: View) -> Response:
+    async def streamed(request: Request, session: PageSession, view: View) -> Response:
         live.end_with(request.scope.get("extensions", {}).get(STOPPING))
         try:
-            live.admit(view)
+            live.admit(view, session.key)
         except TooManyViewersError:
             busy = "Too many pages are open."
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, busy, headers={"Retry-After": "10"}) from None
-        return StreamingResponse(live.watch(view, lambda: sessions.still(session)), headers=STREAM_HEADERS)
+        if not live.shows(view):
+            await pages.fragments(view)  # what cannot be made is a problem now, and takes nobody's room
+        frames = live.watch(view, lambda: sessions.still(session), of=session.key)
+        return StreamingResponse(frames, headers=STREAM_HEADERS)
 
     @router.get("/live")
     async def now(request: Request, session: CurrentSession, view: _Now) -> Response:
         """Stream what changes on the first page."""
         if view.access.tenants is not None:
             raise forbidden(ALL_TENANTS)
-        return streamed(request, session, view)
+        return await streamed(request, session, view)
 
     @router.get("/live/tenants/{tenant_id}")
     async def tenant(request: Request, session: CurrentSession, view: _Tenant) -> Response:
         """Stream what changes on a tenant's page."""
-        return streamed(request, session, view)
+        await demand_seen(pages, tenants, view)
+        return await streamed(request, session, view)
 
     @router.get("/live/system")
     async def system(request: Request, session: CurrentSession, view: _System) -> Response:
         """Stream what changes on the page of the service."""
-        return streamed(request, session, view)
+        return await streamed(request, session, view)
 
     @router.get("/live/calls/{call_id:path}")
     async def call(request: Request, session: CurrentSession, view: _Call) -> Response:
         """Stream what changes on a call's page."""
         await pages.facts.parts.lookup.detail(view.subject or "", view.access)
-        return streamed(request, session, view)
+        return await streamed(request, session, view)
 
     return router

@@ -16,6 +16,7 @@ from service.page.rendering import STATIC, render
 from service.page.sessions import PageSessions
 
 MAX_FORM_BYTES: Final = 16 * 1024
+MAX_FIELDS: Final = 50
 FILES: Final = {
     "page.css": "text/css; charset=utf-8",
     "page.js": "text/javascript; charset=utf-8",
@@ -35,9 +36,16 @@ _Next = Annotated[str, Query(alias="next", max_length=2_000)]
 
 
 async def form_of(request: Request) -> Form:
-    """Return the fields of a form as browsers send it; of a field that is there twice, the last."""
+    """Return the fields of a form as browsers send it; of a field that is there twice, the last.
+
+    Raises:
+        ProblemError: 413 for a form over :data:`MAX_FORM_BYTES`, 400 for one of over :data:`MAX_FIELDS` fields.
+    """
     body = await read_body(request, MAX_FORM_BYTES)
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=50)
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"The form has more than {MAX_FIELDS} fields.") from None
     return {name: values[-1] for name, values in fields.items()}
 
 

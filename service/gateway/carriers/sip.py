@@ -255,7 +255,12 @@ def _header(entry: object) -> SipHeader | None:
     if not isinstance(name, str) or not isinstance(value, str):
         return None
     lowered = name.strip().lower()
-    return SipHeader(_COMPACT.get(lowered, lowered), value)
+    return SipHeader(_COMPACT.get(lowered, lowered), _encodable(value))
+
+
+def _encodable(value: str) -> str:
+    """Return the value with U+FFFD for halves of surrogate pairs, which JSON can spell out and UTF-8 cannot."""
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _withholds(header: SipHeader) -> bool:

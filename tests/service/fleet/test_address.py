@@ -58,6 +58,8 @@ def test_a_unix_socket() -> None:
         ("redis://a?timeout=3", "knows no option 'timeout'"),
         ("rediss://a?ssl_ca_certs=/missing.pem", "there is no file /missing.pem"),
         ("unix://", "names no socket"),
+        ("redis://[::1", "is no address: Invalid IPv6 URL"),
+        ("redis://a:99999", "99999 is not a port"),
     ],
 )
 def test_a_wrong_address_is_refused_in_one_sentence(url: str, says: str) -> None:

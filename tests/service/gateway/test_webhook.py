@@ -173,6 +173,7 @@ async def test_a_body_over_the_limit_is_not_read_on(harness: GatewayHarness) -> 
         [{"name": "To", "value": 7}],
         [{"name": "To", "value": "x" * 100_000}],
         [{"name": "To", "value": "\x00\r\n\x1b"}],
+        [{"name": "To", "value": "sip:a\ud800b@x"}],
         [{"name": "To", "value": '"' * 5_000 + "<" * 5_000}],
         [{"name": "To", "value": "sip:anonymous@anonymous.invalid"}],
         [{"name": f"X-{place}", "value": "y"} for place in range(2_000)],

@@ -104,9 +104,11 @@ async def test_draining_makes_unready() -> None:
 
 async def test_records_that_nothing_takes_are_a_reason() -> None:
     """Calls go on, and whoever asks learns that a crash would now lose some."""
-    refusing = False
-    check = records_kept(lambda: refusing)
+    spilling = refusing = False
+    check = records_kept(lambda: spilling, lambda: refusing)
     assert await check() is None
+    spilling = True
+    assert await check() == "the database does not take records: they wait on the local disk"
     refusing = True
     report = await Readiness({"records": check}, degrading=lambda: {"records"}).report()
     assert (report.ready, report.degraded) == (True, ["records"])

@@ -157,6 +157,24 @@ async def test_there_are_bounds(live: LivePages[str], monkeypatch: pytest.Monkey
     assert len(kept) == 3
 
 
+async def test_one_session_does_not_take_the_room_of_all(live: LivePages[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its streams are counted together, and one that ends makes room for another."""
+    monkeypatch.setattr(module, "MAX_STREAMS", 1)
+    stream = live.watch("now", lambda: True, of="ada")
+    await anext(stream)
+    with pytest.raises(TooManyViewersError):
+        live.admit("system", "ada")
+    live.admit("system", "grace")
+    await stream.aclose()  # type: ignore[attr-defined]
+    live.admit("system", "ada")
+
+
+async def test_a_stream_of_what_there_is_not_is_refused(person: httpx2.AsyncClient) -> None:
+    """Neither an unknown tenant nor a cursor that nobody gave out takes a place among the pages that live."""
+    for path, status in (("/live/tenants/nobody", 404), ("/live?cursor=0", 422)):
+        assert (await person.get(path)).status_code == status, path
+
+
 async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
     """Every part of the page by its id; the next frame brings less."""
     first, second = await frames(person, "/live", 2)

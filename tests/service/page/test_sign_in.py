@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from service.http.security import BURST
 from service.page.guard import HEADERS, cookie_name, local_path
-from service.page.sign_in import FILES
+from service.page.sign_in import FILES, MAX_FIELDS
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import SAME, SignedIn, secret, shown
 
@@ -141,6 +141,15 @@ async def test_a_page_has_no_code_and_no_style_of_its_own(person: httpx2.AsyncCl
         assert not [name for name in attributes if name == "style" or name.startswith("on")], (tag, attributes)
         for name in ("src", "href", "action", "data-stream"):
             assert (attributes.get(name) or "/").startswith(("/", "#")), (tag, attributes)
+
+
+async def test_a_form_of_too_many_fields_is_refused(anyone: httpx2.AsyncClient) -> None:
+    """It says why, with the headers of every page, and is no fault of the service."""
+    fields = {f"field{number}": "x" for number in range(MAX_FIELDS + 1)}
+    refused = await anyone.post("/sign-in", data=fields)
+    assert refused.status_code == 400
+    assert "content-security-policy" in refused.headers
+    assert f"more than {MAX_FIELDS} fields" in refused.text
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("http", "callscope"), ("https", "__Host-callscope")])

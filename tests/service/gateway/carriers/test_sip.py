@@ -237,6 +237,12 @@ def test_values_that_are_no_text_are_left_out() -> None:
     assert sip_headers([{"name": "To", "value": 5}, {"name": "From", "value": "x"}]) == (("from", "x"),)
 
 
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    """JSON can spell them out; whatever reads a value after that can encode it. Whole pairs stay."""
+    raw = [{"name": "To", "value": "sip:a\ud800b@x"}, {"name": "From", "value": "\ud83d\ude00"}]
+    assert sip_headers(raw) == (("to", "sip:a\ufffdb@x"), ("from", "\U0001f600"))
+
+
 def test_the_number_of_headers_is_bounded() -> None:
     """Of absurdly many headers only the first are kept."""
     assert len(sip_headers([{"name": "To", "value": "x"}] * (MAX_HEADERS + 1))) == MAX_HEADERS
@@ -300,6 +306,7 @@ JSON = st.recursive(
 def test_no_input_makes_the_reader_raise(raw: list[object], region: str | None) -> None:
     """Whatever a webhook carries is answered: a well-formed number, or a reason."""
     headers = sip_headers(raw)
+    assert all(header.value.encode() is not None for header in headers)  # hashed, stored and exported as UTF-8
     for found in (dialled_number(headers, region=region), caller_number(headers, region=region)):
         if isinstance(found, SipNumber):
             assert found.number[0] == "+"
