@@ -85,6 +85,11 @@ def _apart(
     return exactly(value, places)
 
 
+def counted(count: int, what: str) -> str:
+    """Return a count with its noun: ``1 turn``, ``1,200 turns``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def traffic_verdicts(
     figures: MetricsSummary, in_use: int, running: Sequence[RegisteredCall], *, home: str, search: str
 ) -> Iterator[Verdict]:
@@ -138,7 +143,7 @@ def _rejections(hour: WindowSummary, search: str, *, nobodys: bool) -> Verdict:
     ours = sum(share for reason, share in shares.items() if reason is not RejectionReason.TENANT_NOT_CONFIGURED)
     if nobodys and hour.received is not None:
         # All of these calls are turned away, as there is no tenant to take them.
-        calls = _counted(hour.received, "call")
+        calls = counted(hour.received, "call")
         text = (
             f"{calls} reached no tenant in the last hour: {parts}."
             if ours
@@ -147,10 +152,6 @@ def _rejections(hour: WindowSummary, search: str, *, nobodys: bool) -> Verdict:
     else:
         text = f"{percent(hour.rejection_rate, REJECTED_SHARE)} of calls were turned away in the last hour: {parts}."
     return _verdict("rejections", well=ours < REJECTED_SHARE, text=text, link=link)
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _failures(hour: WindowSummary, search: str) -> Verdict:
@@ -228,7 +229,8 @@ def _exports(health: ExportHealth) -> Verdict:
         return _verdict("exports", well=None, text=text, link=link)
     dropped = sum(signal.dropped for signal in enabled)
     if dropped:
-        text = f"Telemetry is exported; {dropped} items were dropped since the start."
+        were = "was" if dropped == 1 else "were"
+        text = f"Telemetry is exported; {counted(dropped, 'item')} {were} dropped since the start."
         return _verdict("exports", well=False, text=text, link=link)
     return _verdict("exports", well=True, text="Telemetry is exported without loss.", link=link)
 
@@ -240,7 +242,11 @@ def _longest(failing: Sequence[SignalHealth]) -> str:
 def _records(health: RecordsHealth) -> Verdict:
     link = f"{SYSTEM}#records"
     if health.state is RecordsState.WRITING:
-        lost = f"; {health.refused} were lost since the start" if health.refused else ""
+        lost = (
+            f"; {health.refused:,} {'was' if health.refused == 1 else 'were'} lost since the start"
+            if health.refused
+            else ""
+        )
         text = f"Call records are written{lost}."
         return _verdict("records", well=not health.refused, text=text, link=link)
     said: dict[RecordsState, str] = {
