@@ -72,3 +72,26 @@ async def test_no_other_errors_is_not_no_errors(harness: GatewayHarness, person:
 def page_errors(page: Page) -> str:
     """The card of errors."""
     return page.text(id="call-errors")
+
+
+async def test_a_call_that_is_over_is_not_live(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """No stream, no word of one, nothing to pause, no reloading; while it runs there is all of that."""
+    call = talking(harness, "rtc_1")
+    running = (await person.get("/calls/rtc_1")).text
+    assert all(part in running for part in ("data-stream", 'id="state"', 'id="pause"', 'http-equiv="refresh"'))
+    assert "data-over" not in running
+    call.finish(EndReason.HANGUP)
+    for path in ("/calls/rtc_1", "/calls/rtc_1?paused=1"):
+        over = (await person.get(path)).text
+        assert not [p for p in ("data-stream", 'id="state"', 'id="pause"', 'http-equiv="refresh"') if p in over], path
+        assert "data-over" in over
+    assert (await person.get("/calls/rtc_9")).status_code == 404
+
+
+async def test_the_link_to_the_picture_says_what_it_is(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """An SVG file of the timeline."""
+    talking(harness, "rtc_1")
+    page = await shown(person, "/calls/rtc_1")
+    (link,) = [one for one in page.blocks if (one["attributes"].get("href") or "").endswith("timeline.svg")]
+    assert link["text"] == "Timeline as a picture (SVG)"
+    assert (await person.get(link["attributes"]["href"])).headers["content-type"].startswith("image/svg+xml")
