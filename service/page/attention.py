@@ -10,11 +10,11 @@ from pydantic import Field
 from service.http.problems import writable
 from service.http.schemas import FrozenSchema, moment
 from service.page.verdicts import REASONS, SILENT_SECONDS
-from service.timeline.explain import span_of_time
+from service.timeline.explain import as_tool, span_of_time
 from telemetry.clock import Instant
 from telemetry.recent.record import CallOutcome, CallSummary
 from telemetry.recent.search import CallQuery
-from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId
+from telemetry.semconv.attributes import RejectionReason, TenantId
 
 LOOK_BACK_SECONDS: Final = 3600.0
 """Calls received longer ago are not listed."""
@@ -114,6 +114,6 @@ def _conversation(call: CallSummary) -> Iterator[Reason]:
     if call.longest_silence > SILENCE_SECONDS:
         yield _ODD, f"nobody spoke for {span_of_time(call.longest_silence)}"
     for tool in call.failed_tools:
-        yield _ODD, f"{'an unknown tool' if tool == OTHER else f'tool {tool}'} failed"
+        yield _ODD, f"{as_tool(tool)} failed"
     if call.interruptions >= INTERRUPTIONS:
         yield _ODD, f"the caller interrupted {call.interruptions} times"

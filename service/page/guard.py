@@ -87,10 +87,10 @@ CurrentSession = Annotated[PageSession, Depends(session_of)]
 """The same as a parameter of a route."""
 
 
-def page_router(sessions: PageSessions) -> APIRouter:
-    """Return an empty router whose routes need a session, and whose errors are pages."""
+def page_router(sessions: PageSessions, route_class: type["PageRoute"] | None = None) -> APIRouter:
+    """Return an empty router whose routes need a session, and whose errors are pages, as ``route_class`` has them."""
     needed = Depends(session_needed(sessions))
-    return APIRouter(include_in_schema=False, route_class=PageRoute, dependencies=[needed])
+    return APIRouter(include_in_schema=False, route_class=route_class or PageRoute, dependencies=[needed])
 
 
 def sign_in_path(request: Request) -> str:
@@ -117,15 +117,17 @@ class PageRoute(APIRoute):
                 response = _tidied(request) or await handle(request)
             except SignInNeededError:
                 response = _signed_out(request)
-            except RequestValidationError as error:
-                response = error_page(invalid_request(error.errors()))
-            except HTTPException as error:
-                response = error_page(error)
+            except (RequestValidationError, HTTPException) as error:
+                response = await self.faulty(request, error)
             for name, value in HEADERS.items():
                 response.headers.setdefault(name, value)
             return response
 
         return handled
+
+    async def faulty(self, request: Request, error: HTTPException | RequestValidationError) -> Response:  # noqa: ARG002 -- for routes that show more
+        """Return the page of an error."""
+        return error_page(invalid_request(error.errors()) if isinstance(error, RequestValidationError) else error)
 
 
 def _tidied(request: Request) -> Response | None:

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from service.page.verdicts import percent
-from service.timeline.explain import span_of_time
+from service.page.verdicts import counted, percent
+from service.timeline.explain import as_tool, span_of_time
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
@@ -99,6 +99,9 @@ def _environment() -> Environment:
         clock=clock,
         when=when,
         plain=plain,
+        as_tool=as_tool,
+        counted=counted,
+        initial=lambda text: text[:1].upper() + text[1:],
         call_page=call_page,
         tenant_page=tenant_page,
     )

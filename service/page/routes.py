@@ -21,6 +21,7 @@ from service.page.viewing import DEFAULT_SORT, PageName, View
 from service.page.views import Pages
 from service.page.whole import stream_path, whole_page
 from service.tenants.directory import TenantDirectory
+from telemetry.calls.lifecycle import TERMINAL
 from telemetry.metrics.past import WindowName
 
 STREAM_HEADERS: Final = {"Content-Type": "text/event-stream; charset=utf-8", "X-Accel-Buffering": "no"}
@@ -81,10 +82,11 @@ def pages_router(*, pages: Pages, sessions: PageSessions, tenants: TenantDirecto
     """Return the routes of the whole pages, behind the sign-in."""
     router = page_router(sessions)
 
-    async def whole(request: Request, view: View, title: str, **facts: object) -> Response:
+    async def whole(request: Request, view: View, title: str, *, over: bool = False, **facts: object) -> Response:
         fragments = await pages.fragments(view)
         template = f"{view.page.value}.html"
-        return whole_page(request, template, view, fragments, title=title, stream=stream_path(request), **facts)
+        stream = None if over else stream_path(request)
+        return whole_page(request, template, view, fragments, title=title, stream=stream, **facts)
 
     @router.get("/")
     async def now(request: Request, view: _Now) -> Response:
@@ -110,8 +112,11 @@ def pages_router(*, pages: Pages, sessions: PageSessions, tenants: TenantDirecto
 
     @router.get("/calls/{call_id:path}")
     async def call(request: Request, view: _Call) -> Response:
-        """Show one call."""
-        return await whole(request, view, f"Call {view.subject}")
+        """Show one call; nothing of one that is over changes, so there is no stream of its changes."""
+        lookup = pages.facts.parts.lookup
+        # Asked first: a call that ends in between is shown as over and streamed, which its page sees for itself.
+        over = await lookup.responded(view.subject or "", view.access, lambda detail: detail.state in TERMINAL)
+        return await whole(request, view, f"Call {view.subject}", over=over)
 
     return router
 

@@ -1,50 +1,49 @@
 """Search: calls this process remembers, by everything known of them, or calls on record, however old."""
 
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from service.api.call_detail import UNKNOWN_TRACE
 from service.api.call_records import record_place, recorded_calls
-from service.api.call_search import Search, StateFilter, found_calls, search
+from service.api.call_search import Search, found_calls, search
 from service.http.access import forbidden
 from service.http.database import database_needed
-from service.http.problems import ProblemError, invalid_request
-from service.page.guard import CurrentSession, page_router
+from service.page.guard import CurrentSession, PageRoute, page_router, session_of
 from service.page.rendering import call_page, with_query
+from service.page.search_form import FIELDS, SearchedIn, Trouble, demand_answerable, local_time, troubles
 from service.page.sessions import PageSessions
 from service.page.viewing import PageName, View
 from service.page.views import Pages
 from service.page.whole import whole_page
 from service.records.store import Wanted
-from telemetry.recent.record import CallOutcome
 from telemetry.recent.search import CallQuery
-from telemetry.semconv.attributes import EndReason, RejectionReason, UnansweredReason
 
 CALLS_LISTED: Final = 50
 _Trace = Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")]
 
 
-class SearchedIn(StrEnum):
-    """The places that are searched."""
-
-    MEMORY = "memory"
-    RECORDS = "records"
-
-
-_ALL_REASONS: Final = sorted(
-    {reason.value for kind in (RejectionReason, UnansweredReason, EndReason) for reason in kind}
-)
-_RECORDED: Final = frozenset({"tenant_id", "outcome", "since", "until", "cursor", "where", "paused"})
-"""The conditions that can be asked of records."""
-
-
 def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
     """Return the route of the search."""
-    router = page_router(sessions)
+
+    class SearchRoute(PageRoute):
+        """A route whose errors stand in the form."""
+
+        async def faulty(self, request: Request, error: HTTPException | RequestValidationError) -> Response:
+            """Return the form as it was sent, with what is wrong with it; nothing is listed."""
+            if isinstance(error, HTTPException) and error.status_code == HTTPStatus.FORBIDDEN:
+                return await super().faulty(request, error)
+            page = await _page(request, pages, wrong=troubles(error, request.query_params.keys()))
+            page.status_code = getattr(error, "status_code", HTTPStatus.UNPROCESSABLE_ENTITY)
+            page.headers.update(getattr(error, "headers", None) or {})
+            return page
+
+    router = page_router(sessions, SearchRoute)
 
     @router.get("/search")
     async def search_page(
@@ -56,7 +55,8 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
     ) -> Response:
         """Find calls."""
         access, parts = session.token.access, pages.facts.parts
-        asked = wanted or Search(CallQuery(), CALLS_LISTED, None)
+        asked = replace(wanted or Search(CallQuery(), CALLS_LISTED, None), limit=CALLS_LISTED)
+        demand_answerable(request.query_params.keys(), where)
         if access.tenants is not None and asked.query.tenant_id is None:
             return RedirectResponse(
                 with_query("/search", dict(request.query_params), tenant_id=min(access.tenants)), HTTPStatus.SEE_OTHER
@@ -64,47 +64,55 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
         if not access.covers(asked.query.tenant_id):
             raise forbidden("The token you signed in with is not for this tenant.")
         if trace_id is not None:
-            found = parts.telemetry.recent.by_trace(trace_id)
-            if found is None or not access.covers(found.summary.tenant_id):
-                raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
-            return RedirectResponse(call_page(found.summary.call_id), HTTPStatus.SEE_OTHER)
-        rows, cursor = await _found(pages, asked, where, request)
-        view = View(PageName.SEARCH, access)
-        return whole_page(
-            request,
-            "search.html",
-            view,
-            {"strip": await pages.strip(view)},
-            title="Search",
-            where=where.value,
-            rows=rows,
-            more=None if cursor is None else with_query("/search", dict(request.query_params), cursor=cursor),
-            size=parts.telemetry.recent.size,
-            tenants=sorted(access.tenants) if access.tenants is not None else None,
-            outcomes=[outcome.value for outcome in CallOutcome],
-            states=[state.value for state in StateFilter],
-            reasons=_ALL_REASONS,
-        )
+            call_id = await parts.lookup.of_trace(trace_id, access, lambda call: call.call_id)
+            return RedirectResponse(call_page(call_id), HTTPStatus.SEE_OTHER)
+        return await _page(request, pages, await _found(pages, asked, where))
 
     return router
 
 
-async def _found(pages: Pages, asked: Search, where: SearchedIn, request: Request) -> tuple[object, str | None]:
-    parts = pages.facts.parts
+_Found = tuple[Sequence[object], str | None]
+"""Calls, and the cursor of those before them."""
+
+
+async def _page(request: Request, pages: Pages, found: _Found | None = None, wrong: Sequence[Trouble] = ()) -> Response:
+    """Return the form with what it found, or with what is wrong with it."""
+    view = View(PageName.SEARCH, session_of(request).token.access)
+    given, (rows, cursor) = dict(request.query_params), found or (None, None)
+    return whole_page(
+        request,
+        "search.html",
+        view,
+        {"strip": await pages.strip(view)},
+        title="Search",
+        where=SearchedIn.RECORDS.value if given.get("where") == SearchedIn.RECORDS else SearchedIn.MEMORY.value,
+        rows=rows,
+        more=None if cursor is None else with_query("/search", given, cursor=cursor),
+        size=pages.facts.parts.telemetry.recent.size,
+        tenants=None if view.access.tenants is None else {name: name for name in sorted(view.access.tenants)},
+        fields=FIELDS,
+        local_time=local_time,
+        wrong=wrong,
+        wrong_names={one.name for one in wrong},
+    )
+
+
+async def _found(pages: Pages, asked: Search, where: SearchedIn) -> _Found:
+    parts, query = pages.facts.parts, asked.query
     if where is SearchedIn.MEMORY:
-        page = found_calls(parts.telemetry.recent, Search(asked.query, CALLS_LISTED, asked.cursor), parts.urls)
+        page = found_calls(parts.telemetry.recent, asked, parts.urls)
         return page.calls, page.next_cursor
-    surplus = sorted(name for name in request.query_params if name not in _RECORDED)
-    if surplus:
-        raise invalid_request(
-            [{"loc": ("query", name), "msg": "is not kept on record; search in memory for it"} for name in surplus]
-        )
-    query = asked.query
     wanted = Wanted(
         tenant_id=query.tenant_id,
         outcome=query.outcome,
+        reason=query.reason,
+        fault=query.fault,
+        direction=query.direction,
+        source=query.source,
         since_ms=_milliseconds(query.since),
         until_ms=_milliseconds(query.until),
+        caller_ends_with=query.caller_ends_with,
+        caller_hash=query.caller_hash,
     )
     with database_needed():
         recorded = recorded_calls(await parts.pages.read(wanted, limit=CALLS_LISTED, after=record_place(asked.cursor)))

@@ -1,17 +1,19 @@
 """The page about the service itself: process, stores, exports, comparison of registry and numbers, settings."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from platform import python_version
-from typing import Any, Final
+from typing import Final
 
 from pydantic import SecretStr
 
 from service.page.facts import PageFacts
 from service.page.rendering import render
 from service.page.viewing import View
+from service.records.calls import RecordsHealth, RecordsState
 from service.settings import Settings
+from service.timeline.explain import span_of_time
 
 _VERSIONS: Final = ("callscope", "opentelemetry-sdk", "fastapi", "sqlalchemy")
 
@@ -41,20 +43,83 @@ def _shown(value: object) -> str:
     return "not set" if value is None else str(value)
 
 
+_STATES: Final[Mapping[RecordsState, str]] = {
+    RecordsState.WRITING: "the database takes everything",
+    RecordsState.CATCHING_UP: "the database takes everything; what waited on disk is being written",
+    RecordsState.SPILLING: "the database is away; records wait on this machine's disk",
+    RecordsState.REFUSING: "neither database nor disk takes records; they wait in memory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure with the words that explain it."""
+
+    name: str
+    value: float | str | None
+    """None: there was none."""
+    means: str
+    ago: float | None = None
+    """Seconds since it came about, of an error."""
+
+
+def _records(health: RecordsHealth) -> Iterator[Figure]:
+    yield Figure("State", health.state.value.replace("_", " "), _STATES[health.state])
+    yield Figure("Open", health.open, "calls whose record is not final yet")
+    yield Figure("Waiting", health.waiting, "records that wait in memory to be written")
+    yield Figure("Spilled bytes", health.spilled_bytes, "records on this machine's disk, for when the database is back")
+    yield Figure(
+        "Refused", health.refused, "records lost since the start: the database or the memory did not take them"
+    )
+    yield Figure("Unkept", health.unkept, "calls that went on while their record was in memory alone, since the start")
+    yield Figure(
+        "Assumed",
+        health.assumed,
+        "calls taken without the database saying whose they are, so two processes may have one",
+    )
+    yield Figure("Lost", health.lost, "calls let go of since the start, as another process has them")
+    yield Figure("Damaged lines", health.damaged_lines, "records on disk that could not be read since the start")
+    away = health.database_away_seconds
+    yield Figure(
+        "Database away", None if away is None else span_of_time(away), "for how long the database has not answered"
+    )
+    yield Figure(
+        "Last error",
+        health.last_error,
+        "the kind of the last failure; it stays when all is well again",
+        health.last_error_seconds,
+    )
+
+
+def _memory(facts: PageFacts) -> Iterator[Figure]:
+    calls, live = facts.parts.telemetry.recent.size, facts.parts.telemetry.live.store.size()
+    yield Figure("Calls announced", calls.announced, "in memory, announced and not yet received")
+    yield Figure("Open calls", calls.open_calls, "in memory, not over")
+    yield Figure("Calls over", calls.calls_over, "in memory, the last ones that are over")
+    yield Figure("Memory of calls", calls.estimated_bytes, "bytes, as estimated")
+    yield Figure("Calls evicted", calls.evicted, "calls over that made room for newer ones since the start")
+    yield Figure("Rows left out", calls.left_out, "turns, log lines and the like that a call was too long to keep")
+    yield Figure("Tenants with numbers", live.tenants, "tenants whose live numbers are kept apart")
+    yield Figure(
+        "Tenants past the bound",
+        live.folded_into_other,
+        "data points counted under _other, as there are too many tenants",
+    )
+    yield Figure(
+        "Series past the limit", live.overflowed, "data points counted under _other, as there are too many series"
+    )
+
+
 async def system_fragments(facts: PageFacts, system: SystemFacts, _view: View) -> dict[str, str]:
     """Return the fragments of the page."""
     found, parts = await facts.overview(), facts.parts
     report = await parts.readiness.report()
     findings = await facts.findings()
-    sizes: dict[str, Any] = {
-        "Calls remembered": asdict(parts.telemetry.recent.size),
-        "Live numbers": asdict(parts.telemetry.live.store.size()),
-    }
     return {
         "verdicts": render("verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")]),
         "process": render("system_process.html", overview=found, system=system),
         "checks": render("system_checks.html", report=report),
         "exports": render("system_exports.html", signals=parts.telemetry.pipelines.health().signals),
-        "records": render("system_records.html", health=asdict(parts.records()), sizes=sizes),
+        "records": render("system_records.html", figures=[*_records(parts.records()), *_memory(facts)]),
         "registry": render("system_registry.html", findings=findings),
     }

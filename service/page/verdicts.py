@@ -1,6 +1,6 @@
 """Judgements of the service in sentences: well or not, each with the page that tells more."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -12,7 +12,7 @@ from service.http.schemas import FrozenSchema
 from service.records.calls import RecordsHealth, RecordsState
 from service.timeline.explain import span_of_time
 from telemetry.export.health import ExportHealth, SignalHealth
-from telemetry.semconv.attributes import RejectionReason
+from telemetry.semconv.attributes import UNKNOWN_TENANT, RejectionReason
 
 NEARLY_FULL: Final = 0.9
 """The share of the limit in use from which on it is worth a warning."""
@@ -24,6 +24,8 @@ SLOW_ANSWER_SECONDS: Final = 2.0
 """The wait for an answer that 95 of 100 turns should not exceed."""
 SILENT_SECONDS: Final = 30.0
 """Seconds without a sign of life after which a running call is worth a look."""
+_MOST_PLACES: Final = 6
+"""The most decimal places of a figure."""
 
 
 class VerdictState(StrEnum):
@@ -54,8 +56,15 @@ REASONS: Final[Mapping[RejectionReason, str]] = {
 """Why calls are turned away, in words."""
 
 
-def percent(share: float) -> str:
-    """Return a share as people write it: ``3.1 %``, ``12 %``, and never 0 or 100 for what is neither."""
+def percent(share: float, limit: float | None = None) -> str:
+    """Return a share as people write it: ``3.1 %``, ``12 %``, and never 0 or 100 for what is neither.
+
+    Near a limit it has the decimal places that tell it from the limit: ``1.98 %`` and ``2.05 %`` beside 2 %.
+    """
+    return _apart(share, limit, _percent, lambda value, places: f"{value * 100:.{places}f} %")
+
+
+def _percent(share: float) -> str:
     value = share * 100
     if value in (0, 100):
         return f"{value:.0f} %"
@@ -64,6 +73,21 @@ def percent(share: float) -> str:
     if value > 99.9:  # noqa: PLR2004 -- the same from above
         return "> 99.9 %"
     return f"{value:.1f} %" if value < 10 else f"{min(value, 99):.0f} %"  # noqa: PLR2004 -- two digits
+
+
+def _apart(
+    value: float, limit: float | None, write: Callable[[float], str], exactly: Callable[[float, int], str]
+) -> str:
+    """Return the value as it is usually written, or with the places that tell it from the limit."""
+    if limit is None or value == limit or write(value) != write(limit):
+        return write(value)
+    places = next((n for n in range(1, _MOST_PLACES) if exactly(value, n) != exactly(limit, n)), _MOST_PLACES)
+    return exactly(value, places)
+
+
+def counted(count: int, what: str) -> str:
+    """Return a count with its noun: ``1 turn``, ``1,200 turns``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def traffic_verdicts(
@@ -79,7 +103,7 @@ def traffic_verdicts(
         search: The search for its calls, ready for more parameters.
     """
     yield _capacity(figures, in_use, home)
-    yield _rejections(figures.windows.hour, search)
+    yield _rejections(figures.windows.hour, search, nobodys=figures.tenant_id == UNKNOWN_TENANT)
     yield _failures(figures.windows.hour, search)
     yield _answers(figures, search)
     yield _silence(running, home)
@@ -104,18 +128,29 @@ def _capacity(figures: MetricsSummary, in_use: int, home: str) -> Verdict:
     return _verdict("capacity", well=in_use < NEARLY_FULL * use.limit, text=text, link=f"{home}#limit")
 
 
-def _rejections(hour: WindowSummary, search: str) -> Verdict:
+def _rejections(hour: WindowSummary, search: str, *, nobodys: bool) -> Verdict:
     link = f"{search}outcome=rejected"
     if hour.rejection_rate is None:
         return _verdict("rejections", well=None, text="No call was decided upon in the last hour.", link=link)
     if not hour.rejection_rate:
         return _verdict("rejections", well=True, text="No call was turned away in the last hour.", link=link)
     shares = {reason: getattr(hour.rejection_shares, reason.value) or 0.0 for reason in RejectionReason}
-    parts = [
-        f"{percent(share)} {REASONS[reason]}" for reason, share in sorted(shares.items(), key=lambda x: -x[1]) if share
-    ]
-    text = f"{percent(hour.rejection_rate)} of calls were turned away in the last hour: {', '.join(parts)}."
+    parts = ", ".join(
+        f"{percent(share, REJECTED_SHARE)} {REASONS[reason]}"
+        for reason, share in sorted(shares.items(), key=lambda x: -x[1])
+        if share
+    )
     ours = sum(share for reason, share in shares.items() if reason is not RejectionReason.TENANT_NOT_CONFIGURED)
+    if nobodys and hour.received is not None:
+        # All of these calls are turned away, as there is no tenant to take them.
+        calls = counted(hour.received, "call")
+        text = (
+            f"{calls} reached no tenant in the last hour: {parts}."
+            if ours
+            else f"{calls} to numbers no tenant has, in the last hour."
+        )
+    else:
+        text = f"{percent(hour.rejection_rate, REJECTED_SHARE)} of calls were turned away in the last hour: {parts}."
     return _verdict("rejections", well=ours < REJECTED_SHARE, text=text, link=link)
 
 
@@ -125,7 +160,8 @@ def _failures(hour: WindowSummary, search: str) -> Verdict:
         return _verdict("failures", well=None, text="No call has ended in the last hour.", link=link)
     if not hour.error_rate:
         return _verdict("failures", well=True, text="No call ended with an error in the last hour.", link=link)
-    text = f"{percent(hour.error_rate)} of calls ended with an error in the last hour: {hour.failed} of {hour.ended}."
+    rate = percent(hour.error_rate, FAILING_SHARE)
+    text = f"{rate} of calls ended with an error in the last hour: {hour.failed} of {hour.ended}."
     return _verdict("failures", well=hour.error_rate < FAILING_SHARE, text=text, link=link)
 
 
@@ -134,7 +170,8 @@ def _answers(figures: MetricsSummary, search: str) -> Verdict:
     waited = figures.windows.five_minutes.turn_latency_seconds.p95
     if waited is None:
         return _verdict("answers", well=None, text="No caller was answered in the last 5 minutes.", link=link)
-    text = f"95 of 100 answers came within {span_of_time(waited)} in the last 5 minutes."
+    within = _apart(waited, SLOW_ANSWER_SECONDS, span_of_time, lambda value, places: f"{value:.{places}f} s")
+    text = f"95 of 100 answers came within {within} in the last 5 minutes."
     return _verdict("answers", well=waited <= SLOW_ANSWER_SECONDS, text=text, link=link)
 
 
@@ -192,7 +229,8 @@ def _exports(health: ExportHealth) -> Verdict:
         return _verdict("exports", well=None, text=text, link=link)
     dropped = sum(signal.dropped for signal in enabled)
     if dropped:
-        text = f"Telemetry is exported; {dropped} items were dropped since the start."
+        were = "was" if dropped == 1 else "were"
+        text = f"Telemetry is exported; {counted(dropped, 'item')} {were} dropped since the start."
         return _verdict("exports", well=False, text=text, link=link)
     return _verdict("exports", well=True, text="Telemetry is exported without loss.", link=link)
 
@@ -204,7 +242,11 @@ def _longest(failing: Sequence[SignalHealth]) -> str:
 def _records(health: RecordsHealth) -> Verdict:
     link = f"{SYSTEM}#records"
     if health.state is RecordsState.WRITING:
-        lost = f"; {health.refused} were lost since the start" if health.refused else ""
+        lost = (
+            f"; {health.refused:,} {'was' if health.refused == 1 else 'were'} lost since the start"
+            if health.refused
+            else ""
+        )
         text = f"Call records are written{lost}."
         return _verdict("records", well=not health.refused, text=text, link=link)
     said: dict[RecordsState, str] = {

@@ -60,6 +60,8 @@ class RecordsHealth:
     database_away_seconds: float | None
     last_error: str | None
     """The kind of the last failure since the start."""
+    last_error_seconds: float | None
+    """Seconds since that failure; None if there was none."""
 
 
 class Ownership(Enum):
@@ -394,6 +396,7 @@ class CallRecords:
             spill.damaged_lines,
             self._writer.away_seconds,
             self._writer.last_error,
+            self._writer.last_error_seconds,
         )
 
     def spill_room(self) -> int:

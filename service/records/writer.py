@@ -57,6 +57,7 @@ class Attempts:
         self._away_since: float | None = None
         self._next_attempt = 0.0
         self._last_error: str | None = None
+        self._failed_at: float | None = None
 
     @property
     def away(self) -> bool:
@@ -77,6 +78,11 @@ class Attempts:
     def last_error(self) -> str | None:
         """The kind of the last failure."""
         return self._last_error
+
+    @property
+    def last_error_seconds(self) -> float | None:
+        """Seconds since the last failure; ``None`` if there was none."""
+        return None if self._failed_at is None else time.monotonic() - self._failed_at
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return what the transaction returns, once no other one of this process is under way.
@@ -104,6 +110,7 @@ class Attempts:
         if self._away_since is None:
             self._away_since = now
             _logger.warning("call records cannot be written to the database, and are spilled: %s", type(error).__name__)
+        self._failed_at = now
         self._pause = min(self._pace.longest_pause, max(self._pace.first_pause, 2 * self._pause))
         self._next_attempt = now + self._pause
         self._last_error = type(error).__name__
@@ -155,6 +162,7 @@ class RecordWriter:
         self._pace = pace or Pace()
         self._database = Attempts(self._pace)
         self._disk_error: str | None = None
+        self._disk_failed_at = 0.0
         self._in_hand = 0
         self._claims: Claims = {}
         self._urgent: dict[TrackedRecord, None] = {}
@@ -209,6 +217,13 @@ class RecordWriter:
     def last_error(self) -> str | None:
         """The kind of the last failure, of the disk while it fails, else of the database."""
         return self._disk_error or self._database.last_error
+
+    @property
+    def last_error_seconds(self) -> float | None:
+        """Seconds since that failure; ``None`` if there was none."""
+        if self._disk_error is not None:
+            return time.monotonic() - self._disk_failed_at
+        return self._database.last_error_seconds
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -391,7 +406,7 @@ class RecordWriter:
         except OSError as error:
             if self._disk_error is None:
                 _logger.error("call records cannot be spilled, and wait in memory: %s", _reason(error))  # noqa: TRY400
-            self._disk_error = type(error).__name__
+            self._disk_error, self._disk_failed_at = type(error).__name__, time.monotonic()
             return False
         if self._disk_error is not None:
             _logger.info("call records can be spilled again")

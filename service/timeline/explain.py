@@ -50,6 +50,11 @@ def tool_name(tool: str) -> str:
     return "unknown tool" if tool == OTHER else tool
 
 
+def as_tool(tool: str) -> str:
+    """Return the name with the word for what it is: ``tool lookup``, ``unknown tool``."""
+    return tool_name(tool) if tool == OTHER else f"tool {tool}"
+
+
 def silences(call: CallDetails) -> tuple[CallStretch, ...]:
     """Return where nobody spoke for :data:`DEAD_AIR_SECONDS` or longer while the session ran, in order.
 
@@ -110,8 +115,7 @@ def standing_failure(call: CallDetails) -> CallFailure | None:
 
 def tool_failure(row: ToolRow) -> str:
     """Return the clause about a tool that failed."""
-    name = tool_name(row.tool)
-    return f"{name if row.tool == OTHER else f'tool {name}'} failed ({row.error_type})"
+    return f"{as_tool(row.tool)} failed ({row.error_type})"
 
 
 def _refusal(row: PhaseRow) -> str:

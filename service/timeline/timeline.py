@@ -14,11 +14,11 @@ from service.timeline.detail import (
     ToolDetail,
     TurnDetail,
 )
-from service.timeline.explain import span_of_time, tool_name
+from service.timeline.explain import as_tool, span_of_time, tool_name
 from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.recent.record import NOTABLE_SILENCE, NOTABLE_WAIT
-from telemetry.semconv.attributes import OTHER, Speaker
+from telemetry.semconv.attributes import Speaker
 
 MOST_MOMENTS: Final = 8
 """More than these are only counted: a picture in a ticket is read at a glance."""
@@ -210,13 +210,9 @@ def _failures(call: CallDetail) -> Iterable[NotableMoment]:
             yield NotableMoment(_end_of(phase), f"{_words(phase.phase)} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
-            yield NotableMoment(_end_of(tool), f"{_tool(tool.tool)} failed: {tool.error_type}")
+            yield NotableMoment(_end_of(tool), f"{as_tool(tool.tool)} failed: {tool.error_type}")
     for error in call.errors:
         yield NotableMoment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
-
-
-def _tool(tool: str) -> str:
-    return tool_name(tool) if tool == OTHER else f"tool {tool}"
 
 
 def _wait_facts(call: CallDetail) -> Iterable[NotableMoment]:

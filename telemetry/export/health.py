@@ -34,6 +34,8 @@ class SignalHealth:
     """Items that the server acknowledged a batch without (partial success)."""
     thread_alive: bool
     """True if the thread that exports is running."""
+    last_error_seconds: float | None = None
+    """Seconds since the failed round that :attr:`last_error` tells of; None if there was none."""
 
     @property
     def failing(self) -> bool:
@@ -78,6 +80,7 @@ class HealthRecord:
         self._succeeded_at: Instant | None = None
         self._failures = 0
         self._error: str | None = None
+        self._failed_at: Instant | None = None
         self._dropped = self._dropped_before = 0
         self._rejected = 0
         self._dropping = False
@@ -133,7 +136,7 @@ class HealthRecord:
         with self._lock:
             self._failures += 1
             if failure.fault is not ExportFault.CLOSED or not self._error:
-                self._error = str(failure)
+                self._error, self._failed_at = str(failure), self._clock.now()
             begins = self._failures == 1
         if begins:
             _logger.warning("Export of %s to %s fails: %s. Calls are not affected.", *self._where, failure)
@@ -182,4 +185,5 @@ class HealthRecord:
                 dropped=self._dropped,
                 rejected=self._rejected,
                 thread_alive=thread_alive,
+                last_error_seconds=now.since(self._failed_at) if self._failed_at else None,
             )

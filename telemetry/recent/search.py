@@ -6,7 +6,14 @@ from typing import Final
 from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.clock import Instant
 from telemetry.recent.record import CallFlag, CallOutcome, CallSummary
-from telemetry.semconv.attributes import CallDirection, Fault, TenantId
+from telemetry.semconv.attributes import (
+    CallDirection,
+    EndReason,
+    Fault,
+    RejectionReason,
+    TenantId,
+    UnansweredReason,
+)
 
 RUNNING: Final = frozenset({CallState.ACCEPTED, CallState.STARTED})
 """The states of a call that was accepted and is not over."""
@@ -34,8 +41,8 @@ class CallQuery:
     """The last digits of the caller's number, at most four."""
     caller_hash: str | None = None
     """The keyed hash of the caller's number."""
-    reason: str | None = None
-    """The value of the reason of a rejection, of an unanswered call, or of an end."""
+    reason: RejectionReason | UnansweredReason | EndReason | None = None
+    """The reason of a rejection, of an unanswered call, or of an end."""
     error_type: str | None = None
     fault: Fault | None = None
     direction: CallDirection | None = None

@@ -98,11 +98,26 @@ function patch(fragments) {
     if (before !== undefined && now.dataset.summary !== before) announce.textContent = now.dataset.summary;
     if (read) show(read.figure, read.row);
   }
+  finish();
+}
+
+// A call that is over changes no more, but for a last span or log line: then nothing is live, and nothing to pause.
+let finishing = 0;
+
+function finish() {
+  if (finishing || !document.querySelector("[data-over]")) return;
+  finishing = setTimeout(() => {
+    close();
+    ended = true;
+    state.remove();
+    pause.remove();
+  }, 5000);
 }
 
 // The stream, and what the reader is told of it.
 let source = null;
 let retry = 0;
+let ended = false;
 
 function say(text, kind) {
   if (!state) return;
@@ -112,6 +127,7 @@ function say(text, kind) {
 
 function open() {
   close();
+  if (ended) return;
   source = new EventSource(stream);
   source.addEventListener("patch", (event) => {
     say("Live", "");
@@ -168,7 +184,7 @@ if (stream) {
   });
   // A page nobody sees needs no stream: browsers open only some at once.
   document.addEventListener("visibilitychange", () => {
-    if (still) return;
+    if (still || ended) return;
     if (document.hidden) close();
     else open();
   });

@@ -41,3 +41,17 @@ def test_amber_never_stands_alone() -> None:
     """What is amber has a sign and a word too: nobody has to tell colours apart."""
     verdicts = (FOLDER / "templates" / "verdicts.html").read_text()
     assert all(sign in verdicts for sign in ("✓", "!", "Needs attention: ", "Well: "))
+
+
+def test_a_table_that_scrolls_shows_that_it_does() -> None:
+    """A shadow stands at the edge where more is hidden, on a phone no hidden column makes a row tall."""
+    style = (STATIC / "page.css").read_text()
+    (rule,) = re.findall(r"^\.scroll \{([^}]*)\}", style, re.MULTILINE)
+    assert "background-attachment: local, local, scroll, scroll" in rule
+    assert rule.count("linear-gradient(") == 4
+    phone = style.partition("@media (max-width: 44rem)")[2].partition("@media")[0]
+    assert re.search(r"\.scroll td,[^{]*\{ white-space: nowrap;", phone)
+    for path in (FOLDER / "templates").glob("*.html"):
+        page = path.read_text()
+        if "<table" in page and path.name != "charts.html":  # whose tables are two narrow columns
+            assert page.count("<table") == page.count('class="scroll"'), path.name

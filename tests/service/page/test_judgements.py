@@ -90,6 +90,60 @@ def test_calls_turned_away_are_told_by_reason(reason: str, state: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "given", "state", "figure"),
+    [
+        ("failures", {"error_rate": 5 / 244}, ATTENTION, "2.05 % of"),
+        ("failures", {"error_rate": 5 / 252}, WELL, "1.98 % of"),
+        ("failures", {"error_rate": 0.02}, ATTENTION, "2.0 % of"),
+        ("failures", {"error_rate": 0.0199999}, WELL, "1.99999 % of"),
+        ("failures", {"error_rate": 0.05}, ATTENTION, "5.0 % of"),
+        ("answers", {"turn_latency_seconds": dict.fromkeys(("p50", "p90", "p95", "p99"), 2.004)}, ATTENTION, "2.004 s"),
+        ("answers", {"turn_latency_seconds": dict.fromkeys(("p50", "p90", "p95", "p99"), 1.96)}, WELL, "1.96 s"),
+    ],
+)
+def test_a_figure_is_told_from_its_limit(name: str, given: dict[str, Any], state: str, figure: str) -> None:
+    """No two judgements differ where the figures that they state do not."""
+    seen, text = judged(name, **given)
+    assert (seen, figure in text) == (state, True), text
+
+
+@pytest.mark.parametrize(
+    ("rate", "state", "figure"), [(0.0099, WELL, "0.99 %"), (0.0102, ATTENTION, "1.02 %"), (0.01, ATTENTION, "1.0 %")]
+)
+def test_a_share_turned_away_is_told_from_its_limit(rate: float, state: str, figure: str) -> None:
+    """The whole, and the part each reason has in it."""
+    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {"capacity": rate}
+    seen, text = judged("rejections", rejection_rate=rate, rejection_shares=shares)
+    assert (seen, text.count(f"{figure} ")) == (state, 2), text
+
+
+LOOKUPS_FAILED = "75 % number without a tenant, 25 % tenant could not be looked up."
+
+
+@pytest.mark.parametrize(
+    ("received", "lookups", "state", "text"),
+    [
+        (14, 0.0, WELL, "14 calls to numbers no tenant has, in the last hour."),
+        (1, 0.0, WELL, "1 call to numbers no tenant has, in the last hour."),
+        (
+            20,
+            0.25,
+            ATTENTION,
+            "20 calls reached no tenant in the last hour: " + LOOKUPS_FAILED,
+        ),
+    ],
+)
+def test_calls_of_no_tenant_are_counted(received: int, lookups: float, state: str, text: str) -> None:
+    """All of them are turned away, which is no share worth stating, and no praise either."""
+    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0)
+    shares |= {"tenant_not_configured": 1 - lookups, "tenant_lookup_failed": lookups}
+    given = figures({"received": received, "rejection_rate": 1.0, "rejection_shares": shares})
+    nobodys = given.model_copy(update={"tenant_id": "_unknown"})
+    verdicts = traffic_verdicts(nobodys, 0, (), home="/", search="/search?")
+    assert [(one.state.value, one.text) for one in verdicts if one.name == "rejections"] == [(state, text)]
+
+
+@pytest.mark.parametrize(
     ("share", "text"),
     [
         (0, "0 %"),

@@ -1,9 +1,13 @@
 """Pages and JSON say the same, and whatever anybody calls anything shows as text."""
 
+import re
+from dataclasses import fields
+
 import httpx2
 import pytest
 
 from service.page.rendering import number, seconds, share
+from service.records.calls import RecordsHealth
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from service.timeline.explain import span_of_time
 from telemetry.calls.call import Call
@@ -168,6 +172,26 @@ async def test_settings_show_no_secret(harness: GatewayHarness, person: httpx2.A
     secrets = [*settings.admin_tokens, *settings.webhook_secrets, settings.database_url.get_secret_value(), "simulated"]
     assert "ADMIN_TOKEN" in text
     assert not [secret for secret in secrets if secret in text]
+
+
+async def test_every_figure_of_the_service_is_explained(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """Each in a few words; an error has its time, and its absence is said."""
+    page = await shown(person, "/system")
+    names = page.texts("dt", "records")
+    kept = {field.name.replace("_", " ") for field in fields(RecordsHealth)} - {"last error seconds"}
+    assert {name.lower() for name in names} >= {name.removesuffix(" seconds") for name in kept}
+    explained = page.texts("small", "records")
+    assert len(explained) == len(names)
+    assert all(explained)
+    assert "there was none" in page.text(id="records")
+    await harness.break_table("call_records")
+    harness.container.telemetry.tracker.received("rtc_1", "tenant-001")
+    await harness.until(lambda: harness.container.records.health().last_error is not None, "no failure was noted")
+    health = harness.container.records.health()
+    assert health.last_error_seconds is not None
+    assert health.last_error_seconds < 60
+    said = (await shown(person, "/system")).text(id="records")
+    assert re.search(rf"Last error {health.last_error}, [0-9.]+ m?s ago the kind of the last failure", said), said
 
 
 async def test_an_unknown_tenant_is_not_there(person: httpx2.AsyncClient, visit: SignedIn) -> None:

@@ -35,7 +35,7 @@ def test_failures_are_counted_until_a_success(record: HealthRecord, clock: FakeC
     clock.advance(2)
     health = record.snapshot(thread_alive=True)
     assert (health.consecutive_failures, health.failing, health.last_success_seconds) == (0, False, 2)
-    assert health.last_error == "server busy or unavailable (HTTP 503)"
+    assert (health.last_error, health.last_error_seconds) == ("server busy or unavailable (HTTP 503)", 9)
 
 
 def test_the_age_counts_from_when_nothing_was_overdue(record: HealthRecord, clock: FakeClock) -> None:

@@ -1,0 +1,145 @@
+"""The form of the search: its fields, and what is wrong with those that were sent."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from service.api.call_search import StateFilter
+from service.http.parameters import in_utc
+from service.http.problems import ProblemError, invalid_request
+from service.page.whole import PAUSED
+from service.records.store import Wanted
+from telemetry.recent.record import CallFlag, CallOutcome
+from telemetry.semconv.attributes import CallDirection, EndReason, Fault, RejectionReason, UnansweredReason
+
+
+class SearchedIn(StrEnum):
+    """The places that are searched."""
+
+    MEMORY = "memory"
+    RECORDS = "records"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of the form."""
+
+    name: str
+    label: str
+    needs: str | None = None
+    """What its value must be, in words; None: the validation's own words do."""
+    choices: Mapping[str, str] | None = None
+    """The words for each value that can be chosen; None: it is written."""
+    hint: str = ""
+    mode: str = ""
+    """The keyboard of a telephone for it, an HTML ``inputmode``."""
+    timed: bool = False
+    """True for a date with a time of day."""
+    lesser: bool = False
+    """True for one that is folded away until it is wanted."""
+
+    @property
+    def kept(self) -> bool:
+        """True if records can be searched by it."""
+        return self.name in RECORDED
+
+
+def _choices(*kinds: Iterable[StrEnum]) -> dict[str, str]:
+    values = (one.value for kind in kinds for one in kind)
+    return {value: value.replace("_", " ") for value in values}
+
+
+_YES_NO: Final = {"true": "yes", "false": "no"}
+_CHOICE: Final = "must be one of the choices"
+_SECONDS: Final = "must be a number of seconds from 0, such as 2.5"
+_TIME: Final = "must be a date and a time, such as 2026-11-22T14:00:00"
+_REASONS: Final = dict(sorted(_choices(RejectionReason, UnansweredReason, EndReason).items()))
+
+FIELDS: Final = (
+    Field("tenant_id", "Tenant"),
+    Field("outcome", "Outcome", _CHOICE, _choices(CallOutcome)),
+    Field("state", "State", _CHOICE, _choices(StateFilter)),
+    Field("reason", "Reason", _CHOICE, _REASONS),
+    Field("flag", "Worth a look", _CHOICE, _choices(CallFlag)),
+    Field("slower_than", "Waited longer than (s)", _SECONDS, hint="2.5", mode="decimal"),
+    Field("caller_ends_with", "Caller's last digits", "must be one to four digits", hint="5678", mode="numeric"),
+    Field("since", "Received since (UTC)", _TIME, timed=True),
+    Field("until", "Received before (UTC)", _TIME, timed=True),
+    Field("trace_id", "Trace id", "must be 32 characters from 0 to 9 and a to f"),
+    Field("caller_hash", "Caller's hash", "must be 16 characters from 0 to 9 and a to f", lesser=True),
+    Field("fault", "Whose fault", _CHOICE, _choices(Fault), lesser=True),
+    Field("direction", "Direction", _CHOICE, _choices(CallDirection), lesser=True),
+    Field("source", "Reported by", hint="direct", lesser=True),
+    Field("error_type", "Error type", lesser=True),
+    Field("failed_tool", "Failed tool", lesser=True),
+    Field("silent_longer_than", "Silence longer than (s)", _SECONDS, hint="10", mode="decimal", lesser=True),
+    Field("interrupted", "Caller interrupted", "must be yes or no", _YES_NO, lesser=True),
+    Field("talked_over", "Agent talked over", "must be yes or no", _YES_NO, lesser=True),
+)
+"""The fields, in the order of the form."""
+
+RECORDED: Final = frozenset(field.name.removesuffix("_ms") for field in fields(Wanted))
+"""The conditions that can be asked of records."""
+
+_UNLISTED: Final = {"where": "Where", "cursor": "Place in the list", PAUSED: "Paused"}
+"""What else a search's address may have, with its label."""
+_LABELS: Final = {field.name: field.label for field in FIELDS} | _UNLISTED
+_NEEDS: Final = {field.name: field.needs for field in FIELDS} | {"where": _CHOICE}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A reason why nothing was searched."""
+
+    name: str | None
+    """The field it is about; None: none in particular."""
+    label: str | None
+    """What the form calls the field."""
+    detail: str
+
+
+def demand_answerable(given: Collection[str], where: SearchedIn) -> None:
+    """Raise a 422 problem that names every parameter there is none of, and those that records do not keep."""
+    problems = [{"loc": ("query", name), "msg": "is no field of the search"} for name in _unknown(given)]
+    if where is SearchedIn.RECORDS:
+        surplus = (
+            field.name for field in FIELDS if field.name in given and not field.kept and field.name != "trace_id"
+        )
+        problems += [
+            {"loc": ("query", name), "msg": "is not kept on record; search in memory for it"} for name in surplus
+        ]
+    if problems:
+        raise invalid_request(problems)
+
+
+def troubles(error: HTTPException | RequestValidationError, given: Collection[str]) -> Sequence[Trouble]:
+    """Return what an error is about in the words of the form; ``given`` are the names of all that was sent."""
+    if isinstance(error, RequestValidationError):
+        told = {str(one["loc"][1]): str(one["msg"]) for one in error.errors()}
+        told = {name: _NEEDS.get(name) or detail for name, detail in told.items()}
+        told |= dict.fromkeys(_unknown(given), "is no field of the search")
+    elif isinstance(error, ProblemError) and error.errors:
+        told = {one.field.removeprefix("query."): one.detail for one in error.errors}
+    else:
+        return (Trouble(None, None, error.detail),)
+    return [Trouble(name, _LABELS.get(name, name), detail) for name, detail in told.items()]
+
+
+def local_time(sent: str) -> str | None:
+    """Return a time as a browser's field takes it, in UTC to the second; None for what such a field cannot hold."""
+    if not sent:
+        return ""
+    try:
+        at = in_utc(datetime.fromisoformat(sent)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return None if at.microsecond else at.replace(tzinfo=None).isoformat(timespec="seconds")
+
+
+def _unknown(given: Collection[str]) -> list[str]:
+    return [name for name in given if name not in _LABELS]
