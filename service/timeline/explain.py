@@ -11,6 +11,7 @@ from telemetry.recent.record import NOTABLE_SILENCE, CallDetails, PhaseRow, Tool
 from telemetry.semconv.attributes import (
     OTHER,
     UNKNOWN_TENANT,
+    UNKNOWN_TOOL,
     CapacityScope,
     EndReason,
     RejectionReason,
@@ -48,6 +49,11 @@ class CallFailure:
 def tool_name(tool: str) -> str:
     """Return a tool's name as people call it; the names a model makes up have none."""
     return "unknown tool" if tool == OTHER else tool
+
+
+def tool_error(tool: str, error_type: str | None) -> str | None:
+    """Return the error to tell beside :func:`tool_name`; None if there is none, or the name says as much."""
+    return None if tool == OTHER and error_type == UNKNOWN_TOOL else error_type
 
 
 def silences(call: CallDetails) -> tuple[CallStretch, ...]:
@@ -110,8 +116,9 @@ def standing_failure(call: CallDetails) -> CallFailure | None:
 
 def tool_failure(row: ToolRow) -> str:
     """Return the clause about a tool that failed."""
-    name = tool_name(row.tool)
-    return f"{name if row.tool == OTHER else f'tool {name}'} failed ({row.error_type})"
+    error = tool_error(row.tool, row.error_type)
+    name = "an unknown tool" if row.tool == OTHER else f"tool {row.tool}"
+    return f"{name} failed" + (f" ({error})" if error else "")
 
 
 def _refusal(row: PhaseRow) -> str:
