@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 refused with the reason on standard error, 2 the command l
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Annotated, TypeVar
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 from service.commands.databases import DatabaseUrl, on_database, operator
-from service.commands.printing import Sheet, console, refuse_with
+from service.commands.printing import Sheet, console, group, refuse_with
 from service.settings import load_settings
 from service.storage.database import Database
 from service.usage.documents import BilledCall, BilledSums, Document
@@ -45,9 +46,10 @@ from telemetry.clock import SystemClock
 from telemetry.terminal import printable
 
 T = TypeVar("T")
-app = typer.Typer(help="Frozen periods and rounding rules.", no_args_is_help=True, pretty_exceptions_show_locals=False)
+app = group("Frozen periods and rounding rules.")
 _UTC = ZoneInfo("UTC")
 _SUMS = ("tenant", "calls", "answered calls", "seconds", "rounded seconds")
+_NO_CALLS = "No calls."
 _REFUSALS: dict[type[Exception], str] = {
     NoSuchFreezeError: "Nothing was frozen under this number.",
     NoSuchRuleError: "No rule of the tenant begins at this moment.",
@@ -71,13 +73,17 @@ def freeze(
 ) -> None:
     """Close a period that is over: its calls and sums are kept under a seal."""
 
-    async def work(database: Database) -> Document:
+    async def work(database: Database) -> tuple[Document, bool]:
         period = Period.parse(start, end, tz)
         freezer = _freezer(database)
-        return await freezer.freeze(period, actor=operator(), tenant_id=tenant, accept_gap=accept_gap)
+        document = await freezer.freeze(period, actor=operator(), tenant_id=tenant, accept_gap=accept_gap)
+        async with aclosing(freezer.calls(document.facts.document_id)) as found:
+            return document, await anext(found, None) is None
 
-    document = _on_database(database_url, work, tenant="--tenant")
+    document, empty = _on_database(database_url, work, tenant="--tenant")
     typer.echo(f"Freeze {document.facts.document_id}: {_period(document)}, seal {document.checksum}")
+    if empty:
+        typer.echo(_NO_CALLS)
 
 
 @app.command("freezes")
@@ -294,7 +300,10 @@ def _print_sums(lines: Iterable[BilledSums]) -> None:
         )
         for line in lines
     ]
-    _print(_SUMS, rows)
+    if rows:
+        _print(_SUMS, rows)
+    else:
+        typer.echo(_NO_CALLS)
 
 
 def _period(document: Document) -> str:

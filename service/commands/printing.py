@@ -1,4 +1,4 @@
-"""Output for people: tables with no name or number cut, and the reasons for which a command was not carried out."""
+"""Output for people: plain help, tables with no name or number cut, and the reasons for which a command was refused."""
 
 import os
 import sys
@@ -20,6 +20,11 @@ def refuse_with(*reasons: str) -> NoReturn:
     for reason in reasons:
         typer.echo(printable(reason), err=True)
     raise typer.Exit(1)
+
+
+def group(purpose: str) -> typer.Typer:
+    """Return a group of commands that explains itself as plainly as the rest; ``callscope`` alone has completions."""
+    return typer.Typer(help=purpose, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 UNLIMITED: Final = 10_000
@@ -72,7 +77,9 @@ class Sheet:
         width = max(map(len, self.heads)) + 1
         last = [("all", self.foot)] if self.foot else []
         for label, row in [*(("", row) for row in self.rows), *last]:
-            yield Text(label)
+            yield Text()
+            if label:
+                yield Text(label)
             for head, cell in zip(self.heads, row, strict=True):
                 for number, line in enumerate(cell.split("\n") if cell else ()):
                     yield Text(f"{head + ':' if not number else '':{width}} {line}", overflow="fold")

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from service.commands.databases import DatabaseUrl, on_database, operator
-from service.commands.printing import Sheet, console, refuse_with
+from service.commands.printing import Sheet, console, group, refuse_with
 from service.storage.database import Database
 from service.tenants.errors import ImportRefusedError, TenantError, TenantNotFoundError
 from service.tenants.importing import read_file
@@ -71,12 +71,7 @@ def _numbers(tenant: Tenant) -> str:
 
 
 T = TypeVar("T")
-app = typer.Typer(
-    help="Manage tenants, their numbers, limits and instructions.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-)
+app = group("Manage tenants, their numbers, limits and instructions.")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 TenantId = Annotated[str, typer.Argument(help="The tenant's id, such as acme.")]
 

@@ -34,7 +34,7 @@ from service.gateway.tools import CallTool, ToolError, read_arguments
 from telemetry.calls.call import Call
 from telemetry.calls.events import Content, Phase
 from telemetry.clock import Clock, Instant
-from telemetry.semconv.attributes import OTHER, EndReason, Fault, Speaker
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TOOL, EndReason, Fault, Speaker
 
 _logger = logging.getLogger(__name__)
 
@@ -437,7 +437,7 @@ class CallSession:
     async def _perform(self, request: ToolRequest) -> str | None:
         known = self._tools.get(request.name)
         if known is None:
-            raise ToolError("there is no such tool", "unknown_tool")
+            raise ToolError("there is no such tool", UNKNOWN_TOOL)
         if len(self._running) > MAX_TOOLS_AT_ONCE:
             raise ToolError("too many tools run at once", "too_many_tools")
         self._heard(Content.TOOL_ARGUMENTS, request.arguments, request.tool_call_id)

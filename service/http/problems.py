@@ -1,6 +1,7 @@
 """Every error is answered with problem details (RFC 9457): what went wrong, in a form that programs can read too."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,6 +21,8 @@ MAX_FIELD_PROBLEMS = 50
 """Wrong fields that one response lists; a hostile body can have any number."""
 MAX_ECHO = 200
 """Characters of a path or of a field's name that a response repeats."""
+_ENUM: Final = "str-enum["
+_QUOTED: Final = re.compile(r"'[^']*'")
 _INVALID = "The request is not what this endpoint takes."
 
 
@@ -100,9 +103,30 @@ def invalid_request(problems: Sequence[Mapping[str, Any]]) -> ProblemError:
     """Return the 422 problem of pydantic's errors, without the values it found."""
     errors = [
         FieldProblem(field=_field(problem["loc"]), detail=str(problem["msg"]).removeprefix("Value error, "))
-        for problem in problems[:MAX_FIELD_PROBLEMS]
+        for problem in _enums_joined(problems)[:MAX_FIELD_PROBLEMS]
     ]
     return ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, _INVALID, errors=errors)
+
+
+def _enums_joined(problems: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the errors with one for a value that may be of several enumerations; pydantic has one for each of them."""
+    permitted: dict[tuple[int | str, ...], dict[str, None]] = {}
+    joined: list[Mapping[str, Any]] = []
+    for problem in problems:
+        *outer, last = problem["loc"]
+        if problem.get("type") != "enum" or not str(last).startswith(_ENUM):
+            joined.append(problem)
+            continue
+        values = permitted.setdefault(tuple(outer), {})
+        if not values:
+            joined.append({"loc": outer, "values": values})
+        values.update(dict.fromkeys(_QUOTED.findall(problem["ctx"]["expected"])))
+    return [_one_of(problem) if "values" in problem else problem for problem in joined]
+
+
+def _one_of(problem: Mapping[str, Any]) -> Mapping[str, Any]:
+    *others, last = problem["values"]
+    return {"loc": problem["loc"], "msg": f"Input should be {', '.join(others)} or {last}"}
 
 
 def writable(text: str) -> str:

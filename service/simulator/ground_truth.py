@@ -42,6 +42,7 @@ EXTRA_FIELDS = (
     "ended_calls_error",
     "ended_calls_max_duration",
     "ended_calls_silence",
+    "ended_calls_shutdown",
     "accepts_lost",
     "deliveries",
     "duplicates_sent",
@@ -68,7 +69,8 @@ EXTRA_FIELDS = (
 )
 """Further counts of the carrier. ``unanswered``: the caller was neither taken nor turned away;
 ``unanswered_calls_canceled``: the gateway learned so by asking to accept the call. ``ended_calls_…``: the reason that a
-gateway sees for the call's end. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
+gateway sees for the call's end; together they are ``ended_calls``. ``ended_calls_shutdown``: the gateway closed the
+sideband itself, as one does that stops. ``left_open``: the gateway closed the sideband and never asked for a hang-up.
 ``accepts_lost``: an accept was carried out and its answer never arrived. ``violations``: the gateway asked for what the
 protocol does not allow (:class:`ProtocolBreach`)."""
 

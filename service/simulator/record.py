@@ -52,6 +52,7 @@ _REASONS = {
     End.REFERRED: "referred",
     End.EXPIRED: "error",
     End.CLOSED: "completed",
+    End.LEFT: "shutdown",
 }
 
 
@@ -174,17 +175,16 @@ class CallNotes:
         field = _COUNTED_ENDS.get(end)
         if field is not None and (end is not End.ABANDONED or self.accepted):
             self.count(field)
-        reason = self._reason() if self.started else None
-        if reason is not None:
-            self.count(f"ended_calls_{reason}")
+        if self.started:
+            self.count(f"ended_calls_{self._reason()}")
 
-    def _reason(self) -> str | None:
-        """Return the reason for which a gateway sees the call end; None if it left the call itself."""
+    def _reason(self) -> str:
+        """Return the reason for which a gateway sees the started call end."""
         if self.failed:
             return "error"
         ending = self.dialled.script.ending
         limit = ending.limit if isinstance(ending, RunsIntoLimit) and self.end is End.AGENT_HUNG_UP else None
-        return limit or _REASONS.get(self.end)
+        return limit or _REASONS[self.end]
 
     def hung_up_after_leaving(self) -> None:
         """Note that the gateway closed the sideband first and asked for the hang-up then."""

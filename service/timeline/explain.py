@@ -11,6 +11,7 @@ from telemetry.recent.record import NOTABLE_SILENCE, CallDetails, PhaseRow, Tool
 from telemetry.semconv.attributes import (
     OTHER,
     UNKNOWN_TENANT,
+    UNKNOWN_TOOL,
     CapacityScope,
     EndReason,
     RejectionReason,
@@ -53,6 +54,11 @@ def tool_name(tool: str) -> str:
 def as_tool(tool: str) -> str:
     """Return the name with the word for what it is: ``tool lookup``, ``unknown tool``."""
     return tool_name(tool) if tool == OTHER else f"tool {tool}"
+
+
+def tool_error(tool: str, error_type: str | None) -> str | None:
+    """Return the error to tell beside :func:`tool_name`; None if there is none, or the name says as much."""
+    return None if tool == OTHER and error_type == UNKNOWN_TOOL else error_type
 
 
 def silences(call: CallDetails) -> tuple[CallStretch, ...]:
@@ -115,7 +121,9 @@ def standing_failure(call: CallDetails) -> CallFailure | None:
 
 def tool_failure(row: ToolRow) -> str:
     """Return the clause about a tool that failed."""
-    return f"{as_tool(row.tool)} failed ({row.error_type})"
+    error = tool_error(row.tool, row.error_type)
+    name = "an unknown tool" if row.tool == OTHER else f"tool {row.tool}"
+    return f"{name} failed" + (f" ({error})" if error else "")
 
 
 def _refusal(row: PhaseRow) -> str:

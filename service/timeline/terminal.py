@@ -1,5 +1,7 @@
 """Draws a call in a terminal: the same panels and tracks, a character a slice of time."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 from rich.console import Group, RenderableType
@@ -40,6 +42,8 @@ _SIGNS: Final = {
 
 Cells = list[tuple[str, str]]
 """Characters and their styles."""
+
+_NAMED: Final = frozenset({Sign.STEP, Sign.ERROR})
 
 _EMPTY: Final = (" ", "")
 
@@ -109,22 +113,46 @@ def _cells(track: Track, panel: Panel, axis: int) -> Cells:
     places = [(_cell(mark.at, panel, axis), mark) for mark in track.marks]
     for at, mark in places:
         cells[at] = _SIGNS[mark.sign]
-    for at, mark in places:
-        _name(cells, mark, at)
-    return cells
+    return _named(cells, places)
 
 
-def _name(cells: Cells, mark: TimelineMark, at: int) -> None:
-    """Write a mark's text beside it, if nothing else is there."""
-    said = printable(mark.text)
-    if mark.sign in (Sign.INTERRUPTION, Sign.TALKED_OVER):
-        return
-    for first, guard in ((at + 1, at + 1 + len(said)), (at - len(said), at - len(said) - 1)):
+Place = tuple[int, TimelineMark]
+"""A mark with its cell."""
+
+
+def _named(cells: Cells, places: Sequence[Place]) -> Cells:
+    """Return the cells with the marks' texts beside them, as many as have room.
+
+    Steps in one cell, or so close to each other that a text has no room, share one text in their order.
+    """
+    places = sorted((place for place in places if place[1].sign in _NAMED), key=lambda place: place[1].at)
+    steps = all(mark.sign is Sign.STEP for _, mark in places)
+    groups = [list(group) for _, group in groupby(places, key=lambda place: place[0] if steps else id(place))]
+    best, named = cells, 0
+    while True:
+        written = list(cells)
+        cramped = [at for at, group in enumerate(groups) if not _written(written, group)]
+        count = len(places) - sum(len(groups[at]) for at in cramped)
+        if count > named:
+            best, named = written, count
+        if not (cramped and steps and len(groups) > 1):
+            return best
+        later = max(cramped[0], 1)
+        groups[later - 1 : later + 1] = [groups[later - 1] + groups[later]]
+
+
+def _written(cells: Cells, group: Sequence[Place]) -> bool:
+    """Write the texts of marks on the right of the last or on the left of the first; returns False without room."""
+    said = ", ".join(dict.fromkeys(printable(mark.text) for _, mark in group))
+    style = _SIGNS[group[0][1].sign][1]
+    after, before = group[-1][0] + 1, group[0][0] - len(said)
+    for first, guard in ((after, after + len(said)), (before, before - 1)):
         room = range(first, first + len(said))
         wanted = [*room, guard] if 0 <= guard < len(cells) else [*room]
         if first >= 0 and room.stop <= len(cells) and all(cells[cell] == _EMPTY for cell in wanted):
-            cells[room.start : room.stop] = [(character, _SIGNS[mark.sign][1]) for character in said]
-            return
+            cells[room.start : room.stop] = [(character, style) for character in said]
+            return True
+    return False
 
 
 def _cell(seconds: float, panel: Panel, axis: int) -> int:

@@ -14,7 +14,7 @@ from service.timeline.detail import (
     ToolDetail,
     TurnDetail,
 )
-from service.timeline.explain import as_tool, span_of_time, tool_name
+from service.timeline.explain import as_tool, span_of_time, tool_error, tool_name
 from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import TERMINAL, CallState, Transition
 from telemetry.recent.record import NOTABLE_SILENCE, NOTABLE_WAIT
@@ -210,7 +210,8 @@ def _failures(call: CallDetail) -> Iterable[NotableMoment]:
             yield NotableMoment(_end_of(phase), f"{_words(phase.phase)} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
-            yield NotableMoment(_end_of(tool), f"{as_tool(tool.tool)} failed: {tool.error_type}")
+            error = tool_error(tool.tool, tool.error_type)
+            yield NotableMoment(_end_of(tool), f"{as_tool(tool.tool)} failed" + (f": {error}" if error else ""))
     for error in call.errors:
         yield NotableMoment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
 
@@ -421,12 +422,13 @@ def _tools(tools: Sequence[ToolDetail], end: float) -> list[Track]:
 
 
 def _timed(row: PhaseDetail | SpeechDetail | ToolDetail, name: str, paint: Paint, end: float) -> Bar:
-    error_type = row.error_type if isinstance(row, PhaseDetail | ToolDetail) else None
-    if isinstance(row, ToolDetail) and row.cut_off:
-        name = f"{name}, cut off by the end"
+    failed = error_type = row.error_type if isinstance(row, PhaseDetail | ToolDetail) else None
+    if isinstance(row, ToolDetail):
+        error_type = tool_error(row.tool, row.error_type)
+        name += ", cut off by the end" if row.cut_off else ""
     if row.duration_seconds is None:
         return Bar(row.offset_seconds, end, paint, f"{name}, goes on", open=True)
-    text = f"{name}, {span_of_time(row.duration_seconds)}" + (f", failed: {error_type}" if error_type else "")
-    return Bar(
-        row.offset_seconds, row.offset_seconds + row.duration_seconds, Paint.FAILED if error_type else paint, text
+    text = f"{name}, {span_of_time(row.duration_seconds)}" + (
+        f", failed: {error_type}" if error_type else ", failed" if failed else ""
     )
+    return Bar(row.offset_seconds, row.offset_seconds + row.duration_seconds, Paint.FAILED if failed else paint, text)

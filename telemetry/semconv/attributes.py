@@ -49,6 +49,9 @@ DIRECT_SOURCE: Final = "direct"
 OTHER = Label("_other")
 """The value for everything past a budget: further tenants, undeclared values."""
 
+UNKNOWN_TOOL: Final = "unknown_tool"
+"""The ``error.type`` of a tool call that asked for a tool which there is not."""
+
 
 class Exposure(StrEnum):
     """The signals an attribute may appear on."""

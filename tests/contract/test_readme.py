@@ -52,6 +52,8 @@ def test_the_readmes_app_answers_admins(monkeypatch: pytest.MonkeyPatch) -> None
         assert client.get("/api/v1/metrics/live/nobody").status_code == 404
         assert client.get("/api/v1/metrics/capacity/debug").json()["consistent"] is True
         assert [call["call_id"] for call in client.get("/api/v1/calls").json()["calls"]] == ["call-1"]
+        refused = client.get("/api/v1/calls", params={"limitt": 1}).json()
+        assert [problem["field"] for problem in refused["errors"]] == ["query.limitt"]
 
 
 def test_every_file_the_readme_names_exists() -> None:

@@ -627,10 +627,10 @@ STORIES = {
     ),
     "unknown tool": Story(
         unknown_tool,
-        "Ended after 5.9 s: the caller hung up after unknown tool failed (unknown_tool).",
+        "Ended after 5.9 s: the caller hung up after an unknown tool failed.",
         {"failed_tool": "_other"},
         {"failed_tool": "transfer_call"},
-        moments=("unknown tool failed: unknown_tool",),
+        moments=("unknown tool failed",),
         warnings=("tool failed",),
         flags=("tool_failed",),
     ),

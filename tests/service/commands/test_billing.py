@@ -70,6 +70,15 @@ def test_a_period_is_frozen_shown_and_settled(url: str) -> None:
     assert json.loads(_run(url, "show", "1", "--json").stdout)["changed_calls"] == 0
 
 
+def test_a_period_without_calls_says_so(url: str) -> None:
+    """Frozen and shown, it says that it has none; one with calls does not."""
+    october = ("--from", "2025-10-01", "--to", "2025-11-01", "--tz", "Europe/Berlin")
+    assert _run(url, "freeze", *october).stdout.splitlines()[1:] == ["No calls."]
+    shown = _run(url, "show", "1")
+    assert (shown.exit_code, _cells(shown), "No calls.\n" in shown.output) == (0, [], True)
+    assert "No calls" not in _run(url, "freeze", *NOVEMBER).output + _run(url, "show", "2").output
+
+
 def test_a_broken_seal_is_said_and_is_an_error(url: str) -> None:
     """A period whose kept lines were edited ends the command with exit code 1."""
     _run(url, "freeze", *NOVEMBER)

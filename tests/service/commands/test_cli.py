@@ -8,8 +8,11 @@ from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from service.cli import COMMANDS
+from service.cli import COMMANDS, app
+from service.commands.loading import load
 from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
@@ -67,6 +70,25 @@ def test_every_command_of_the_list_is_there(name: str) -> None:
     shown = _python("from service.__main__ import main; main()", name, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert f"callscope {name}" in shown.stdout
+
+
+def _every_command() -> Iterator[tuple[str, ...]]:
+    for name, listed in COMMANDS.items():
+        yield (name,)
+        found = load(listed.target)
+        if isinstance(found, typer.Typer):
+            yield from ((name, str(command.name)) for command in found.registered_commands)
+
+
+def test_every_help_is_plain() -> None:
+    """Of commands and of those below them: no boxes, and no completion to install but that of the whole."""
+    words = list(_every_command())
+    assert ("billing", "freeze") in words
+    for one in words:
+        shown = CliRunner().invoke(app, [*one, "--help"])
+        assert (shown.exit_code, shown.output.startswith("Usage: ")) == (0, True), shown.output
+        assert "\u2500" not in shown.output
+        assert "--install-completion" not in shown.output
 
 
 def test_the_version_is_the_packages() -> None:

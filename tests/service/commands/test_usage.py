@@ -48,6 +48,13 @@ def test_it_prints_a_table_with_its_sum(url: str) -> None:
     assert ["3", "3", "0", "0", "101.250", "102.000", "1.70"] in cells
 
 
+def test_the_sum_stands_apart_where_rows_are_lines(url: str) -> None:
+    """In a terminal too narrow for a table, a blank line parts the sum from the last row as it parts the rows."""
+    period = ("--from", "2025-11-01", "--to", "2025-12-01")
+    lines = CliRunner().invoke(app, [*period, "--database-url", url], env={"COLUMNS": "40"}).stdout.splitlines()
+    assert lines[lines.index("all") - 1] == ""
+
+
 def test_days_and_outcomes_are_columns(url: str) -> None:
     """Whatever lines are told apart by has a column of its own."""
     shown = _run(url, "--group-by", "day,outcome")

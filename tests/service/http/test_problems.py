@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
+from enum import StrEnum
 from typing import Annotated
 
 import httpx2
@@ -66,6 +67,22 @@ async def not_modified() -> None:
 @routes.get("/items")
 async def items(limit: Annotated[int, Query(ge=1)]) -> int:
     return limit
+
+
+class Shape(StrEnum):
+    CIRCLE = "circle"
+    RED = "red"
+
+
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+    BLUE = "blue"
+
+
+@routes.get("/filtered")
+async def filtered(by: Annotated[Shape | Colour | None, Query()] = None) -> str | None:
+    return by
 
 
 @routes.post("/orders")
@@ -165,6 +182,7 @@ def test_a_problem_can_say_all_that_the_standard_knows(client: httpx2.Client) ->
     [
         ("GET", "/items", b"", "query.limit", "Field required"),
         ("GET", "/items?limit=0", b"", "query.limit", "Input should be greater than or equal to 1"),
+        ("GET", "/filtered?by=x", b"", "query.by", "Input should be 'circle', 'red', 'green' or 'blue'"),
         ("POST", "/orders", b'{"amount": 0}', "body.amount", "must be positive"),
         ("POST", "/orders", b'{"amount": 1, "x": 1}', "body.x", "Extra inputs are not permitted"),
         ("POST", "/orders", b"{", "body.1", "JSON decode error"),

@@ -29,4 +29,8 @@ async def harness(caller_timeout: float) -> AsyncIterator[SimulatorHarness]:
     )
     async with Simulator(line) as carrier, MiniGateway(carrier.base_url, SECRET, API_KEY) as gateway:
         carrier.target = gateway.address
-        yield SimulatorHarness(carrier, gateway)
+        harness = SimulatorHarness(carrier, gateway)
+        yield harness
+        totals = harness.totals
+        reasons = [count for field, count in totals.items() if field.startswith("ended_calls_")]
+        assert sum(reasons) == totals["ended_calls"], "each end has one reason"

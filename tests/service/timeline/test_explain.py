@@ -1,12 +1,21 @@
 """The sentence that says what happened to a call."""
 
 import re
+from contextlib import suppress
 
 import pytest
 
+from service.gateway.tools import ToolError
 from service.timeline.explain import explain, span_of_time
 from telemetry.calls.events import LimitHit
-from telemetry.semconv.attributes import CapacityScope, EndReason, RejectionReason, UnansweredReason
+from telemetry.semconv.attributes import (
+    OTHER,
+    UNKNOWN_TOOL,
+    CapacityScope,
+    EndReason,
+    RejectionReason,
+    UnansweredReason,
+)
 from telemetry.testing import TelemetryKit
 from tests.support import calls
 
@@ -74,6 +83,28 @@ def test_a_transfer_names_its_destination(kit: TelemetryKit) -> None:
     """A call that was handed off says where to."""
     calls.ordinary(kit)
     assert told(kit) == "Ended after 49.5 s: it was handed to billing."
+
+
+@pytest.mark.parametrize("reason", [None, EndReason.HANGUP, EndReason.SILENCE])
+def test_an_unknown_tool_is_told_in_words_alone(kit: TelemetryKit, reason: EndReason | None) -> None:
+    """The tool has an article, and no code that says the same again; another error of it is named."""
+    call = calls.started(kit)
+    calls.greeting(kit, call)
+    with suppress(ToolError), call.tool(OTHER, "call_1"):
+        raise ToolError("there is no such tool", UNKNOWN_TOOL)
+    if reason is not None:
+        call.ended(reason)
+    assert re.search(r"after an unknown tool failed\.", told(kit))
+
+
+def test_another_error_of_an_unknown_tool_is_named(kit: TelemetryKit) -> None:
+    """What the words do not say stands behind them."""
+    call = calls.started(kit)
+    calls.greeting(kit, call)
+    with suppress(TimeoutError), call.tool(OTHER, "call_1"):
+        raise TimeoutError
+    call.ended(EndReason.HANGUP)
+    assert told(kit).endswith("after an unknown tool failed (TimeoutError).")
 
 
 def test_an_abandoned_call_is_not_called_ended(kit: TelemetryKit) -> None:

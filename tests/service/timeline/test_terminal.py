@@ -1,5 +1,6 @@
 """The drawing in a terminal."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -77,6 +78,18 @@ def test_a_mark_without_room_for_its_text_is_drawn_without() -> None:
     found = line(text, "errors")
     assert (found.count("◆"), found.count("an error's code")) == (5, 3)
     assert found.rstrip().endswith("an error's code◆")
+
+
+@pytest.mark.parametrize("width", [70, 80, 200])
+@pytest.mark.parametrize(
+    "moments", [(0.0, 0.9, 0.9), (0.0, 0.9, 1.0), (0.0, 0.98, 1.0), (0.0, 0.0, 1.0), (0.0, 0.5, 0.52)]
+)
+def test_steps_are_named_in_their_order(moments: tuple[float, ...], width: int) -> None:
+    """However close they come, the first stands on the left, and none is without its name."""
+    steps = ("received", "accepted", "started")
+    marks = tuple(TimelineMark(at, Sign.STEP, step) for at, step in zip(moments, steps, strict=True))
+    text = line(printed(Waterfall("", "", (), (Panel("", 1.0, (Track("state", (), marks),)),), (), ()), width), "state")
+    assert re.findall("received|accepted|started", text) == list(steps)
 
 
 def test_nothing_in_a_call_commands_the_terminal() -> None:

@@ -1,0 +1,46 @@
+"""``callscope demo`` as a process: what it says at its end."""
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from tests.peers.network import HOST, free_port
+from tests.peers.program import Program
+
+TOKEN = "token-of-the-demo"
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "service", *words]
+
+
+@pytest.mark.endurance
+def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path) -> None:
+    """Calls that the stop cuts off are among the ends, with a reason that says so."""
+    port = free_port()
+
+    def several_talk() -> bool:
+        try:
+            live = httpx2.get(
+                f"http://{HOST}:{port}/api/v1/metrics/live", headers={"X-Admin-Token": TOKEN}, trust_env=False
+            )
+        except httpx2.HTTPError:
+            return False
+        return live.is_success and live.json()["active_calls"] > 3
+
+    program = Program("demo", tmp_path)
+    environment = {"HOST": HOST, "PORT": str(port), "ADMIN_TOKEN": TOKEN}
+    program.start(_command("demo", "--calls-per-second", "8"), several_talk, environment=environment)
+    assert program.stop(signal.SIGINT) == 0, program.log[-3000:]
+    summary = program.log.partition("The run as the carrier saw it")[2]
+    heads = next(line.split() for line in summary.splitlines() if line.split()[:1] == ["active"])
+    totals = dict(
+        zip(heads, next(line.split()[1:] for line in summary.splitlines() if line.startswith("all ")), strict=True)
+    )
+    reasons = {name: int(count) for name, count in re.findall(r"(\w+) (\d+)", summary.partition("ended as")[2])}
+    assert sum(reasons.values()) == int(totals["ended"]), summary
+    assert reasons["shutdown"] > 0
