@@ -47,6 +47,7 @@ ROOT_LOST = (
     "what follows stands under a root that no backend has."
 )
 FROM_RECORD = " No process remembers the call: this is what its record keeps."
+FROM_RECORD_SO_FAR = " Another process has the call: this is how its record stood when it was last written."
 DECIMALS = 6
 """Of seconds: a microsecond is finer than anything here is measured."""
 
@@ -261,7 +262,7 @@ def call_detail(record: CallDetails, urls: TraceUrls, source: StorySource = WATC
 
 def _resting_on(record: CallDetails, source: StorySource) -> str:
     if source.from_record or record.summary.lost:
-        return FROM_RECORD
+        return FROM_RECORD if record.summary.state.terminal else FROM_RECORD_SO_FAR
     if record.seen_from is None:
         return ""
     left = "another process" if record.handed_over else "a process that was lost"

@@ -145,6 +145,22 @@ async def test_a_call_on_record_alone_is_found_by_its_trace(tmp_path: Path) -> N
     assert (none["calls"], unknown.status_code) == ([], 404)
 
 
+async def test_a_call_that_another_process_runs_is_told_as_such(tmp_path: Path) -> None:
+    """It is neither over nor forgotten: what its record says so far is told, and whose it is."""
+    async with on_the_air() as carrier, serving(carrier, tmp_path) as first:
+        call_id, placing = await _running(first)
+        assert await first.container.records.flush(60)
+        async with serving(carrier, tmp_path) as second:
+            told = await second.get(f"/api/v1/calls/{call_id}")
+        carrier.hang_up_all()
+        await placing
+    assert (told["from_record"], told["ended_at"]) == (True, None)
+    assert told["explanation"].startswith("Running, ")
+    assert told["explanation"].endswith(
+        " Another process has the call: this is how its record stood when it was last written."
+    )
+
+
 async def test_a_third_start_changes_nothing(tmp_path: Path) -> None:
     """What was recovered once is not recovered again."""
     async with on_the_air() as carrier:
