@@ -210,8 +210,8 @@ def _failures(call: CallDetail) -> Iterable[NotableMoment]:
             yield NotableMoment(_end_of(phase), f"{_words(phase.phase)} failed: {phase.error_type}")
     for tool in call.tools:
         if tool.error_type:
-            error = tool_error(tool.tool, tool.error_type)
-            yield NotableMoment(_end_of(tool), f"{_tool(tool.tool)} failed" + (f": {error}" if error else ""))
+            told = tool_error(tool.tool, tool.error_type)
+            yield NotableMoment(_end_of(tool), f"{_tool(tool.tool)} failed" + (f": {told}" if told else ""))
     for error in call.errors:
         yield NotableMoment(error.offset_seconds, f"{error.trouble} error: {error.detail}")
 
