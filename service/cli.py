@@ -37,6 +37,14 @@ class LazyGroup(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, command if command is None else self._loaded(str(name)), rest
 
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 -- the same
+        """Return what the command returns; what is wrong with an option is told without pydantic's own words."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
     def _loaded(self, name: str) -> Any:  # noqa: ANN401 -- the same
         found = load(self.listed[name].target)
         if not isinstance(found, typer.Typer):

@@ -202,6 +202,16 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
 
 
+def demand_address(host: str, port: int) -> None:
+    """Raise OSError if the address cannot be listened on; nobody can connect to it meanwhile."""
+    family = _family(host)
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server that is to come
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((host, port))
+
+
 def address_of(listening: socket.socket) -> str:
     """Return the address as a URL."""
     host, port = listening.getsockname()[:2]

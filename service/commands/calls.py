@@ -16,7 +16,8 @@ from service.timeline.serializer import CALLS, TRACES
 from service.timeline.svg import render_svg
 from service.timeline.terminal import render_terminal
 from service.timeline.timeline import waterfall
-from telemetry.recent.record import CallOutcome
+from telemetry.recent.record import CallFlag, CallOutcome
+from telemetry.semconv.attributes import Fault
 from telemetry.terminal import printable
 
 DRAWN: Final = 100
@@ -60,6 +61,7 @@ def _write(path: Path, detail: CallDetail) -> None:
 
 
 HEADS = ("call", "tenant", "status", "received", "seconds", "reason", "longest wait", "caller", "dialled")
+NARROW_HEADS = ("UTC", "call", "tenant", "seconds", "status")
 NUMBERS = frozenset({"seconds", "longest wait"})
 
 
@@ -68,6 +70,11 @@ def calls(
     state: Annotated[StateFilter, typer.Option(help="Under way, over, or all.")] = StateFilter.ALL,
     tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
     outcome: Annotated[CallOutcome | None, typer.Option(help="That turned out so.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Turned away, not answered, or ended for this reason, such as capacity.")
+    ] = None,
+    fault: Annotated[Fault | None, typer.Option(help="Whose end was this party's fault.")] = None,
+    flag: Annotated[CallFlag | None, typer.Option(help="Worth a look for this.")] = None,
     slower_than: Annotated[float | None, typer.Option(help="In which somebody waited longer, in seconds.")] = None,
     since: Annotated[str | None, typer.Option(help="Received at this moment or later; UTC unless it says so.")] = None,
     until: Annotated[str | None, typer.Option(help="Received before this moment.")] = None,
@@ -79,13 +86,16 @@ def calls(
 ) -> None:
     """List the calls of a running service, the latest first; `callscope call` draws one of them.
 
-    Exit codes: 0 shown, 1 refused with the reason on standard error.
+    Exit codes: 0 shown, 1 refused with the reason on standard error, 2 the command line itself is wrong.
     """
     client = ServiceClient(url, token)
     parameters = {
         "state": state.value,
         "tenant_id": tenant,
         "outcome": outcome.value if outcome else None,
+        "reason": reason,
+        "fault": fault.value if fault else None,
+        "flag": flag.value if flag else None,
         "slower_than": slower_than,
         "since": since,
         "until": until,
@@ -100,11 +110,28 @@ def calls(
     if as_json:
         typer.echo(json.dumps(found.model_dump(mode="json"), indent=2))
     elif found.calls:
-        console().print(
-            Sheet(HEADS, [_row(call) for call in found.calls], numbers=frozenset({"seconds", "longest wait"}))
-        )
+        narrow = Sheet(NARROW_HEADS, [_narrow_row(call) for call in found.calls], NUMBERS)
+        console().print(Sheet(HEADS, [_row(call) for call in found.calls], NUMBERS, narrow=narrow))
     else:
         typer.echo("No such calls.")
+
+
+def _why(call: CallSearchEntry) -> str:
+    """Return the reason of the call's outcome; empty if the outcome says as much."""
+    why = call.error_type or call.reason or ""
+    return "" if why == call.outcome else why
+
+
+def _narrow_row(call: CallSearchEntry) -> tuple[str, ...]:
+    outcome, why = call.outcome or call.status, _why(call)
+    cells = (
+        f"{call.received_at:%H:%M:%S}",
+        call.call_id,
+        call.tenant_id,
+        f"{call.duration_seconds:.1f}",
+        f"{outcome} ({why})" if why else outcome,
+    )
+    return tuple(printable(cell) for cell in cells)
 
 
 def _row(call: CallSearchEntry) -> tuple[str, ...]:
@@ -114,7 +141,7 @@ def _row(call: CallSearchEntry) -> tuple[str, ...]:
         call.outcome or call.status,
         f"{call.received_at:%Y-%m-%d %H:%M:%S}Z",
         f"{call.duration_seconds:.1f}",
-        call.error_type or call.reason or "",
+        _why(call),
         f"{call.longest_wait_seconds:.2f}",
         call.caller or "",
         call.dialled or "",

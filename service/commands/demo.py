@@ -87,7 +87,10 @@ def demo(
         typer.Option(min=1, max=16, help="So many processes, on REDIS_URL or on a Redis or Valkey of this machine."),
     ] = 1,
 ) -> None:
-    """Run the service with three tenants and simulated calls, and print where to look."""
+    """Run the service with three tenants and simulated calls, and print where to look.
+
+    It listens on HOST and PORT of the environment (127.0.0.1 and 8000): PORT=8001 callscope demo.
+    """
     options = DemoOptions(calls_per_second, seed, time_scale, workers)
     try:
         run(run_demo(options, tell=typer.echo))

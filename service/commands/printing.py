@@ -50,22 +50,32 @@ class Sheet:
     title: str | None = None
     marked: frozenset[int] = frozenset()
     """Rows that are printed in red."""
+    narrow: "Sheet | None" = None
+    """A sheet that says less, without lines, where this one does not fit; its last column may be broken."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = self._table()
+        table = self.table()
         if Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum <= options.max_width:
             yield table
-        else:
-            yield from self._stacked()
+            return
+        if self.narrow is not None:
+            table = self.narrow.table(bare=True)
+            if Measurement.get(console, options.update(max_width=UNLIMITED), table).minimum <= options.max_width:
+                yield table
+                return
+        yield from self._stacked()
 
-    def _table(self) -> Table:
+    def table(self, *, bare: bool = False) -> Table:
+        """Return the rows as a table; a bare one has no lines, and its last column may be broken."""
         table = Table(title=self.title, title_justify="left", show_footer=bool(self.foot))
+        if bare:
+            table.box, table.padding, table.pad_edge = None, (0, 2, 0, 0), False
         for number, head in enumerate(self.heads):
             table.add_column(
                 Text(head),
                 footer=Text(self.foot[number]) if self.foot else "",
                 justify="right" if head in self.numbers else "left",
-                no_wrap=True,
+                no_wrap=not bare or number < len(self.heads) - 1,
             )
         for number, row in enumerate(self.rows):
             table.add_row(*map(Text, row), style="bold red" if number in self.marked else None)

@@ -13,7 +13,7 @@ from service.commands.printing import refuse_with
 from service.commands.workers import NotServingError, WorkerEnds, Workers, environment_of
 from service.container import build_container
 from service.records.spill import SpillFolderError
-from service.server import Server, address_of, ignore_signals, listen, run, server_for
+from service.server import Server, address_of, demand_address, ignore_signals, listen, run, server_for
 from service.settings import Settings, SettingsError, load_settings
 from service.storage.database import Database
 from service.storage.migrations import upgrade
@@ -117,11 +117,13 @@ def start_problem(failure: Exception | None) -> str:
 
 
 async def check_database(settings: Settings) -> None:
-    """Bring the schema up to date before anything listens.
+    """Bring the schema up to date before anything listens; leave no new database where nothing can listen.
 
     Raises:
+        OSError: if the service could not listen.
         DatabaseUrlError: if the database cannot be used, in one sentence.
     """
+    demand_address(settings.host, settings.port)
     async with Database.from_url(settings.database_url.get_secret_value()) as database:
         await upgrade(database.engine)
 

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli import app
+from telemetry.semconv.attributes import EndReason, Fault
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support import calls
@@ -78,6 +80,42 @@ def test_the_picture_can_be_written(kit: TelemetryKit, url: str, runner: CliRunn
     assert target.read_text().startswith("<svg ")
     refused = runner.invoke(app, [*command, str(tmp_path / "none" / "call.svg")])
     assert (refused.exit_code, "cannot write" in refused.output) == (1, True)
+
+
+LONG_ID = f"rtc_u1_{'5' * 32}"
+
+
+def test_calls_stay_a_table_on_a_narrow_screen(kit: TelemetryKit, url: str, runner: CliRunner) -> None:
+    """At 80 columns a call is a line, its id whole, and nothing is said twice."""
+    calls.started(kit, LONG_ID).ended(EndReason.HANGUP)
+    shown = runner.invoke(app, ["calls", "--url", url, "--token", TOKEN], env={"COLUMNS": "80"})
+    (line,) = [line for line in shown.output.splitlines() if LONG_ID in line]
+    assert (len(line) <= 80, line.split()[1:3], line.split()[4:]) == (True, [LONG_ID, "acme"], ["hangup"])
+
+
+@pytest.mark.parametrize(
+    ("option", "finds", "misses"),
+    [("--reason", "hangup", "capacity"), ("--flag", "tool_failed", "fallback"), ("--fault", "caller", "carrier")],
+)
+def test_calls_are_narrowed_down(
+    kit: TelemetryKit, url: str, runner: CliRunner, option: str, finds: str, misses: str
+) -> None:
+    """By reason, flag and fault, as the API does."""
+    call = calls.started(kit)
+    with suppress(TimeoutError), call.tool("lookup", "call_1"):
+        raise TimeoutError
+    call.ended(EndReason.HANGUP, fault=Fault.CALLER)
+    outputs = [
+        runner.invoke(app, ["calls", "--url", url, "--token", TOKEN, option, value]).output for value in (finds, misses)
+    ]
+    assert ("rtc_1" in outputs[0], outputs[1]) == (True, "No such calls.\n")
+
+
+def test_a_reason_that_is_none_is_told_once(url: str, runner: CliRunner) -> None:
+    """With the option and everything it may be."""
+    refused = runner.invoke(app, ["calls", "--url", url, "--token", TOKEN, "--reason", "bogus"])
+    assert (refused.exit_code, "'--reason': Input should be 'capacity'" in refused.output) == (2, False)
+    assert "--reason: Input should be 'capacity'" in " ".join(refused.output.split())
 
 
 def test_what_the_service_refuses_is_told(url: str, runner: CliRunner) -> None:
