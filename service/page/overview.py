@@ -6,7 +6,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Response
 
 from service.api.live import EXAMPLE as LIVE_EXAMPLE
-from service.api.live import UNKNOWN, demand_tenant
+from service.api.live import UNKNOWN, TenantCheck
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.parameters import TenantFilter
 from service.http.problems import ProblemError
@@ -71,12 +71,12 @@ _OVERVIEW: Responses = {
 def overview_router(*, facts: PageFacts, tenants: TenantDirectory, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/overview``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
+    known = TenantCheck(facts.parts.telemetry.live, tenants)
 
     @router.get(PATH, summary="The first page as data", operation_id="overview", responses=_OVERVIEW)
     async def overview(response: Response, tenant_id: TenantFilter = None) -> Overview:
         """Show what runs, what is well and what is not, and which calls need a look; at most a second old."""
-        if tenant_id is not None and facts.parts.telemetry.live.store.position(tenant_id) is None:
-            await demand_tenant(tenants, tenant_id)
+        await known.demand(tenant_id)
         found = await facts.overview(tenant_id)
         response.headers.update(metrics_headers(found.strip.age_seconds))
         return found
