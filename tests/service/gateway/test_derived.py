@@ -39,6 +39,7 @@ async def test_rates_are_those_of_the_carriers_truth(tmp_path: Path) -> None:
 
 def _agree(ground_truth: Mapping[str, float], calls: int, minutes: float, answer: Mapping[str, Any]) -> None:
     """Every window is longer than the service has run, so each has all there is."""
+    decided = calls - ground_truth["unanswered_calls_canceled"]  # on a busy machine a caller gives up here and there
     for window in answer["windows"].values():
         counted = [window[name] for name in ("received", "started", "ended", "failed")]
         assert counted == [
@@ -49,7 +50,7 @@ def _agree(ground_truth: Mapping[str, float], calls: int, minutes: float, answer
         ]
         assert window["error_rate"] == _ratio(ground_truth["failed_calls"], ground_truth["ended_calls"])
         for reason in REJECTIONS:
-            assert window["rejection_shares"][reason] == _ratio(ground_truth[f"rejected_calls_{reason}"], calls)
+            assert window["rejection_shares"][reason] == _ratio(ground_truth[f"rejected_calls_{reason}"], decided)
         assert window["answer_rate"] == _ratio(ground_truth["started_calls"], calls)
         assert window["minutes"] == pytest.approx(minutes, abs=calls * MILLISECOND / 60)
         if ground_truth["started_calls"]:
