@@ -52,6 +52,7 @@ async def main() -> None:
         )
         container = build_container(settings)
         server = server_for(app_of(container), calls=1_000)
+        server.has_process = True
         serving = asyncio.create_task(server.serve([listening]))
         await container.started.wait()
         try:

@@ -121,6 +121,7 @@ async def serve_callscope(port: int) -> None:
     settings = load_settings(port=port)
     with listen(settings.host, settings.port) as listening:
         server = server_for(app_of(build_container(settings)), calls=settings.max_concurrent_calls)
+        server.has_process = True
         await server.serve([listening])
 
 

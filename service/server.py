@@ -73,6 +73,10 @@ class Server(uvicorn.Server):
     drain_seconds: float = 0.0
     """Seconds from there to the stop itself: time for load balancers to look elsewhere."""
 
+    has_process: bool = False
+    """The process is there for this server, which may then change how its interpreter collects garbage and switches
+    threads, until the server ends. A server beside something else, as in a test, leaves both alone."""
+
     failure: Exception | None = None
     """Why the application did not start; None while it has not been tried, or did."""
 
@@ -92,10 +96,10 @@ class Server(uvicorn.Server):
             _uvicorn.disabled = before
         for listening in sockets or ():
             _logger.info("serving %s", address_of(listening))
-        # What exists by now stays: no collection of garbage need look at it again, which takes 0.2 s each time.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
+        if self.has_process:
+            # What exists by now stays: no collection of garbage need look at it again, which takes 0.2 s each time.
+            gc.collect()
+            gc.freeze()
         if self.started and self.when_serving is not None:
             self.when_serving()
 
@@ -123,15 +127,14 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until a signal or ``should_exit``; the interpreter's switch interval stays short from here on."""
+        """Serve until a signal or ``should_exit``."""
         self._loop = asyncio.get_running_loop()
-        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         _uvicorn.addFilter(_rename)
         try:
-            await super().serve(sockets)
+            with _interpreter_that_serves() if self.has_process else contextlib.nullcontext():
+                await super().serve(sockets)
         finally:
             _uvicorn.removeFilter(_rename)
-            gc.unfreeze()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -145,6 +148,20 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _interpreter_that_serves() -> Iterator[None]:
+    """Switch threads often and look for garbage seldom while the block runs; then as before."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(min(interval, SWITCH_SECONDS))
+    gc.set_threshold(YOUNG_OBJECTS, *thresholds[1:])
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def server_for(

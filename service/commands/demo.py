@@ -137,6 +137,7 @@ async def _run_alone(
         server = server_for(
             app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
         )
+        server.has_process = True
         server.when_serving = lambda: _introduce(carrier.target, settings, tell)
         async with _traffic(container, tenants, Traffic(carrier, options.plan()), tell):
             try:

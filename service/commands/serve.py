@@ -97,6 +97,7 @@ def _server(settings: Settings) -> Server:
     server = server_for(
         app_of(container), calls=settings.max_concurrent_calls, trusted_proxies=settings.trusted_proxies
     )
+    server.has_process = True
     server.when_told, server.drain_seconds = container.leaving.set, settings.drain_seconds
     return server
 

@@ -9,41 +9,49 @@ from fastapi import FastAPI
 
 from service.server import SWITCH_SECONDS, YOUNG_OBJECTS, listen, server_for
 
-
-@pytest.mark.parametrize(("before", "while_serving"), [(0.005, SWITCH_SECONDS), (SWITCH_SECONDS / 2,) * 2])
-async def test_a_server_shortens_the_switch_interval_and_keeps_a_shorter_one(
-    before: float, while_serving: float
-) -> None:
-    """An event loop with little to do must not wait five milliseconds for an export's encoding."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(before)
-    server = server_for(FastAPI())
-    try:
-        with listen("127.0.0.1", 0) as listening:
-            serving = asyncio.create_task(server.serve([listening]))
-            await asyncio.sleep(0)
-            seen = sys.getswitchinterval()
-            server.should_exit = True
-            await serving
-    finally:
-        sys.setswitchinterval(usual)
-    assert seen == pytest.approx(while_serving)
+Interpreter = tuple[float, tuple[int, int, int], bool]
+"""Switch interval in seconds, thresholds of the garbage collector, and whether anything is set aside from it."""
 
 
-async def test_a_server_sets_what_is_there_aside_until_it_ends() -> None:
-    """Garbage is looked for among what calls make, seldom; afterwards the process collects as it did."""
-    before, server = gc.get_threshold(), server_for(FastAPI())
-    serving_now = asyncio.Event()
-    server.when_serving = serving_now.set
+def interpreter() -> Interpreter:
+    """Return what a server may change of the interpreter."""
+    return sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count() > 0
+
+
+async def while_serving(*, has_process: bool) -> Interpreter:
+    """Return the interpreter as it is while a server serves."""
+    server, serving_now = server_for(FastAPI()), asyncio.Event()
+    server.has_process, server.when_serving = has_process, serving_now.set
     with listen("127.0.0.1", 0) as listening:
         serving = asyncio.create_task(server.serve([listening]))
         await asyncio.wait_for(serving_now.wait(), 60)
-        frozen, threshold = gc.get_freeze_count(), gc.get_threshold()
+        seen = interpreter()
         server.should_exit = True
         await serving
-    assert frozen > 0
-    assert threshold == (YOUNG_OBJECTS, *before[1:])
-    assert (gc.get_freeze_count(), gc.get_threshold()) == (0, before)
+    return seen
+
+
+@pytest.mark.parametrize(("before", "shortened"), [(0.005, SWITCH_SECONDS), (SWITCH_SECONDS / 2,) * 2])
+async def test_a_server_with_a_process_of_its_own_changes_the_interpreter_until_it_ends(
+    before: float, shortened: float
+) -> None:
+    """Threads switch often, never less than before, and garbage is looked for seldom, among what calls make."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(before)
+    try:
+        unchanged = interpreter()
+        interval, thresholds, frozen = await while_serving(has_process=True)
+        assert interval == pytest.approx(shortened)
+        assert thresholds == (YOUNG_OBJECTS, *unchanged[1][1:])
+        assert frozen
+        assert interpreter() == unchanged
+    finally:
+        sys.setswitchinterval(usual)
+
+
+async def test_a_server_beside_something_else_leaves_the_interpreter_alone() -> None:
+    """The process is not its own: a test's, or another application's."""
+    assert await while_serving(has_process=False) == interpreter()
 
 
 async def test_what_a_server_logs_carries_our_name(caplog: pytest.LogCaptureFixture) -> None:
