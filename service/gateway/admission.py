@@ -49,7 +49,7 @@ class IncomingCall:
 
 
 NO_TENANT = "no_tenant"
-"""Why a call reaches nobody: a telephone number that no tenant owns."""
+"""The reason that a call reaches nobody: a telephone number that no tenant owns."""
 
 TENANT_DISABLED = "tenant_disabled"
 
@@ -63,7 +63,8 @@ class Unplaced:
 
     reason: RejectionReason
     problem: str | None = None
-    """Why what was dialled matched nothing: :data:`NO_TENANT`, or a :class:`service.gateway.carriers.sip.Missing`."""
+    """The reason that what was dialled matched nothing: :data:`NO_TENANT` or a
+    :class:`service.gateway.carriers.sip.Missing`."""
 
 
 class TenantSource(Protocol):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx2
 
 from tests.service.gateway.harness import GatewayHarness
+from tests.support.server import TLS
 
 TOKENS: Final = {
     "all": "token-of-the-tests",
@@ -33,7 +34,7 @@ def secret(role: str) -> str:
 @asynccontextmanager
 async def signed_in(harness: GatewayHarness, role: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with the session of a token, which is all it has."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, timeout=60, headers=SAME) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, timeout=60, headers=SAME) as client:
         answer = await client.post("/sign-in", data={"token": secret(role)})
         assert answer.status_code == 303, answer.text
         yield client

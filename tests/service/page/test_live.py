@@ -13,6 +13,7 @@ from service.page import live as module
 from service.page.live import LivePages, TooManyViewersError
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import SignedIn, frames, signed_in
+from tests.support.server import TLS
 
 NEVER = 3600.0
 
@@ -186,7 +187,7 @@ async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, perso
 
 async def test_a_signed_out_stream_is_refused(harness: GatewayHarness, visit: SignedIn) -> None:
     """The browser learns from the status that it has to ask for a token again."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url) as anyone:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url) as anyone:
         assert (await anyone.get("/live")).status_code == 401
     async with visit("all") as client:
         assert (await client.get("/live/calls/rtc_0")).status_code == 404

@@ -12,6 +12,7 @@ from service.page.guard import HEADERS, cookie_name, local_path
 from service.page.sign_in import FILES, MAX_FIELDS
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import SAME, SignedIn, secret, shown
+from tests.support.server import TLS
 
 PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 
@@ -19,7 +20,7 @@ PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 @pytest.fixture
 async def anyone(harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
     """Somebody without a session."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, headers=SAME) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME) as client:
         yield client
 
 
@@ -108,7 +109,7 @@ async def test_a_form_of_another_site_changes_nothing(
 ) -> None:
     """By what browsers say of where a request comes from; one that says nothing is refused."""
     host = harness.client.base_url.netloc.decode()
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, cookies=dict(person.cookies)) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, cookies=dict(person.cookies)) as client:
         sent = {name: value.format(host=host) for name, value in headers.items()}
         answers = [
             await client.post("/tenants/tenant-001/limit", data={"limit": "x"}, headers=sent),
