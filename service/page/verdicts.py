@@ -53,7 +53,7 @@ REASONS: Final[Mapping[RejectionReason, str]] = {
     RejectionReason.INSTRUCTIONS_MISSING: "no instructions",
     RejectionReason.CARRIER_ERROR: "carrier refused",
 }
-"""Why calls are turned away, in words."""
+"""The reasons for which calls are turned away, in words."""
 
 
 def percent(share: float, limit: float | None = None) -> str:
