@@ -162,17 +162,21 @@ def _numbers(window: Window, *names: str) -> Sequence[int]:
     return [window.numbers[column] for column in Selection(names).columns()] if window.known else [0] * len(names)
 
 
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:g} min"
+
+
 def _levels(facts: AlertFacts) -> Iterator[AlertCondition]:
     answers = [_answer_errors(window) for window in (facts.hour, facts.five_minutes)]
     yield _burns(
-        "CallAnswerBudgetBurnsFast", "calls turned away, wrong numbers left out", ANSWER_BURN, CALLS_TO_JUDGE, answers
+        "CallAnswerBudgetBurnsFast", "turned away, wrong numbers left out", ANSWER_BURN, CALLS_TO_JUDGE, answers
     )
     ends = [_numbers(window, "failed_calls", "ended_calls") for window in (facts.hour, facts.five_minutes)]
-    yield _burns("CallSuccessBudgetBurnsFast", "calls that failed", SUCCESS_BURN, CALLS_TO_JUDGE, ends)
+    yield _burns("CallSuccessBudgetBurnsFast", "failed", SUCCESS_BURN, CALLS_TO_JUDGE, ends)
     turns = [_late_turns(window) for window in (facts.hour, facts.five_minutes)]
     yield _burns(
         "TurnLatencyBudgetBurnsFast",
-        f"answers later than {SLOW_TURN_SECONDS:g} s",
+        f"later than {SLOW_TURN_SECONDS:g} s",
         LATENCY_BURN,
         TURNS_TO_JUDGE,
         turns,
@@ -197,7 +201,7 @@ def _burns(
     """Judge an error budget by the last hour and the last five minutes, each as errors and all."""
     (_, of_hour), _ = counts
     shares = [errors / whole if whole else None for errors, whole in counts]
-    condition = f"over {percent(most)} {what}, in 1 h and in 5 min, of more than {to_judge} {unit}s an hour"
+    condition = f"over {percent(most)} of more than {to_judge} {unit}s in 1 h {what}, and in the last 5 min"
     if shares[0] is None:
         return AlertCondition(rule, Severity.PAGE, condition, None, None, 2)
     recent = "none" if shares[1] is None else percent(shares[1], most)
@@ -245,8 +249,8 @@ def _leaks(facts: AlertFacts) -> Iterator[AlertCondition]:
     yield AlertCondition(
         "CallWithoutSignOfLife",
         Severity.TICKET,
-        f"a running call shows no sign of life for {span_of_time(SILENT_SECONDS)}",
-        f"{span_of_time(facts.oldest_silence_seconds)} at most",
+        f"a running call shows no sign of life for {_minutes(SILENT_SECONDS)}",
+        f"{span_of_time(facts.oldest_silence_seconds)} at most" if facts.oldest_silence_seconds else "no call runs",
         facts.oldest_silence_seconds > SILENT_SECONDS,
         2,
     )
@@ -324,7 +328,7 @@ def _records(facts: AlertFacts) -> Iterator[AlertCondition]:
     yield AlertCondition(
         "DatabaseAway",
         Severity.PAGE,
-        f"the database is away for {span_of_time(DATABASE_AWAY_SECONDS)}",
+        f"the database is away for {_minutes(DATABASE_AWAY_SECONDS)}",
         "it answers" if away is None else f"away for {span_of_time(away)}",
         away is not None and away > DATABASE_AWAY_SECONDS,
         0,

@@ -1,13 +1,18 @@
 """Sessions that all processes of a fleet share: signed in at one is signed in at each, and so is signed out.
 
-While the store is away each process goes by what it knows: sessions that the store confirmed lately hold on, a sign-in
-counts in the process that took it, and a sign-out ends the session there at once and everywhere when the store is back.
+While the store is away each process goes by what it knows: sessions that the store confirmed lately hold on, and a
+sign-out ends the session there at once and everywhere when the store is back. A session's id is a ticket that only one
+who has the token can make, so that a sign-in during an outage serves the other processes too: they take a ticket that
+was made since the store went away, as nobody can have signed it out in the store. Of older ones they cannot know.
 """
 
+import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, time
 from typing import Final
 
 from service.fleet.errors import StoreAwayError
@@ -21,21 +26,66 @@ from service.page.sessions import (
     PageSession,
     SessionsHealth,
     key_of,
-    new_session_id,
 )
 
 TRUSTED_SECONDS: Final = 900.0
 """Seconds for which a session that the store confirmed holds on without it: a sign-out elsewhere does not show then."""
 STREAM_SECONDS: Final = 3.0
 """Seconds for which a look at the store stands for the pages of a session that are open and live."""
+CLOCKS_SECONDS: Final = 10.0
+"""Seconds by which clocks of processes may differ."""
+_RANDOM, _TIME, _MARK, _PROOF = 20, 5, 4, 16
+# Bytes of a ticket's parts; together they make whole groups of base64.
 PAUSE_SECONDS: Final = 2.0
 """Seconds for which a store that did not answer is left alone, so that no page waits for it again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """The parts of a session's id."""
+
+    body: bytes
+    """The proven part."""
+    proof: bytes
+    """The first bytes of the proof that the body goes with a token."""
+
+    @property
+    def issued(self) -> int:
+        """The moment it was made, in seconds since 1970."""
+        return int.from_bytes(self.body[_RANDOM : _RANDOM + _TIME])
+
+    @property
+    def mark(self) -> str:
+        """The fingerprint of its token."""
+        return self.body[_RANDOM + _TIME :].hex()
+
+    @classmethod
+    def make(cls, hashed: bytes, mark: str, now: float) -> "Ticket":
+        """Return a new ticket for a token's digest and fingerprint."""
+        body = secrets.token_bytes(_RANDOM) + int(now).to_bytes(_TIME) + bytes.fromhex(mark)
+        return cls(body, prove(hashed, body)[:_PROOF])
+
+    @classmethod
+    def parse(cls, session_id: str) -> "Ticket | None":
+        """Return the ticket that a cookie holds; None for anything else."""
+        try:
+            content = urlsafe_b64decode(session_id.encode("ascii"))
+        except (UnicodeEncodeError, Base64Error, ValueError):
+            return None
+        whole = len(content) == _RANDOM + _TIME + _MARK + _PROOF
+        return cls(content[:-_PROOF], content[-_PROOF:]) if whole else None
+
+    def __str__(self) -> str:
+        """Return it as a cookie holds it."""
+        return urlsafe_b64encode(self.body + self.proof).decode()
 
 
 @dataclass(slots=True)
 class _Known:
     """A session as this process knows it."""
 
+    message: bytes
+    """The bytes that the proof is about."""
     proof: bytes
     mark: str
     began: float
@@ -53,43 +103,53 @@ class SharedSessions:
         tokens: the admin tokens of this process.
         store: keeps the sessions.
         monotonic: the source of time, for what this process goes by without the store.
+        wall: seconds since 1970, for tickets that other processes made.
     """
 
-    def __init__(self, tokens: AdminTokens, store: SessionStore, *, monotonic: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        tokens: AdminTokens,
+        store: SessionStore,
+        *,
+        monotonic: Callable[[], float] = monotonic,
+        wall: Callable[[], float] = time,
+    ) -> None:
         self._tokens = tokens
         self._store = store
         self._monotonic = monotonic
+        self._wall = wall
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
         """By the hash of the id, the longest idle first; at most :data:`MAX_SESSIONS`."""
         self._ended: OrderedDict[bytes, bool] = OrderedDict()
         """Sessions that were ended here, the latest :data:`MAX_SESSIONS`; True for those the store has heard of."""
         self._streams: Memo[PageSession | None] = Memo(STREAM_SECONDS, monotonic=monotonic)
         self._pause_until = float("-inf")
-        self._away = False
+        self._away_since: float | None = None
+        """By the wall clock; None while the store answers."""
         self._evicted = 0
 
     def health(self) -> SessionsHealth:
         """Return how many there are, and whether the store answers."""
         return SessionsHealth(
             shared=True,
-            count=None if self._away else self._store.count,
+            count=None if self._away_since is not None else self._store.count,
             evicted=self._evicted,
             alone=sum(known.alone for known in self._known.values()),
-            away=self._away,
+            away=self._away_since is not None,
         )
 
     async def open(self, token: bytes, mark: str) -> str:
         """Return the id of a new session for a token that was checked; ``mark`` is its fingerprint."""
-        session_id = new_session_id()
+        session_id = str(Ticket.make(digest(token), mark, self._wall()))
         key, now = key_of(session_id), self._monotonic()
-        known = _Known(prove(digest(token), key), mark, now, now, now, alone=True)
+        known = _Known(key, prove(digest(token), key), mark, now, now, now, alone=True)
         await self._told(key, known)
         self._remember(key, known)
         return session_id
 
     async def find(self, session_id: str) -> PageSession | None:
         """Return the session with this id, and keep it alive; None if there is none, or it is over."""
-        return await self._holding(key_of(session_id))
+        return await self._holding(key_of(session_id), Ticket.parse(session_id))
 
     async def still(self, session: PageSession) -> bool:
         """Return True while the session holds, and keep it alive; asks the store once in some seconds."""
@@ -105,18 +165,18 @@ class SharedSessions:
             self._ended.popitem(last=False)
         await self._tell_of_ended()
 
-    async def _holding(self, key: bytes) -> PageSession | None:
+    async def _holding(self, key: bytes, ticket: Ticket | None = None) -> PageSession | None:
         if key in self._ended:
             await self._tell_of_ended()
             return None
         try:
             stored = await self._touched(key)
         except StoreAwayError:
-            return self._trusted(key)
+            return self._trusted(key) or self._taken(key, ticket)
         known, now = self._known.get(key), self._monotonic()
         if stored is not None:
             began = now - stored.age_seconds
-            known = _Known(stored.proof, stored.mark, began, now, now, alone=False)
+            known = _Known(key, stored.proof, stored.mark, began, now, now, alone=False)
         elif known is None or not known.alone or self._over(known):
             self._known.pop(key, None)
             return None
@@ -138,6 +198,20 @@ class SharedSessions:
         self._known.move_to_end(key)
         return self._session(key, known)
 
+    def _taken(self, key: bytes, ticket: Ticket | None) -> PageSession | None:
+        """Return the session of a ticket that another process has made since the store went away."""
+        now = self._wall()
+        if ticket is None or self._away_since is None or key in self._ended:
+            return None
+        if not self._away_since - CLOCKS_SECONDS <= ticket.issued <= now + CLOCKS_SECONDS:
+            return None
+        at = self._monotonic()
+        known = _Known(ticket.body, ticket.proof, ticket.mark, at - max(0.0, now - ticket.issued), at, at, alone=False)
+        session = None if self._over(known) else self._session(key, known)
+        if session is not None:
+            self._remember(key, known)
+        return session
+
     def _over(self, known: _Known) -> bool:
         now = self._monotonic()
         return now - known.seen > IDLE_SECONDS or now - known.began > MAX_SECONDS
@@ -145,7 +219,7 @@ class SharedSessions:
     def _session(self, key: bytes, known: _Known) -> PageSession | None:
         # A token that this process does not know may be one that others know already, in a rolling change: the session
         # is refused here and left where it is.
-        token = self._tokens.by_proof(key, known.proof)
+        token = self._tokens.by_proof(known.message, known.proof)
         return None if token is None or not self._tokens.holds(token) else PageSession(token, known.mark, key)
 
     def _remember(self, key: bytes, known: _Known) -> None:
@@ -163,7 +237,7 @@ class SharedSessions:
         except StoreAwayError:
             self._went_away()
             raise
-        self._away = False
+        self._away_since = None
         await self._tell_of_ended()
         return stored
 
@@ -176,7 +250,7 @@ class SharedSessions:
         except StoreAwayError:
             self._went_away()
         else:
-            self._away, known.alone, known.confirmed = False, False, self._monotonic()
+            self._away_since, known.alone, known.confirmed = None, False, self._monotonic()
             if key in self._ended:
                 self._ended[key] = False
 
@@ -190,7 +264,7 @@ class SharedSessions:
         except StoreAwayError:
             self._went_away()
         else:
-            self._away = False
+            self._away_since = None
             self._ended.update(dict.fromkeys(self._ended.keys() & ended, True))
 
     def _demand_no_pause(self) -> None:
@@ -201,4 +275,4 @@ class SharedSessions:
         now = self._monotonic()
         if now >= self._pause_until:
             self._pause_until = now + PAUSE_SECONDS
-        self._away = True
+        self._away_since = self._wall() if self._away_since is None else self._away_since

@@ -23,7 +23,7 @@ from service.page.alerts import (
 from service.page.examination import Examination
 from service.page.facts import PageFacts, PageParts
 from service.page.memo import Memo
-from service.page.rendering import render
+from service.page.rendering import plain, render
 from service.page.sessions import MAX_SESSIONS, SessionsHealth
 from service.page.viewing import View
 from service.records.calls import RecordsHealth, RecordsState
@@ -124,7 +124,7 @@ def _shown(value: object) -> str:
         if value and isinstance(value[0], SecretStr):
             return f"{len(value)} set, not shown"
         return ", ".join(map(str, value)) or "not set"
-    return "not set" if value is None else str(value)
+    return f"{value:g}" if isinstance(value, float) else plain(value)
 
 
 _STATES: Final[Mapping[RecordsState, str]] = {
