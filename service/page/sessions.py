@@ -1,5 +1,6 @@
 """Sessions of people who signed in, kept on this side: the browser holds nothing but a random name of its session."""
 
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,8 @@ MAX_SESSIONS: Final = 1_000
 """Sessions kept; one more ends the one that has been idle longest, which is counted."""
 
 _ID_BYTES: Final = 32
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,12 @@ class PageSessions(Protocol):
         ...
 
 
+def note_eviction(evicted: int) -> None:
+    """Tell the log of the first session that ended for want of room; all are counted on the page of the service."""
+    if evicted == 1:
+        _logger.warning("over %d sessions of people: those idle longest are signed out", MAX_SESSIONS)
+
+
 def new_session_id() -> str:
     """Return the id of a session, which nobody guesses."""
     return secrets.token_urlsafe(_ID_BYTES)
@@ -117,6 +126,7 @@ class LocalSessions:
             while len(self._sessions) > MAX_SESSIONS:
                 self._sessions.popitem(last=False)
                 self._evicted += 1
+                note_eviction(self._evicted)
         return session_id
 
     async def find(self, session_id: str) -> PageSession | None:

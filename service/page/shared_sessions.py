@@ -26,6 +26,7 @@ from service.page.sessions import (
     PageSession,
     SessionsHealth,
     key_of,
+    note_eviction,
 )
 
 TRUSTED_SECONDS: Final = 900.0
@@ -246,11 +247,14 @@ class SharedSessions:
         session = StoredSession(self._monotonic() - known.began, known.proof, known.mark)
         try:
             self._demand_no_pause()
-            self._evicted += await self._store.open(key, session)
+            evicted = await self._store.open(key, session)
         except StoreAwayError:
             self._went_away()
         else:
             self._away_since, known.alone, known.confirmed = None, False, self._monotonic()
+            if evicted and not self._evicted:
+                note_eviction(1)
+            self._evicted += evicted
             if key in self._ended:
                 self._ended[key] = False
 
