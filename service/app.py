@@ -1,6 +1,7 @@
 """The application: the container's parts behind their routes, alive for as long as the server runs."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,6 +25,7 @@ from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
+from service.fleet.sessions import SessionStore
 from service.gateway.carriers.sip import DIALLED_HEADERS
 from service.http.database import database_reachable
 from service.http.errors import TrailingSlashes, use_problem_details
@@ -38,8 +40,11 @@ from service.http.readiness import (
     registry_has_room,
 )
 from service.http.security import AdminCheck, require_admin
+from service.page.examination import WAIT_SECONDS, Examination
 from service.page.facts import PageParts
 from service.page.mounting import LivePage
+from service.page.sessions import IDLE_SECONDS, MAX_SECONDS, MAX_SESSIONS, LocalSessions, PageSessions
+from service.page.shared_sessions import SharedSessions
 from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.calls import RecordsState
@@ -49,6 +54,7 @@ from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
+from telemetry.doctor import ExportFinding, diagnose
 
 DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OTLP."
 
@@ -134,8 +140,18 @@ def _page(container: Container, readiness: Readiness) -> LivePage:
         pages=CallPages(container.database),
         usage=UsageReader(container.database),
         urls=urls,
+        processes=lambda: 1 if container.fleet is None else max(1, container.fleet.health().processes),
     )
-    system = SystemFacts(settings, container.instance_id, container.database.engine.dialect.name)
+    sessions = _sessions(container)
+    system = SystemFacts(
+        settings,
+        container.instance_id,
+        container.database.engine.dialect.name,
+        examination=Examination(_examining()),
+        sessions=sessions.health,
+        spill_room=container.records.spill_room,
+        fleet=container.fleet,
+    )
     return LivePage(
         parts,
         system,
@@ -143,7 +159,28 @@ def _page(container: Container, readiness: Readiness) -> LivePage:
         HangUps(container.telemetry.tracker, container.tenants, container.manager.hang_up),
         tokens=container.admin_tokens,
         attempts=container.admin_attempts,
+        sessions=sessions,
     )
+
+
+def _examining() -> Callable[[], Sequence[ExportFinding]]:
+    """Return what examines the exports, by the variables as they are now."""
+    environ, attributes = dict(os.environ), {"service.version": version("callscope")}
+    return lambda: diagnose(environ, attributes, wait_seconds=WAIT_SECONDS)
+
+
+def _sessions(container: Container) -> PageSessions:
+    """Return the sessions of people: the fleet's where there is one, else this process's."""
+    if container.store is None:
+        return LocalSessions(container.admin_tokens)
+    store = SessionStore(
+        container.store,
+        container.settings.redis_prefix,
+        idle_seconds=IDLE_SECONDS,
+        longest_seconds=MAX_SECONDS,
+        most=MAX_SESSIONS,
+    )
+    return SharedSessions(container.admin_tokens, store)
 
 
 def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> Iterator[APIRouter]:

@@ -15,7 +15,7 @@ from openai import AsyncOpenAI
 
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
-from service.fleet.fleet import Fleet
+from service.fleet.fleet import Connection, Fleet
 from service.fleet.sharing import OnOutage
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity, CapacityRule
@@ -75,6 +75,8 @@ class Container:
     capacity: CapacityRule
     fleet: Fleet | None
     """The processes that this one shares its limits with; None without ``REDIS_URL``."""
+    store: Connection | None
+    """The connection to the fleet's store, which the fleet closes; None likewise."""
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
     """The client of requests to the carrier."""
@@ -176,7 +178,8 @@ def build_container(
     telemetry.observe_limits(limits)
     observe_records(telemetry.observe, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
-    fleet = _fleet(settings, str(instance), database, records, clock)
+    store = _store(settings)
+    fleet = None if store is None else _fleet(store, settings, str(instance), database, records, clock)
     capacity = Capacity() if fleet is None else fleet.capacity
     if fleet is not None:
         telemetry.observe(CAPACITY_STORE, fleet.observed)
@@ -240,6 +243,7 @@ def build_container(
         limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
         fleet=fleet,
+        store=store,
         carrier=carrier,
         carrier_http=carrier_http,
         manager=manager,
@@ -254,9 +258,7 @@ def build_container(
     )
 
 
-def _fleet(
-    settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
-) -> Fleet | None:
+def _store(settings: Settings) -> Connection | None:
     if settings.redis_url is None:
         return None
     address = StoreAddress.parse(settings.redis_url.get_secret_value())
@@ -265,8 +267,14 @@ def _fleet(
         from service.fleet.connection import StoreConnection  # noqa: PLC0415
     except ModuleNotFoundError:
         raise StoreUnusableError("REDIS_URL: needs redis; install callscope[fleet], or unset it") from None
+    return StoreConnection(address)
+
+
+def _fleet(
+    store: Connection, settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
+) -> Fleet:
     return Fleet(
-        StoreConnection(address),
+        store,
         settings.redis_prefix,
         instance_id,
         database,

@@ -42,7 +42,11 @@ MAX_LIMIT = 500
 
 
 class StateFilter(StrEnum):
-    """A filter by state: a single one, or several under one name."""
+    """A filter by state: a single one, or several under one name.
+
+    The single ones are those of :class:`CallState`, which the table below demands at import; they stand here once more
+    because a command-line option takes one enumeration.
+    """
 
     PENDING = "pending"
     ACCEPTED = "accepted"

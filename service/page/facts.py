@@ -95,6 +95,8 @@ class PageParts:
     pages: CallPages
     usage: UsageReader
     urls: TraceUrls
+    processes: Callable[[], int] = lambda: 1
+    """Returns how many processes live, this one included."""
 
 
 class PageFacts:
@@ -184,7 +186,7 @@ class PageFacts:
             calls_per_minute=rounded_if(by_minute),
             failed_share=window.error_rate,
             turn_p95_seconds=window.turn_latency_seconds.p95,
-            processes=Processes(answering=1, known=1),
+            processes=Processes(answering=1, known=self.parts.processes()),
             age_seconds=round(age, 3),
         )
 

@@ -1,5 +1,6 @@
 """Templates, filled in with every text escaped, and how numbers, times and what is unknown are written."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,13 @@ from markupsafe import Markup, escape
 
 from service.page.verdicts import counted, percent
 from service.timeline.explain import as_tool, span_of_time
+from service.timeline.svg import undirected
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
 
 UNKNOWN: Final = "not known"
+_ISOLATES: Final = re.compile("[\u2066-\u2069]")
 
 
 def unknown(reason: str = UNKNOWN) -> Markup:
@@ -67,6 +70,14 @@ def plain(value: object) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
+def apart(value: object) -> Markup:
+    """Return a name from outside whose direction of writing is its own affair (HTML ``bdi``).
+
+    Isolates are spelled out: one that closes more than the name opened would end the element's own.
+    """
+    return Markup("<bdi>{}</bdi>").format(_ISOLATES.sub(lambda mark: undirected(mark[0]), str(value)))
+
+
 def call_page(call_id: str) -> str:
     """Return the path of a call's page."""
     return f"/calls/{quote(call_id, safe='')}"
@@ -99,6 +110,8 @@ def _environment() -> Environment:
         clock=clock,
         when=when,
         plain=plain,
+        apart=apart,
+        undirected=undirected,
         as_tool=as_tool,
         counted=counted,
         initial=lambda text: text[:1].upper() + text[1:],

@@ -53,10 +53,14 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
     """Return the routes that need no session."""
     router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+    def asking(next_path: str, problem: str | None = None, status: int = HTTPStatus.OK) -> Response:
+        alone = sessions.health().away
+        return HTMLResponse(render("sign_in.html", next_path=next_path, problem=problem, alone=alone), status)
+
     @router.get(SIGN_IN)
     async def ask(next_path: _Next = "/") -> Response:
         """Ask for a token."""
-        return HTMLResponse(render("sign_in.html", next_path=local_path(next_path), problem=None))
+        return asking(local_path(next_path))
 
     @router.post(SIGN_IN)
     async def sign_in(request: Request) -> Response:
@@ -68,13 +72,13 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
             gate.check(given, client_address(request))
         except ProblemError as error:
             said = _REFUSED.get(HTTPStatus(error.status_code), str(error.detail)) if given else "Enter an admin token."
-            body = render("sign_in.html", next_path=next_path, problem=said)
-            headers = {name: value for name, value in (error.headers or {}).items() if name == "Retry-After"}
-            return HTMLResponse(body, error.status_code, headers=headers)
+            response: Response = asking(next_path, problem=said, status=error.status_code)
+            response.headers.update({n: value for n, value in (error.headers or {}).items() if n == "Retry-After"})
+            return response
         response = RedirectResponse(next_path, HTTPStatus.SEE_OTHER)
         response.set_cookie(
             cookie_name(request),
-            sessions.open(given, fingerprint(given)),
+            await sessions.open(given, fingerprint(given)),
             path="/",
             httponly=True,
             secure=request.url.scheme == "https",
@@ -87,9 +91,9 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
         """End the session, here and in the browser."""
         demand_same_origin(request)
         name = cookie_name(request)
-        session = sessions.find(request.cookies.get(name, ""))
+        session = await sessions.find(request.cookies.get(name, ""))
         if session is not None:
-            sessions.close(session)
+            await sessions.close(session)
         response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
         response.delete_cookie(name, path="/", httponly=True, secure=request.url.scheme == "https", samesite="strict")
         return response

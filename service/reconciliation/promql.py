@@ -188,7 +188,7 @@ def gained(counted: Counted, query: ReconcileQuery, speaker: ServiceSelector) ->
 
 
 def last_exports(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
-    """Return each process's last export before the end of the window, in seconds since 1970; the later of several."""
+    """Yield queries for each process's last export before the window's end, in seconds since 1970; the later counts."""
     window = LOOK_BACK_MS if query.scope is Scope.PROCESS else query.end_ms - query.start_ms
     selector = _exports(query, speaker)
     yield f"max by ({INSTANCE}) (timestamp({selector}))"
@@ -196,7 +196,7 @@ def last_exports(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[st
 
 
 def exports_before(query: ReconcileQuery, speaker: ServiceSelector) -> Iterable[str]:
-    """Return the same before its beginning."""
+    """Yield the same queries for the last export before the window's beginning."""
     offset = f"offset {query.end_ms - query.start_ms}ms"
     selector = _exports(query, speaker)
     yield f"max by ({INSTANCE}) (timestamp({selector} {offset}))"

@@ -76,7 +76,7 @@ class Page(HTMLParser):
             self.handle_data(" ")
         attributes = dict(attrs)
         self.elements.append((tag, attributes))
-        block = {"tag": tag, "attributes": attributes, "text": ""}
+        block = {"tag": tag, "attributes": attributes, "text": "", "own": ""}
         self.blocks.append(block)
         return block
 
@@ -88,6 +88,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         for block in self._open:
             block["text"] += data
+        if self._open:
+            self._open[-1]["own"] += data
 
     def text(self, **attributes: str) -> str:
         """The text of the first element with these attributes, its blanks as one."""

@@ -59,9 +59,14 @@ def content(frame: bytes) -> dict[str, str]:
     return found
 
 
+async def always() -> bool:
+    """A session that holds."""
+    return True
+
+
 async def begun(live: LivePages[str], view: str = "now") -> AsyncIterator[bytes]:
     """A stream past its first words."""
-    stream = live.watch(view, lambda: True)
+    stream = live.watch(view, always)
     assert await anext(stream) == b"retry: 1000\n\n"
     return stream
 
@@ -122,7 +127,11 @@ async def test_a_page_that_cannot_be_made_stays_as_it_was(live: LivePages[str], 
 async def test_a_stream_ends_with_its_session(live: LivePages[str]) -> None:
     """Signing out ends what another tab still shows."""
     holds = [True]
-    stream = live.watch("now", lambda: holds[0])
+
+    async def still() -> bool:
+        return holds[0]
+
+    stream = live.watch("now", still)
     await anext(stream)
     await anext(stream)
     holds[0] = False
@@ -161,7 +170,7 @@ async def test_there_are_bounds(live: LivePages[str], monkeypatch: pytest.Monkey
 async def test_one_session_does_not_take_the_room_of_all(live: LivePages[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its streams are counted together, and one that ends makes room for another."""
     monkeypatch.setattr(module, "MAX_STREAMS", 1)
-    stream = live.watch("now", lambda: True, of="ada")
+    stream = live.watch("now", always, of="ada")
     await anext(stream)
     with pytest.raises(TooManyViewersError):
         live.admit("system", "ada")
