@@ -102,7 +102,7 @@ class Repair:
         try:
             await self._look()
         except StoreAwayError as error:
-            self._member.failed(error)
+            self._member.doubt(error)
         except DATABASE_ERRORS as error:
             _logger.warning("slots of processes that are gone could not be looked at: %s", type(error).__name__)
 

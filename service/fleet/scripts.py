@@ -157,12 +157,22 @@ local rank, living = 0, redis.call('ZRANGE', beats, 0, -1)
 for _, other in ipairs(living) do
   if other < holder then rank = rank + 1 end
 end
-local counts = {}
-for index = 4, #ARGV do counts[index - 3] = number(tenants, ARGV[index]) end
+local counts, complete = {}, redis.call('HLEN', tenants) <= tonumber(ARGV[4])
+if complete then
+  counts = redis.call('HGETALL', tenants)
+else
+  for index = 5, #ARGV do
+    counts[#counts + 1] = ARGV[index]
+    counts[#counts + 1] = number(tenants, ARGV[index])
+  end
+end
 return {'ok', number(writes, holder), number(held, holder), #living, rank, redis.call('HLEN', calls),
-  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), counts, silent}
+  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), counts, complete and 1 or 0, silent}
 """)
-"""Show that a process lives, fence those that have been silent, and return what the fleet holds."""
+"""Show that a process lives, fence those that have been silent, and return what the fleet holds.
+
+That is told of every tenant, or, if more than so many have slots, of those that are asked for.
+"""
 
 LEAVE: Final = Script("""
 fence(ARGV[1], now())
@@ -224,7 +234,7 @@ return {'ok', number(writes, holder), others}
 """Hold the slots of calls that run, whatever the limits: after a failover, a return, a take-over."""
 
 RELEASE: Final = Script("""
-local holder = ARGV[1]
+local holder, counts = ARGV[1], {}
 for index = 2, #ARGV, 2 do
   local call = ARGV[index]
   local old = slot(call)
@@ -232,11 +242,13 @@ for index = 2, #ARGV, 2 do
     uncount(old)
     redis.call('HDEL', calls, call)
     if alive(holder) then wrote(holder) end
+    counts[#counts + 1] = old.tenant
+    counts[#counts + 1] = number(tenants, old.tenant)
   end
 end
-return {'ok', number(writes, holder)}
+return {'ok', number(writes, holder), redis.call('HLEN', calls), counts}
 """)
-"""Give slots back, each by its holder alone; a second time does nothing."""
+"""Give slots back, each by its holder alone; a second time does nothing. Return what the fleet holds after it."""
 
 FREE: Final = Script("""
 local freed = 0
@@ -261,6 +273,7 @@ return {page[1], page[2]}
 
 LOOK: Final = Script("""
 return {whole(now()), redis.call('ZRANGE', beats, 0, -1, 'WITHSCORES'), redis.call('HGETALL', fenced),
-  redis.call('HGETALL', held), redis.call('HGETALL', infos), redis.call('HGETALL', fleet), redis.call('HLEN', calls)}
+  redis.call('HGETALL', held), redis.call('HGETALL', writes), redis.call('HGETALL', infos),
+  redis.call('HGETALL', fleet), redis.call('HLEN', calls)}
 """)
 """Return every process and what it holds, as one moment."""
