@@ -11,7 +11,7 @@ from service.fleet.errors import StoreAwayError
 from service.fleet.held import HeldCalls
 from service.fleet.member import PROBE_SECONDS, Member
 from service.fleet.sharing import OnOutage
-from service.fleet.store import AT_ONCE, Decision, HeldCall, SlotStore, UnregisteredError, Wanted
+from service.fleet.store import AT_ONCE, Decision, HeldCall, Hold, Released, SlotStore, UnregisteredError, Wanted
 from service.gateway.capacity import InDoubt, RunningCall, Slot
 from service.periodic import PeriodicWorker
 from telemetry.calls.events import LimitHit
@@ -145,8 +145,7 @@ class FleetCapacity:
             self._let_go_of(wanted)
             return hit
         self._held.add(HeldCall(wanted.call_id, wanted.claim, wanted.tenant_id, wanted.certain))
-        if cause is Unanswered.IN_DOUBT:
-            self._member.assert_soon()
+        self._member.assert_next()
         return self._slot(wanted)
 
     def _hit_here(self, wanted: Wanted, total_limit: int, *, holds: bool) -> LimitHit | None:
@@ -183,9 +182,9 @@ class FleetCapacity:
         self._holding += 1
         try:
             for start in range(0, len(taken), AT_ONCE):
-                holder = self._member.holder
-                writes, _ = await self._store.hold(holder, taken[start : start + AT_ONCE])
-                self._acknowledged(holder, writes)
+                floor, holder = self._member.known_writes, self._member.holder
+                hold = await self._store.hold(holder, taken[start : start + AT_ONCE])
+                self._changed(holder, floor, hold)
         except (UnregisteredError, StoreAwayError) as error:
             self._member.assert_soon()
             self._member.doubt(error)
@@ -217,10 +216,11 @@ class FleetCapacity:
     async def _release_some(self) -> bool:
         if not self._releasing or self._member.away:
             return False
-        batch, holder = dict(list(self._releasing.items())[:AT_ONCE]), self._member.holder
+        batch = dict(list(self._releasing.items())[:AT_ONCE])
+        floor, holder = self._member.known_writes, self._member.holder
         moment = self._member.seen.moment
         released = await self._store.release(holder, batch)
-        self._acknowledged(holder, released.writes)
+        self._changed(holder, floor, released)
         for call_id, claim in batch.items():
             if self._releasing.get(call_id) == claim:
                 del self._releasing[call_id]
@@ -231,9 +231,12 @@ class FleetCapacity:
                 self._member.seen.saw_tenant(tenant_id, in_use, self._held.of(tenant_id))
         return bool(self._releasing)
 
-    def _acknowledged(self, holder: str, writes: int) -> None:
-        if holder == self._member.holder:
-            self._member.acknowledged(writes)
+    def _changed(self, holder: str, floor: int, change: Hold | Released) -> None:
+        if holder != self._member.holder:
+            return  # under an epoch that is over, of which the store keeps no count
+        if change.before < floor:
+            self._member.lost_writes()
+        self._member.acknowledged(change.writes)
 
     def store_is_back(self) -> None:
         """Give back what waited while the store was away."""

@@ -21,6 +21,9 @@ PROBE_SECONDS: Final = 0.25
 DIFFERENT_BEATS: Final = 5
 """Heartbeats in a row at which a busy process and the store had different numbers, before all slots are compared."""
 
+_ASSERTIONS: Final = 5
+# A flood of calls that are let in here must not keep the store from deciding; what is left is asserted soon.
+
 _NOBODY: Final = ""
 
 
@@ -195,8 +198,12 @@ class Member:
 
     def assert_soon(self) -> None:
         """Have the store told of all slots that this process holds."""
-        self._assert_due = True
+        self.assert_next()
         self._beating.wake()
+
+    def assert_next(self) -> None:
+        """Have the store told of all slots when a heartbeat looks next, within :data:`PROBE_SECONDS`."""
+        self._assert_due = True
 
     # Heartbeats -------------------------------------------------------------------------------------------------------
 
@@ -221,12 +228,23 @@ class Member:
             beat = await self._return()
         differs = self._differs(beat, comparable=comparable and beat.writes == floor == self._known_writes)
         if self.away or self._asserting or self._assert_due or beat.writes < floor or differs:
+            own, moment, beat = await self._assert()
+        self._took(beat, own, moment)
+
+    async def _assert(self) -> tuple[Mapping[TenantId, int], int, Beat]:
+        """Have the store hold what this process holds; return the heartbeat after it, and when that was sent.
+
+        What was seen before does not count what is asserted now. Calls that are let in here meanwhile are asserted too,
+        as from the next moment on the store decides.
+        """
+        for _ in range(_ASSERTIONS):
             self._assert_due = False
             await self.repair()
-            # What was seen before does not count what was asserted now.
             own, moment = self._held.by_tenant(), self.seen.moment
             beat = await self._store.beat(self.holder, self._info(), self.seen.tenants)
-        self._took(beat, own, moment)
+            if not self._assert_due:
+                break
+        return own, moment, beat
 
     async def _return(self) -> Beat:
         """Take a new epoch, and check what is still this process's under it."""

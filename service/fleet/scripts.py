@@ -219,6 +219,7 @@ Of a call that the database has not confirmed, a process that lives keeps the sl
 HOLD: Final = Script("""
 local holder, others = ARGV[1], {}
 if not alive(holder) then return {'unregistered'} end
+local before = number(writes, holder)
 for index = 2, #ARGV, 4 do
   local call, claim, certain, tenant = ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3]
   local old = slot(call)
@@ -229,12 +230,13 @@ for index = 2, #ARGV, 4 do
     wrote(holder)
   end
 end
-return {'ok', number(writes, holder), others}
+return {'ok', before, number(writes, holder), others}
 """)
 """Hold the slots of calls that run, whatever the limits: after a failover, a return, a take-over."""
 
 RELEASE: Final = Script("""
 local holder, counts = ARGV[1], {}
+local before = number(writes, holder)
 for index = 2, #ARGV, 2 do
   local call = ARGV[index]
   local old = slot(call)
@@ -246,7 +248,7 @@ for index = 2, #ARGV, 2 do
     counts[#counts + 1] = number(tenants, old.tenant)
   end
 end
-return {'ok', number(writes, holder), redis.call('HLEN', calls), counts}
+return {'ok', before, number(writes, holder), redis.call('HLEN', calls), counts}
 """)
 """Give slots back, each by its holder alone; a second time does nothing. Return what the fleet holds after it."""
 

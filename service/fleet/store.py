@@ -119,11 +119,25 @@ class Acquired:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The answer about slots of running calls."""
+
+    before: int
+    """Changes of this process's slots that the store knew before these."""
+    writes: int
+    """Those that it knows."""
+    others: Sequence[CallId]
+    """Calls that another process holds, with a better claim."""
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """The fleet after slots were given back."""
 
+    before: int
+    """Changes of this process's slots that the store knew before these."""
     writes: int
-    """Changes of this process's slots that the store knows."""
+    """Those that it knows."""
     total: int
     """Slots in use."""
     tenants: Mapping[TenantId, int]
@@ -233,24 +247,24 @@ class SlotStore:
         decided = [Answer(Decision(decision), of_tenant, total) for decision, of_tenant, total in answers]
         return Acquired(decided, before, writes, int(born) / 1000)
 
-    async def hold(self, holder: str, calls: Sequence[HeldCall]) -> tuple[int, Sequence[CallId]]:
-        """Hold the slots of running calls, whatever the limits; return the writes, and those that are others'.
+    async def hold(self, holder: str, calls: Sequence[HeldCall]) -> Hold:
+        """Hold the slots of running calls, whatever the limits.
 
         Raises UnregisteredError if the store does not know the process.
         """
         arguments: list[str | int] = [holder]
         for call in calls:
             arguments += [call.call_id, call.claim, int(call.certain), call.tenant_id]
-        writes, others = _registered(await self._run(HOLD, arguments))
-        return writes, [CallId(call_id) for call_id in others]
+        before, writes, others = _registered(await self._run(HOLD, arguments))
+        return Hold(before, writes, [CallId(call_id) for call_id in others])
 
     async def release(self, holder: str, calls: Mapping[CallId, int]) -> Released:
         """Give back the slots of these calls, each with its claim."""
         arguments: list[str | int] = [holder]
         for call_id, claim in calls.items():
             arguments += [call_id, claim]
-        writes, total, counts = _registered(await self._run(RELEASE, arguments))
-        return Released(writes, total, _counts(counts))
+        before, writes, total, counts = _registered(await self._run(RELEASE, arguments))
+        return Released(before, writes, total, _counts(counts))
 
     async def free(self, places: Sequence[Place]) -> int:
         """Free these slots, unless they changed hands; return how many were."""

@@ -124,8 +124,7 @@ class SlotModel(RuleBasedStateMachine):
         if taken:
             self.slots[call], self.certain[call] = (holder, claim, tenant), certain
         for _ in range(times):
-            _, others = self.run(self.store.hold(holder, [held]))
-            assert others == ([] if taken else [call])
+            assert self.run(self.store.hold(holder, [held])).others == ([] if taken else [call])
 
     @rule(call=CALLS, claim=CLAIMS, name=PROCESSES)
     def frees(self, call: CallId, claim: int, name: str) -> None:
