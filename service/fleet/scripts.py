@@ -8,6 +8,7 @@ tenants  hash   tenant → its slots in use
 held     hash   holder → its slots
 writes   hash   holder → scripts that changed its slots, so that a store that lost some shows it
 beats    set    holder → its last heartbeat, in the server's milliseconds: those that live
+members  set    holder, each with 0 and so in their order: those that live, to find a rank without looking at all
 fenced   hash   holder → when it was fenced or left; kept while it holds slots
 infos    hash   holder → what it says of itself, in JSON
 fleet    hash   ``epoch``, ``database``, ``layout``, and ``born``: when this store first knew the fleet
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Final
 
-KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet")
+KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet", "members")
 
 LAYOUT: Final = 1
 """The layout described above. A process refuses to join a fleet with a newer one."""
@@ -34,7 +35,7 @@ def keys_of(prefix: str) -> tuple[str, ...]:
 
 
 _COMMON: Final = """
-local calls, tenants, held, writes, beats, fenced, infos, fleet = unpack(KEYS)
+local calls, tenants, held, writes, beats, fenced, infos, fleet, members = unpack(KEYS)
 
 local function now()
   local time = redis.call('TIME')
@@ -85,6 +86,7 @@ end
 
 local function fence(holder, at)
   redis.call('ZREM', beats, holder)
+  redis.call('ZREM', members, holder)
   redis.call('HDEL', writes, holder)
   if redis.call('HEXISTS', held, holder) == 1 then
     redis.call('HSETNX', fenced, holder, whole(at))
@@ -141,6 +143,7 @@ local epoch = whole(math.max(number(fleet, 'epoch') + 1, at))
 redis.call('HSET', fleet, 'epoch', epoch)
 local holder = instance .. ':' .. epoch
 redis.call('ZADD', beats, at, holder)
+redis.call('ZADD', members, 0, holder)
 redis.call('HSET', infos, holder, info)
 return {'joined', epoch}
 """)
@@ -153,10 +156,8 @@ local at = now()
 redis.call('ZADD', beats, at, holder)
 redis.call('HSET', infos, holder, info)
 local silent = fence_silent(silence, at)
-local rank, living = 0, redis.call('ZRANGE', beats, 0, -1)
-for _, other in ipairs(living) do
-  if other < holder then rank = rank + 1 end
-end
+redis.call('ZADD', members, 0, holder)
+local rank, living = redis.call('ZRANK', members, holder), redis.call('ZCARD', beats)
 local counts, complete = {}, redis.call('HLEN', tenants) <= tonumber(ARGV[4])
 if complete then
   counts = redis.call('HGETALL', tenants)
@@ -166,12 +167,13 @@ else
     counts[#counts + 1] = number(tenants, ARGV[index])
   end
 end
-return {'ok', number(writes, holder), number(held, holder), #living, rank, redis.call('HLEN', calls),
-  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), counts, complete and 1 or 0, silent}
+return {'ok', number(writes, holder), number(held, holder), living, rank, redis.call('HLEN', calls),
+  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), cjson.encode(counts), complete and 1 or 0, silent}
 """)
 """Show that a process lives, fence those that have been silent, and return what the fleet holds.
 
-That is told of every tenant, or, if more than so many have slots, of those that are asked for.
+That is told of every tenant, or, if more than so many have slots, of those that are asked for; as JSON, as a reply of
+hundreds of parts takes the client ten times as long to read.
 """
 
 LEAVE: Final = Script("""

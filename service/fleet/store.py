@@ -231,7 +231,7 @@ class SlotStore:
         """
         answer = await self._run(BEAT, [holder, self._silence, json.dumps(info), at_most, *tenants])
         writes, held, living, rank, total, fenced, born, counts, complete, fenced_now = _registered(answer)
-        usage, born_seconds = _counts(counts), int(born) / 1000
+        usage, born_seconds = _counts(list(json.loads(counts))), int(born) / 1000
         return Beat(writes, held, living, rank, total, fenced, born_seconds, usage, bool(complete), fenced_now)
 
     async def leave(self, holder: str) -> None:
