@@ -46,7 +46,7 @@ from telemetry.logs.process_logging import process_logging
 from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
 from telemetry.recent.logs import RecentLogs
-from telemetry.semconv.catalogue import CAPACITY_STORE
+from telemetry.semconv.catalogue import CAPACITY_IN_DOUBT, CAPACITY_STORE
 from telemetry.setup import Telemetry, start_telemetry
 
 STOP_SECONDS: Final = 3.8
@@ -183,6 +183,7 @@ def build_container(
     capacity = Capacity() if fleet is None else fleet.capacity
     if fleet is not None:
         telemetry.observe(CAPACITY_STORE, fleet.observed)
+        telemetry.observe(CAPACITY_IN_DOUBT, fleet.observed_in_doubt)
     proxy = proxy_for(settings.openai_base_url, getproxies())
     carrier_http = http_client(proxy)
     carrier = OpenAIRealtimeCarrier(

@@ -146,8 +146,10 @@ def _of_process(process: Process) -> Iterator[str]:
     if process.info.get("mode") == CapacityMode.LOCAL:
         yield f"{name} decided about slots by itself at its last heartbeat"
     told = process.info.get("held")
-    if isinstance(told, int) and told != process.held:
-        yield f"{name} held {told} slots at its last heartbeat, and {process.held} are under its name now"
+    # Numbers of two moments say nothing, unless no slot of the process has changed between them.
+    comparable = process.info.get("writes") == process.writes
+    if comparable and isinstance(told, int) and told != process.held:
+        yield f"{name} held {told} slots at its last heartbeat, and {process.held} are under its name since"
 
 
 def store_reachable(fleet: Fleet) -> Check:

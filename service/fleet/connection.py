@@ -19,9 +19,7 @@ from redis.exceptions import (
 from service.fleet.address import StoreAddress, StoreKind
 from service.fleet.errors import StoreAwayError, StoreUnusableError
 from service.fleet.scripts import Script
-
-ANSWER_SECONDS: Final = 1.0
-"""Seconds the store may take to answer, and to be connected to; no call waits for that long."""
+from service.fleet.store import ANSWER_SECONDS
 
 _REDIRECTED: Final = 1
 # Tries again in a cluster, where a node that went away shows only by an error. Scripts are safe to repeat.
