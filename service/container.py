@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 from openai import AsyncOpenAI
+from opentelemetry.metrics import Observation
 
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
@@ -47,6 +48,7 @@ from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
 from telemetry.recent.logs import RecentLogs
 from telemetry.semconv.catalogue import CAPACITY_STORE
+from telemetry.semconv.own_health import PROCESS_STOPPING
 from telemetry.setup import Telemetry, start_telemetry
 
 STOP_SECONDS: Final = 3.8
@@ -219,6 +221,8 @@ def build_container(
         max_calls=settings.max_concurrent_calls,
     )
     records.when_lost(manager.let_go)
+    leaving = asyncio.Event()
+    telemetry.observe(PROCESS_STOPPING, lambda: [Observation(int(leaving.is_set() or manager.draining))])
     recovery = Recovery(
         records,
         tenants,
@@ -250,7 +254,7 @@ def build_container(
         history=history,
         sampler=Sampler(telemetry.live, history, clock),
         started=asyncio.Event(),
-        leaving=asyncio.Event(),
+        leaving=leaving,
     )
 
 
