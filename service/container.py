@@ -1,10 +1,12 @@
 """Everything one process of the service is made of, built in one place and taken down in one place."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
+from socket import gethostname
 from time import monotonic
 from typing import Final
 from urllib.request import getproxies
@@ -102,7 +104,10 @@ class Container:
         """Set up the process's logging for as long as the service runs: stdout, OTLP and the calls' own records."""
         telemetry = self.telemetry
         return process_logging(
-            self.settings.log_level, telemetry.pipelines.logger_provider, RecentLogs(telemetry.recent)
+            self.settings.log_level,
+            telemetry.pipelines.logger_provider,
+            RecentLogs(telemetry.recent),
+            resource=telemetry.pipelines.resource.attributes,
         )
 
     async def start(self) -> None:
@@ -168,6 +173,8 @@ def build_container(
         resource_attributes={
             "service.version": version("callscope"),
             "deployment.environment.name": settings.app_env,
+            "host.name": gethostname(),
+            "process.pid": os.getpid(),
         },
         strict=settings.app_env == "test",
     )

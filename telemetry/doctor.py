@@ -209,7 +209,9 @@ class ExportFinding:
         return self.verdict in (Verdict.ARRIVED, Verdict.OFF)
 
 
-def diagnose(environ: Mapping[str, str], resource_attributes: Mapping[str, str] | None = None) -> list[ExportFinding]:
+def diagnose(
+    environ: Mapping[str, str], resource_attributes: Mapping[str, str | int] | None = None
+) -> list[ExportFinding]:
     """Send one test point, span and log record as the variables say, without retries, all at once.
 
     Raises:
