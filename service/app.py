@@ -210,8 +210,9 @@ def _readiness(container: Container) -> Readiness:
     secrets = {"OPENAI_API_KEY": settings.openai_api_key, "OPENAI_WEBHOOK_SECRET": settings.openai_webhook_secret}
 
     def degrading() -> set[str]:
-        # Tenants that are remembered are served without the database, and records wait on disk.
-        served = container.started.is_set() and container.tenant_cache.counts().entries > 0
+        # Tenants that are remembered are served without the database, and records wait on disk. Past their grace
+        # every call would be turned away, and is better sent where there is a database.
+        served = container.started.is_set() and container.tenant_cache.answers_alone
         return {"secrets", "records", "fleet", "database"} if served else {"secrets", "records", "fleet"}
 
     return Readiness(

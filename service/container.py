@@ -1,10 +1,12 @@
 """Everything one process of the service is made of, built in one place and taken down in one place."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import version
+from socket import gethostname
 from time import monotonic
 from typing import Final
 from urllib.request import getproxies
@@ -12,6 +14,7 @@ from uuid import uuid4
 
 import httpx2
 from openai import AsyncOpenAI
+from opentelemetry.metrics import Observation
 
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
@@ -47,6 +50,7 @@ from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
 from telemetry.recent.logs import RecentLogs
 from telemetry.semconv.catalogue import CAPACITY_IN_DOUBT, CAPACITY_STORE
+from telemetry.semconv.own_health import PROCESS_STOPPING
 from telemetry.setup import Telemetry, start_telemetry
 
 STOP_SECONDS: Final = 3.8
@@ -102,7 +106,10 @@ class Container:
         """Set up the process's logging for as long as the service runs: stdout, OTLP and the calls' own records."""
         telemetry = self.telemetry
         return process_logging(
-            self.settings.log_level, telemetry.pipelines.logger_provider, RecentLogs(telemetry.recent)
+            self.settings.log_level,
+            telemetry.pipelines.logger_provider,
+            RecentLogs(telemetry.recent),
+            resource=telemetry.pipelines.resource.attributes,
         )
 
     async def start(self) -> None:
@@ -168,6 +175,8 @@ def build_container(
         resource_attributes={
             "service.version": version("callscope"),
             "deployment.environment.name": settings.app_env,
+            "host.name": gethostname(),
+            "process.pid": os.getpid(),
         },
         strict=settings.app_env == "test",
     )
@@ -223,6 +232,8 @@ def build_container(
         max_calls=settings.max_concurrent_calls,
     )
     records.when_lost(manager.let_go)
+    leaving = asyncio.Event()
+    telemetry.observe(PROCESS_STOPPING, lambda: [Observation(int(leaving.is_set() or manager.draining))])
     recovery = Recovery(
         records,
         tenants,
@@ -255,7 +266,7 @@ def build_container(
         history=history,
         sampler=Sampler(telemetry.live, history, clock),
         started=asyncio.Event(),
-        leaving=asyncio.Event(),
+        leaving=leaving,
     )
 
 

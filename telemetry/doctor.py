@@ -211,7 +211,7 @@ class ExportFinding:
 
 def diagnose(
     environ: Mapping[str, str],
-    resource_attributes: Mapping[str, str] | None = None,
+    resource_attributes: Mapping[str, str | int] | None = None,
     *,
     wait_seconds: float = MAX_WAIT_SECONDS,
 ) -> list[ExportFinding]:

@@ -102,7 +102,7 @@ def start_telemetry(
     sinks: Sequence[Sink] = (),
     span_processors: Sequence[SpanProcessor] = (),
     log_processors: Sequence[LogRecordProcessor] = (),
-    resource_attributes: Mapping[str, str] | None = None,
+    resource_attributes: Mapping[str, str | int] | None = None,
     recent_limits: RecentLimits | None = None,
     instance: UUID | None = None,
     max_tenants: int = DEFAULT_MAX_TENANTS,

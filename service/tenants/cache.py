@@ -125,6 +125,12 @@ class TenantCache:
             return None
         return entry.value
 
+    @property
+    def answers_alone(self) -> bool:
+        """True if calls of some tenants would be answered without the database, were it away now."""
+        newest = self._tenants.newest
+        return newest is not None and self._clock.now().monotonic - newest.confirmed_at <= self._grace
+
     async def instructions_for(self, tenant_id: str) -> str | None:
         """Return the tenant's instructions, ``None`` when it has none.
 
@@ -249,7 +255,7 @@ class _ReadThrough(Generic[V]):
     Found and absent keys are remembered apart, so that a flood of unknown keys displaces no good entry.
     """
 
-    __slots__ = ("_absent", "_found", "_load", "_poll", "_queries", "_timeout", "hits", "misses")
+    __slots__ = ("_absent", "_found", "_load", "_poll", "_queries", "_timeout", "hits", "misses", "newest")
 
     def __init__(
         self,
@@ -266,6 +272,8 @@ class _ReadThrough(Generic[V]):
         self._found: LruMap[str, _CacheEntry[V]] = LruMap(max_found)
         self._absent: LruMap[str, ConfirmedRevision] = LruMap(max_absent)
         self._queries = QueryBatcher(self._query, MAX_BATCH)
+        self.newest: ConfirmedRevision | None = None
+        """The state in which something was found last; None if nothing ever was."""
         self.hits = 0
         self.misses = 0
 
@@ -309,3 +317,4 @@ class _ReadThrough(Generic[V]):
         else:
             self._absent.discard(key)
             self._found.put(key, _CacheEntry(value, read_in))
+            self.newest = read_in

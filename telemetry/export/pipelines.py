@@ -232,7 +232,7 @@ def build_pipelines(
     metric_readers: Sequence[MetricReader] = (),
     span_processors: Sequence[SpanProcessor] = (),
     log_processors: Sequence[LogRecordProcessor] = (),
-    resource_attributes: Mapping[str, str] | None = None,
+    resource_attributes: Mapping[str, str | int] | None = None,
     clock: Clock | None = None,
     phase: Callable[[], float] = random.random,
     instance: UUID | None = None,

@@ -348,14 +348,14 @@ def _batching(environment: Environment, prefix: str, *, delay: int) -> Batching:
 DEFAULT_SERVICE_NAME = "callscope"
 
 
-def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str], instance: UUID) -> Resource:
+def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str | int], instance: UUID) -> Resource:
     """Return the process's attributes: the SDK's, then the application's, then the variables'.
 
     What the operator says in the variables goes before what the application says of itself. ``instance`` tells this
     process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
     """
     environment = Environment(variables)
-    chosen = dict(attributes) | _pairs(environment, "OTEL_RESOURCE_ATTRIBUTES")
+    chosen: dict[str, str | int] = dict(attributes) | _pairs(environment, "OTEL_RESOURCE_ATTRIBUTES")
     if named := environment.find("OTEL_SERVICE_NAME"):
         chosen[SERVICE_NAME] = named.text
     own = Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME, SERVICE_INSTANCE_ID: str(instance)})

@@ -3,6 +3,7 @@
 import json
 import logging
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final
@@ -30,6 +31,13 @@ TRANSITION_KEYS: Final = (
     "duration_ms",
 )
 """The keys of every line about an event, in this order; null where one does not apply. Further keys follow."""
+PROCESS_KEYS: Final = {
+    "service.instance.id": "instance",
+    "host.name": "host",
+    "k8s.pod.name": "pod",
+    "process.pid": "pid",
+}
+"""The resource's attributes that every line of a process ends in, and how they are called there."""
 _SHORT: Final = {EVENT_NAME: "event", attr.TENANT_ID: "tenant_id", attr.CALL_ID: "call_id"}
 _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
     "message",
@@ -51,7 +59,15 @@ def describe_exception(kind: type[BaseException] | None, frames: TracebackType |
 
 
 class JsonFormatter(logging.Formatter):
-    """A formatter of one JSON object a line: :data:`TRANSITION_KEYS` for events, then the other attributes."""
+    """A formatter of one JSON object a line: :data:`TRANSITION_KEYS` for events, then the other attributes.
+
+    ``resource`` is what says which process this is, by :data:`PROCESS_KEYS`; what it lacks is left out.
+    """
+
+    def __init__(self, resource: Mapping[str, object] | None = None) -> None:
+        super().__init__()
+        known = resource or {}
+        self._process = {short: known[key] for key, short in PROCESS_KEYS.items() if key in known}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -65,6 +81,7 @@ class JsonFormatter(logging.Formatter):
         }
         line |= extra
         line |= _trace_ids()
+        line |= self._process
         if record.exc_info:
             line["exception"] = describe_exception(record.exc_info[0], record.exc_info[2])
         # A log is read in a terminal, too: what it quotes must steer nothing there.

@@ -3,7 +3,7 @@
 import copy
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
@@ -77,14 +77,19 @@ class OtlpLogs(LoggingHandler):
 
 @contextmanager
 def process_logging(
-    level: str, provider: LoggerProvider, *further: logging.Handler, stream: TextIO | None = None
+    level: str,
+    provider: LoggerProvider,
+    *further: logging.Handler,
+    stream: TextIO | None = None,
+    resource: Mapping[str, object] | None = None,
 ) -> Iterator[None]:
     """Log from ``level`` on to stdout and through ``provider`` until the context ends.
 
-    ``further`` handlers, such as the history of calls, get everything from INFO on, whatever ``level`` is.
+    ``further`` handlers, such as the history of calls, get everything from INFO on, whatever ``level`` is. ``resource``
+    has the attributes that say which process it is; the provider has them anyway.
     """
     stdout = logging.StreamHandler(sys.stdout if stream is None else stream)
-    stdout.setFormatter(JsonFormatter())
+    stdout.setFormatter(JsonFormatter(resource))
     handlers = (stdout, OtlpLogs(logger_provider=_VersionedLoggers(provider)), *further)
     for handler in handlers[:2]:
         handler.setLevel(level)

@@ -267,6 +267,7 @@ LIMIT_VALUE = TraceKey("voice.capacity.limit")
 LIMIT_IN_USE = TraceKey("voice.capacity.in_use")
 TURN_NUMBER = TraceKey("voice.turn.number")
 TURN_FIRST_AUDIO = TraceKey("voice.turn.time_to_first_audio_s")
+TURN_UNANSWERED = TraceKey("voice.turn.unanswered_s")
 TURN_INTERRUPTED = TraceKey("voice.turn.interrupted")
 TURN_END_REASON = TraceKey("voice.turn.end.reason")
 FALLBACK_USED = TraceKey("voice.instructions.fallback")
@@ -319,6 +320,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
     Attribute(LIMIT_IN_USE, T, "Calls in use when the limit was looked at."),
     Attribute(TURN_NUMBER, T, "The turn, from 1."),
     Attribute(TURN_FIRST_AUDIO, T, "The moment the caller fell silent to the first audio of the answer, in seconds."),
+    Attribute(TURN_UNANSWERED, T, "The caller fell silent until the turn ended without an answer, in seconds."),
     Attribute(TURN_INTERRUPTED, T, "The caller cut the answer short."),
     Attribute(TURN_END_REASON, T, "Why the turn is over.", _values(TurnEnd)),
     Attribute(FALLBACK_USED, T, "The fallback instructions were used."),

@@ -96,6 +96,14 @@ DATABASE_AWAY = Instrument(
     series_per_tenant=0,
 )
 
+PROCESS_STOPPING = Instrument(
+    "callscope.process.stopping",
+    Kind.OBSERVABLE_GAUGE,
+    "{process}",
+    "1 once the process was told to stop, up to its last export, 0 before: silence after a 0 is no orderly end.",
+    series_per_tenant=0,
+)
+
 HEALTH_INSTRUMENTS: Final = (
     EXPORT_FAILURES,
     EXPORT_AGE,
@@ -109,5 +117,6 @@ HEALTH_INSTRUMENTS: Final = (
     RECORDS_REFUSED,
     RECORDS_UNKEPT,
     DATABASE_AWAY,
+    PROCESS_STOPPING,
 )
 """All of them, in the order of the generated page."""

@@ -49,6 +49,10 @@ class OpenSpan:
     span: Span
     context: Context
     began: Instant
+    silent_since: Instant | None = None
+    """Of a turn, the moment the caller fell silent; None before."""
+    answered: bool = False
+    """Of a turn, whether the answer's first audio came."""
 
     @classmethod
     def of(cls, span: Span, parent: Context, began: Instant) -> "OpenSpan":

@@ -56,7 +56,7 @@ from telemetry.clock import Instant
 from telemetry.privacy import Privacy, mask_dictated
 from telemetry.semconv import attributes as attr
 from telemetry.semconv import genai
-from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, TraceKey
+from telemetry.semconv.attributes import CallId, EndReason, RejectionReason, SetupOutcome, Speaker, TraceKey
 from telemetry.traces.open_spans import CallSpans, Described, OpenCalls, OpenSpan, StartSpan, replace
 
 MAX_CHARACTERS: Final = 4_096
@@ -268,8 +268,11 @@ class CallTraces:
         if event.interrupted:
             described[attr.TURN_INTERRUPTED] = True
         # A speech is reported when it is over, so nothing can be its child and it needs no context.
-        span = self._span(event, "speech", event.started, call.turn_at(event.started), described)
+        turn = call.turn_at(event.started)
+        span = self._span(event, "speech", event.started, turn, described)
         span.end(event.at.unix_nanos)
+        if event.speaker is Speaker.CALLER:
+            turn.silent_since = event.at
 
     def _turn_started(self, event: TurnStarted, call: CallSpans) -> None:
         turn = self._child(event, "turn", event.at, call.body, {attr.TURN_NUMBER: event.number})
@@ -279,6 +282,7 @@ class CallTraces:
         opened = call.turns.get(event.number)
         if opened is not None:
             opened.say(attr.TURN_FIRST_AUDIO, event.seconds)
+            opened.answered = True
 
     def _turn_interrupted(self, event: TurnInterrupted, call: CallSpans) -> None:
         opened = call.turns.get(event.number)
@@ -289,6 +293,8 @@ class CallTraces:
         opened = call.turns.pop(event.number, None)
         if opened is not None:
             opened.say(attr.TURN_END_REASON, str(event.reason))
+            if opened.silent_since is not None and not opened.answered:
+                opened.say(attr.TURN_UNANSWERED, event.at.since(opened.silent_since))
             opened.end(event.at)
 
     def _dead_air(self, event: DeadAir, call: CallSpans) -> None:

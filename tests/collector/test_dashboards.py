@@ -1,14 +1,20 @@
 """The Grafana dashboards: well formed, about metrics that exist, and with data in every panel."""
 
 import math
+import re
 import time
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from service.reconciliation.figures import Field, ReconcileQuery, Scope
+from service.reconciliation.promql import COUNTERS, ServiceSelector, gained
+from telemetry.semconv import genai
+from telemetry.semconv.catalogue import INSTRUMENTS
 from tests.collector.dashboards import FILES, GRAFANA, Query, content, queries
 from tests.collector.promql import groupings, labels_of, selectors, wrong_values
 from tests.collector.rules import recordings
@@ -19,18 +25,31 @@ from tests.peers.waiting import until
 
 TENANT = "acme"
 QUERIES = list(queries())
+WINDOWS = {
+    "$__range": ", in the time shown",
+    "ratio_rate1h": ", last hour",
+    "[1h])": ", last hour",
+    "[5m])": ", last 5 minutes",
+    "60 * ": ", a minute",
+}
+"""What a panel's title ends in, by what its expression holds; the first that fits."""
 
 
 @pytest.fixture(scope="module")
 def prometheus(module_peers: Peers) -> Prometheus:
-    """A Prometheus that has seen every instrument grow for a while, with traces."""
-    prometheus = module_peers.prometheus()
+    """A Prometheus that takes what is pushed."""
+    return module_peers.prometheus()
+
+
+@pytest.fixture(scope="module")
+def emitter(prometheus: Prometheus) -> Iterator[OtlpEmitter]:
+    """Whoever has let every instrument of it grow for a while, with traces."""
     with OtlpEmitter(metrics_url=prometheus.otlp_metrics_url) as emitter:
         for _ in range(3):
             emitter.everything(TENANT)
             time.sleep(0.01)  # points of one series must differ in their millisecond
             emitter.flush()
-    return prometheus
+        yield emitter
 
 
 def test_the_dashboards_are_the_five_that_are_documented() -> None:
@@ -68,18 +87,79 @@ def test_a_panel_asks_for_what_exists(query: Query, prometheus: Prometheus) -> N
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_a_panel_has_data(query: Query, prometheus: Prometheus) -> None:
+def test_a_panel_has_data(query: Query, prometheus: Prometheus, emitter: OtlpEmitter) -> None:
     """After every instrument was used, each expression has a value that is a number."""
     expression = query.filled(TENANT)
+    emitter.flush()  # a process that reports no more is not counted for long
     until(lambda: [s for s in prometheus.query(expression) if not math.isnan(s.value)], f"a value of {expression}")
 
 
 @pytest.mark.parametrize("query", [query for query in QUERIES if query.exemplar], ids=str)
+@pytest.mark.usefixtures("emitter")
 def test_a_latency_panel_has_exemplars(query: Query, prometheus: Prometheus) -> None:
     """Where a panel asks for exemplars Prometheus has some, each with the id of a trace."""
     exemplars = prometheus.query_exemplars(query.filled(TENANT))
     assert exemplars
     assert all(len(exemplar.trace_id) == 32 for exemplar in exemplars)
+
+
+MINUTES = [query for query in QUERIES if "voice_call_time_seconds_total[$__range]" in query.expression]
+
+
+@pytest.mark.parametrize("query", MINUTES, ids=str)
+def test_minutes_are_counted_as_reconciliation_counts_them(query: Query) -> None:
+    """A panel's minutes are the very expression by which reconciliation asks the backend for a window, over sixty."""
+    said = query.filled(TENANT)
+    window = ReconcileQuery(Scope.FLEET, 0, 300_000, TENANT if "tenant_id=" in said else None)
+    asked = gained(COUNTERS[Field.MINUTES], window, ServiceSelector("callscope", ""))
+    asked = re.sub(r'job="callscope",?', "", asked).replace("{}", "")
+    asked = asked.replace("[300000ms]", "[5m]").replace("offset 300000ms", "offset 5m").replace("[3600000ms]", "[1h]")
+    if "by (tenant_id)" not in said:
+        asked = asked.replace(" by (tenant_id)", "")
+    assert asked in said
+    assert "/ 60" in said
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_title_says_the_window(path: Path) -> None:
+    """The window of what a panel counts stands in its title; one value has a window of its own, not the graph's."""
+    for panel in content(path)["panels"]:
+        for target in panel["targets"]:
+            expression = target["expr"]
+            window = next((words for sign, words in WINDOWS.items() if sign in expression), None)
+            if window is not None:
+                assert panel["title"].endswith(window), (panel["title"], window)
+            if target.get("instant"):
+                assert "$__rate_interval" not in expression, panel["title"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_calls_are_said_to_be_none(path: Path) -> None:
+    """Where nothing was counted a ratio is no number: the panel that shows one value then says `no calls`."""
+    for panel in content(path)["panels"]:
+        expressions = [target["expr"] for target in panel["targets"]]
+        if panel["type"] == "stat" and any(re.search(r"ratio_rate|quantile|/ [^6]", text) for text in expressions):
+            defaults = panel["fieldConfig"]["defaults"]
+            (mapping,) = defaults["mappings"]
+            assert (defaults["noValue"], mapping["options"]["match"]) == ("no calls", "null+nan"), panel["title"]
+            assert mapping["options"]["result"]["text"] == "no calls"
+
+
+def test_what_is_in_use_and_its_limit_count_processes_alike() -> None:
+    """No panel adds up calls of every process and shows the limit of one; none shows what a dead one said last."""
+    for query in QUERIES:
+        if "voice_call_active" in query.expression or "voice_call_pending" in query.expression:
+            assert "time() - timestamp(voice_call_active) < 90" in query.expression, query
+        assert "voice_capacity" not in query.expression, query
+
+
+def test_a_quantile_between_ten_and_thirty_seconds_is_near() -> None:
+    """Calls that last 21 s have a ninth decile that is within a bucket of 5 s of that, not at 27."""
+    for instrument in INSTRUMENTS:
+        if instrument.unit == "s" and instrument.boundaries and instrument.boundaries[-1] >= 30:
+            steps = [b - a for a, b in pairwise(instrument.boundaries) if 10 <= a < 30]
+            if instrument.name != genai.EXECUTE_TOOL_DURATION:  # the convention lists its bounds
+                assert max(steps) <= 5, instrument.name
 
 
 def test_an_exemplar_leads_to_the_traces() -> None:

@@ -1,15 +1,20 @@
 """The configuration files as written: accepted by the real Collector, and keeping to the house rules."""
 
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from telemetry.semconv.attributes import ATTRIBUTES
+from telemetry.recent.record import CallOutcome
+from telemetry.semconv.attributes import ATTRIBUTES, OUTCOME
+from telemetry.semconv.genai import GENAI_ATTRIBUTES
 from tests.collector.authority import certificates
 from tests.collector.layers import COMBINATIONS, VENDORS, addresses, content, environment, text, variables
-from tests.peers.collector import BINARY, layer
+from tests.collector.rules import recordings
+from tests.peers.collector import BINARY, CONFIG, layer
+from tests.peers.network import free_port
 from tests.peers.peers import run_with
 
 LAYERS = ["base", "local", "production", "mtls", "content", *(f"vendors/{vendor}" for vendor in VENDORS)]
@@ -45,6 +50,55 @@ def test_a_missing_address_stops_the_start(vendor: str, tmp_path: Path) -> None:
     result = run_with(given, BINARY, ["validate", *arguments])
     assert result.returncode != 0
     assert "endpoint must be specified" in result.stdout
+
+
+MAY_BE_EMPTY = {"OTLP_AUTHORIZATION", "SIGNOZ_INGESTION_KEY"}
+"""Self-hosted backends that ask nobody who they are."""
+NEEDED = [
+    (layer_name, variable)
+    for layer_name in ("mtls", *(f"vendors/{vendor}" for vendor in VENDORS))
+    for variable, has_default in variables(layer_name).items()
+    if not has_default and variable not in MAY_BE_EMPTY
+]
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize(("name", "variable"), NEEDED)
+def test_an_empty_variable_stops_the_start_and_is_named(name: str, variable: str, tmp_path: Path) -> None:
+    """A key, an address or a path that is set to nothing is refused by `validate`, and with it by the start."""
+    names = ("base", "production", name)
+    given = environment(*names, folder=tmp_path) | certificates(tmp_path).for_the_collector() | {variable: ""}
+    result = run_with(given, BINARY, ["validate", *(word for part in names for word in ("--config", layer(part)))])
+    assert result.returncode != 0
+    assert f"needs_{variable}: no bearer token provided" in result.stdout
+
+
+def test_layers_that_replace_each_others_lists_are_named() -> None:
+    """Of two destinations that set the same list apart, the documentation has a row with both and the list."""
+    rows = [line for line in (CONFIG / "README.md").read_text().splitlines() if line.startswith("|")]
+    collisions = [
+        (one, other, path)
+        for one, other in combinations(VENDORS, 2)
+        for path, found in _lists(content(f"vendors/{one}")).items()
+        if _lists(content(f"vendors/{other}")).get(path, found) != found
+    ]
+    assert collisions
+    unnamed = [c for c in collisions if not any(all(f"`{word}`" in row for word in c) for row in rows)]
+    assert unnamed == []
+
+
+@pytest.mark.peers
+def test_destinations_with_authenticators_of_their_own_are_refused_together(tmp_path: Path) -> None:
+    """A start with two of them ends and names the one that the second list left out, instead of sending without."""
+    names = ("base", "production", "vendors/azure", "vendors/grafana-cloud")
+    token = tmp_path / "token"
+    token.write_text("t")
+    given = environment(*names, folder=tmp_path) | {"AZURE_MONITOR_TOKEN_FILE": str(token)}
+    given |= {f"COLLECTOR_{part}_LISTEN": "127.0.0.1:0" for part in ("GRPC", "HTTP", "HEALTH")}
+    given |= {"COLLECTOR_METRICS_PORT": str(free_port()), "GRAFANA_CLOUD_INSTANCE_ID": "12345"}
+    result = run_with(given, BINARY, [word for name in names for word in ("--config", layer(name))])
+    assert result.returncode != 0
+    assert re.search(r'authenticator.*"bearertokenauth/azure"', result.stdout), result.stdout
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -99,18 +153,38 @@ def test_secrets_come_from_the_environment_only(name: str) -> None:
 def test_sampling_looks_at_attributes_that_exist() -> None:
     """The policies of tail sampling name attributes of the vocabulary, and values they can have."""
     policies = content("production")["processors"]["tail_sampling"]["policies"]
-    known = {attribute.key: set(attribute.values) for attribute in ATTRIBUTES}
+    known = {attribute.key: set(attribute.values) for attribute in (*ATTRIBUTES, *GENAI_ATTRIBUTES)}
+    known[OUTCOME] |= set(CallOutcome)  # on a root span it says how the call turned out
     by_value = [policy["string_attribute"] for policy in policies if "string_attribute" in policy]
     assert by_value
     assert all(set(condition["values"]) <= known[condition["key"]] for condition in by_value)
     named = re.findall(r'span\.attributes\["([^"]+)"\]', text("production"))
-    assert len(named) == 3
+    assert len(named) == 6
     assert set(named) <= set(known)
+
+
+def test_sampling_keeps_what_breaks_the_objective() -> None:
+    """The wait from which on an answer is kept is the one from which on it counts against the service level."""
+    objectives = {found for rule in recordings() for found in re.findall(r'le="([^"]+)"', rule.expression)}
+    kept = set(re.findall(r'voice\.turn\.(?:time_to_first_audio|unanswered)_s"\] > ([\d.]+)', text("production")))
+    assert kept == objectives == {"1.5"}
 
 
 def _pipelines(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     pipelines: dict[str, dict[str, Any]] = config["service"]["pipelines"] if "service" in config else {}
     return pipelines
+
+
+def _lists(tree: dict[str, Any], path: str = "") -> dict[str, list[object]]:
+    """Every list below, by its path."""
+    found: dict[str, list[object]] = {}
+    for key, value in tree.items():
+        here = f"{path}::{key}" if path else str(key)
+        if isinstance(value, dict):
+            found |= _lists(value, here)
+        elif isinstance(value, list):
+            found[here] = value
+    return found
 
 
 def _leaves(tree: dict[str, Any]) -> list[tuple[str, object]]:

@@ -21,7 +21,13 @@ WORTH_READING: dict[str, dict[str, Any]] = {
     "failed": {"error": "carrier gone"},
     "rejected": {"root": {"voice.call.outcome": "rejected"}},
     "stale": {"root": {"voice.call.end.reason": "stale"}},
-    "slow-answer": {"turn": {"voice.turn.time_to_first_audio_s": 2.5}},
+    "never-started": {"root": {"voice.call.outcome": "abandoned"}},
+    "slow-answer": {"turn": {"voice.turn.time_to_first_audio_s": 1.6}},
+    "no-answer": {"turn": {"voice.turn.unanswered_s": 1.6}},
+    "fallback": {"root": {"voice.instructions.fallback": True}},
+    "session-error": {"event": "session.error"},
+    "cut-off-tool": {"event": "tool.cut_off"},
+    "slow-tool": {"turn": {"gen_ai.tool.name": "lookup"}, "turn_seconds": 3.5},
     "slow-greeting": {"root": {"voice.call.time_to_first_audio_s": 7.5}},
     "slow-setup": {"root": {"voice.call.setup.duration_s": 3.0}},
 }
@@ -61,7 +67,12 @@ def test_a_call_worth_reading_is_kept_whole(why: str, collector: Collector, emit
 def test_a_plain_call_is_sampled_away_and_still_counted(collector: Collector, emitter: OtlpEmitter) -> None:
     """A call without anything to report is dropped from the traces, and its metrics are not."""
     dropped = collector.metric(DECIDED, sampled="false")
-    trace_id = emitter.call(tenant="plain", turn={"voice.turn.time_to_first_audio_s": 0.4})
+    trace_id = emitter.call(
+        tenant="plain",
+        root={"voice.call.outcome": "completed", "voice.call.end.reason": "completed"},
+        turn={"voice.turn.time_to_first_audio_s": 1.4, "gen_ai.tool.name": "lookup"},
+        turn_seconds=2.5,
+    )
     emitter.flush()
     until(lambda: collector.metric(DECIDED, sampled="false") > dropped, "the decision")
     assert trace_id not in {span.trace_id for span in collector.received.spans()}

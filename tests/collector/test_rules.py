@@ -11,7 +11,7 @@ from tests.collector.rules import FOLDER, TESTS, Rule, alerts, checks, recording
 from tests.peers.peers import Peers, run
 from tests.peers.prometheus import Prometheus
 
-FOREIGN = re.compile(r"(up$|otelcol_)")
+FOREIGN = re.compile(r"(up$|target_info$|otelcol_)")
 """Metrics of Prometheus and of the Collector; a test of the Collector's own checks the latter."""
 
 
@@ -57,6 +57,29 @@ def test_a_rule_asks_for_what_exists(rule: Rule, prometheus: Prometheus) -> None
         known |= labels
     if known:
         assert groupings(tree) <= known
+
+
+COUNTED_AGAIN = re.compile(r"voice_call_(received|accepted|started)_total")
+"""What a process that goes on with another's call counts once more."""
+
+
+@pytest.mark.parametrize("rule", [*alerts(), *recordings()], ids=lambda rule: rule.name)
+def test_a_call_that_changed_processes_counts_once(rule: Rule) -> None:
+    """Sums over processes of what both of them count take off what was taken over; sums of one process need not."""
+    if COUNTED_AGAIN.search(rule.expression) and "by (instance)" not in rule.expression:
+        assert "taken_over" in rule.expression
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
+def test_an_alert_about_tenants_is_bounded_and_says_how_many(rule: Rule) -> None:
+    """An alert with a tenant in its words names the ten worst, the tenant in the summary, and counts them all."""
+    if "$labels.tenant_id" in "".join(rule.annotations.values()):
+        assert rule.expression.startswith("topk(10, tenant:")
+        assert "tenant {{ $labels.tenant_id }}" in rule.annotations["summary"]
+        counted = rule.expression.removeprefix("topk(10, ").removesuffix(")")
+        assert f'query "count({counted})"' in rule.annotations["description"]
+    else:
+        assert "by (tenant_id)" not in rule.expression
 
 
 def test_the_latency_objective_is_a_bucket() -> None:

@@ -1,6 +1,7 @@
 """The runbook: a section for each alert, with commands that work."""
 
 import re
+import subprocess
 
 import httpx2
 import pytest
@@ -29,11 +30,12 @@ def _sections() -> dict[str, str]:
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
 def test_an_alert_is_explained(rule: Rule) -> None:
     """An alert says how urgent it is and links to its section: what it means, and at least three commands."""
-    assert rule.annotations["runbook_url"] == f"docs/runbook.md#{rule.name.lower()}"
+    link = f'{{{{ or $externalLabels.runbook "docs/runbook.md" }}}}#{rule.name.lower()}'
+    assert rule.annotations["runbook_url"] == link
     meaning, commands, *_ = _sections()[rule.name].split("```")
     assert meaning.strip().startswith(f"`{rule.severity}`. ")
     assert len(meaning.strip()) > 100
-    assert len(re.findall(r"^(?:curl|callscope|promtool|docker) ", commands, re.MULTILINE)) >= 3
+    assert len(re.findall(r"^(?:curl|promtool|in_service|logs_of|state_of) ", commands, re.MULTILINE)) >= 3
 
 
 def test_nothing_is_explained_that_is_gone() -> None:
@@ -50,11 +52,31 @@ def test_the_admin_requests_are_answered() -> None:
     assert set(answers.values()) == {200}, answers
 
 
-@pytest.mark.parametrize("words", sorted(set(re.findall(r"^callscope ([^\n]+)", RUNBOOK, re.MULTILINE))))
+@pytest.mark.parametrize("words", sorted(set(re.findall(r"^in_service callscope ([^\n]+)", RUNBOOK, re.MULTILINE))))
 def test_the_commands_exist(words: str) -> None:
     """Every command of the service is one it has, with these options."""
     outcome = CliRunner().invoke(command, [*words.split(), "--help"])
     assert outcome.exit_code == 0, outcome.output
+
+
+PLACES = ("docker compose", "kubectl", '"$@"')
+"""Words by which each of the three ways to run the service is known in the definitions."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_place_has_the_functions_the_commands_use(place: str) -> None:
+    """Compose, Kubernetes and a process started by hand each define all that the sections' commands call."""
+    blocks = [block for block in RUNBOOK.split("```") if "in_service()" in block]
+    assert len(blocks) == len(PLACES)
+    (block,) = [block for block in blocks if f"in_service() {{ {place}" in block]
+    used = set(re.findall(r"^(\w+_\w+) ", "".join(_sections().values()), re.MULTILINE))
+    assert used == set(re.findall(r"^(\w+)\(\) \{ .+; \}$", block, re.MULTILINE))
+    assert subprocess.run(["/bin/sh", "-n"], input=block, text=True, check=False).returncode == 0
+
+
+def test_the_commands_reach_the_services_environment() -> None:
+    """No section's command runs the service's own program or a container tool without one of those functions."""
+    assert not re.findall(r"^(?:callscope|docker|kubectl|df) .*", "".join(_sections().values()), re.MULTILINE)
 
 
 def test_the_expressions_are_valid(peers: Peers) -> None:

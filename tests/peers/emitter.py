@@ -68,18 +68,23 @@ class OtlpEmitter:
         error: str = "",
         root: Attributes | None = None,
         turn: Attributes | None = None,
+        turn_seconds: float = 0,
+        event: str = "",
         log: str = "call ended",
         during: Callable[[], None] = lambda: None,
     ) -> str:
         """One call with one turn: its trace, its log line and its measurements. Answers the trace's id.
 
-        `during` is called when the turn is over and the call is not.
+        `during` is called when the turn is over and the call is not; `event` names one of the turn's span.
         """
         tracer = self._tracers.get_tracer(METER_NAME)
         labels = {"tenant.id": tenant}
         with tracer.start_as_current_span("call", attributes={**labels, **(root or {})}) as span:
-            with tracer.start_as_current_span("turn", attributes={**labels, **(turn or {})}):
-                pass
+            began = time.time_ns()
+            spoken = tracer.start_span("turn", attributes={**labels, **(turn or {})}, start_time=began)
+            if event:
+                spoken.add_event(event)
+            spoken.end(began + int(turn_seconds * 1e9))
             during()
             if error:
                 span.set_status(Status(StatusCode.ERROR, error))

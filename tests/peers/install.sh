@@ -7,6 +7,7 @@ set -euo pipefail
 
 readonly BUILDER=v0.158.0    # with the version of collector-config/builder.yaml
 readonly PROMETHEUS=v0.316.0 # 3.16.0
+readonly ALERTMANAGER=v0.35.0
 readonly JAEGER=v1.76.0      # the last 1.x release; its cmd/jaeger is Jaeger 2
 readonly COMPOSE=v5.6.0
 readonly AXE=4.14.1
@@ -64,6 +65,16 @@ build_prometheus() {
     "github.com/prometheus/prometheus/cmd/promtool@$PROMETHEUS"
 }
 
+build_alertmanager() {
+  module github.com/prometheus/alertmanager "$ALERTMANAGER"
+  # Its pages, which no test looks at, are not in the module; the program embeds whatever is there.
+  mkdir -p "$work/source/ui/app/dist"
+  echo '<!doctype html><title>Alertmanager</title>' >"$work/source/ui/app/dist/index.html"
+  (cd "$work/source" && go install -trimpath \
+    -ldflags "-s -w -X github.com/prometheus/common/version.Version=${ALERTMANAGER#v}" ./cmd/alertmanager ./cmd/amtool)
+  rm -rf "$work/source"
+}
+
 build_jaeger() {
   module github.com/jaegertracing/jaeger "$JAEGER"
   (cd "$work/source" && go build -mod=mod -trimpath -ldflags "-s -w" -o "$peers/bin/jaeger" ./cmd/jaeger)
@@ -111,5 +122,6 @@ else
 fi
 bring otelcol-callscope "$(sha256sum "$manifest" | cut -c1-16)" build_collector
 bring prometheus "$PROMETHEUS" build_prometheus
+bring alertmanager "$ALERTMANAGER" build_alertmanager
 bring jaeger "$JAEGER" build_jaeger
 bring docker-compose "$COMPOSE" build_compose

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
+from tests.peers.alertmanager import Alertmanager, Inbox
 from tests.peers.binaries import require
 from tests.peers.collector import Collector, layer
 from tests.peers.jaeger import Jaeger
@@ -53,11 +54,31 @@ class Peers:
         paths = [layer(item) if isinstance(item, str) else item for item in layers]
         return self._start("collector", lambda folder: Collector(paths, folder, environment))
 
-    def prometheus(self, *, interval: str = "1s", rules: bool = True, **scrape: int) -> Prometheus:
+    def prometheus(
+        self,
+        *,
+        interval: str = "1s",
+        rules: bool = True,
+        alertmanager: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        **scrape: int,
+    ) -> Prometheus:
         """A Prometheus with the shipped settings and rules; keywords name jobs and the ports to scrape."""
         return self._start(
-            "prometheus", lambda folder: Prometheus(folder, scrape=scrape, interval=interval, rules=rules)
+            "prometheus",
+            lambda folder: Prometheus(
+                folder,
+                scrape=scrape,
+                interval=interval,
+                rules=rules,
+                alertmanager=alertmanager,
+                environment=environment,
+            ),
         )
+
+    def alertmanager(self, inbox: Inbox) -> Alertmanager:
+        """An Alertmanager with the shipped routes, all of whose receivers are this inbox."""
+        return self._start("alertmanager", lambda folder: Alertmanager(folder, inbox))
 
     def jaeger(self) -> Jaeger:
         """A Jaeger that keeps traces in memory."""

@@ -45,16 +45,24 @@ class Exemplar:
 
 
 class Prometheus:
-    """A Prometheus on a free port. `scrape` names ports to scrape, by job."""
+    """A Prometheus on a free port. `scrape` names ports to scrape, by job; `alertmanager` the port that is told."""
 
     def __init__(
-        self, folder: Path, *, scrape: Mapping[str, int] | None = None, interval: str = "1s", rules: bool = True
+        self,
+        folder: Path,
+        *,
+        scrape: Mapping[str, int] | None = None,
+        interval: str = "1s",
+        rules: bool = True,
+        alertmanager: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._program = Program("prometheus", folder)
         self._port = free_port()
         self._config = folder / "prometheus.yml"
         self._data = folder / "data"
-        self._config.write_text(yaml.safe_dump(_settings(scrape or {}, interval, rules=rules)))
+        self._config.write_text(yaml.safe_dump(_settings(scrape or {}, interval, alertmanager, rules=rules)))
+        self._environment = environment
 
     @property
     def url(self) -> str:
@@ -82,6 +90,7 @@ class Prometheus:
                 *FLAGS,
             ],
             lambda: answers(f"{self.url}/-/ready"),
+            environment=self._environment,
         )
         return self
 
@@ -135,10 +144,12 @@ class Prometheus:
                 raise ValueError(f"{parameters}: {refusal.read().decode()}") from refusal
 
 
-def _settings(scrape: Mapping[str, int], interval: str, *, rules: bool) -> dict[str, Any]:
+def _settings(scrape: Mapping[str, int], interval: str, alertmanager: int | None, *, rules: bool) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     settings["global"] |= {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval}
     settings["rule_files"] = [str(SHIPPED.parent / name) for name in settings["rule_files"]] if rules else []
+    told = [] if alertmanager is None else [{"static_configs": [{"targets": [f"{HOST}:{alertmanager}"]}]}]
+    settings["alerting"]["alertmanagers"] = told
     shipped = {job["job_name"]: job for job in settings["scrape_configs"]}
     settings["scrape_configs"] = [_job(shipped.get(name, {}), name, port) for name, port in scrape.items()]
     return settings

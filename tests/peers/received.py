@@ -36,6 +36,8 @@ class Point:
     attributes: Attributes
     resource: Attributes
     exemplar_trace_ids: tuple[str, ...]
+    exemplar_values: tuple[float, ...]
+    """The measurements of those exemplars, in the same order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,10 @@ class Received:
                     _attributes(point),
                     _attributes(owner),
                     tuple(exemplar.get("traceId", "") for exemplar in point.get("exemplars", [])),
+                    tuple(
+                        float(next((e[key] for key in ("asInt", "asDouble") if key in e), 0))
+                        for e in point.get("exemplars", [])
+                    ),
                 )
 
     def _items(self, resources: str, scopes: str, items: str) -> Iterator[tuple[Json, Json]]:

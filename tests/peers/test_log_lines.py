@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -44,6 +45,8 @@ async def test_a_process_prints_its_transitions_and_no_chatter(tmp_path: Path, l
         assert [line["event"] for line in told if line["level"] == "INFO"] == TRANSITIONS
         assert all(list(line)[: len(TRANSITION_KEYS)] == list(TRANSITION_KEYS) for line in told)
         assert len({(line["call_id"], line["trace_id"]) for line in told}) == 1
+        assert {line["host"] for line in lines} == {gethostname()}
+        assert len({(line["instance"], line["pid"]) for line in lines}) == 1
         assert [line["event"] for line in told if line["level"] == "DEBUG"] == ["turn.ended"] * 3 * (level == "DEBUG")
         assert {line["logger"] for line in lines if not line["logger"].startswith(OURS)} == set()
         assert not any("GET" in line["msg"] or "POST" in line["msg"] for line in lines)

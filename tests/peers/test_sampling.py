@@ -24,8 +24,8 @@ TALK = (HELLO, CallerSpeaks("Hi"), AgentUsesTool("current_time"), AgentSpeaks("I
 SLOW = (HELLO, CallerSpeaks("Hi"), AgentSpeaks("Well…", think_seconds=2.5 / SCALE))
 """The caller waits two and a half real seconds for an answer."""
 
-NOTABLE_SECONDS = 2.0
-"""The shortest wait that the shipped policies keep a call for."""
+NOTABLE_SECONDS = 1.5
+"""The shortest wait for an answer that the shipped policies keep a call for."""
 
 NOBODY = "+12125550001"
 """A number no tenant has."""
@@ -83,6 +83,9 @@ async def test_the_tail_keeps_the_calls_worth_reading(peers: Peers, tmp_path: Pa
 
         await eventually(decided, "the decisions")
     assert ordinary not in _calls(collector)
+    kept = {span.trace_id for span in collector.received.spans()}
+    assert _violations(collector)
+    assert _violations(collector) <= kept, "an exemplar of a broken objective leads nowhere"
     for spans in _traces(collector):
         known = {span.span_id for span in spans}
         assert {span.parent_id for span in spans if span.parent_id} <= known
@@ -98,6 +101,16 @@ async def _ordinary(line: Gateway) -> str:
 
 def _calls(collector: Collector) -> set[str]:
     return {str(span.attributes["voice.call.id"]) for span in collector.received.spans("call")}
+
+
+def _violations(collector: Collector) -> set[str]:
+    """The traces that exemplars of answers past the objective name."""
+    return {
+        trace_id
+        for point in collector.received.points("voice.turn.time_to_first_audio")
+        for trace_id, seconds in zip(point.exemplar_trace_ids, point.exemplar_values, strict=True)
+        if seconds > NOTABLE_SECONDS
+    }
 
 
 def _traces(collector: Collector) -> list[list[Span]]:

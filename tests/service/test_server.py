@@ -4,10 +4,11 @@ import asyncio
 import gc
 import sys
 
+import httpx2
 import pytest
 from fastapi import FastAPI
 
-from service.server import SWITCH_SECONDS, YOUNG_OBJECTS, listen, server_for
+from service.server import SWITCH_SECONDS, YOUNG_OBJECTS, address_of, listen, server_for
 
 Interpreter = tuple[float, tuple[int, int, int], bool]
 """Switch interval in seconds, thresholds of the garbage collector, and whether anything is set aside from it."""
@@ -65,3 +66,23 @@ async def test_what_a_server_logs_carries_our_name(caplog: pytest.LogCaptureFixt
         await serving
     assert "Shutting down" in caplog.messages
     assert {record.name for record in caplog.records if record.name != "asyncio"} == {"service.server"}
+
+
+async def test_a_server_that_is_told_to_stop_serves_on_for_its_time() -> None:
+    """It says once that it was told, answers requests until the time is over, and then ends by itself."""
+    told: list[str] = []
+    app = FastAPI()
+    app.get("/")(lambda: "served")
+    server = server_for(app)
+    server.drain_seconds, server.when_told = 0.2, lambda: told.append("told")
+    with listen("127.0.0.1", 0) as listening:
+        serving = asyncio.create_task(server.serve([listening]))
+        while not server.started:  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0.001)
+        server.stop_soon()
+        server.stop_soon()
+        assert not server.should_exit
+        async with httpx2.AsyncClient(base_url=address_of(listening)) as client:
+            assert (await client.get("/")).json() == "served"
+        await asyncio.wait_for(serving, 60)
+    assert (told, server.should_exit) == (["told"], True)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript
 from service.simulator.tenants import simulated_tenants
 from tests.peers.service import SECRET, TOKEN, Service
 from tests.peers.waiting import TIMEOUT
 from tests.service.gateway.harness import a_call, on_the_air
 from tests.service.gateway.test_process import TALK
 
+SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")),), CallerHangsUp())
 SECRETS = {"ADMIN_TOKEN": TOKEN, "OPENAI_API_KEY": "simulated", "OPENAI_WEBHOOK_SECRET": SECRET}
 
 
@@ -102,6 +104,30 @@ async def _ended_by(folder: Path, signals: Sequence[signal.Signals]) -> list[tup
     assert "Traceback" not in service.log
     assert '"exception"' not in service.log
     return _records(folder / "callscope.db")
+
+
+@pytest.mark.endurance
+async def test_a_process_that_drains_takes_calls_and_sends_new_ones_elsewhere(tmp_path: Path) -> None:
+    """After SIGTERM readiness is 503 and says why, the process lives, and a call that comes all the same is served."""
+    async with on_the_air() as carrier:
+        service = Service(tmp_path, carrier.base_url, {"DRAIN_SECONDS": "300"})
+        await asyncio.to_thread(service.import_tenants, simulated_tenants(2))
+        await asyncio.to_thread(service.start)
+        carrier.target = service.address
+        try:
+            async with service.client() as client:
+                assert (await client.get("/readyz")).status_code == 200
+                service.send(signal.SIGTERM)
+                while (ready := await client.get("/readyz")).status_code == 200:  # noqa: ASYNC110 -- another process
+                    await asyncio.sleep(0.05)
+                assert (ready.status_code, ready.json()["checks"]["draining"]["ok"]) == (503, False)
+                await carrier.place_call(a_call(carrier, SHORT))
+                assert (await client.get("/livez")).status_code == 200
+                while (await client.get("/api/v1/metrics/live")).json()["ended_calls"] != 1:  # noqa: ASYNC110 -- the same
+                    await asyncio.sleep(0.05)
+                assert (await client.get("/api/v1/metrics/live")).json()["failed_calls"] == 0
+        finally:
+            service.kill()
 
 
 def test_a_start_that_fails_after_the_database_is_one_sentence(tmp_path: Path) -> None:

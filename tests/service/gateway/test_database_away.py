@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ async def _go_through(pair: Gateway, server: Postgres, away: Away) -> None:
         before = pair.carrier.counts()["global"]["accepted_calls"]
         await eventually(lambda: _taken(pair, before + CALLS), "calls without a database")
         await eventually(lambda: _state_is(pair, "spilling"), "the state to say so")
+        await eventually(lambda: _is_degraded(pair), "readiness to say so, and to stay")
     finally:
         await asyncio.to_thread(outage.__exit__, None, None, None)
     before = pair.carrier.counts()["global"]["accepted_calls"]
@@ -80,6 +82,14 @@ async def _records(pair: Gateway) -> dict[str, Any]:
     information: dict[str, Any] = (await pair.client.get("/readyz")).json()["information"]
     records: dict[str, Any] = information["records"]
     return records
+
+
+async def _is_degraded(pair: Gateway) -> bool:
+    """Ready all the same, for calls are taken; the database is named as what is wrong."""
+    answer = await pair.client.get("/readyz")
+    assert answer.status_code == HTTPStatus.OK, answer.text
+    told = answer.json()
+    return told["status"] == "degraded" and not told["checks"]["database"]["ok"]
 
 
 async def _state_is(pair: Gateway, state: str) -> bool:

@@ -266,6 +266,24 @@ async def test_with_the_database_down_known_tenants_are_still_answered(
     assert cache.counts().failures == 3
 
 
+async def test_it_says_for_how_long_it_answers_alone(
+    cache: TenantCache, tenants: FakeTenants, clock: FakeClock
+) -> None:
+    """Not before anything was found, not by unknown numbers alone, not past the grace after the last confirmation."""
+    assert not cache.answers_alone
+    await cache.tenant_for(UNKNOWN)
+    assert not cache.answers_alone
+    await cache.tenant_for(NUMBER)
+    tenants.error = OSError("down")
+    clock.advance(60)
+    assert cache.answers_alone
+    assert (await cache.tenant_for(NUMBER)).stale
+    clock.advance(1)
+    assert not cache.answers_alone
+    with pytest.raises(TenantLookupError):
+        await cache.tenant_for(NUMBER)
+
+
 async def test_the_grace_counts_from_when_the_tenant_was_last_right(
     cache: TenantCache, tenants: FakeTenants, clock: FakeClock
 ) -> None:

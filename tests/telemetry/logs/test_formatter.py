@@ -58,3 +58,13 @@ def test_an_exception_tells_where_and_what_kind_not_what_it_said() -> None:
     assert "4915" not in line
     failed.exc_info = (None, None, None)
     assert json.loads(JsonFormatter().format(failed))["exception"] == "no exception"
+
+
+def test_every_line_names_its_process() -> None:
+    """Instance, host, pod and process id end each line, by short names; a platform without pods names none."""
+    resource = {"service.instance.id": "i-1", "host.name": "callscope-0", "process.pid": 7, "service.name": "callscope"}
+    line = json.loads(JsonFormatter(resource).format(record("hello")))
+    assert list(line.items())[-3:] == [("instance", "i-1"), ("host", "callscope-0"), ("pid", 7)]
+    assert "service.name" not in line
+    on_a_pod = JsonFormatter(resource | {"k8s.pod.name": "callscope-0"})
+    assert json.loads(on_a_pod.format(record("hello")))["pod"] == "callscope-0"

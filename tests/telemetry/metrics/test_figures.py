@@ -73,9 +73,9 @@ def test_figures_are_those_computed_by_hand(kit: TelemetryKit, history: History)
     # Eight waits of 1 s lie in the bucket up to 1 s, and the two decided at once in the first, up to 0.05 s.
     assert found["setup_seconds.p50"] == pytest.approx(0.75 + 0.25 * (5 - 2) / 8)
     assert found["setup_seconds.p90"] == pytest.approx(0.75 + 0.25 * (9 - 2) / 8)
-    # All eight calls lie in the bucket from 30 s to 60 s.
-    assert found["duration_seconds.p50"] == pytest.approx(45)
-    assert found["duration_seconds.p95"] == pytest.approx(30 + 30 * 0.95)
+    # All eight calls lie in the bucket from 45 s to 60 s.
+    assert found["duration_seconds.p50"] == pytest.approx(52.5)
+    assert found["duration_seconds.p95"] == pytest.approx(45 + 15 * 0.95)
     assert found["turn_latency_seconds.p99"] is None
     assert found["capacity.limit"] == 4
     assert found["capacity.peak_in_use"] == 1

@@ -216,6 +216,22 @@ def test_what_happened_within_is_noted_where_it_happened(kit: TelemetryKit) -> N
     assert root.one("session").events == ("session.error", "call.referred")
 
 
+def test_a_turn_without_an_answer_says_how_long_the_caller_waited(kit: TelemetryKit) -> None:
+    """From the moment the caller fell silent until the turn ended; a turn that was answered, or not over, says none."""
+    call = started(kit)
+    for silence in (4, 2):
+        call.caller_started_speaking()
+        kit.clock.advance(1)
+        call.caller_stopped_speaking()
+        kit.clock.advance(silence)
+    call.agent_started_speaking()
+    call.caller_started_speaking()
+    kit.clock.advance(3)
+    call.ended(EndReason.HANGUP)
+    turns = the_trace(kit).all("turn")
+    assert [turn.attributes.get("voice.turn.unanswered_s") for turn in turns] == [4.0, None, None]
+
+
 def test_a_call_turned_away_says_why(kit: TelemetryKit) -> None:
     """A rejected call's trace has its reason and the limit that was hit, and only a failure marks it failed."""
     call = kit.tracker.received("rtc_1", "acme")
