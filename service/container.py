@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
 from service.fleet.fleet import Fleet
+from service.fleet.mail import LISTEN_SECONDS, Mailbox
 from service.fleet.sharing import OnOutage
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity, CapacityRule
@@ -75,6 +76,8 @@ class Container:
     capacity: CapacityRule
     fleet: Fleet | None
     """The processes that this one shares its limits with; None without ``REDIS_URL``."""
+    mailbox: Mailbox | None
+    """Asks those about their calls; None likewise."""
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
     """The client of requests to the carrier."""
@@ -110,6 +113,8 @@ class Container:
         if self.fleet is not None:
             await self.fleet.start()
             hooks.append(self.fleet.look)
+        if self.mailbox is not None:
+            self.mailbox.start()
         await self.limits_follower.start()
         await self.records.start()
         await self.recovery.look()
@@ -123,6 +128,8 @@ class Container:
         try:
             await self.sampler.stop()
             await self._let_go(budget_seconds)
+            if self.mailbox is not None:
+                await self.mailbox.stop()
             if self.fleet is not None:
                 await self.fleet.stop()
             await self.limits_follower.close()
@@ -176,7 +183,7 @@ def build_container(
     telemetry.observe_limits(limits)
     observe_records(telemetry.observe, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
-    fleet = _fleet(settings, str(instance), database, records, clock)
+    fleet, mailbox = _fleet(settings, str(instance), database, records, clock)
     capacity = Capacity() if fleet is None else fleet.capacity
     if fleet is not None:
         telemetry.observe(CAPACITY_STORE, fleet.observed)
@@ -240,6 +247,7 @@ def build_container(
         limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
         fleet=fleet,
+        mailbox=mailbox,
         carrier=carrier,
         carrier_http=carrier_http,
         manager=manager,
@@ -256,17 +264,21 @@ def build_container(
 
 def _fleet(
     settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
-) -> Fleet | None:
+) -> tuple[Fleet, Mailbox] | tuple[None, None]:
     if settings.redis_url is None:
-        return None
+        return None, None
     address = StoreAddress.parse(settings.redis_url.get_secret_value())
     try:
         # Nothing loads redis where there is no REDIS_URL, and it need not be installed there.
-        from service.fleet.connection import StoreConnection  # noqa: PLC0415
+        from service.fleet.connection import ANSWER_SECONDS, StoreConnection  # noqa: PLC0415
     except ModuleNotFoundError:
         raise StoreUnusableError("REDIS_URL: needs redis; install callscope[fleet], or unset it") from None
-    return Fleet(
-        StoreConnection(address),
+    connection = StoreConnection(address)
+    # A connection of its own waits for letters, for longer than anything else waits for the store.
+    inbox = StoreConnection(address, answer_seconds=LISTEN_SECONDS + ANSWER_SECONDS)
+    mailbox = Mailbox(connection, inbox, settings.redis_prefix, instance_id)
+    fleet = Fleet(
+        connection,
         settings.redis_prefix,
         instance_id,
         database,
@@ -275,6 +287,7 @@ def _fleet(
         on_outage=OnOutage(settings.capacity_on_outage),
         stale_seconds=settings.stale_call_seconds,
     )
+    return fleet, mailbox
 
 
 def _privacy(settings: Settings) -> Privacy:
