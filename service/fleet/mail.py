@@ -183,6 +183,7 @@ class Mailbox:
         self._tasks: set[asyncio.Task[None]] = set()
         self._answering = 0
         self._listening: asyncio.Task[None] | None = None
+        self._stopped = False
 
     # Lifecycle --------------------------------------------------------------------------------------------------------
 
@@ -197,6 +198,7 @@ class Mailbox:
 
     async def stop(self) -> None:
         """Take no more letters, and let go of the connection that waited for them."""
+        self._stopped = True
         tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._asking.values()]
         tasks += [] if self._listening is None else [self._listening]
         self._listening = None
@@ -274,7 +276,8 @@ class Mailbox:
 
     async def _listen(self) -> None:
         keys = self._keys(self.instance_id)
-        while True:
+        # A client that is cancelled while it waits may tell of a broken connection instead.
+        while not self._stopped:
             try:
                 first = await self._inbox.receive(keys[0], LISTEN_SECONDS)
                 if first is None:
