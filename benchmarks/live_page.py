@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import fmean, median, quantiles
+from typing import Any
 
 import httpx2
 from playwright.async_api import async_playwright
@@ -157,7 +158,7 @@ async def burdened(base: str, viewers: int) -> tuple[float, list[float]]:
 async def look(base: str, viewers: int) -> None:
     """Be the viewers, and read the live numbers meanwhile; print each read's milliseconds."""
     limits = httpx2.Limits(max_connections=viewers + 10)
-    options = {"limits": limits, "headers": SAME_ORIGIN, "timeout": 60, "trust_env": False}
+    options: dict[str, Any] = {"limits": limits, "headers": SAME_ORIGIN, "timeout": 60, "trust_env": False}
     async with httpx2.AsyncClient(base_url=base, **options) as client:
         assert (await client.post("/sign-in", data={"token": TOKEN})).status_code == 303
         frames = [asyncio.Event() for _ in range(viewers)]

@@ -3,21 +3,25 @@
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import CallLookup
 from service.api.call_records import RecordedPast, call_records_router
+from service.api.calls import own_open_calls
 from service.api.capacity import alone
 from service.api.documentation import documentation_router
 from service.api.fleet import fleet_information, fleet_router, store_reachable
+from service.api.fleet_calls import FleetCalls, OwnCalls
 from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
 from service.api.mounting import mount_admin
 from service.api.reconcile import reconcile_router
+from service.api.search_elsewhere import own_found
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
@@ -98,6 +102,7 @@ def app_of(container: Container) -> FastAPI:
         client=container.carrier_http,
     )
     admin = require_admin(container.admin_tokens, container.admin_attempts)
+    calls = _calls(container)
     app.include_router(
         webhooks_router(
             carrier=container.carrier if container.takes_calls else None,
@@ -117,16 +122,49 @@ def app_of(container: Container) -> FastAPI:
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
         mode=alone if container.fleet is None else container.fleet.mode,
+        elsewhere=calls.elsewhere,
     )
     readiness = _readiness(container)
     for router in _routers(container, readiness, admin):
         app.include_router(router)
-    page = _page(container, readiness)
+    page = _page(container, readiness, calls)
     page.mount(app, admin)
     return app
 
 
-def _page(container: Container, readiness: Readiness) -> LivePage:
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """What routes and pages share of calls."""
+
+    lookup: CallLookup
+    hang_ups: HangUps
+    elsewhere: FleetCalls | None
+    """Those of other processes; None without a fleet."""
+
+
+def _calls(container: Container) -> _Calls:
+    telemetry, past = container.telemetry, RecordedPast(container.records)
+    urls = TraceUrls(container.settings.trace_url_template)
+    hang_up = container.manager.hang_up
+    if container.fleet is None or container.mailbox is None:
+        hang_ups = HangUps(telemetry.tracker, container.tenants, past, hang_up)
+        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None)
+    own = OwnCalls(
+        open_calls=partial(own_open_calls, telemetry.tracker, telemetry.traces),
+        search=partial(own_found, telemetry.recent, urls),
+        call=CallLookup(telemetry.recent, past, urls).own,
+        hang_up=HangUps(telemetry.tracker, container.tenants, past, hang_up).perform,
+    )
+    pages = CallPages(container.database)
+    elsewhere = FleetCalls(container.fleet, container.mailbox, own, pages, telemetry.tracker.clock)
+    return _Calls(
+        CallLookup(telemetry.recent, past, urls, elsewhere),
+        HangUps(telemetry.tracker, container.tenants, past, hang_up, elsewhere),
+        elsewhere,
+    )
+
+
+def _page(container: Container, readiness: Readiness, calls: _Calls) -> LivePage:
     """Return the live page over the container's parts."""
     settings, urls = container.settings, TraceUrls(container.settings.trace_url_template)
     parts = PageParts(
@@ -136,11 +174,11 @@ def _page(container: Container, readiness: Readiness) -> LivePage:
         readiness=readiness,
         records=container.records.health,
         tenants=container.tenants,
-        lookup=CallLookup(container.telemetry.recent, RecordedPast(container.records), urls),
+        lookup=calls.lookup,
+        elsewhere=calls.elsewhere,
         pages=CallPages(container.database),
         usage=UsageReader(container.database),
         urls=urls,
-        processes=lambda: 1 if container.fleet is None else max(1, container.fleet.health().processes),
     )
     sessions = _sessions(container)
     system = SystemFacts(
@@ -156,7 +194,7 @@ def _page(container: Container, readiness: Readiness) -> LivePage:
         parts,
         system,
         TenantChanges(container.tenants, container.limits_follower.changed),
-        HangUps(container.telemetry.tracker, container.tenants, container.manager.hang_up),
+        calls.hang_ups,
         tokens=container.admin_tokens,
         attempts=container.admin_attempts,
         sessions=sessions,

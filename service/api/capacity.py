@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
 
+from service.api.elsewhere import OpenCall
 from service.fleet.member import CapacityMode
 from service.http.openapi import Responses, Tag, success
 from service.http.problems import writable
@@ -174,6 +175,17 @@ def registered_call(call: CallSnapshot, now: Instant) -> RegisteredCall:
         state=call.state,
         age_seconds=round(now.since(call.received), 3),
         last_seen_seconds=round(now.since(call.last_seen), 3),
+    )
+
+
+def registered(call: OpenCall) -> RegisteredCall:
+    """Return a call that is not over, as another process tells it."""
+    return RegisteredCall(
+        call_id=call.call_id,
+        tenant_id=call.tenant_id,
+        state=call.state,
+        age_seconds=call.age_seconds,
+        last_seen_seconds=call.last_seen_seconds,
     )
 
 

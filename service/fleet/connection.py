@@ -29,10 +29,16 @@ _AWAY: Final = (RedisError, RedisClusterException, OSError)
 
 
 class StoreConnection:
-    """A store's scripts, run on whichever server has their keys."""
+    """A store's scripts, run on whichever server has their keys.
 
-    def __init__(self, address: StoreAddress) -> None:
+    Args:
+        address: the store's.
+        answer_seconds: how long the store may take to answer, and to be connected to.
+    """
+
+    def __init__(self, address: StoreAddress, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._address = address
+        self._answer_seconds = answer_seconds
         self._sentinel: Sentinel | None = None
         self._client: Redis | RedisCluster = self._connect()
 
@@ -42,7 +48,7 @@ class StoreConnection:
         common: dict[str, Any] = {
             "username": address.username,
             "password": address.password,
-            "socket_timeout": ANSWER_SECONDS,
+            "socket_timeout": self._answer_seconds,
             "socket_connect_timeout": ANSWER_SECONDS,
             "decode_responses": True,
             "encoding_errors": "surrogatepass",  # ids come from outside, and one must not fail a whole batch
@@ -78,6 +84,18 @@ class StoreConnection:
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
         except _AWAY as error:
             raise StoreAwayError(type(error).__name__) from error
+
+    async def receive(self, key: str, seconds: float) -> str | None:
+        """Take the first element of a list, waiting so long for one; None if there was none.
+
+        Raises:
+            StoreAwayError: if the store does not answer; an element may be lost.
+        """
+        try:
+            found: Any = await self._client.blpop([key], timeout=seconds)
+        except _AWAY as error:
+            raise StoreAwayError(type(error).__name__) from error
+        return None if found is None else str(found[1])
 
     async def configuration(self) -> Sequence[Mapping[str, Any]]:
         """Return what each server that takes writes says of itself.

@@ -115,12 +115,14 @@ class Script:
     """A script as the server knows it."""
 
     body: str = field(repr=False)
+    common: str = field(default=_COMMON, repr=False)
+    """What stands before the body: the names and functions of the scripts about slots."""
     text: str = field(init=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what is sent."""
-        text = _COMMON + self.body
+        text = self.common + self.body
         object.__setattr__(self, "text", text)
         # Names the script to the server (EVALSHA); no secret depends on it.
         object.__setattr__(self, "digest", sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -165,7 +165,7 @@ class _Run:
             await self._empty(store)
             let_in = await self._fill()
             await self._empty(store)
-            places = {place.call_id: place.holder async for place in store.places()}
+            places: dict[str, str] = {place.call_id: place.holder async for place in store.places()}
             held = sum(process.held for process in (await store.look()).processes)
             own = sum(each["held"] for each in await self.carrier.counted())
         finally:

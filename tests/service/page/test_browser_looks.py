@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from service.page.rendering import undirected
 from service.simulator.script import AgentSpeaks, CallerSpeaks, CallScript
+from service.timeline.svg import undirected
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browser import WAIT_MS, Watched, opened, pages_of
 from tests.service.page.browsing import TOKENS

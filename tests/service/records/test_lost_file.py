@@ -5,6 +5,7 @@ from pathlib import Path
 from service.records.calls import RecordsState
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from service.storage.sqlite_file import GONE
+from telemetry.semconv.attributes import CallId
 from tests.service.gateway.harness import running_harness
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello.")), CallerSpeaks("Well?"), AgentSpeaks("Fine.")))
@@ -27,7 +28,7 @@ async def test_no_record_goes_into_a_file_that_is_gone(tmp_path: Path) -> None:
         elsewhere.rename(file)
         assert await records.flush(60)
         for report in (before, during):
-            stored = await records.find(report.call_id)
+            stored = await records.find(CallId(report.call_id))
             assert stored is not None
             assert stored.ended_ms is not None
         assert not harness.container.database.file_gone
