@@ -14,8 +14,9 @@ from service.api.call_records import RecordedPast, call_records_router
 from service.api.calls import own_open_calls
 from service.api.capacity import alone
 from service.api.documentation import documentation_router
-from service.api.fleet import fleet_information, fleet_router, store_reachable
+from service.api.fleet import fleet_information, fleet_router, mail_information, store_reachable
 from service.api.fleet_calls import FleetCalls, OwnCalls
+from service.api.fleet_registry import StoredFleetRegistry
 from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
@@ -123,6 +124,7 @@ def app_of(container: Container) -> FastAPI:
         urls=TraceUrls(container.settings.trace_url_template),
         mode=alone if container.fleet is None else container.fleet.mode,
         elsewhere=calls.elsewhere,
+        registry=calls.registry,
     )
     readiness = _readiness(container)
     for router in _routers(container, readiness, admin):
@@ -140,6 +142,8 @@ class _Calls:
     hang_ups: HangUps
     elsewhere: FleetCalls | None
     """Those of other processes; None without a fleet."""
+    registry: StoredFleetRegistry | None
+    """The slots of the fleet; likewise."""
 
 
 def _calls(container: Container) -> _Calls:
@@ -148,9 +152,10 @@ def _calls(container: Container) -> _Calls:
     hang_up = container.manager.hang_up
     if container.fleet is None or container.mailbox is None:
         hang_ups = HangUps(telemetry.tracker, container.tenants, past, hang_up)
-        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None)
+        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None, None)
     own = OwnCalls(
         open_calls=partial(own_open_calls, telemetry.tracker, telemetry.traces),
+        left=lambda: container.recovery.left,
         search=partial(own_found, telemetry.recent, urls),
         call=CallLookup(telemetry.recent, past, urls).own,
         hang_up=HangUps(telemetry.tracker, container.tenants, past, hang_up).perform,
@@ -161,6 +166,7 @@ def _calls(container: Container) -> _Calls:
         CallLookup(telemetry.recent, past, urls, elsewhere),
         HangUps(telemetry.tracker, container.tenants, past, hang_up, elsewhere),
         elsewhere,
+        StoredFleetRegistry(container.fleet.store, elsewhere, container.mailbox),
     )
 
 
@@ -270,6 +276,7 @@ def _readiness(container: Container) -> Readiness:
             "records": lambda: asdict(container.records.health()),
             "sampling": lambda: asdict(container.sampler.health()),
             **({} if container.fleet is None else {"fleet": fleet_information(container.fleet)}),
+            **({} if container.mailbox is None else {"mail": mail_information(container.mailbox)}),
         },
         degrading=degrading,
     )

@@ -166,9 +166,9 @@ async def open_calls(
     tracker: CallTracker, traces: TraceIds, elsewhere: CallsElsewhere | None
 ) -> tuple[Sequence[OpenCall], Coverage]:
     """Return the calls that are not over, of this process and of the others, in the order they were received."""
-    own = await asyncio.to_thread(own_open_calls, tracker, traces)
     if elsewhere is None:
-        return own, Coverage()
+        return await asyncio.to_thread(own_open_calls, tracker, traces), Coverage()
+    own = await asyncio.to_thread(elsewhere.own)
     others = await elsewhere.open_calls()
     known = {call.call_id for call in own}
     every = [*own, *(call for call in others.calls if call.call_id not in known)]

@@ -164,6 +164,10 @@ class CallsElsewhere(Protocol):
         """The id of this process."""
         ...
 
+    def own(self) -> Sequence[OpenCall]:
+        """Return the open calls of this process, as it tells them to others."""
+        ...
+
     async def open_calls(self) -> OpenCalls:
         """Return every open call of the others. It raises nothing: the coverage says what is missing."""
         ...

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service.fleet.errors import StoreAwayError
 from service.fleet.fleet import Fleet
+from service.fleet.mail import Mailbox
 from service.fleet.member import CapacityMode
 from service.fleet.sharing import OnOutage
 from service.fleet.store import BEAT_SECONDS, FleetView, Process, epoch_of, instance_of
@@ -166,3 +167,8 @@ def store_reachable(fleet: Fleet) -> Check:
 def fleet_information(fleet: Fleet) -> Information:
     """Return how the fleet is seen here."""
     return lambda: asdict(fleet.health())
+
+
+def mail_information(mailbox: Mailbox) -> Information:
+    """Return what became of the questions between this process and the others."""
+    return lambda: asdict(mailbox.counts)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
@@ -59,6 +59,8 @@ _NOT_ON_RECORD: Final = (
 
 _QUERY: Final = TypeAdapter(CallQuery)
 
+T = TypeVar("T", bound=BaseModel)
+
 
 class _Letter(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -92,6 +94,8 @@ class OwnCalls:
     """What this process answers of its own calls."""
 
     open_calls: Callable[[], Sequence[OpenCall]]
+    left: Callable[[], Sequence[StoredCall]]
+    """Records of calls that it has taken over and does not run yet."""
     search: Callable[[CallQuery, int, Reception | None], Sequence[tuple[Reception, CallSearchEntry]]]
     call: Callable[[Mapping[str, str]], CallDetail | None]
     hang_up: Callable[[str], Awaitable[HangUpAnswer]]
@@ -144,20 +148,33 @@ class FleetCalls:
         """The id of this process."""
         return self._mailbox.instance_id
 
+    def own(self) -> Sequence[OpenCall]:
+        """Return the open calls of this process, those included that it has taken over and does not run yet."""
+        left = [self._from_record(row) for row in self._own.left()]
+        calls = self._own.open_calls()
+        known = {call.call_id for call in calls}
+        return [*calls, *(call for call in left if call.call_id not in known)]
+
     # Asking -----------------------------------------------------------------------------------------------------------
 
     async def open_calls(self) -> OpenCalls:
         """Return every open call of the others, and of those that do not answer what is on record."""
+        others = await self._others()
+        # Before anybody is asked: what is taken over meanwhile is told by its record then, or by its new process.
+        rows = await self._on_record((self.instance_id, *others.living)) if self._incomplete(others) else ()
         asked = await self._ask_all(CALLS, {}, _Open)
+        if rows is not None and set(asked.silent) & set(others.living):
+            rows = await self._on_record((self.instance_id, *asked.answers))
         told: dict[str, OpenCall] = {}
         for letter in asked.answers.values():
             told |= {call.call_id: call for call in letter.calls}
         omitted = sum(letter.omitted for letter in asked.answers.values())
-        recorded, left_out = await self._open_on_record(asked)
-        for row in recorded or ():
-            told.setdefault(row.call_id, self._from_record(row))
-        from_record = None if recorded is None else len(recorded)
-        return OpenCalls(tuple(told.values()), self._coverage(asked, from_record, omitted + left_out))
+        recorded = None if rows is None else [row for row in rows[:MAX_OPEN] if row.call_id not in told]
+        told |= {row.call_id: self._from_record(row) for row in recorded or ()}
+        omitted += max(0, len(rows or ()) - MAX_OPEN)
+        return OpenCalls(
+            tuple(told.values()), self._coverage(asked, None if recorded is None else len(recorded), omitted)
+        )
 
     async def search(self, query: CallQuery, limit: int, before: Reception | None) -> FoundCalls:
         """Return the latest calls of each of the others that match, and of those that do not answer from record."""
@@ -191,6 +208,11 @@ class FleetCalls:
             return HangUpAnswer(HangUpOutcome(answer["outcome"]), answer.get("error_type"))
         except (KeyError, ValueError):
             return HangUpAnswer(HangUpOutcome.SILENT)
+
+    async def told_by_all(self, name: str, letter: type[T]) -> tuple[Sequence[T], Coverage]:
+        """Return what every other process answers to a question of this name, and which did not."""
+        asked = await self._ask_all(name, {}, letter)
+        return tuple(asked.answers.values()), self._coverage(asked, None)
 
     async def _ask_all(self, name: str, body: object, letter: type[BaseModel], holder: str | None = None) -> _Asked:
         """Ask every other process, or the one, and read what they answer."""
@@ -235,19 +257,17 @@ class FleetCalls:
 
     # Records ----------------------------------------------------------------------------------------------------------
 
-    async def _open_on_record(self, asked: _Asked) -> tuple[Sequence[StoredCall] | None, int]:
-        """Return open calls on record of whoever did not answer, None if the records cannot be read, and how many more.
+    def _incomplete(self, others: _Others) -> bool:
+        """Return true if there are calls that no process tells of: of one that is gone, or that this one cannot see."""
+        return bool(others.gone) or self._fleet.member.away
 
-        While the store is away there may be processes that this one has not seen.
-        """
-        if not asked.silent and not self._fleet.member.away:
-            return (), 0
+    async def _on_record(self, but_of: Sequence[str]) -> Sequence[StoredCall] | None:
+        """Return the open calls on record of other processes than these; None if the records cannot be read."""
         try:
-            rows = await self._pages.open_but_of((self.instance_id, *asked.answers), MAX_OPEN + 1)
+            return await self._pages.open_but_of(but_of, MAX_OPEN + 1)
         except DATABASE_ERRORS as error:
             _logger.warning("the calls of silent processes cannot be read: %s", type(error).__name__)
-            return None, 0
-        return rows[:MAX_OPEN], max(0, len(rows) - MAX_OPEN)
+            return None
 
     async def _found_on_record(
         self, asked: _Asked, query: CallQuery, limit: int, before: Reception | None
@@ -283,7 +303,7 @@ class FleetCalls:
 
     async def _tell_open(self, _body: object) -> object:
         def told() -> dict[str, object]:
-            calls = self._own.open_calls()
+            calls = self.own()
             rows = [call.model_dump(mode="json") for call in calls[:MAX_OPEN]]
             return {"calls": rows, "omitted": max(0, len(calls) - MAX_OPEN)}
 

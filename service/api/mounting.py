@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import NO_PAST, call_debugging_router
 from service.api.calls import calls_router
-from service.api.capacity import CapacityModes, alone, capacity_router
+from service.api.capacity import CapacityModes, FleetRegistry, alone, capacity_router
 from service.api.elsewhere import CallsElsewhere
 from service.api.exemplars import exemplars_router
 from service.api.live import TenantCheck, live_router
@@ -46,6 +46,7 @@ def mount_admin(
     urls: TraceUrls = NO_BACKEND,
     mode: CapacityModes = alone,
     elsewhere: CallsElsewhere | None = None,
+    registry: FleetRegistry | None = None,
 ) -> None:
     """Mount every admin route that these parts allow under ``/api/v1`` of ``app``.
 
@@ -61,6 +62,7 @@ def mount_admin(
         urls: Links to a trace backend.
         mode: Where a fleet decides about slots; None for a process alone.
         elsewhere: The calls of a fleet's other processes; None for a process alone.
+        registry: The slots of the fleet; likewise.
     """
     check = require_admin(admin, AdminAttempts()) if isinstance(admin, AdminTokens) else admin
     if limits is not None and history is None:
@@ -71,7 +73,7 @@ def mount_admin(
     for router in _routers(telemetry, check, directory, past, urls, elsewhere):
         app.include_router(router)
     if limits is not None and history is not None:
-        for router in _derived(telemetry, check, directory, limits, history, mode):
+        for router in _derived(telemetry, check, directory, limits, history, mode, registry):
             app.include_router(router)
 
 
@@ -106,9 +108,10 @@ def _derived(
     limits: Limits,
     history: History,
     mode: CapacityModes,
+    registry: FleetRegistry | None,
 ) -> Iterator[APIRouter]:
     live, tracker = telemetry.live, telemetry.tracker
-    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode)
+    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode, fleet=registry)
     yield summary_router(live=live, history=history, clock=tracker.clock, tenants=tenants, admin=admin)
     yield ranking_router(live=live, history=history, clock=tracker.clock, admin=admin)
 

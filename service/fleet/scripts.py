@@ -283,3 +283,8 @@ return {whole(now()), redis.call('ZRANGE', beats, 0, -1, 'WITHSCORES'), redis.ca
   redis.call('HGETALL', fleet), redis.call('HLEN', calls)}
 """)
 """Return every process and what it holds, as one moment."""
+
+USAGE: Final = Script("""
+return {redis.call('HLEN', calls), redis.call('HGETALL', tenants)}
+""")
+"""Return the slots in use, of all tenants together and of each, as one moment."""

@@ -17,6 +17,7 @@ from service.fleet.scripts import (
     LOOK,
     PAGE,
     RELEASE,
+    USAGE,
     Script,
     keys_of,
 )
@@ -169,6 +170,15 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetUsage:
+    """The slots in use at one moment of the store."""
+
+    total: int
+    tenants: Mapping[TenantId, int]
+    """Those of tenants that use any."""
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """One process of the fleet, as the store has it."""
 
@@ -284,6 +294,11 @@ class SlotStore:
                 yield Place(CallId(call_id), holder, int(claim), TenantId(tenant_id))
             if cursor == "0":
                 return
+
+    async def usage(self) -> FleetUsage:
+        """Return the slots in use, in total and of each tenant."""
+        total, tenants = await self._run(USAGE, [])
+        return FleetUsage(int(total), {TenantId(tenant_id): int(count) for tenant_id, count in _pairs(tenants).items()})
 
     async def look(self) -> FleetView:
         """Return every process of the fleet."""

@@ -332,6 +332,7 @@ async def test_a_process_alone_has_no_fleet_to_ask(harness_alone: httpx2.AsyncCl
     assert not [name for name in answer.headers if name.startswith("x-calls")]
     refused = await harness_alone.get(f"{CALLS}?scope=fleet")
     assert (refused.status_code, "REDIS_URL" in refused.json()["detail"]) == (503, True)
+    assert (await harness_alone.get("/api/v1/metrics/capacity/debug?scope=fleet")).status_code == 503
 
 
 @pytest.fixture
@@ -339,3 +340,29 @@ async def harness_alone(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a service in no fleet."""
     async with running_harness(tmp_path) as harness:
         yield harness.client
+
+
+async def test_the_registry_of_the_fleet(both: Pair) -> None:
+    """Slots are the store's, calls and counts those of both, from either; without an answer of all there is none."""
+    debug = "/api/v1/metrics/capacity/debug"
+    calls = [await both.talking(both.first), await both.talking(both.second), await both.talking(both.first)]
+    for harness in (both.first, both.second):
+        answer = await harness.client.get(f"{debug}?scope=fleet")
+        told = plain(answer)
+        assert (answer.headers["X-Metrics-Scope"], told["scope"], told["mode"]) == ("fleet", "fleet", "fleet")
+        assert [call["call_id"] for call in told["active_calls"]] == calls
+        everyone, tenant = told["global"], told["tenants"]["tenant-001"]
+        for slots in (everyone, tenant):
+            assert [slots[name] for name in ("in_use", "available", "active", "pending")] == [3, 97, 3, 0]
+            assert slots["peak_in_use_5m"] is None
+        assert (told["consistent"], told["inconsistencies"]) == (True, [])
+    own = await both.second.client.get(debug)
+    assert (own.headers["X-Metrics-Scope"], plain(own)["global"]["in_use"]) == ("process", 1)
+    refused = await both.second.client.get(f"{debug}?scope=fleet", headers=token(BOUND))
+    assert refused.status_code == 403
+    await mailbox(both.first).stop()
+    mailbox(both.second).answer_seconds = 0.05
+    missing = await both.second.client.get(f"{debug}?scope=fleet")
+    assert missing.status_code == 503
+    assert missing.headers["X-Calls-Silent"] == both.first.container.instance_id
+    await both.over()

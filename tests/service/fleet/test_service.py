@@ -52,6 +52,7 @@ def test_a_service_shows_its_fleet(sqlite_url: str, store_url: str, tmp_path: Pa
         ready = client.get("/readyz").json()
         assert ready["checks"]["fleet"] == {"ok": True, "reason": None}
         assert ready["information"]["fleet"]["processes"] == 1
+        assert ready["information"]["mail"] == {"asked": 0, "answered": 0, "unanswered": 0, "dropped": 0}
         assert client.get("/api/v1/fleet", headers={"X-Admin-Token": "wrong"}).status_code == 401
 
 
