@@ -119,9 +119,10 @@ def _limits(pages: Pages, sessions: PageSessions, changes: TenantChanges) -> API
             # An empty limit means the general one, so that a form that lost its field must not pass for it.
             raise invalid_request([{"loc": ("body", name), "msg": "is missing"} for name in missing])
         given = form["limit"].strip()
+        tenant = await changes.found(tenant_id)  # first, as an id may be one that no tenant can have
         if given and (not _WHOLE.fullmatch(given) or int(given) > MAX_LIMIT):
             problem = f"The limit must be a whole number from 0 to {MAX_LIMIT:,}, or empty."
-            return await asked(request, session, await changes.found(tenant_id), given, problem)
+            return await asked(request, session, tenant, given, problem)
         spec = checked_spec(tenant_id, {"max_concurrent_calls": int(given) if given else None})
         based_on = Conditions(EntityTags(anything=False, tags=frozenset({f'"{form["version"]}"'})), None)
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -17,6 +18,8 @@ from service.timeline.svg import undirected
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
 
+VERSIONS: Final = {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in sorted(STATIC.iterdir())}
+"""The files of the pages with a version that changes with their content."""
 UNKNOWN: Final = "not known"
 _ISOLATES: Final = re.compile("[\u2066-\u2069]")
 
@@ -78,6 +81,11 @@ def apart(value: object) -> Markup:
     return Markup("<bdi>{}</bdi>").format(_ISOLATES.sub(lambda mark: undirected(mark[0]), str(value)))
 
 
+def static(name: str) -> str:
+    """Return the address of a file of the pages, which never has another content."""
+    return f"/static/{name}?v={VERSIONS[name]}"
+
+
 def call_page(call_id: str) -> str:
     """Return the path of a call's page."""
     return f"/calls/{quote(call_id, safe='')}"
@@ -118,7 +126,7 @@ def _environment() -> Environment:
         call_page=call_page,
         tenant_page=tenant_page,
     )
-    environment.globals.update(unknown=unknown, with_query=with_query)
+    environment.globals.update(unknown=unknown, with_query=with_query, static=static)
     return environment
 
 

@@ -12,7 +12,7 @@ from service.http.problems import ProblemError
 from service.http.security import AdminGate, client_address
 from service.http.tokens import fingerprint
 from service.page.guard import SIGN_IN, PageRoute, cookie_name, demand_same_origin, local_path
-from service.page.rendering import STATIC, render
+from service.page.rendering import STATIC, VERSIONS, render
 from service.page.sessions import PageSessions
 
 MAX_FORM_BYTES: Final = 16 * 1024
@@ -99,11 +99,12 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
         return response
 
     @router.get("/static/{name}")
-    async def static(name: str) -> Response:
+    async def static(name: str, version: Annotated[str, Query(alias="v")] = "") -> Response:
         """Serve a file of the page."""
         if name not in FILES:
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")
-        # Revalidated by its ETag at each use, so that a new version of the service shows at once.
-        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+        # Pages name the version they need; by another address a file is revalidated by its ETag at each use.
+        kept = "public, max-age=31536000, immutable" if version == VERSIONS[name] else "no-cache"
+        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": kept})
 
     return router

@@ -134,6 +134,14 @@ async def test_a_form_without_a_field_changes_nothing(
     assert (await harness.get("/api/v1/tenants/tenant-001"))["max_concurrent_calls"] == 3
 
 
+@pytest.mark.parametrize("tenant", ["nobody", "No Body", "\u4f60\u597d", "x" * 100, "_unknown"])
+async def test_a_limit_of_a_tenant_there_is_not_is_not_changed(person: httpx2.AsyncClient, tenant: str) -> None:
+    """Whatever the id is, also one that no tenant can have."""
+    form = {"limit": "", "version": ""}
+    answers = [await person.get(f"/tenants/{tenant}/limit"), await person.post(f"/tenants/{tenant}/limit", data=form)]
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
 async def test_of_two_who_change_a_limit_one_is_told(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
     """A form that is based on what is no longer so changes nothing."""
     path = "/tenants/tenant-001/limit"

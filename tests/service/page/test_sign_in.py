@@ -171,6 +171,18 @@ def test_over_tls_the_cookie_is_of_this_host_alone(scheme: str, name: str) -> No
     assert cookie_name(Request(scope)) == name
 
 
+async def test_a_browser_keeps_the_files_of_a_page(anyone: httpx2.AsyncClient) -> None:
+    """By the address that pages have, which changes with the content; by any other it asks again."""
+    page = await shown(anyone, "/sign-in")
+    named = [attributes.get("src") or attributes.get("href") or "" for _, attributes in page.elements]
+    addresses = {name for name in named if name.startswith("/static/")}
+    assert {name.partition("?")[0].removeprefix("/static/") for name in addresses} == set(FILES)
+    for address in addresses:
+        for path, kept in ((address, "public, max-age=31536000, immutable"), (address[:-1], "no-cache")):
+            answer = await anyone.get(path)
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, kept), path
+
+
 async def test_files_are_those_of_the_list(anyone: httpx2.AsyncClient) -> None:
     """Each with its type; nothing else of the folder or outside of it."""
     for name, media_type in FILES.items():
