@@ -34,7 +34,7 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 bench: $(READY) ## measure against the plain SDK and a bare gateway, and write docs/performance.md: ten minutes
 	$(BIN)/python -m benchmarks.suite
 
-bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls
+bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls, fleets under faults
 	$(BIN)/python -m benchmarks.suite --long
 
 peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose

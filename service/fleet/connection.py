@@ -28,6 +28,24 @@ _AWAY: Final = (RedisError, RedisClusterException, OSError)
 # A cluster's client tells of nodes that cannot be reached by an error of a family of its own.
 
 
+class _Sentinels(Sentinel):
+    """Sentinels of which none is lost.
+
+    The client moves whichever answered to the front of its list, and of two connections that do so at the same time one
+    can put a Sentinel there twice and drop another, for good.
+    """
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> None:
+        super().__init__(list(hosts), sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
+        self.known: Sequence[Redis] = tuple(self.sentinels)
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the address of the primary, as the first Sentinel that answers has it."""
+        self.sentinels = list(self.known)
+        found: tuple[str, int] = await super().discover_master(service_name)
+        return found
+
+
 class StoreConnection:
     """A store's scripts, run on whichever server has their keys.
 
@@ -39,7 +57,7 @@ class StoreConnection:
     def __init__(self, address: StoreAddress, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._address = address
         self._answer_seconds = answer_seconds
-        self._sentinel: Sentinel | None = None
+        self._sentinel: _Sentinels | None = None
         self._client: Redis | RedisCluster = self._connect()
 
     def _connect(self) -> Redis | RedisCluster:
@@ -63,7 +81,7 @@ class StoreConnection:
             own = {name.removeprefix("sentinel_"): value for name, value in address.options if "sentinel" in name}
             waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
             tls: dict[str, Any] = {"ssl": True, **options} if address.tls else {}
-            self._sentinel = Sentinel(address.hosts, sentinel_kwargs=own | waits | tls)  # type: ignore[no-untyped-call]
+            self._sentinel = _Sentinels(address.hosts, own | waits | tls)
             primary: Redis = self._sentinel.master_for(str(address.service), **common, **tls)
             return primary
         if address.socket is not None:
@@ -123,7 +141,7 @@ class StoreConnection:
     async def close(self) -> None:
         """Let go of every connection."""
         await self._client.aclose()
-        for sentinel in self._sentinel.sentinels if self._sentinel else ():
+        for sentinel in self._sentinel.known if self._sentinel else ():
             await sentinel.aclose()
 
 

@@ -111,6 +111,22 @@ async def test_writes_lost_in_a_failover_are_asserted_at_once(connection: StoreC
         assert one.capacity.decided_locally == 0
 
 
+async def test_lost_writes_show_with_slots_given_back(connection: StoreConnection, store_url: str) -> None:
+    """A new primary that catches up with what this member knew, by slots given back, does not hide what it lost."""
+    async with fleet_of(connection, "one") as (one,):
+        first, _ = await one.let_in("a", "b")
+        keys = keys_of("test")
+        async with redis.asyncio.Redis.from_url(store_url) as client:
+            await client.hdel(keys[0], "b")
+            await client.hincrby(keys[1], ACME, -1)
+            await client.hincrby(keys[2], one.member.holder, -1)
+            await client.hincrby(keys[3], one.member.holder, -1)
+        first.release()
+        await one.released()
+        await until(lambda: not one.member.asserting)
+        assert await one.in_store() == {"b": "one"}
+
+
 async def test_a_slot_that_nobody_holds_is_freed(connection: StoreConnection) -> None:
     """What the store has under a member's name and the member does not hold goes at the second heartbeat."""
     async with fleet_of(connection, "one") as (one,):
