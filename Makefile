@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lowest peers check bench bench-all lock clean
+.PHONY: help run test test-all lowest peers check sbom bench bench-all lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -31,13 +31,16 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 	$(BIN)/lint-imports
 	$(BIN)/python -m telemetry.semconv.documentation --check
 
+sbom: $(READY) ## write the bill of materials (CycloneDX) and the licences of what an image holds into dist/
+	$(BIN)/python tests/packaging/bill_of_materials.py dist
+
 bench: $(READY) ## measure against the plain SDK and a bare gateway, and write docs/performance.md: ten minutes
 	$(BIN)/python -m benchmarks.suite
 
 bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls, fleets under faults
 	$(BIN)/python -m benchmarks.suite --long
 
-peers: ## bring the real programs the tests run against: Collector, Prometheus, Jaeger, Redis, PostgreSQL, Compose
+peers: ## bring the real programs the tests run against: Collector, Prometheus, Alertmanager, Redis and more
 	./tests/peers/install.sh
 
 lock: $(READY) ## resolve the dependencies again

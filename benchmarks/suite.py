@@ -32,6 +32,7 @@ BRIEF: Final = (
     "cost_over_tenants",
     "memory_of_tenants_and_calls",
     "running_calls_memory",
+    "size_of_an_export",
     "derived_metrics",
     "fleet_decisions",
 )

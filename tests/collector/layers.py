@@ -16,6 +16,7 @@ COMBINATIONS: dict[str, tuple[str, ...]] = {
     "local-mtls": ("base", "mtls", "local"),
     "local-content": ("base", "content", "local"),
     "production-mtls": ("base", "mtls", "production", "vendors/otlp"),
+    "totals": ("base", "production", "vendors/otlp", "totals"),
     "two-destinations": ("base", "production", "vendors/otlp", "vendors/honeycomb"),
     **{vendor: ("base", "production", f"vendors/{vendor}") for vendor in VENDORS},
 }

@@ -17,7 +17,7 @@ from tests.peers.collector import BINARY, CONFIG, layer
 from tests.peers.network import free_port
 from tests.peers.peers import run_with
 
-LAYERS = ["base", "local", "production", "mtls", "content", *(f"vendors/{vendor}" for vendor in VENDORS)]
+LAYERS = ["base", "local", "production", "mtls", "content", "totals", *(f"vendors/{vendor}" for vendor in VENDORS)]
 DELTA_VENDORS = {"azure", "datadog", "dynatrace", "elastic", "newrelic"}
 SECRET = re.compile(r"(?i)(authorization|key|token|team|password)$")
 
@@ -52,11 +52,11 @@ def test_a_missing_address_stops_the_start(vendor: str, tmp_path: Path) -> None:
     assert "endpoint must be specified" in result.stdout
 
 
-MAY_BE_EMPTY = {"OTLP_AUTHORIZATION", "SIGNOZ_INGESTION_KEY"}
+MAY_BE_EMPTY = {"OTLP_AUTHORIZATION", "SIGNOZ_INGESTION_KEY", "TOTALS_AUTHORIZATION"}
 """Self-hosted backends that ask nobody who they are."""
 NEEDED = [
     (layer_name, variable)
-    for layer_name in ("mtls", *(f"vendors/{vendor}" for vendor in VENDORS))
+    for layer_name in ("mtls", "totals", *(f"vendors/{vendor}" for vendor in VENDORS))
     for variable, has_default in variables(layer_name).items()
     if not has_default and variable not in MAY_BE_EMPTY
 ]

@@ -40,11 +40,18 @@ class OtlpEmitter:
     """A stand-in for the service. It records on the catalogue's instruments; the context's end sends all of it."""
 
     def __init__(
-        self, endpoint: str = "", *, grpc: bool = False, metrics_url: str = "", signals: Sequence[str] = ()
+        self,
+        endpoint: str = "",
+        *,
+        grpc: bool = False,
+        metrics_url: str = "",
+        signals: Sequence[str] = (),
+        instance: str | None = None,
     ) -> None:
         metrics, traces, logs = _over_grpc(endpoint) if grpc else _over_http(endpoint, metrics_url)
         wanted = signals or (["metrics"] if metrics_url else ["metrics", "traces", "logs"])
-        resource = Resource.create({"service.name": "callscope"})
+        named = {} if instance is None else {"service.instance.id": instance}
+        resource = Resource.create({"service.name": "callscope", **named})
         reader = PeriodicExportingMetricReader(metrics, export_interval_millis=NEVER)
         self._meters = MeterProvider([reader] if "metrics" in wanted else [], resource, shutdown_on_exit=False)
         self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)

@@ -9,6 +9,9 @@ readonly BUILDER=v0.158.0    # with the version of collector-config/builder.yaml
 readonly PROMETHEUS=v0.316.0 # 3.16.0
 readonly ALERTMANAGER=v0.35.0
 readonly JAEGER=v1.76.0      # the last 1.x release; its cmd/jaeger is Jaeger 2
+readonly KUBERNETES=v1.35.2  # whose description of its API the manifests are held to
+readonly KUBECONFORM=v0.8.0
+readonly KUSTOMIZE=v5.8.1
 readonly COMPOSE=v5.6.0
 readonly AXE=4.14.1
 readonly AXE_SHA256=29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c
@@ -88,6 +91,23 @@ build_compose() {
   rm -rf "$work/source"
 }
 
+build_kubeconform() {
+  go install -trimpath -ldflags "-s -w" "github.com/yannh/kubeconform/cmd/kubeconform@$KUBECONFORM"
+}
+
+build_kustomize() {
+  go install -trimpath -ldflags "-s -w" "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
+}
+
+# The API's description, which is a file in Kubernetes' source; nothing of it is built.
+bring_kubernetes_schemas() {
+  module k8s.io/kubernetes "$KUBERNETES"
+  rm -rf "$peers/share/kubernetes"
+  python3 "$root/tests/peers/kubernetes_schemas.py" "$work/source/api/openapi-spec/swagger.json" "$peers/share/kubernetes"
+  rm -rf "$work/source"
+  echo "$KUBERNETES" >"$peers/versions/kubernetes-schemas"
+}
+
 # packaged PROGRAM PACKAGE: install a system package whose program is missing.
 packaged() {
   if command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null; then
@@ -126,3 +146,10 @@ bring prometheus "$PROMETHEUS" build_prometheus
 bring alertmanager "$ALERTMANAGER" build_alertmanager
 bring jaeger "$JAEGER" build_jaeger
 bring docker-compose "$COMPOSE" build_compose
+bring kubeconform "$KUBECONFORM" build_kubeconform
+bring kustomize "$KUSTOMIZE" build_kustomize
+if [[ -d $peers/share/kubernetes && $(cat "$peers/versions/kubernetes-schemas" 2>/dev/null) == "$KUBERNETES" ]]; then
+  echo "kubernetes schemas $KUBERNETES: there"
+else
+  bring_kubernetes_schemas
+fi

@@ -136,19 +136,20 @@ class Peers:
         self._stack.close()
 
 
-def run(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(name: str, *arguments: str | Path, given: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a real program to its end (`promtool`, the Collector's `validate`); its output is in the answer."""
-    return run_with({}, name, arguments)
+    return run_with({}, name, arguments, given=given)
 
 
 def run_with(
-    environment: dict[str, str], name: str, arguments: Sequence[str | Path]
+    environment: dict[str, str], name: str, arguments: Sequence[str | Path], *, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a real program with exactly these environment variables."""
+    """Run a real program with exactly these environment variables; it may be given something to read."""
     return subprocess.run(  # noqa: S603 -- a program this test suite names
         [str(require(name)), *map(str, arguments)],
         check=False,
         text=True,
+        input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,

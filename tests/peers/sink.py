@@ -26,6 +26,8 @@ class OtlpSink:
         self.spans: list[Span] = []
         self.metrics: list[Metric] = []
         self.logs: list[LogRecord] = []
+        self.resources: list[set[str]] = []
+        """The keys of the resources that metrics came from, one set for each time."""
         self.headers: list[dict[str, str]] = []
         """The headers of each request taken, with keys in lower case."""
         self._server = ThreadingHTTPServer((HOST, port), _handler(self))
@@ -49,6 +51,7 @@ class OtlpSink:
             self.spans += [s for r in traces.resource_spans for scope in r.scope_spans for s in scope.spans]
         elif path.endswith("/metrics"):
             metrics = ExportMetricsServiceRequest.FromString(body)
+            self.resources += [{a.key for a in r.resource.attributes} for r in metrics.resource_metrics]
             self.metrics += [m for r in metrics.resource_metrics for scope in r.scope_metrics for m in scope.metrics]
         elif path.endswith("/logs"):
             logs = ExportLogsServiceRequest.FromString(body)
