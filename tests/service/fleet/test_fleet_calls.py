@@ -14,7 +14,8 @@ from service.simulator.faults import CallFaults, Refuse
 from telemetry.calls.lifecycle import CallState
 from tests.peers.peers import Peers
 from tests.service.fleet.pair import BOUND, OTHER, PATIENT_SECONDS, READS, SHORT, TALK, Pair, pair, plain, token
-from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
+from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, running_harness
+from tests.service.page.browsing import SAME
 
 pytestmark = pytest.mark.peers
 
@@ -323,6 +324,25 @@ async def test_the_live_page_shows_the_fleet(both: Pair) -> None:
     assert {call["call_id"] for call in overview["running"]} == set(calls)
     assert (overview["running_count"], overview["strip"]["running"], overview["strip"]["in_use"]) == (2, 2, 2)
     assert overview["strip"]["processes"] == {"answering": 2, "known": 2}
+    await both.over()
+
+
+async def test_the_live_page_finds_and_shows_calls_of_others(both: Pair) -> None:
+    """Its search goes through the fleet, says who did not answer, and leads to the page of any call, to be hung up."""
+    call_id = await both.talking()
+    base = both.second.client.base_url
+    async with httpx2.AsyncClient(base_url=base, headers=SAME, timeout=PATIENT_SECONDS) as person:
+        assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+        found = (await person.get("/search?state=started")).text
+        assert (f"/calls/{call_id}" in found, "processes answered" in found) == (True, False)
+        page = (await person.get(f"/calls/{call_id}")).text
+        assert (f"/calls/{call_id}/hang-up" in page, "only its record is left" in page) == (True, False)
+        assert await both.first.container.records.flush(PATIENT_SECONDS)
+        await mailbox(both.first).stop()
+        mailbox(both.second).answer_seconds = 0.05
+        found = (await person.get("/search?state=started")).text
+        assert f"/calls/{call_id}" in found
+        assert "1 of 2 processes answered; of the others the calls are as their records are" in found
     await both.over()
 
 
