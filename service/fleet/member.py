@@ -18,6 +18,9 @@ _logger = logging.getLogger(__name__)
 PROBE_SECONDS: Final = 0.25
 """Seconds between two looks at whether the store is back."""
 
+STALE_BEATS: Final = 2
+"""Heartbeats within which a process must have seen the fleet, before the one that failed, for its share to apply."""
+
 DIFFERENT_BEATS: Final = 5
 """Heartbeats in a row at which a busy process and the store had different numbers, before all slots are compared."""
 
@@ -297,7 +300,7 @@ class Member:
         if self._away_since is None:
             self._away_since = self._now()
             # Others may have filled since then what was free: a share of older numbers is no share.
-            self.seen.stale = self._now() - self._seen_at > self._beat_seconds + ANSWER_SECONDS + PROBE_SECONDS
+            self.seen.stale = self._now() - self._seen_at > STALE_BEATS * self._beat_seconds + ANSWER_SECONDS
             _logger.warning("the fleet's store is away (%s); capacity is decided here", self._last_error)
 
 

@@ -1,6 +1,7 @@
 """What is done to a fleet of light processes while calls come: chosen by a seed, each written down as it happens."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final
@@ -15,7 +16,7 @@ from tests.support.proxy import FaultyProxy, nothing, target_of
 
 Fault = Callable[[], Awaitable[None]]
 
-TAKES_NOTHING: Final = ("kill", "stop", "stand_still", "lose", "cut", "late", "outage")
+TAKES_NOTHING: Final = ("kill", "stop", "stand_still", "starve", "lose", "cut", "late", "outage")
 """Faults after which the store has all that it acknowledged."""
 LOSES: Final = ("flush", "fail_over")
 """Faults after which it may have not."""
@@ -93,6 +94,19 @@ class Faults:
             self._carrier.move_calls(victim)
             await asyncio.sleep(self._beat_seconds * self._random.random())
         self._carrier.go_on(victim)
+
+    async def starve(self) -> None:
+        """Have all processes run a little at a time, as on a machine that is far too busy."""
+        self._fault("starve")
+        over = self._carrier.now() + 2 * self._beat_seconds
+        while self._carrier.now() < over:
+            some = [process for process in self._carrier.awake if self._random.random() < 0.7]
+            for process in some:
+                process.signal(signal.SIGSTOP)
+            await asyncio.sleep(0.03 + 0.05 * self._random.random())
+            for process in some:
+                process.signal(signal.SIGCONT)
+            await asyncio.sleep(0.005)
 
     async def lose(self) -> None:
         """Lose the replies to one request in three, after they were carried out."""

@@ -134,11 +134,11 @@ async def test_a_running_call_keeps_its_slot_in_doubt(connection: StoreConnectio
         assert [call.call_id for call in one.held] == ["a"]
 
 
-async def test_numbers_older_than_a_heartbeat_share_nothing(connection: StoreConnection) -> None:
+async def test_numbers_older_than_two_heartbeats_share_nothing(connection: StoreConnection) -> None:
     """A member that stood still, and then finds the store away, lets nothing in by what it saw before."""
     async with fleet_of(connection, "one", "two") as (one, _):
         one.member._beat_seconds = 2.0
-        one.member._seen_at -= 4.0
+        one.member._seen_at -= 5.5
         await one.loses_the_store()
         assert await one.admit("a", total=4) == LimitHit(CapacityScope.GLOBAL, 0, 0)
         one.faulty.away = False
