@@ -1,4 +1,4 @@
-"""The bill of materials and the licences: of exactly what the lock holds, and nothing that has to be looked at first."""
+"""The bill of materials and the licences: exactly what the lock holds, and no licence that has to be looked at."""
 
 import json
 from pathlib import Path
