@@ -1,4 +1,4 @@
-"""The bill of materials and the licences hold exactly what the lock holds, and nothing that needs a look first."""
+"""The bill of materials and the licences: exactly what the lock holds, and no licence that has to be looked at."""
 
 import json
 from pathlib import Path

@@ -2,8 +2,11 @@
 
 import asyncio
 import math
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+
+import pytest
 
 from service.simulator.call import dial
 from service.simulator.faults import ALWAYS, CallFaults, Refuse
@@ -12,7 +15,7 @@ from service.simulator.script_writer import Shares
 from service.simulator.tenants import Tenant, simulated_tenants
 from service.simulator.traffic import Plan
 from tests.collector.dashboards import Query, queries
-from tests.peers.gateway import TIMEOUT_SECONDS, Gateway, gateway
+from tests.peers.gateway import TIMEOUT_SECONDS, Gateway, eventually, gateway
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
 
@@ -41,7 +44,9 @@ async def test_every_panel_has_data_after_a_simulator_run(peers: Peers, tmp_path
         busy = Plan("dashboards", seed=1, calls_per_second=20, calls=150, shares=BUSY, faults=FAULTS)
         await asyncio.gather(line.traffic(busy), _hesitant_callers(line))
         without = await _without_data(prometheus, str(tenants[0]["tenant_id"]))
+        shown, on_record = await _minutes(prometheus, line)
     assert without == []
+    assert shown == pytest.approx(on_record, abs=0.005)
 
 
 async def _hesitant_callers(line: Gateway) -> None:
@@ -49,6 +54,23 @@ async def _hesitant_callers(line: Gateway) -> None:
     for _ in range(4):
         *_, number = line.carrier.numbers
         await line.carrier.place_call(dial(number, HESITANT, rng=Random()))  # noqa: S311 -- an id nobody else has
+
+
+async def _minutes(prometheus: Prometheus, line: Gateway) -> tuple[float, float]:
+    """The minutes that the dashboard shows over the last hour, once they stand still, and those of the records."""
+    (query,) = (query for query in queries() if str(query) == "billing/Minutes, in the time shown")
+    expression = query.expression.replace("$__range", "1h")
+    today = datetime.now(UTC).date()
+    period = f"from={today - timedelta(days=1)}&to={today + timedelta(days=2)}"
+
+    async def both() -> tuple[float, float] | None:
+        usage = await line.get(f"/api/v1/usage?{period}")
+        on_record = float(usage["total"]["seconds"]) / 60
+        shown = await asyncio.to_thread(prometheus.value, expression)
+        return (shown, on_record) if usage["total"]["open_calls"] == 0 and abs(shown - on_record) < 0.005 else None
+
+    found: tuple[float, float] = await eventually(both, "dashboard and records to have the same minutes")
+    return found
 
 
 def _one_on_the_fallback(tenants: list[Tenant]) -> list[Tenant]:
