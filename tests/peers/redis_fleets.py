@@ -27,7 +27,7 @@ def _client(server: Redis) -> "redis.Redis":
 def _follows(server: Redis) -> bool:
     """Return true for a replica that has what its primary has."""
     with _client(server) as client:
-        return client.info("replication").get("master_link_status") == "up"
+        return bool(client.info("replication").get("master_link_status") == "up")
 
 
 def _in(folder: Path, name: str) -> Path:
@@ -71,7 +71,8 @@ class RedisCluster:
         for node in self._nodes:
             node.start()
         addresses = [f"{HOST}:{node.port}" for node in self._nodes]
-        command = [require("redis-cli"), "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"]
+        command: list[str | Path] = [require("redis-cli"), "--cluster", "create", *addresses]
+        command += ["--cluster-replicas", "1", "--cluster-yes"]
         made = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)  # noqa: S603 -- named here
         assert made.returncode == 0, made.stdout + made.stderr
         until(lambda: all(self._whole(node) for node in self._nodes), "the cluster to be whole")
@@ -120,7 +121,8 @@ class RedisSentinel:
     @property
     def log(self) -> str:
         """What they have printed."""
-        return "\n".join(program.log for program in (*self.servers, *self._sentinels))
+        programs: list[Redis | Program] = [*self.servers, *self._sentinels]
+        return "\n".join(program.log for program in programs)
 
     def start(self) -> Self:
         """Start all, and wait until the Sentinels know each other and the replicas."""
@@ -162,5 +164,6 @@ class RedisSentinel:
 
     def stop(self) -> int | None:
         """Let all end."""
-        codes = [program.stop() for program in (*self._sentinels, *self.servers)]
+        programs: list[Redis | Program] = [*self._sentinels, *self.servers]
+        codes = [program.stop() for program in programs]
         return max((code or 0 for code in codes), default=None)
