@@ -48,11 +48,22 @@ class _Room(Generic[V]):
     viewers: int = 0
     fragments: Fragments | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _written: dict[tuple[str, ...], bytes] = field(default_factory=dict)
+    """The page's parts as frames have them, by their names: most viewers are sent the same."""
 
     def show(self, fragments: Fragments) -> None:
         """Replace the page, and wake its viewers."""
         self.fragments = fragments
+        self._written = {}
         self.wake()
+
+    def written(self, names: tuple[str, ...]) -> bytes:
+        """Return these parts of the page as a frame has them."""
+        found = self._written.get(names)
+        if found is None:
+            parts = {name: (self.fragments or {})[name] for name in names}
+            found = self._written[names] = json.dumps(parts, ensure_ascii=False).encode()
+        return found
 
     def wake(self) -> None:
         """Wake everybody that waits for a change."""
@@ -149,7 +160,7 @@ class LivePages(Generic[V]):
                 fresh = _difference(sent, room.fragments)
                 if fresh:
                     number += 1
-                    yield _frame(number, fresh)
+                    yield b"event: patch\nid: %d\ndata: %s\n\n" % (number, room.written(fresh))
                 # Sending may have taken a while, in which the page has changed.
                 if changed is room.changed and not await _within(changed, QUIET_SECONDS):
                     yield b": nothing has changed\n\n"
@@ -200,19 +211,15 @@ class LivePages(Generic[V]):
             _logger.error("a live page could not be made, further ones are only counted: %s", type(error).__name__)
 
 
-def _difference(sent: dict[str, int], fragments: Fragments | None) -> dict[str, str]:
-    """Return the parts that differ from what was sent, and note them as sent."""
-    fresh = {}
+def _difference(sent: dict[str, int], fragments: Fragments | None) -> tuple[str, ...]:
+    """Return the names of the parts that differ from what was sent, and note them as sent."""
+    fresh = []
     for name, html in (fragments or {}).items():
         mark = hash(html)
         if sent.get(name) != mark:
             sent[name] = mark
-            fresh[name] = html
-    return fresh
-
-
-def _frame(number: int, fragments: Mapping[str, str]) -> bytes:
-    return f"event: patch\nid: {number}\ndata: {json.dumps(fragments, ensure_ascii=False)}\n\n".encode()
+            fresh.append(name)
+    return tuple(fresh)
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:
