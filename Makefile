@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Two a core: a test of the service waits half of its time for a server, a database or a process it has started.
+WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all lowest peers check sbom bench bench-all lock clean
@@ -14,7 +16,7 @@ run: $(READY) ## set up and run the demo: service, tenants and simulated traffic
 	$(BIN)/callscope demo
 
 test: $(READY) ## set up and run the suite of every change, on all cores: minutes
-	$(BIN)/pytest -n auto --dist loadgroup -m "not endurance and not peers"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "not endurance and not peers"
 
 test-all: $(READY) ## the same with real programs, endurance and coverage
 	$(BIN)/pytest -n auto --dist loadgroup --cov --cov-report=term
@@ -35,7 +37,7 @@ sbom: $(READY) ## write the bill of materials (CycloneDX) and the licences of wh
 bench: $(READY) ## measure against the plain SDK and a bare gateway, and write docs/performance.md: ten minutes
 	$(BIN)/python -m benchmarks.suite
 
-bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls
+bench-all: $(READY) ## the same with those that take long: a million records, a Collector away, 3,000 talking calls, fleets under faults
 	$(BIN)/python -m benchmarks.suite --long
 
 peers: ## bring the real programs the tests run against: Collector, Prometheus, Alertmanager, Redis and more

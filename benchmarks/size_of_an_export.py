@@ -44,7 +44,7 @@ class Received:
         """Return the series with a tenant and those without: a histogram has one a bucket, its sum and its count."""
         found = {True: 0, False: 0}
         for metric in self.metrics:
-            data = getattr(metric, metric.WhichOneof("data"))
+            data = getattr(metric, str(metric.WhichOneof("data")))
             for point in data.data_points:
                 of_a_tenant = any(attribute.key == "tenant.id" for attribute in point.attributes)
                 found[of_a_tenant] += len(point.bucket_counts) + 2 if metric.HasField("histogram") else 1

@@ -34,6 +34,7 @@ BRIEF: Final = (
     "running_calls_memory",
     "size_of_an_export",
     "derived_metrics",
+    "fleet_decisions",
 )
 """Those that together take about ten minutes."""
 LONG: Final = (
@@ -42,6 +43,7 @@ LONG: Final = (
     "collector_away",
     "million_call_records",
     "million_records_migrated",
+    "fleet_histories",
 )
 ARGUMENTS: Final[dict[str, Sequence[str]]] = {"three_thousand_talking_calls": ("a_thousand_talking_calls", "3000")}
 """Modules and arguments of those that are not a module of their own."""

@@ -1,22 +1,28 @@
 """The application: the container's parts behind their routes, alive for as long as the server runs."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import CallLookup
 from service.api.call_records import RecordedPast, call_records_router
+from service.api.calls import own_open_calls
 from service.api.capacity import alone
 from service.api.documentation import documentation_router
-from service.api.fleet import fleet_information, fleet_router, store_reachable
+from service.api.fleet import fleet_information, fleet_router, mail_information, store_reachable
+from service.api.fleet_calls import FleetCalls, OwnCalls
+from service.api.fleet_registry import StoredFleetRegistry
 from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
 from service.api.mounting import mount_admin
 from service.api.reconcile import reconcile_router
+from service.api.search_elsewhere import own_found
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.routes import tenants_router
 from service.api.usage import usage_router
@@ -24,6 +30,7 @@ from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
+from service.fleet.sessions import SessionStore
 from service.gateway.carriers.sip import DIALLED_HEADERS
 from service.http.database import database_reachable
 from service.http.errors import TrailingSlashes, use_problem_details
@@ -38,8 +45,11 @@ from service.http.readiness import (
     registry_has_room,
 )
 from service.http.security import AdminCheck, require_admin
+from service.page.examination import WAIT_SECONDS, Examination
 from service.page.facts import PageParts
 from service.page.mounting import LivePage
+from service.page.sessions import IDLE_SECONDS, MAX_SECONDS, MAX_SESSIONS, LocalSessions, PageSessions
+from service.page.shared_sessions import SharedSessions
 from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.calls import RecordsState
@@ -49,6 +59,7 @@ from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
+from telemetry.doctor import ExportFinding, diagnose
 
 DESCRIPTION = "Calls of many tenants, counted live, traced, and exported over OTLP."
 
@@ -92,6 +103,7 @@ def app_of(container: Container) -> FastAPI:
         client=container.carrier_http,
     )
     admin = require_admin(container.admin_tokens, container.admin_attempts)
+    calls = _calls(container)
     app.include_router(
         webhooks_router(
             carrier=container.carrier if container.takes_calls else None,
@@ -111,16 +123,54 @@ def app_of(container: Container) -> FastAPI:
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
         mode=alone if container.fleet is None else container.fleet.mode,
+        elsewhere=calls.elsewhere,
+        registry=calls.registry,
     )
     readiness = _readiness(container)
     for router in _routers(container, readiness, admin):
         app.include_router(router)
-    page = _page(container, readiness)
+    page = _page(container, readiness, calls)
     page.mount(app, admin)
     return app
 
 
-def _page(container: Container, readiness: Readiness) -> LivePage:
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """What routes and pages share of calls."""
+
+    lookup: CallLookup
+    hang_ups: HangUps
+    elsewhere: FleetCalls | None
+    """Those of other processes; None without a fleet."""
+    registry: StoredFleetRegistry | None
+    """The slots of the fleet; likewise."""
+
+
+def _calls(container: Container) -> _Calls:
+    telemetry, past = container.telemetry, RecordedPast(container.records)
+    urls = TraceUrls(container.settings.trace_url_template)
+    hang_up = container.manager.hang_up
+    if container.fleet is None or container.mailbox is None:
+        hang_ups = HangUps(telemetry.tracker, container.tenants, past, hang_up)
+        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None, None)
+    own = OwnCalls(
+        open_calls=partial(own_open_calls, telemetry.tracker, telemetry.traces),
+        left=lambda: container.recovery.left,
+        search=partial(own_found, telemetry.recent, urls),
+        call=CallLookup(telemetry.recent, past, urls).own,
+        hang_up=HangUps(telemetry.tracker, container.tenants, past, hang_up).perform,
+    )
+    pages = CallPages(container.database)
+    elsewhere = FleetCalls(container.fleet, container.mailbox, own, pages, telemetry.tracker.clock)
+    return _Calls(
+        CallLookup(telemetry.recent, past, urls, elsewhere),
+        HangUps(telemetry.tracker, container.tenants, past, hang_up, elsewhere),
+        elsewhere,
+        StoredFleetRegistry(container.fleet.store, elsewhere, container.mailbox),
+    )
+
+
+def _page(container: Container, readiness: Readiness, calls: _Calls) -> LivePage:
     """Return the live page over the container's parts."""
     settings, urls = container.settings, TraceUrls(container.settings.trace_url_template)
     parts = PageParts(
@@ -130,20 +180,51 @@ def _page(container: Container, readiness: Readiness) -> LivePage:
         readiness=readiness,
         records=container.records.health,
         tenants=container.tenants,
-        lookup=CallLookup(container.telemetry.recent, RecordedPast(container.records), urls),
+        lookup=calls.lookup,
+        elsewhere=calls.elsewhere,
         pages=CallPages(container.database),
         usage=UsageReader(container.database),
         urls=urls,
     )
-    system = SystemFacts(settings, container.instance_id, container.database.engine.dialect.name)
+    sessions = _sessions(container)
+    system = SystemFacts(
+        settings,
+        container.instance_id,
+        container.database.engine.dialect.name,
+        examination=Examination(_examining()),
+        sessions=sessions.health,
+        spill_room=container.records.spill_room,
+        fleet=container.fleet,
+    )
     return LivePage(
         parts,
         system,
         TenantChanges(container.tenants, container.limits_follower.changed),
-        HangUps(container.telemetry.tracker, container.tenants, container.manager.hang_up),
+        calls.hang_ups,
         tokens=container.admin_tokens,
         attempts=container.admin_attempts,
+        sessions=sessions,
     )
+
+
+def _examining() -> Callable[[], Sequence[ExportFinding]]:
+    """Return what examines the exports, by the variables as they are now."""
+    environ, attributes = dict(os.environ), {"service.version": version("callscope")}
+    return lambda: diagnose(environ, attributes, wait_seconds=WAIT_SECONDS)
+
+
+def _sessions(container: Container) -> PageSessions:
+    """Return the sessions of people: the fleet's where there is one, else this process's."""
+    if container.store is None:
+        return LocalSessions(container.admin_tokens)
+    store = SessionStore(
+        container.store,
+        container.settings.redis_prefix,
+        idle_seconds=IDLE_SECONDS,
+        longest_seconds=MAX_SECONDS,
+        most=MAX_SESSIONS,
+    )
+    return SharedSessions(container.admin_tokens, store)
 
 
 def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> Iterator[APIRouter]:
@@ -195,6 +276,7 @@ def _readiness(container: Container) -> Readiness:
             "records": lambda: asdict(container.records.health()),
             "sampling": lambda: asdict(container.sampler.health()),
             **({} if container.fleet is None else {"fleet": fleet_information(container.fleet)}),
+            **({} if container.mailbox is None else {"mail": mail_information(container.mailbox)}),
         },
         degrading=degrading,
     )

@@ -18,8 +18,10 @@ from opentelemetry.metrics import Observation
 
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
-from service.fleet.fleet import Fleet
+from service.fleet.fleet import Connection, Fleet
+from service.fleet.mail import LISTEN_SECONDS, Inbox, Mailbox
 from service.fleet.sharing import OnOutage
+from service.fleet.store import ANSWER_SECONDS
 from service.gateway.admission import Admission
 from service.gateway.capacity import Capacity, CapacityRule
 from service.gateway.carriers.carrier import OwnedCalls
@@ -49,7 +51,7 @@ from telemetry.logs.process_logging import process_logging
 from telemetry.metrics.history import History
 from telemetry.privacy import Privacy
 from telemetry.recent.logs import RecentLogs
-from telemetry.semconv.catalogue import CAPACITY_STORE
+from telemetry.semconv.catalogue import CAPACITY_IN_DOUBT, CAPACITY_STORE
 from telemetry.semconv.own_health import PROCESS_STOPPING
 from telemetry.setup import Telemetry, start_telemetry
 
@@ -79,6 +81,10 @@ class Container:
     capacity: CapacityRule
     fleet: Fleet | None
     """The processes that this one shares its limits with; None without ``REDIS_URL``."""
+    store: Connection | None
+    """The connection to the fleet's store, which the fleet closes; None likewise."""
+    mailbox: Mailbox | None
+    """Asks those about their calls; None likewise."""
     carrier: OpenAIRealtimeCarrier
     carrier_http: httpx2.AsyncClient
     """The client of requests to the carrier."""
@@ -117,6 +123,8 @@ class Container:
         if self.fleet is not None:
             await self.fleet.start()
             hooks.append(self.fleet.look)
+        if self.mailbox is not None:
+            self.mailbox.start()
         await self.limits_follower.start()
         await self.records.start()
         await self.recovery.look()
@@ -130,6 +138,8 @@ class Container:
         try:
             await self.sampler.stop()
             await self._let_go(budget_seconds)
+            if self.mailbox is not None:
+                await self.mailbox.stop()
             if self.fleet is not None:
                 await self.fleet.stop()
             await self.limits_follower.close()
@@ -185,10 +195,13 @@ def build_container(
     telemetry.observe_limits(limits)
     observe_records(telemetry.observe, records)
     history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
-    fleet = _fleet(settings, str(instance), database, records, clock)
+    stores = _stores(settings)
+    fleet = None if stores is None else _fleet(stores[0], settings, str(instance), database, records, clock)
+    mailbox = None if stores is None else Mailbox(*stores, settings.redis_prefix, str(instance))
     capacity = Capacity() if fleet is None else fleet.capacity
     if fleet is not None:
         telemetry.observe(CAPACITY_STORE, fleet.observed)
+        telemetry.observe(CAPACITY_IN_DOUBT, fleet.observed_in_doubt)
     proxy = proxy_for(settings.openai_base_url, getproxies())
     carrier_http = http_client(proxy)
     carrier = OpenAIRealtimeCarrier(
@@ -251,6 +264,8 @@ def build_container(
         limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
         fleet=fleet,
+        store=None if stores is None else stores[0],
+        mailbox=mailbox,
         carrier=carrier,
         carrier_http=carrier_http,
         manager=manager,
@@ -265,9 +280,8 @@ def build_container(
     )
 
 
-def _fleet(
-    settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
-) -> Fleet | None:
+def _stores(settings: Settings) -> tuple[Connection, Inbox] | None:
+    """Return the connection to the fleet's store, and the one that waits for letters; None without ``REDIS_URL``."""
     if settings.redis_url is None:
         return None
     address = StoreAddress.parse(settings.redis_url.get_secret_value())
@@ -276,8 +290,15 @@ def _fleet(
         from service.fleet.connection import StoreConnection  # noqa: PLC0415
     except ModuleNotFoundError:
         raise StoreUnusableError("REDIS_URL: needs redis; install callscope[fleet], or unset it") from None
+    # The second one waits for letters, for longer than anything else waits for the store.
+    return StoreConnection(address), StoreConnection(address, answer_seconds=LISTEN_SECONDS + ANSWER_SECONDS)
+
+
+def _fleet(
+    store: Connection, settings: Settings, instance_id: str, database: Database, records: CallRecords, clock: Clock
+) -> Fleet:
     return Fleet(
-        StoreConnection(address),
+        store,
         settings.redis_prefix,
         instance_id,
         database,

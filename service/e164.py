@@ -39,7 +39,7 @@ _PREFIXES = ("00", "011")
 
 
 class NumberProblem(StrEnum):
-    """Why a text is not a number that can be stored or compared."""
+    """The reason that a text is not a number that can be stored or compared."""
 
     NOT_A_NUMBER = "not_a_number"
     """Something else than digits and separators, or too long to be a number."""

@@ -78,7 +78,7 @@ class Server(uvicorn.Server):
     threads, until the server ends. A server beside something else, as in a test, leaves both alone."""
 
     failure: Exception | None = None
-    """Why the application did not start; None while it has not been tried, or did."""
+    """The error that kept the application from starting; None while it has not been tried, or did start."""
 
     _told = False
     _loop: asyncio.AbstractEventLoop | None = None

@@ -94,9 +94,9 @@ class Settings(BaseSettings):
     redis_prefix: str = Field("callscope", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     """Begins the store's keys, and keeps fleets that share a store apart."""
     capacity_on_outage: Literal["share", "open", "closed"] = "share"
-    """What becomes of new calls while the store is away: let in by a share of what was free, by the limits, or not."""
+    """Admission while the store is away: by a share of what was free, by the limits, or none."""
     drain_seconds: float = Field(0, ge=0, le=300)
-    """How long a process that is told to stop says ``draining`` in ``/readyz`` before it stops taking calls."""
+    """Seconds for which a process told to stop says ``draining`` in ``/readyz`` before it stops taking calls."""
     hand_over_calls: bool = True
     """On a stop, leave running calls to the process that comes next, instead of hanging up."""
     spill_folder: Path = Path("callscope-spill")

@@ -210,9 +210,17 @@ class ExportFinding:
 
 
 def diagnose(
-    environ: Mapping[str, str], resource_attributes: Mapping[str, str | int] | None = None
+    environ: Mapping[str, str],
+    resource_attributes: Mapping[str, str | int] | None = None,
+    *,
+    wait_seconds: float = MAX_WAIT_SECONDS,
 ) -> list[ExportFinding]:
     """Send one test point, span and log record as the variables say, without retries, all at once.
+
+    Args:
+        environ: The variables.
+        resource_attributes: Attributes of the resource that the variables do not set.
+        wait_seconds: Seconds that a test item may take, if the export timeout is not shorter.
 
     Raises:
         InvalidVariableError: a variable makes no sense; the service would not start with it either.
@@ -220,14 +228,14 @@ def diagnose(
     plan = read_plan(environ)
     resource = read_resource(environ, resource_attributes or {}, uuid4())
     with ThreadPoolExecutor(len(Signal)) as pool, EXPORTER_LOGS.held():
-        return list(pool.map(lambda signal: _examine(signal, plan, resource), Signal))
+        return list(pool.map(lambda signal: _examine(signal, plan, resource, wait_seconds), Signal))
 
 
-def _examine(signal: Signal, plan: ExportPlan, resource: Resource) -> ExportFinding:
+def _examine(signal: Signal, plan: ExportPlan, resource: Resource, wait_seconds: float) -> ExportFinding:
     route = plan.routes[signal]
     if route.destination is None:
         return ExportFinding(signal, Verdict.OFF, _why_off(plan, signal))
-    patient = replace(route.destination, timeout=min(route.destination.timeout, MAX_WAIT_SECONDS))
+    patient = replace(route.destination, timeout=min(route.destination.timeout, wait_seconds))
     begin = monotonic()
     outcome = _SEND[signal](patient, plan, resource)
     verdict, message = _judge(outcome, patient, monotonic() - begin)

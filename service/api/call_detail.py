@@ -1,17 +1,20 @@
 """Everything about one call: as data, as a picture, and by its trace."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
+from service.api.elsewhere import CALL_HEADERS, CallsElsewhere, Scope, ToldCall, demand_scope
 from service.http.access import RequestAccess
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.problems import ProblemError
-from service.http.responses import admin_router, json_response, records_unavailable
+from service.http.responses import MetricsScope, admin_router, json_response, records_unavailable
 from service.http.security import AdminCheck
 from service.http.tokens import FULL_ACCESS, Access
 from service.records.record import StoredCall
@@ -28,6 +31,7 @@ from service.timeline.past import (
 from service.timeline.serializer import CALLS, NO_BACKEND, TRACES, TraceUrls, call_detail
 from service.timeline.svg import render_svg
 from service.timeline.timeline import waterfall
+from telemetry.calls.lifecycle import CallState
 from telemetry.recent.calls import RecentCalls
 from telemetry.recent.record import CallDetails
 from telemetry.semconv.attributes import CallId
@@ -36,6 +40,7 @@ SVG = "image/svg+xml"
 
 UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
 UNKNOWN_TRACE = "No call this process knows, nor any on record, has this trace."
+UNANSWERED = "Not every process of the fleet answered; without scope=fleet the answer is what is known."
 
 T = TypeVar("T")
 
@@ -64,10 +69,11 @@ _NO_TRACE: Responses = {
     ),
     422: declared_invalid(f"{TRACES}/1", "path.trace_id", "String should match pattern '^[0-9a-f]{32}$'"),
 }
-_CALL: Responses = {200: success(CallDetail, "Everything known of the call.", EXAMPLE)}
+_CALL: Responses = {200: success(CallDetail, "Everything known of the call.", EXAMPLE, CALL_HEADERS)}
 _PICTURE: Responses = {
     200: {
         "description": "The call over time, as a picture of its own.",
+        "headers": CALL_HEADERS,
         "content": {SVG: {"schema": {"type": "string"}, "example": "<svg xmlns='http://www.w3.org/2000/svg'>…</svg>"}},
     }
 }
@@ -84,17 +90,30 @@ TraceInPath = Annotated[
 
 
 def call_debugging_router(
-    *, recent: RecentCalls, admin: AdminCheck, urls: TraceUrls = NO_BACKEND, past: PastCalls = NO_PAST
+    *,
+    recent: RecentCalls,
+    admin: AdminCheck,
+    urls: TraceUrls = NO_BACKEND,
+    past: PastCalls = NO_PAST,
+    elsewhere: CallsElsewhere | None = None,
 ) -> APIRouter:
     """Return the routes of single calls and traces; ``admin`` decides who may use them.
 
-    Calls that ``recent`` has forgotten, or that other processes had, are told from their records, if ``past`` has them.
+    Calls that other processes of a fleet have are told by these; those that nobody remembers, or of a process that does
+    not answer, from their records, if ``past`` has them.
     """
     router = admin_router(Tag.CALLS, admin)
-    lookup = CallLookup(recent, past, urls)
+    lookup = CallLookup(recent, past, urls, elsewhere)
 
     # One call is written without FastAPI's own serialisation, which runs on the event loop: thousands of spans and log
     # records take many milliseconds, in which other calls would wait. They take a thread.
+
+    async def responded(found: Awaitable[tuple[Response, Mapping[str, str]]], scope: MetricsScope | None) -> Response:
+        response, headers = await found
+        if scope is MetricsScope.FLEET and "X-Calls-Silent" in headers:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, UNANSWERED, headers={"Retry-After": "1", **headers})
+        response.headers.update(headers)
+        return response
 
     @router.get(
         f"{CALLS}/{{call_id:path}}/timeline.svg",
@@ -103,9 +122,9 @@ def call_debugging_router(
         response_class=Response,
         responses=_PICTURE | _NO_CALL,
     )
-    async def timeline(call_id: CallInPath, access: RequestAccess) -> Response:
+    async def timeline(call_id: CallInPath, access: RequestAccess, scope: Scope = None) -> Response:
         """Draw the call over time: phases, speech, waits, interruptions, tools, errors; fit to put into a ticket."""
-        return await lookup.responded(call_id, access, _drawn)
+        return await responded(lookup.looked_up(call_id, access, _drawn, scope), scope)
 
     @router.get(
         f"{CALLS}/{{call_id:path}}",
@@ -113,32 +132,49 @@ def call_debugging_router(
         operation_id="call",
         responses=_CALL | _NO_CALL,
     )
-    async def call(call_id: CallInPath, access: RequestAccess) -> Response:
+    async def call(call_id: CallInPath, access: RequestAccess, scope: Scope = None) -> Response:
         """Show everything known of a call under way or lately over: decision and reason, phases, turns, spans, logs.
 
-        Of a call of an earlier process, or of long ago, show what its record keeps.
+        Of a call of another process of the fleet, show what that one tells; of an earlier process, of long ago, or of
+        one that does not answer, show what the record keeps.
         """
-        return await lookup.responded(call_id, access, _written)
+        return await responded(lookup.looked_up(call_id, access, _written, scope), scope)
 
     @router.get(
         f"{TRACES}/{{trace_id}}", summary="The call of a trace", operation_id="callOfTrace", responses=_CALL | _NO_TRACE
     )
-    async def call_of_trace(trace_id: TraceInPath, access: RequestAccess) -> Response:
+    async def call_of_trace(trace_id: TraceInPath, access: RequestAccess, scope: Scope = None) -> Response:
         """Show the call whose trace this is: the way back from an exemplar, a log line or a trace backend."""
-        return await lookup.of_trace(trace_id, access, _written)
+        return await responded(lookup.looked_up_by_trace(trace_id, access, _written, scope), scope)
 
     return router
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A call that is looked for."""
+
+    question: Mapping[str, str]
+    """As other processes are asked for it."""
+    own: CallDetails | None
+    """As this process has it in memory."""
+    on_record: Callable[[], Awaitable[StoredCall | None]]
+    unknown: str
+    """The sentence for one that is nowhere."""
+
+
 class CallLookup:
-    """Finds calls in memory, and on record those that are no longer there."""
+    """Finds calls in memory, at other processes of a fleet, and on record."""
 
-    __slots__ = ("_past", "_recent", "_urls")
+    __slots__ = ("_elsewhere", "_past", "_recent", "_urls")
 
-    def __init__(self, recent: RecentCalls, past: PastCalls, urls: TraceUrls) -> None:
+    def __init__(
+        self, recent: RecentCalls, past: PastCalls, urls: TraceUrls, elsewhere: CallsElsewhere | None = None
+    ) -> None:
         self._recent = recent
         self._past = past
         self._urls = urls
+        self._elsewhere = elsewhere
 
     async def detail(self, call_id: str, access: Access = FULL_ACCESS) -> CallDetail:
         """Return everything known of the call.
@@ -150,27 +186,65 @@ class CallLookup:
 
     async def responded(self, call_id: str, access: Access, write: Callable[[CallDetail], T]) -> T:
         """Return what ``write``, in a thread, makes of the call; raise as :meth:`detail` does."""
-        details = await asyncio.to_thread(self._recent.call, call_id)
-        source = WATCHED
-        if details is None:
-            row = await self._recorded(call_id)
-            if row is None:
-                raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_CALL)
-            details, source = remembered(row), source_of(row)
-        return await self._told(details, source, access, UNKNOWN_CALL, write)
+        return (await self.looked_up(call_id, access, write))[0]
 
     async def of_trace(self, trace_id: str, access: Access, write: Callable[[CallDetail], T]) -> T:
         """Return what ``write``, in a thread, makes of the call with this trace id; raise as :meth:`detail` does."""
-        details, source = await asyncio.to_thread(self._recent.by_trace, trace_id), WATCHED
-        if details is None:
-            try:
-                row = await self._past.find_by_trace(trace_id)
-            except PastUnavailableError:
-                raise records_unavailable() from None
-            if row is None:
-                raise ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN_TRACE)
-            details, source = remembered(row), source_of(row)
-        return await self._told(details, source, access, UNKNOWN_TRACE, write)
+        return (await self.looked_up_by_trace(trace_id, access, write))[0]
+
+    async def looked_up(
+        self, call_id: str, access: Access, write: Callable[[CallDetail], T], scope: MetricsScope | None = None
+    ) -> tuple[T, Mapping[str, str]]:
+        """Return the same as :meth:`responded` with the headers that say who told it; raise likewise."""
+        own = await asyncio.to_thread(self._recent.call, call_id)
+        on_record = partial(self._recorded, call_id)
+        return await self._found(_Wanted({"call_id": call_id}, own, on_record, UNKNOWN_CALL), access, write, scope)
+
+    async def looked_up_by_trace(
+        self, trace_id: str, access: Access, write: Callable[[CallDetail], T], scope: MetricsScope | None = None
+    ) -> tuple[T, Mapping[str, str]]:
+        """Return the same for the call with this trace id; raise likewise."""
+        own = await asyncio.to_thread(self._recent.by_trace, trace_id)
+        on_record = partial(self._past.find_by_trace, trace_id)
+        return await self._found(_Wanted({"trace_id": trace_id}, own, on_record, UNKNOWN_TRACE), access, write, scope)
+
+    def own(self, question: Mapping[str, str]) -> CallDetail | None:
+        """Return a call as this process has it in memory, None if it has not; in answer to another process."""
+        if "trace_id" in question:
+            details = self._recent.by_trace(question["trace_id"])
+        else:
+            details = self._recent.call(question["call_id"])
+        return None if details is None else call_detail(details, self._urls)
+
+    async def _found(
+        self, wanted: _Wanted, access: Access, write: Callable[[CallDetail], T], scope: MetricsScope | None
+    ) -> tuple[T, Mapping[str, str]]:
+        demand_scope(scope, self._elsewhere)
+        elsewhere = None if scope is MetricsScope.PROCESS else self._elsewhere
+        own = wanted.own
+        if own is not None and (elsewhere is None or own.summary.state is not CallState.HANDED_OVER):
+            said = {} if elsewhere is None else ToldCall(None, elsewhere.instance_id).headers()
+            return await self._told(own, WATCHED, access, wanted.unknown, write), said
+        row, away = None, False
+        try:
+            row = await wanted.on_record()
+        except PastUnavailableError:
+            away = True
+        if row is not None and not access.covers(row.tenant_id):
+            raise ProblemError(HTTPStatus.NOT_FOUND, wanted.unknown)
+        said = {}
+        if elsewhere is not None:
+            told = await elsewhere.call(wanted.question, None if row is None else row.instance_id)
+            said = told.headers()
+            if told.detail is not None:
+                return await self._covered(told.detail, access, wanted.unknown, write), said
+        if row is not None:
+            return await self._told(remembered(row), source_of(row), access, wanted.unknown, write), said
+        if own is not None:
+            return await self._told(own, WATCHED, access, wanted.unknown, write), said
+        if away:
+            raise records_unavailable()
+        raise ProblemError(HTTPStatus.NOT_FOUND, wanted.unknown, headers=said)
 
     async def _told(
         self, details: CallDetails, source: StorySource, access: Access, unknown: str, write: Callable[[CallDetail], T]
@@ -179,13 +253,15 @@ class CallLookup:
             raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
         return await asyncio.to_thread(lambda: write(call_detail(details, self._urls, source)))
 
+    async def _covered(self, detail: CallDetail, access: Access, unknown: str, write: Callable[[CallDetail], T]) -> T:
+        if not access.covers(detail.tenant_id):
+            raise ProblemError(HTTPStatus.NOT_FOUND, unknown)
+        return await asyncio.to_thread(write, detail)
+
     async def _recorded(self, call_id: str) -> StoredCall | None:
         if "\x00" in call_id:  # no record has this character in its id, and no server takes it
             return None
-        try:
-            return await self._past.find(CallId(call_id))
-        except PastUnavailableError:
-            raise records_unavailable() from None
+        return await self._past.find(CallId(call_id))
 
 
 def _written(detail: CallDetail) -> Response:

@@ -23,6 +23,7 @@ from service.http.parameters import (
 )
 from service.http.problems import writable
 from service.http.schemas import FrozenSchema, moment
+from service.timeline.past import WATCHED, StorySource
 from service.timeline.serializer import CALLS, TRACES, Times, TraceUrls, call_path, rounded
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.calls import RecentCalls
@@ -39,10 +40,16 @@ from telemetry.semconv.attributes import (
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
+MAX_CURSOR = 2_200
+"""Characters of a cursor; a call's id has at most 255, each of at most six in a cursor's JSON."""
 
 
 class StateFilter(StrEnum):
-    """A filter by state: a single one, or several under one name."""
+    """A filter by state: a single one, or several under one name.
+
+    The single ones are those of :class:`CallState`, which the table below demands at import; they stand here once more
+    because a command-line option takes one enumeration.
+    """
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -92,9 +99,9 @@ _Limit = Annotated[
 _Cursor = Annotated[
     str | None,
     Query(
-        max_length=200,
-        description="Where to go on: the `next_cursor` of the page before. Stays valid while calls come and go, until "
-        "the process restarts.",
+        max_length=MAX_CURSOR,
+        description="Where to go on: the `next_cursor` of the page before. Stays valid while calls come and go; of a "
+        "process alone, until it restarts.",
     ),
 ]
 _State = Annotated[
@@ -235,13 +242,15 @@ class CallSearchEntry(FrozenSchema):
     direction: CallDirection
     source: str = Field(description="The gateway or carrier that reported it.")
     error_type: str | None
-    longest_wait_seconds: float = Field(
+    longest_wait_seconds: float | None = Field(
         description="The longest anybody waited: for the decision, the first audio, or an answer. "
-        "Compare `slower_than`."
+        "Compare `slower_than`. `null` if not kept, as may be of a call that is told by its record."
     )
-    turns: int
-    interruptions: int
-    flags: tuple[CallFlag, ...] = Field(description="What is worth a look, whatever the outcome.")
+    turns: int | None = Field(description="Times the caller took the word; `null` likewise.")
+    interruptions: int | None = Field(description="Answers the caller cut short; `null` likewise.")
+    flags: tuple[CallFlag, ...] | None = Field(
+        description="What is worth a look, whatever the outcome; `null` of a call that is told by its record."
+    )
     caller: str | None = Field(description="Masked to its last four digits.")
     caller_hash: str | None = Field(description="A keyed hash, the same for every call of this caller.")
     dialled: str | None = Field(description="Likewise; of a name, its first two letters.")
@@ -266,7 +275,7 @@ def found_calls(recent: RecentCalls, wanted: Search, urls: TraceUrls) -> CallSea
     """
     page = recent.search(wanted.query, limit=wanted.limit, before=_before(recent, wanted.cursor))
     return CallSearchPage(
-        calls=tuple(_found(call, urls) for call in page.calls),
+        calls=tuple(search_entry(call, urls) for call in page.calls),
         pending_call_ids=tuple(writable(call.call_id) for call in page.calls if call.state is CallState.PENDING),
         next_cursor=None if page.next_before is None else write_cursor((recent.epoch, page.next_before)),
     )
@@ -281,7 +290,8 @@ def _before(recent: RecentCalls, cursor: str | None) -> int | None:
     return sequence
 
 
-def _found(call: CallSummary, urls: TraceUrls) -> CallSearchEntry:
+def search_entry(call: CallSummary, urls: TraceUrls, source: StorySource = WATCHED) -> CallSearchEntry:
+    """Return one call of a page; ``source`` says what is known of it."""
     times = Times(call.received)
     return CallSearchEntry(
         call_id=writable(call.call_id),
@@ -298,10 +308,10 @@ def _found(call: CallSummary, urls: TraceUrls) -> CallSearchEntry:
         direction=call.direction,
         source=call.source,
         error_type=None if call.error_type is None else writable(call.error_type),
-        longest_wait_seconds=rounded(call.longest_wait),
-        turns=call.turns,
-        interruptions=call.interruptions,
-        flags=call.flags,
+        longest_wait_seconds=rounded(call.longest_wait) if source.conversation_counted else None,
+        turns=call.turns if source.conversation_counted else None,
+        interruptions=call.interruptions if source.conversation_counted else None,
+        flags=None if source.from_record else call.flags,
         caller=call.caller,
         caller_hash=call.caller_hash,
         dialled=call.dialled,

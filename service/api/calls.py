@@ -1,19 +1,31 @@
 """The list of calls: those under way, or those that are looked for."""
 
-from collections.abc import Iterable
-from datetime import datetime
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from service.api.call_search import FOUND_EXAMPLE, INVALID, CallSearchPage, Search, found_calls, search
+from service.api.elsewhere import (
+    LIST_HEADERS,
+    CallsElsewhere,
+    Coverage,
+    OpenCall,
+    Scope,
+    demand_complete,
+    demand_scope,
+)
 from service.api.live import TenantCheck, tenant_filtered
+from service.api.search_elsewhere import found_in_fleet
+from service.http.access import RequestAccess
 from service.http.openapi import JSON, Responses, Tag
 from service.http.problems import writable
-from service.http.responses import admin_router
-from service.http.schemas import FrozenSchema, moment
+from service.http.responses import MetricsScope, admin_router
+from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.timeline.serializer import CALLS, NO_BACKEND, TraceUrls
 from telemetry.calls.call import CallSnapshot
@@ -92,6 +104,7 @@ _LISTED: Responses = {
     200: {
         "model": CallList | CallSearchPage,
         "description": "The calls under way; with any parameter, a page of those looked for.",
+        "headers": LIST_HEADERS,
         "content": {
             JSON: {
                 "examples": {
@@ -114,6 +127,7 @@ def calls_router(
     tenants: TenantCheck,
     admin: AdminCheck,
     urls: TraceUrls = NO_BACKEND,
+    elsewhere: CallsElsewhere | None = None,
 ) -> APIRouter:
     """Return the list under ``/api/v1/calls``; ``admin`` decides who may use it."""
     router = admin_router(Tag.CALLS, admin, prefix=_PATH)
@@ -123,40 +137,92 @@ def calls_router(
         return wanted
 
     @router.get("", summary="List calls", operation_id="listCalls", responses=_LISTED)
-    def calls(wanted: Annotated[Search | None, Depends(known)]) -> CallList | CallSearchPage:
-        """List every call of this process that is not over; or find calls, under way or over, the latest first.
+    async def calls(
+        wanted: Annotated[Search | None, Depends(known)], access: RequestAccess, response: Response, scope: Scope = None
+    ) -> CallList | CallSearchPage:
+        """List every call that is not over, of all processes of a fleet; or find calls, the latest first.
 
-        With any parameter it is a search, among all calls that run and the last ones that are over.
+        With any other parameter than `scope` it is a search, among all calls that run and the last ones that are over.
+        Headers say which processes answered. Of one that did not, the list has what is on record.
         """
-        if wanted is not None:
-            return found_calls(recent, wanted, urls)
-        return call_list(tracker.open_calls(), tracker.clock.now(), traces)
+        demand_scope(scope, elsewhere)
+        others = None if scope is MetricsScope.PROCESS else elsewhere
+        if wanted is None:
+            found, coverage = await open_calls(tracker, traces, others)
+            answer: CallList | CallSearchPage = await asyncio.to_thread(call_list, found)
+        elif others is None:
+            answer, coverage = await asyncio.to_thread(found_calls, recent, wanted, urls), Coverage()
+        else:
+            answer, coverage = await found_in_fleet(recent, others, wanted, access, urls)
+        demand_complete(scope, coverage)
+        if others is not None:
+            response.headers.update(coverage.headers())
+        return answer
 
     return router
 
 
-def call_list(calls: Iterable[CallSnapshot], now: Instant, traces: TraceIds) -> CallList:
-    """Return the list that these calls make at the moment ``now``."""
-    known = list(calls)
-    return CallList(
-        calls=tuple(call_entry(call, now, traces) for call in known if call.state is not CallState.PENDING),
-        pending_call_ids=tuple(writable(call.call_id) for call in known if call.state is CallState.PENDING),
-    )
+async def open_calls(
+    tracker: CallTracker, traces: TraceIds, elsewhere: CallsElsewhere | None
+) -> tuple[Sequence[OpenCall], Coverage]:
+    """Return the calls that are not over, of this process and of the others, in the order they were received."""
+    if elsewhere is None:
+        return await asyncio.to_thread(own_open_calls, tracker, traces), Coverage()
+    own = await asyncio.to_thread(elsewhere.own)
+    others = await elsewhere.open_calls()
+    known = {call.call_id for call in own}
+    every = [*own, *(call for call in others.calls if call.call_id not in known)]
+    return sorted(every, key=lambda call: (call.received_us, call.call_id)), others.coverage
 
 
-def call_entry(call: CallSnapshot, now: Instant, traces: TraceIds) -> CallEntry:
-    """Return one call that has been accepted."""
-    return CallEntry(
+def own_open_calls(tracker: CallTracker, traces: TraceIds) -> Sequence[OpenCall]:
+    """Return the calls of this process that are not over, in the order they were received."""
+    calls, now = tracker.open_calls(), tracker.clock.now()
+    return [open_call(call, now, traces) for call in calls]
+
+
+def open_call(call: CallSnapshot, now: Instant, traces: TraceIds) -> OpenCall:
+    """Return a call that is not over, as of the moment ``now``."""
+    # What it is made of has been checked before; thousands of calls are told at once.
+    return OpenCall.model_construct(
         call_id=writable(call.call_id),
         tenant_id=writable(call.tenant_id),
-        status=status(call),
-        started_at=None if call.started is None else moment(call.started),
+        state=call.state,
+        ending=call.ending,
+        received_us=call.received.unix_nanos // 1_000,
+        started_us=None if call.started is None else call.started.unix_nanos // 1_000,
+        age_seconds=round(now.since(call.received), 3),
         duration_seconds=0.0 if call.started is None else round(now.since(call.started), 3),
+        last_seen_seconds=round(now.since(call.last_seen), 3),
         trace_id=traces.trace_id(call.call_id),
     )
 
 
-def status(call: CallSnapshot) -> CallStatus:
+def call_list(calls: Iterable[OpenCall]) -> CallList:
+    """Return the list that these calls make."""
+    known = list(calls)
+    return CallList(
+        calls=tuple(call_entry(call) for call in known if call.state is not CallState.PENDING),
+        pending_call_ids=tuple(call.call_id for call in known if call.state is CallState.PENDING),
+    )
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def call_entry(call: OpenCall) -> CallEntry:
+    """Return one call that has been accepted."""
+    return CallEntry(
+        call_id=call.call_id,
+        tenant_id=call.tenant_id,
+        status=status(call),
+        started_at=None if call.started_us is None else _EPOCH + timedelta(microseconds=call.started_us),
+        duration_seconds=call.duration_seconds,
+        trace_id=call.trace_id,
+    )
+
+
+def status(call: OpenCall) -> CallStatus:
     """Return the status of an accepted call."""
     if call.ending:
         return CallStatus.ENDING

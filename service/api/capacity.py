@@ -1,15 +1,18 @@
 """The registry of calls behind the live numbers: slots, open calls, and whether both agree."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
 
+from service.api.elsewhere import NO_FLEET, OpenCall, Scope
 from service.fleet.member import CapacityMode
 from service.http.openapi import Responses, Tag, success
-from service.http.problems import writable
+from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
@@ -69,7 +72,9 @@ class CapacitySlots(FrozenSchema):
     available: int = Field(description="Slots left; 0 also if a lowered limit is exceeded.")
     active: int = Field(description="Calls whose media session runs.")
     pending: int = Field(description="Calls that hold a slot and have not started.")
-    peak_in_use_5m: int = Field(description="The most slots held at once in the last five minutes.")
+    peak_in_use_5m: int | None = Field(
+        description="The most slots held at once in the last five minutes; `null` of a fleet, whose peak nobody keeps."
+    )
     rejected: int = Field(description="Calls turned away for want of a slot since the process started.")
     unanswered: int = Field(description="Calls that let go of their slot unanswered since then.")
     taken_over: int = Field(description="Calls that brought their slot from another process since then.")
@@ -177,6 +182,17 @@ def registered_call(call: CallSnapshot, now: Instant) -> RegisteredCall:
     )
 
 
+def registered(call: OpenCall) -> RegisteredCall:
+    """Return a call that is not over, as another process tells it."""
+    return RegisteredCall(
+        call_id=call.call_id,
+        tenant_id=call.tenant_id,
+        state=call.state,
+        age_seconds=call.age_seconds,
+        last_seen_seconds=call.last_seen_seconds,
+    )
+
+
 def _difference(found: Inconsistency, age_seconds: float) -> CapacityDifference:
     return CapacityDifference(
         tenant_id=None if found.tenant_id is None else writable(found.tenant_id),
@@ -234,6 +250,22 @@ CAPACITY_EXAMPLE: dict[str, Any] = {
 _CAPACITY: Responses = {200: success(CapacityDebug, "The registry of calls.", CAPACITY_EXAMPLE, METRICS_HEADERS)}
 
 
+class FleetRegistry(Protocol):
+    """The registries of a fleet; :class:`service.api.fleet_registry.StoredFleetRegistry` reads them."""
+
+    def tell(self, own: Callable[[], CapacityDebug]) -> None:
+        """Have other processes told this one's registry, which ``own``, in a thread, reads."""
+        ...
+
+    async def read(self, own: CapacityDebug, limits: Limits) -> tuple[CapacityDebug, float]:
+        """Return the registry of all processes, this one's among them, and the age of its oldest part in seconds.
+
+        Raises:
+            ProblemError: 503 if the store or a process does not answer.
+        """
+        ...
+
+
 def capacity_router(
     *,
     live: LiveMetricsReader,
@@ -241,20 +273,34 @@ def capacity_router(
     limits: Limits,
     admin: AdminCheck,
     mode: CapacityModes = alone,
+    fleet: FleetRegistry | None = None,
 ) -> APIRouter:
     """Return the route ``/api/v1/metrics/capacity/debug``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
     reconciler = Reconciler(live, tracker)
 
+    def read() -> tuple[CapacityDebug, float]:
+        findings = reconciler.read()
+        return capacity_debug(findings, limits, _counted(live.store), mode()), findings.live_age_seconds
+
+    if fleet is not None:
+        fleet.tell(lambda: read()[0])
+
     @router.get(PATH, summary="The registry of calls", operation_id="capacityDebug", responses=_CAPACITY)
-    def capacity_of_calls(response: Response) -> CapacityDebug:
+    async def capacity_of_calls(response: Response, scope: Scope = None) -> CapacityDebug:
         """Show slots and open calls, and whether the live metrics agree with them.
 
-        A difference is listed if it was the same in every one of several readings.
+        A difference is listed if it was the same in every one of several readings. It is this process's registry, or
+        with `scope=fleet` that of all: slots as the store has them, calls as each process tells them.
         """
-        findings = reconciler.read()
-        response.headers.update(metrics_headers(findings.live_age_seconds))
-        return capacity_debug(findings, limits, _counted(live.store), mode())
+        debug, age = await asyncio.to_thread(read)
+        if scope is MetricsScope.FLEET:
+            if fleet is None:
+                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, NO_FLEET)
+            debug, told_age = await fleet.read(debug, limits)
+            age = max(age, told_age)
+        response.headers.update(metrics_headers(age, debug.scope))
+        return debug
 
     return router
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service.fleet.errors import StoreAwayError
 from service.fleet.fleet import Fleet
+from service.fleet.mail import Mailbox
 from service.fleet.member import CapacityMode
 from service.fleet.sharing import OnOutage
 from service.fleet.store import BEAT_SECONDS, FleetView, Process, epoch_of, instance_of
@@ -146,8 +147,10 @@ def _of_process(process: Process) -> Iterator[str]:
     if process.info.get("mode") == CapacityMode.LOCAL:
         yield f"{name} decided about slots by itself at its last heartbeat"
     told = process.info.get("held")
-    if isinstance(told, int) and told != process.held:
-        yield f"{name} held {told} slots at its last heartbeat, and {process.held} are under its name now"
+    # Numbers of two moments say nothing, unless no slot of the process has changed between them.
+    comparable = process.info.get("writes") == process.writes
+    if comparable and isinstance(told, int) and told != process.held:
+        yield f"{name} held {told} slots at its last heartbeat, and {process.held} are under its name since"
 
 
 def store_reachable(fleet: Fleet) -> Check:
@@ -164,3 +167,8 @@ def store_reachable(fleet: Fleet) -> Check:
 def fleet_information(fleet: Fleet) -> Information:
     """Return how the fleet is seen here."""
     return lambda: asdict(fleet.health())
+
+
+def mail_information(mailbox: Mailbox) -> Information:
+    """Return what became of the questions between this process and the others."""
+    return lambda: asdict(mailbox.counts)

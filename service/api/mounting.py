@@ -8,7 +8,8 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.call_detail import NO_PAST, call_debugging_router
 from service.api.calls import calls_router
-from service.api.capacity import CapacityModes, alone, capacity_router
+from service.api.capacity import CapacityModes, FleetRegistry, alone, capacity_router
+from service.api.elsewhere import CallsElsewhere
 from service.api.exemplars import exemplars_router
 from service.api.live import TenantCheck, live_router
 from service.api.summary import ranking_router, summary_router
@@ -44,6 +45,8 @@ def mount_admin(
     past: PastCalls = NO_PAST,
     urls: TraceUrls = NO_BACKEND,
     mode: CapacityModes = alone,
+    elsewhere: CallsElsewhere | None = None,
+    registry: FleetRegistry | None = None,
 ) -> None:
     """Mount every admin route that these parts allow under ``/api/v1`` of ``app``.
 
@@ -58,6 +61,8 @@ def mount_admin(
         past: The records of calls that this process does not remember.
         urls: Links to a trace backend.
         mode: Where a fleet decides about slots; None for a process alone.
+        elsewhere: The calls of a fleet's other processes; None for a process alone.
+        registry: The slots of the fleet; likewise.
     """
     check = require_admin(admin, AdminAttempts()) if isinstance(admin, AdminTokens) else admin
     if limits is not None and history is None:
@@ -65,24 +70,35 @@ def mount_admin(
         history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
         _sample_while_serving(app, Sampler(telemetry.live, history, clock))
     directory = tenants or SeenTenants()
-    for router in _routers(telemetry, check, directory, past, urls):
+    for router in _routers(telemetry, check, directory, past, urls, elsewhere):
         app.include_router(router)
     if limits is not None and history is not None:
-        for router in _derived(telemetry, check, directory, limits, history, mode):
+        for router in _derived(telemetry, check, directory, limits, history, mode, registry):
             app.include_router(router)
 
 
 def _routers(
-    telemetry: Telemetry, admin: AdminCheck, tenants: TenantDirectory, past: PastCalls, urls: TraceUrls
+    telemetry: Telemetry,
+    admin: AdminCheck,
+    tenants: TenantDirectory,
+    past: PastCalls,
+    urls: TraceUrls,
+    elsewhere: CallsElsewhere | None,
 ) -> Iterator[APIRouter]:
     live, recent = telemetry.live, telemetry.recent
     yield live_router(live=live, tenants=tenants, admin=admin)
     yield exemplars_router(live=live, recent=recent, tenants=tenants, urls=urls, admin=admin)
     known = TenantCheck(live, tenants)
     yield calls_router(
-        tracker=telemetry.tracker, traces=telemetry.traces, recent=recent, tenants=known, urls=urls, admin=admin
+        tracker=telemetry.tracker,
+        traces=telemetry.traces,
+        recent=recent,
+        tenants=known,
+        urls=urls,
+        admin=admin,
+        elsewhere=elsewhere,
     )
-    yield call_debugging_router(recent=recent, urls=urls, admin=admin, past=past)
+    yield call_debugging_router(recent=recent, urls=urls, admin=admin, past=past, elsewhere=elsewhere)
 
 
 def _derived(
@@ -92,9 +108,10 @@ def _derived(
     limits: Limits,
     history: History,
     mode: CapacityModes,
+    registry: FleetRegistry | None,
 ) -> Iterator[APIRouter]:
     live, tracker = telemetry.live, telemetry.tracker
-    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode)
+    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode, fleet=registry)
     yield summary_router(live=live, history=history, clock=tracker.clock, tenants=tenants, admin=admin)
     yield ranking_router(live=live, history=history, clock=tracker.clock, admin=admin)
 

@@ -42,7 +42,7 @@ MAX_BODY_BYTES: Final = 256 * 1024
 INCOMING: Final = "realtime.call.incoming"
 """The one event type acted on. The end of a call is never announced: the session's end tells."""
 RETRY_AFTER_SECONDS: Final = 2
-"""When the carrier may ask again: another process, or this one with room again, takes the call then."""
+"""Seconds until the carrier may ask again: another process, or this one with room again, takes the call then."""
 _OUTCOMES: Final = {
     SignatureFault.MISSING: WebhookOutcome.SIGNATURE_MISSING,
     SignatureFault.UNREADABLE: WebhookOutcome.SIGNATURE_UNREADABLE,

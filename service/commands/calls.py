@@ -142,7 +142,7 @@ def _row(call: CallSearchEntry) -> tuple[str, ...]:
         f"{call.received_at:%Y-%m-%d %H:%M:%S}Z",
         f"{call.duration_seconds:.1f}",
         _why(call),
-        f"{call.longest_wait_seconds:.2f}",
+        "" if call.longest_wait_seconds is None else f"{call.longest_wait_seconds:.2f}",
         call.caller or "",
         call.dialled or "",
     )

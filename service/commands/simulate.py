@@ -31,6 +31,7 @@ def simulate(
         str, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="Signs the webhooks: whsec_<base64>, as the gateway's.")
     ],
     target: Annotated[str, typer.Option(help="The gateway that is called.")] = "http://127.0.0.1:8000",
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every IPv4 address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where the gateway reaches the carrier; 0 takes any.")] = 9000,
     calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 5.0,
     calls: Annotated[int | None, typer.Option(help="End after so many calls.")] = None,
@@ -66,6 +67,7 @@ def simulate(
             numbers=_numbers(tenants, tenants_file),
             time_scale=TimeScale(scale=time_scale),
             fallback_instructions=fallback_instructions,
+            host=host,
             port=port,
         )
         carrier = Simulator(line, target=target)

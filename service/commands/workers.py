@@ -152,7 +152,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEnds:
-    """What a worker has from the process that started it."""
+    """The sockets that a worker has from the process that started it."""
 
     listening: socket.socket
     lifeline: socket.socket

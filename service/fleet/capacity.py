@@ -2,29 +2,22 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
+from service.fleet.asking import SlotAsking, Unanswered
 from service.fleet.errors import StoreAwayError
 from service.fleet.held import HeldCalls
-from service.fleet.member import Member
+from service.fleet.member import PROBE_SECONDS, Member
 from service.fleet.sharing import OnOutage
-from service.fleet.store import AT_ONCE, Acquired, Answer, Decision, HeldCall, SlotStore, UnregisteredError, Wanted
-from service.gateway.capacity import RunningCall, Slot
-from service.periodic import NEVER, PeriodicWorker
+from service.fleet.store import AT_ONCE, Decision, HeldCall, Hold, Released, SlotStore, UnregisteredError, Wanted
+from service.gateway.capacity import InDoubt, RunningCall, Slot
+from service.periodic import PeriodicWorker
 from telemetry.calls.events import LimitHit
 from telemetry.semconv.attributes import CallId, CapacityScope, TenantId
 
 _logger = logging.getLogger(__name__)
-
-DECISION_SECONDS: Final = 0.05
-"""Seconds the store may take to answer before a call is decided upon without it."""
-
-_SLICES: Final = 5
-# The wait is cut up, each part at least one turn of the event loop: a process that stands still itself, as in a full
-# garbage collection, does not take the store for away because of it.
 
 MAX_RELEASING: Final = 10_000
 """Slots that wait to be given back; further ones are found when process and store are compared."""
@@ -50,35 +43,28 @@ class Claims(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
-    wanted: Wanted
-    total_limit: int
-    answer: asyncio.Future[Answer | None]
-
-
 class FleetCapacity:
-    """The slots of this process. All calls that ask at the same time share one script."""
+    """The slots of this process."""
 
     def __init__(
         self, store: SlotStore, member: Member, held: HeldCalls, claims: Claims, on_outage: OnOutage = OnOutage.SHARE
     ) -> None:
         self._store = store
-        self.decision_seconds = DECISION_SECONDS
-        """Seconds the store may take to answer about calls."""
         self._member = member
         self._held = held
         self._claims = claims
         self.on_outage = on_outage
-        self._asked: list[_Asked] = []
-        self._late: set[asyncio.Task[Acquired]] = set()
+        self.asking = SlotAsking(store, member, held, self._let_go_of)
+        """The questions to the store about new calls."""
         self._releasing: dict[CallId, int] = {}
+        self._holding = 0
         self._handed_over = False
         self.decided_locally = 0
-        """Decisions since the start that were made without the store."""
-        self._asking = PeriodicWorker(self._ask_some, interval=NEVER, failed=_log, name="callscope-fleet-asking")
+        """Decisions since the start that were made while the store was away."""
+        self.in_doubt = 0
+        """Calls since the start about which the store did not answer in time, while it was not known to be away."""
         self._giving_back = PeriodicWorker(
-            self._release_some, interval=NEVER, failed=self._not_released, name="callscope-fleet-releasing"
+            self._release_some, interval=PROBE_SECONDS, failed=self._not_released, name="callscope-fleet-releasing"
         )
 
     @property
@@ -86,9 +72,20 @@ class FleetCapacity:
         """Slots that this process holds."""
         return len(self._held)
 
+    def under_way(self) -> bool:
+        """Return true while changes of slots are under way to the store, or may be."""
+        return bool(self._held.asking or self._releasing or self._holding or self.asking.late)
+
+    def told(self) -> Mapping[str, int | None]:
+        """Return the slots held, and the store's changes of them by which its number can be compared with this one.
+
+        These are None while some are under way.
+        """
+        return {"held": self.in_use, "writes": None if self.under_way() else self._member.known_writes}
+
     def start(self) -> None:
         """Begin to ask the store; needs the running loop."""
-        self._asking.start()
+        self.asking.worker.start()
         self._giving_back.start()
 
     def hand_over(self) -> None:
@@ -99,33 +96,31 @@ class FleetCapacity:
         """Give back what waits, within the budget, and stop."""
         if self._releasing and not self._member.away:
             await asyncio.wait([asyncio.create_task(self._giving_back.passed())], timeout=budget_seconds)
-        await self._asking.stop()
+        await self.asking.stop()
         await self._giving_back.stop()
-        _answer_none(self._asked)
-        for task in self._late:
-            task.cancel()
 
     # New calls --------------------------------------------------------------------------------------------------------
 
-    async def admit(self, call_id: CallId, tenant_id: TenantId, *, limit: int, total_limit: int) -> Slot | LimitHit:
-        """Reserve a slot; returns the limit that stands in the way if there is one."""
+    async def admit(
+        self, call_id: CallId, tenant_id: TenantId, *, limit: int, total_limit: int
+    ) -> Slot | LimitHit | InDoubt:
+        """Reserve a slot; returns the limit that stands in the way if there is one, or that nobody knows in time."""
         wanted = Wanted(
             call_id, self._claims.claim_of(call_id), tenant_id, limit, certain=self._claims.certain(call_id)
         )
         self._held.asking.add(call_id)
         try:
-            answer = await self._answer(wanted, total_limit)
+            answer = await self.asking.ask(wanted, total_limit)
         finally:
             self._held.asking.discard(call_id)
-        if answer is None or (answer.decision is Decision.HELD and self._member.settling):
-            hit = self._hit_here(wanted, total_limit, holds=answer is not None)
+        if isinstance(answer, Unanswered):
+            return self._decided_here(wanted, total_limit, answer)
+        if answer.decision is Decision.HELD:
+            # An emptied store does not know yet what others hold.
+            hit = self._hit_here(wanted, total_limit, holds=True) if self._member.settling else None
             if hit is not None:
                 self._let_go_of(wanted)
                 return hit
-            if answer is None:
-                self._held.add(HeldCall(call_id, wanted.claim, tenant_id, wanted.certain))
-            return self._slot(wanted)
-        if answer.decision is Decision.HELD:
             return self._slot(wanted)
         if answer.decision is Decision.OTHERS:
             # Cancels the task that runs here.
@@ -135,14 +130,23 @@ class FleetCapacity:
         scope = CapacityScope.TENANT if tenant_hit else CapacityScope.GLOBAL
         return LimitHit(scope, limit if tenant_hit else total_limit, answer.of_tenant if tenant_hit else answer.total)
 
-    async def _answer(self, wanted: Wanted, total_limit: int) -> Answer | None:
-        """Return the store's answer; None if it does not come in time."""
-        if self._member.away:
-            return None
-        asked = _Asked(wanted, total_limit, asyncio.get_running_loop().create_future())
-        self._asked.append(asked)
-        self._asking.wake()
-        return await asked.answer
+    def _decided_here(self, wanted: Wanted, total_limit: int, cause: Unanswered) -> Slot | LimitHit | InDoubt:
+        """Decide about a call that the store gave no answer about."""
+        if self._held.is_running(wanted.call_id):
+            return self._slot(wanted)
+        if cause is Unanswered.IN_DOUBT:
+            self.in_doubt += 1
+            if self.on_outage is not OnOutage.OPEN:
+                # Others may be let in by the store at this moment: no share is certain.
+                self._let_go_of(wanted)
+                return InDoubt()
+        hit = self._hit_here(wanted, total_limit, holds=False)
+        if hit is not None:
+            self._let_go_of(wanted)
+            return hit
+        self._held.add(HeldCall(wanted.call_id, wanted.claim, wanted.tenant_id, wanted.certain))
+        self._member.assert_next()
+        return self._slot(wanted)
 
     def _hit_here(self, wanted: Wanted, total_limit: int, *, holds: bool) -> LimitHit | None:
         """Return the limit that stands in the way as far as was seen; ``holds`` if the call counts already."""
@@ -157,77 +161,6 @@ class FleetCapacity:
 
     def _slot(self, wanted: Wanted) -> Slot:
         return Slot(partial(self._give_back, wanted.call_id))
-
-    # Asking the store -------------------------------------------------------------------------------------------------
-
-    async def _ask_some(self) -> bool:
-        if self._member.away:
-            # Nobody waits for a store that is known to be away.
-            _answer_none(self._asked)
-            self._asked = []
-            return False
-        asked, self._asked = self._asked[:AT_ONCE], self._asked[AT_ONCE:]
-        if asked:
-            try:
-                await self._ask(asked)
-            finally:
-                _answer_none(asked)
-        return bool(self._asked)
-
-    async def _ask(self, asked: Sequence[_Asked]) -> None:
-        """Ask about these in one script for each limit of the total, which all but never differs."""
-        for total_limit in {each.total_limit for each in asked}:
-            together = [each for each in asked if each.total_limit == total_limit]
-            floor = self._member.known_writes
-            holder = self._member.holder
-            asking = asyncio.create_task(
-                self._store.acquire(holder, [each.wanted for each in together], total_limit), name="callscope-acquire"
-            )
-            for _ in range(_SLICES):
-                await asyncio.wait([asking], timeout=self.decision_seconds / _SLICES)
-                if asking.done():
-                    break
-            if not asking.done():
-                self._late.add(asking)
-                asking.add_done_callback(partial(self._came_late, [each.wanted for each in together]))
-                self._member.failed(StoreAwayError(f"no answer within {self.decision_seconds * 1000:.0f} ms"))
-                return
-            try:
-                acquired = asking.result()
-            except UnregisteredError:
-                self._member.failed(StoreAwayError("fenced"))
-                return
-            except StoreAwayError as error:
-                # It may have been carried out all the same; whoever is not held here is released on return.
-                self._member.failed(error)
-                return
-            self._take(together, acquired, floor)
-
-    def _take(self, asked: Sequence[_Asked], acquired: Acquired, floor: int) -> None:
-        if acquired.before < floor:
-            self._member.lost_writes()
-        self._member.acknowledged(acquired.writes)
-        self._member.born(acquired.born_seconds)
-        for each, answer in zip(asked, acquired.answers, strict=True):
-            wanted, held = each.wanted, answer.decision is Decision.HELD
-            if held and each.answer.done():
-                self._let_go_of(wanted)  # whoever asked has gone
-            elif held:
-                self._held.add(HeldCall(wanted.call_id, wanted.claim, wanted.tenant_id, wanted.certain))
-            if not self._member.settling:
-                self._member.seen.saw_tenant(wanted.tenant_id, answer.of_tenant, self._held.of(wanted.tenant_id))
-                self._member.seen.saw(answer.total, len(self._held))
-            if not each.answer.done():
-                each.answer.set_result(answer)
-
-    def _came_late(self, wanted: Sequence[Wanted], asking: asyncio.Task[Acquired]) -> None:
-        """Give back what a late answer, or none at all, may have taken for calls that are not let in."""
-        self._late.discard(asking)
-        if not asking.cancelled():
-            asking.exception()  # marks it as retrieved
-        for each in wanted:
-            if each.call_id not in self._held:
-                self._let_go_of(each)
 
     # Calls of others --------------------------------------------------------------------------------------------------
 
@@ -246,14 +179,17 @@ class FleetCapacity:
         taken = [call for call in taken if self._held.take_over(call)]
         if self._member.away:
             return  # all is asserted once it is back
+        self._holding += 1
         try:
             for start in range(0, len(taken), AT_ONCE):
-                writes, _ = await self._store.hold(self._member.holder, taken[start : start + AT_ONCE])
-                self._member.acknowledged(writes)
-        except UnregisteredError:
-            self._member.failed(StoreAwayError("fenced"))
-        except StoreAwayError as error:
-            self._member.failed(error)
+                floor, holder = self._member.known_writes, self._member.holder
+                hold = await self._store.hold(holder, taken[start : start + AT_ONCE])
+                self._changed(holder, floor, hold)
+        except (UnregisteredError, StoreAwayError) as error:
+            self._member.assert_soon()
+            self._member.doubt(error)
+        finally:
+            self._holding -= 1
 
     def freed(self, call_id: CallId) -> None:
         """Give back the slot of a call that was taken over and turned out to be over."""
@@ -281,28 +217,34 @@ class FleetCapacity:
         if not self._releasing or self._member.away:
             return False
         batch = dict(list(self._releasing.items())[:AT_ONCE])
-        self._member.acknowledged(await self._store.release(self._member.holder, batch))
+        floor, holder = self._member.known_writes, self._member.holder
+        moment = self._member.seen.moment
+        released = await self._store.release(holder, batch)
+        self._changed(holder, floor, released)
         for call_id, claim in batch.items():
             if self._releasing.get(call_id) == claim:
                 del self._releasing[call_id]
+        if not self._member.settling and moment == self._member.seen.moment:
+            # Places given back are everybody's: a share counts on what it has left of them, as on any free place.
+            self._member.seen.saw(released.total, len(self._held))
+            for tenant_id, in_use in released.tenants.items():
+                self._member.seen.saw_tenant(tenant_id, in_use, self._held.of(tenant_id))
         return bool(self._releasing)
+
+    def _changed(self, holder: str, floor: int, change: Hold | Released) -> None:
+        if holder != self._member.holder:
+            return  # under an epoch that is over, of which the store keeps no count
+        if change.before < floor:
+            self._member.lost_writes()
+        self._member.acknowledged(change.writes)
 
     def store_is_back(self) -> None:
         """Give back what waited while the store was away."""
         self._giving_back.wake()
 
     def _not_released(self, error: Exception) -> None:
+        # What failed is tried again soon, as it still waits.
         if isinstance(error, StoreAwayError):
-            self._member.failed(error)
+            self._member.doubt(error)
         else:
-            _log(error)
-
-
-def _answer_none(asked: Sequence[_Asked]) -> None:
-    for each in asked:
-        if not each.answer.done():
-            each.answer.set_result(None)
-
-
-def _log(error: Exception) -> None:
-    _logger.error("asking the fleet's store failed", exc_info=error)
+            _logger.error("giving slots back to the fleet's store failed", exc_info=error)

@@ -19,9 +19,7 @@ from redis.exceptions import (
 from service.fleet.address import StoreAddress, StoreKind
 from service.fleet.errors import StoreAwayError, StoreUnusableError
 from service.fleet.scripts import Script
-
-ANSWER_SECONDS: Final = 1.0
-"""Seconds the store may take to answer, and to be connected to; no call waits for that long."""
+from service.fleet.store import ANSWER_SECONDS
 
 _REDIRECTED: Final = 1
 # Tries again in a cluster, where a node that went away shows only by an error. Scripts are safe to repeat.
@@ -30,12 +28,36 @@ _AWAY: Final = (RedisError, RedisClusterException, OSError)
 # A cluster's client tells of nodes that cannot be reached by an error of a family of its own.
 
 
-class StoreConnection:
-    """A store's scripts, run on whichever server has their keys."""
+class _Sentinels(Sentinel):
+    """Sentinels of which none is lost.
 
-    def __init__(self, address: StoreAddress) -> None:
+    The client moves whichever answered to the front of its list, and of two connections that do so at the same time one
+    can put a Sentinel there twice and drop another, for good.
+    """
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], options: Mapping[str, Any]) -> None:
+        super().__init__(list(hosts), sentinel_kwargs=dict(options))  # type: ignore[no-untyped-call]
+        self.known: Sequence[Redis] = tuple(self.sentinels)
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Return the address of the primary, as the first Sentinel that answers has it."""
+        self.sentinels = list(self.known)
+        found: tuple[str, int] = await super().discover_master(service_name)
+        return found
+
+
+class StoreConnection:
+    """A store's scripts, run on whichever server has their keys.
+
+    Args:
+        address: the store's.
+        answer_seconds: how long the store may take to answer, and to be connected to.
+    """
+
+    def __init__(self, address: StoreAddress, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._address = address
-        self._sentinel: Sentinel | None = None
+        self._answer_seconds = answer_seconds
+        self._sentinel: _Sentinels | None = None
         self._client: Redis | RedisCluster = self._connect()
 
     def _connect(self) -> Redis | RedisCluster:
@@ -44,7 +66,7 @@ class StoreConnection:
         common: dict[str, Any] = {
             "username": address.username,
             "password": address.password,
-            "socket_timeout": ANSWER_SECONDS,
+            "socket_timeout": self._answer_seconds,
             "socket_connect_timeout": ANSWER_SECONDS,
             "decode_responses": True,
             "encoding_errors": "surrogatepass",  # ids come from outside, and one must not fail a whole batch
@@ -59,7 +81,7 @@ class StoreConnection:
             own = {name.removeprefix("sentinel_"): value for name, value in address.options if "sentinel" in name}
             waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
             tls: dict[str, Any] = {"ssl": True, **options} if address.tls else {}
-            self._sentinel = Sentinel(address.hosts, sentinel_kwargs=own | waits | tls)  # type: ignore[no-untyped-call]
+            self._sentinel = _Sentinels(address.hosts, own | waits | tls)
             primary: Redis = self._sentinel.master_for(str(address.service), **common, **tls)
             return primary
         if address.socket is not None:
@@ -80,6 +102,18 @@ class StoreConnection:
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
         except _AWAY as error:
             raise StoreAwayError(type(error).__name__) from error
+
+    async def receive(self, key: str, seconds: float) -> str | None:
+        """Take the first element of a list, waiting so long for one; None if there was none.
+
+        Raises:
+            StoreAwayError: if the store does not answer; an element may be lost.
+        """
+        try:
+            found: Any = await self._client.blpop([key], timeout=seconds)
+        except _AWAY as error:
+            raise StoreAwayError(type(error).__name__) from error
+        return None if found is None else str(found[1])
 
     async def configuration(self) -> Sequence[Mapping[str, Any]]:
         """Return what each server that takes writes says of itself.
@@ -107,7 +141,7 @@ class StoreConnection:
     async def close(self) -> None:
         """Let go of every connection."""
         await self._client.aclose()
-        for sentinel in self._sentinel.sentinels if self._sentinel else ():
+        for sentinel in self._sentinel.known if self._sentinel else ():
             await sentinel.aclose()
 
 

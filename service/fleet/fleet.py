@@ -60,7 +60,9 @@ class FleetHealth:
     returns: int
     """Times since the start that this process took a new epoch."""
     decided_locally: int
-    """Decisions since the start that were made without the store."""
+    """Decisions since the start that were made while the store was away."""
+    in_doubt: int
+    """Calls since the start about which the store did not answer in time, while it was not known to be away."""
     away_seconds: float | None
     beat_age_seconds: float | None
     last_error: str | None
@@ -109,6 +111,7 @@ class Fleet:
         self.member.on_return = records.check_claims
         self.member.repair = self._repair.own
         self.member.on_back = self.capacity.store_is_back
+        self.member.under_way = self.capacity.under_way
 
     def _identity(self) -> str:
         return self._database_id
@@ -147,6 +150,10 @@ class Fleet:
         """Return the reading of the gauge that says whether slots are decided upon in the store."""
         return [Observation(int(not self.member.away))]
 
+    def observed_in_doubt(self) -> list[Observation]:
+        """Return the reading of the counter of calls that no answer came about in time."""
+        return [Observation(self.capacity.in_doubt)]
+
     def hand_over(self) -> None:
         """Leave the slots of running calls to the process that comes next."""
         self.capacity.hand_over()
@@ -172,6 +179,7 @@ class Fleet:
             member.fenced_others,
             member.returns,
             self.capacity.decided_locally,
+            self.capacity.in_doubt,
             member.away_seconds,
             member.beat_age_seconds,
             member.last_error,
@@ -187,6 +195,6 @@ class Fleet:
             "layout": LAYOUT,
             "started_ms": started,
             "calls": self._records.health().open,
-            "held": self.capacity.in_use,
+            **self.capacity.told(),
             "mode": self.member.mode,
         }

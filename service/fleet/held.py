@@ -1,7 +1,7 @@
 """The slots of this process, as it knows them itself: what it asserts when the store has lost them."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from service.fleet.store import HeldCall
 from telemetry.semconv.attributes import CallId, TenantId
@@ -31,6 +31,10 @@ class HeldCalls:
         """Return true if the call's slot is, or may be, this process's."""
         return call_id in self._running or call_id in self._taken_over or call_id in self.asking
 
+    def by_tenant(self) -> Mapping[TenantId, int]:
+        """Return each tenant's slots, as of now."""
+        return dict(self._tenants)
+
     def of(self, tenant_id: TenantId) -> int:
         """Return the tenant's slots."""
         return self._tenants[tenant_id]
@@ -52,6 +56,10 @@ class HeldCalls:
         self._taken_over[call.call_id] = call
         self._tenants[call.tenant_id] += 1
         return True
+
+    def is_running(self, call_id: CallId) -> bool:
+        """Return true if a call that runs here holds the slot."""
+        return call_id in self._running
 
     def is_taken_over(self, call_id: CallId) -> bool:
         """Return true if the call's slot waits for what becomes of the call."""

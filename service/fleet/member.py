@@ -8,14 +8,24 @@ from typing import Any, Final
 from service.fleet.errors import StoreAwayError, StoreUnusableError
 from service.fleet.held import HeldCalls
 from service.fleet.sharing import FleetSeen
-from service.fleet.store import BEAT_SECONDS, SILENCE_SECONDS, Beat, SlotStore, UnregisteredError
+from service.fleet.store import ANSWER_SECONDS, BEAT_SECONDS, Beat, SlotStore, UnregisteredError
 from service.periodic import PeriodicWorker
 from telemetry.clock import Clock
+from telemetry.semconv.attributes import TenantId
 
 _logger = logging.getLogger(__name__)
 
 PROBE_SECONDS: Final = 0.25
 """Seconds between two looks at whether the store is back."""
+
+STALE_BEATS: Final = 2
+"""Heartbeats within which a process must have seen the fleet, before the one that failed, for its share to apply."""
+
+DIFFERENT_BEATS: Final = 5
+"""Heartbeats in a row at which a busy process and the store had different numbers, before all slots are compared."""
+
+_ASSERTIONS: Final = 5
+# A flood of calls that are let in here must not keep the store from deciding; what is left is asserted soon.
 
 _NOBODY: Final = ""
 
@@ -71,14 +81,17 @@ class Member:
         self.repair: Callable[[], Awaitable[None]] = _nothing
         """Makes the store hold what this process holds, and no more."""
         self.on_back: Callable[[], None] = _ignore
-        """Called once decisions are the store's again."""
+        """Called once the store is back."""
+        self.under_way: Callable[[], bool] = _never
+        """Returns true while changes of this process's slots are under way to the store, or may be."""
         self._asserting = False
+        self._doubted = self._assert_due = False
         self._away_since: float | None = None
         self._last_error: str | None = None
         self._last_beat: float | None = None
         self._known_writes = 0
-        self._born_at = float("-inf")
-        self._differed = False
+        self._born_at = self._seen_at = float("-inf")
+        self._differed = 0
         self._beating = PeriodicWorker(
             self._beat_when_due, interval=PROBE_SECONDS, failed=self._failed, name="callscope-fleet-heartbeat"
         )
@@ -87,8 +100,13 @@ class Member:
 
     @property
     def away(self) -> bool:
-        """True while the store does not answer, and until it holds again what this process holds."""
+        """True from a heartbeat that failed until the store holds again what this process holds."""
         return self._away_since is not None
+
+    @property
+    def asserting(self) -> bool:
+        """True while the store answers and has yet to be told what this process holds: it was fenced, or lost some."""
+        return self._asserting and not self.away
 
     @property
     def mode(self) -> CapacityMode:
@@ -113,7 +131,7 @@ class Member:
     @property
     def settling(self) -> bool:
         """True while an emptied store may not yet have heard of every process: others may still hold slots."""
-        return self._now() - self._born_at < SILENCE_SECONDS and self.returns > 0
+        return self._now() - self._born_at < self._store.silence_seconds and self.returns > 0
 
     def _now(self) -> float:
         return self._clock.now().monotonic
@@ -152,10 +170,15 @@ class Member:
 
     # What the store says ----------------------------------------------------------------------------------------------
 
-    def failed(self, error: Exception) -> None:
-        """Take the store for away, and look soon whether it is."""
-        self._went_away(error)
+    def doubt(self, error: Exception) -> None:
+        """Have a heartbeat ask at once whether the store is there: something else got no answer from it."""
+        self._last_error = _kind(error)
+        self._doubted = True
         self._beating.wake()
+
+    async def asked(self) -> None:
+        """Wait until a heartbeat has been answered, or has failed; never if none is being sent."""
+        await self._beating.passed()
 
     @property
     def known_writes(self) -> int:
@@ -173,66 +196,95 @@ class Member:
     def lost_writes(self) -> None:
         """Have everything asserted at once: the store has lost what it acknowledged, as after a failover."""
         _logger.warning("the fleet's store has lost changes that it had acknowledged; all slots are asserted again")
-        self._away_since = self._now() if self._away_since is None else self._away_since
+        self._asserting = True
         self._beating.wake()
 
     def assert_soon(self) -> None:
         """Have the store told of all slots that this process holds."""
-        self._asserting = True
+        self.assert_next()
         self._beating.wake()
+
+    def assert_next(self) -> None:
+        """Have the store told of all slots when a heartbeat looks next, within :data:`PROBE_SECONDS`."""
+        self._assert_due = True
 
     # Heartbeats -------------------------------------------------------------------------------------------------------
 
     async def _beat_when_due(self) -> None:
         age = self.beat_age_seconds
-        if self.away or self._asserting or age is None or age >= self._beat_seconds - PROBE_SECONDS / 2:
+        due = age is None or age >= self._beat_seconds - PROBE_SECONDS / 2
+        if due or self.away or self._asserting or self._assert_due or self._doubted:
             await self.beat()
 
     async def beat(self) -> None:
-        """Send a heartbeat; return to the fleet if the store does not know this process any more."""
-        floor, tenants = self._known_writes, self.seen.tenants
-        own = {tenant_id: self._held.of(tenant_id) for tenant_id in tenants}
+        """Send a heartbeat; return to the fleet if the store does not know this process any more.
+
+        Raises:
+            StoreAwayError: if the store does not answer.
+        """
+        self._doubted = False
+        floor, own, moment = self._known_writes, self._held.by_tenant(), self.seen.moment
+        comparable = not self.under_way()
         try:
-            beat = await self._store.beat(self.holder, self._info(), tenants)
+            beat = await self._store.beat(self.holder, self._info(), self.seen.tenants)
         except UnregisteredError:
             beat = await self._return()
-        if not self.settling:
-            for tenant_id, in_use in beat.tenants.items():
-                self.seen.saw_tenant(tenant_id, in_use, own[tenant_id])
-        if self.away or self._asserting or beat.writes < floor or self._stays_different(beat):
-            self._asserting = False
+        differs = self._differs(beat, comparable=comparable and beat.writes == floor == self._known_writes)
+        if self.away or self._asserting or self._assert_due or beat.writes < floor or differs:
+            own, moment, beat = await self._assert()
+        self._took(beat, own, moment)
+
+    async def _assert(self) -> tuple[Mapping[TenantId, int], int, Beat]:
+        """Have the store hold what this process holds; return the heartbeat after it, and when that was sent.
+
+        What was seen before does not count what is asserted now. Calls that are let in here meanwhile are asserted too,
+        as from the next moment on the store decides.
+        """
+        for _ in range(_ASSERTIONS):
+            self._assert_due = False
             await self.repair()
-        self._took(beat)
+            own, moment = self._held.by_tenant(), self.seen.moment
+            beat = await self._store.beat(self.holder, self._info(), self.seen.tenants)
+            if not self._assert_due:
+                break
+        return own, moment, beat
 
     async def _return(self) -> Beat:
         """Take a new epoch, and check what is still this process's under it."""
         _logger.warning("the fleet has fenced this process, or its store was emptied; it returns under a new epoch")
-        self._away_since = self._now() if self._away_since is None else self._away_since
+        self._asserting = True
         self.returns += 1
         await self.join()
         await self.on_return()
         return await self._store.beat(self.holder, self._info())
 
-    def _stays_different(self, beat: Beat) -> bool:
-        """Return true if the store held another number of slots than this process at two heartbeats in a row.
+    def _differs(self, beat: Beat, *, comparable: bool) -> bool:
+        """Return true if the store holds another number of slots than this process, which is not due to traffic.
 
-        Once may be due to what was under way.
+        If something is under way, a difference may be due to that, unless it stays.
         """
-        differs = beat.held != len(self._held)
-        before, self._differed = self._differed, differs
-        return differs and before
+        if beat.held == len(self._held):
+            self._differed = 0
+            return False
+        self._differed += 1
+        if not comparable and self._differed < DIFFERENT_BEATS:
+            return False
+        self._differed = 0
+        return True
 
-    def _took(self, beat: Beat) -> None:
+    def _took(self, beat: Beat, own: Mapping[TenantId, int], moment: int) -> None:
         self._last_beat = self._now()
         self.acknowledged(beat.writes)
         self.born(beat.born_seconds)
         if not self.settling:
             # An emptied store knows less of the others than what was seen of them before.
             self.seen.living, self.seen.rank = beat.living, beat.rank
-            self.seen.saw(beat.total, beat.held)
+            self.seen.listed(moment, beat.total, beat.tenants, own, complete=beat.complete)
+            self.seen.stale, self._seen_at = False, self._now()
         self.fenced_others = beat.fenced
         for holder in beat.fenced_now:
             _logger.warning("a process of the fleet fell silent and is fenced: %s", holder)
+        self._asserting = False
         if self._away_since is not None:
             _logger.warning("the fleet's store is back after %.1f s", self._now() - self._away_since)
             self._away_since = None
@@ -244,10 +296,16 @@ class Member:
         self._went_away(error)
 
     def _went_away(self, error: Exception) -> None:
-        self._last_error = str(error) or type(error).__name__
+        self._last_error = _kind(error)
         if self._away_since is None:
             self._away_since = self._now()
+            # Others may have filled since then what was free: a share of older numbers is no share.
+            self.seen.stale = self._now() - self._seen_at > STALE_BEATS * self._beat_seconds + ANSWER_SECONDS
             _logger.warning("the fleet's store is away (%s); capacity is decided here", self._last_error)
+
+
+def _kind(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 async def _nothing() -> None:
@@ -256,3 +314,8 @@ async def _nothing() -> None:
 
 def _ignore() -> None:
     """Do nothing."""
+
+
+def _never() -> bool:
+    """Return false."""
+    return False

@@ -71,8 +71,8 @@ class Repair:
         holding = list(self._held)
         for start in range(0, len(holding), AT_ONCE):
             chunk = [self._claimed(call) for call in holding[start : start + AT_ONCE] if call.call_id in self._held]
-            writes, _ = await self._store.hold(self._member.holder, chunk)
-            self._member.acknowledged(writes)
+            hold = await self._store.hold(self._member.holder, chunk)
+            self._member.acknowledged(hold.writes)
         own = instance_of(self._member.holder)
         left = [p async for p in self._store.places() if instance_of(p.holder) == own and p.call_id not in self._held]
         kept = await self._owned_by_others([place for place in left if self._records.is_lost(place.call_id)])
@@ -102,7 +102,7 @@ class Repair:
         try:
             await self._look()
         except StoreAwayError as error:
-            self._member.failed(error)
+            self._member.doubt(error)
         except DATABASE_ERRORS as error:
             _logger.warning("slots of processes that are gone could not be looked at: %s", type(error).__name__)
 

@@ -8,6 +8,7 @@ tenants  hash   tenant → its slots in use
 held     hash   holder → its slots
 writes   hash   holder → scripts that changed its slots, so that a store that lost some shows it
 beats    set    holder → its last heartbeat, in the server's milliseconds: those that live
+members  set    holder, each with 0 and so in their order: those that live, to find a rank without looking at all
 fenced   hash   holder → when it was fenced or left; kept while it holds slots
 infos    hash   holder → what it says of itself, in JSON
 fleet    hash   ``epoch``, ``database``, ``layout``, and ``born``: when this store first knew the fleet
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Final
 
-KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet")
+KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet", "members")
 
 LAYOUT: Final = 1
 """The layout described above. A process refuses to join a fleet with a newer one."""
@@ -34,7 +35,7 @@ def keys_of(prefix: str) -> tuple[str, ...]:
 
 
 _COMMON: Final = """
-local calls, tenants, held, writes, beats, fenced, infos, fleet = unpack(KEYS)
+local calls, tenants, held, writes, beats, fenced, infos, fleet, members = unpack(KEYS)
 
 local function now()
   local time = redis.call('TIME')
@@ -85,6 +86,7 @@ end
 
 local function fence(holder, at)
   redis.call('ZREM', beats, holder)
+  redis.call('ZREM', members, holder)
   redis.call('HDEL', writes, holder)
   if redis.call('HEXISTS', held, holder) == 1 then
     redis.call('HSETNX', fenced, holder, whole(at))
@@ -113,12 +115,14 @@ class Script:
     """A script as the server knows it."""
 
     body: str = field(repr=False)
+    common: str = field(default=_COMMON, repr=False)
+    """What stands before the body: the names and functions of the scripts about slots."""
     text: str = field(init=False, repr=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive what is sent."""
-        text = _COMMON + self.body
+        text = self.common + self.body
         object.__setattr__(self, "text", text)
         # Names the script to the server (EVALSHA); no secret depends on it.
         object.__setattr__(self, "digest", sha1(text.encode(), usedforsecurity=False).hexdigest())
@@ -141,6 +145,7 @@ local epoch = whole(math.max(number(fleet, 'epoch') + 1, at))
 redis.call('HSET', fleet, 'epoch', epoch)
 local holder = instance .. ':' .. epoch
 redis.call('ZADD', beats, at, holder)
+redis.call('ZADD', members, 0, holder)
 redis.call('HSET', infos, holder, info)
 return {'joined', epoch}
 """)
@@ -153,16 +158,25 @@ local at = now()
 redis.call('ZADD', beats, at, holder)
 redis.call('HSET', infos, holder, info)
 local silent = fence_silent(silence, at)
-local rank, living = 0, redis.call('ZRANGE', beats, 0, -1)
-for _, other in ipairs(living) do
-  if other < holder then rank = rank + 1 end
+redis.call('ZADD', members, 0, holder)
+local rank, living = redis.call('ZRANK', members, holder), redis.call('ZCARD', beats)
+local counts, complete = {}, redis.call('HLEN', tenants) <= tonumber(ARGV[4])
+if complete then
+  counts = redis.call('HGETALL', tenants)
+else
+  for index = 5, #ARGV do
+    counts[#counts + 1] = ARGV[index]
+    counts[#counts + 1] = number(tenants, ARGV[index])
+  end
 end
-local counts = {}
-for index = 4, #ARGV do counts[index - 3] = number(tenants, ARGV[index]) end
-return {'ok', number(writes, holder), number(held, holder), #living, rank, redis.call('HLEN', calls),
-  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), counts, silent}
+return {'ok', number(writes, holder), number(held, holder), living, rank, redis.call('HLEN', calls),
+  redis.call('HLEN', fenced), whole(at - number(fleet, 'born')), cjson.encode(counts), complete and 1 or 0, silent}
 """)
-"""Show that a process lives, fence those that have been silent, and return what the fleet holds."""
+"""Show that a process lives, fence those that have been silent, and return what the fleet holds.
+
+That is told of every tenant, or, if more than so many have slots, of those that are asked for; as JSON, as a reply of
+hundreds of parts takes the client ten times as long to read.
+"""
 
 LEAVE: Final = Script("""
 fence(ARGV[1], now())
@@ -209,6 +223,7 @@ Of a call that the database has not confirmed, a process that lives keeps the sl
 HOLD: Final = Script("""
 local holder, others = ARGV[1], {}
 if not alive(holder) then return {'unregistered'} end
+local before = number(writes, holder)
 for index = 2, #ARGV, 4 do
   local call, claim, certain, tenant = ARGV[index], ARGV[index + 1], ARGV[index + 2], ARGV[index + 3]
   local old = slot(call)
@@ -219,12 +234,13 @@ for index = 2, #ARGV, 4 do
     wrote(holder)
   end
 end
-return {'ok', number(writes, holder), others}
+return {'ok', before, number(writes, holder), others}
 """)
 """Hold the slots of calls that run, whatever the limits: after a failover, a return, a take-over."""
 
 RELEASE: Final = Script("""
-local holder = ARGV[1]
+local holder, counts = ARGV[1], {}
+local before = number(writes, holder)
 for index = 2, #ARGV, 2 do
   local call = ARGV[index]
   local old = slot(call)
@@ -232,11 +248,13 @@ for index = 2, #ARGV, 2 do
     uncount(old)
     redis.call('HDEL', calls, call)
     if alive(holder) then wrote(holder) end
+    counts[#counts + 1] = old.tenant
+    counts[#counts + 1] = number(tenants, old.tenant)
   end
 end
-return {'ok', number(writes, holder)}
+return {'ok', before, number(writes, holder), redis.call('HLEN', calls), counts}
 """)
-"""Give slots back, each by its holder alone; a second time does nothing."""
+"""Give slots back, each by its holder alone; a second time does nothing. Return what the fleet holds after it."""
 
 FREE: Final = Script("""
 local freed = 0
@@ -261,6 +279,12 @@ return {page[1], page[2]}
 
 LOOK: Final = Script("""
 return {whole(now()), redis.call('ZRANGE', beats, 0, -1, 'WITHSCORES'), redis.call('HGETALL', fenced),
-  redis.call('HGETALL', held), redis.call('HGETALL', infos), redis.call('HGETALL', fleet), redis.call('HLEN', calls)}
+  redis.call('HGETALL', held), redis.call('HGETALL', writes), redis.call('HGETALL', infos),
+  redis.call('HGETALL', fleet), redis.call('HLEN', calls)}
 """)
 """Return every process and what it holds, as one moment."""
+
+USAGE: Final = Script("""
+return {redis.call('HLEN', calls), redis.call('HGETALL', tenants)}
+""")
+"""Return the slots in use, of all tenants together and of each, as one moment."""

@@ -17,6 +17,7 @@ from service.fleet.scripts import (
     LOOK,
     PAGE,
     RELEASE,
+    USAGE,
     Script,
     keys_of,
 )
@@ -25,11 +26,18 @@ from telemetry.semconv.attributes import CallId, TenantId
 AT_ONCE: Final = 200
 """Slots that one script is asked about: some milliseconds of the store at most."""
 
+ANSWER_SECONDS: Final = 1.0
+"""Seconds the store may take to answer, and to be connected to; no call waits for that long."""
+
 BEAT_SECONDS: Final = 2.0
 """Seconds between two heartbeats of a process."""
 
 SILENCE_SECONDS: Final = 3 * BEAT_SECONDS
 """A process whose last heartbeat is older, on the store's clock, is fenced."""
+
+
+MAX_LISTED: Final = 1_000
+"""Tenants with slots that a heartbeat lists; if more have some, those that called last."""
 
 
 class Scripts(Protocol):
@@ -112,6 +120,32 @@ class Acquired:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The answer about slots of running calls."""
+
+    before: int
+    """Changes of this process's slots that the store knew before these."""
+    writes: int
+    """Those that it knows."""
+    others: Sequence[CallId]
+    """Calls that another process holds, with a better claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The fleet after slots were given back."""
+
+    before: int
+    """Changes of this process's slots that the store knew before these."""
+    writes: int
+    """Those that it knows."""
+    total: int
+    """Slots in use."""
+    tenants: Mapping[TenantId, int]
+    """Those of each tenant that a slot was given back of."""
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The fleet at the moment of a heartbeat."""
 
@@ -128,9 +162,20 @@ class Beat:
     """Processes that are gone and still hold slots."""
     born_seconds: float
     tenants: Mapping[TenantId, int]
-    """Slots in use by the tenants that were asked for."""
+    """Slots in use by each tenant."""
+    complete: bool
+    """True if a tenant that is not told of has none; otherwise it was not asked for."""
     fenced_now: Sequence[str]
     """Those found silent by this heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetUsage:
+    """The slots in use at one moment of the store."""
+
+    total: int
+    tenants: Mapping[TenantId, int]
+    """Those of tenants that use any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +189,8 @@ class Process:
     """Seconds since it was fenced or left; None while it lives."""
     held: int
     """Slots that it holds."""
+    writes: int
+    """Changes of its slots that the store knows, under its present epoch."""
     info: Mapping[str, Any]
     """What it says of itself."""
 
@@ -160,11 +207,13 @@ class FleetView:
 class SlotStore:
     """The scripts with their arguments and answers in types. Each method raises StoreAwayError without an answer."""
 
-    __slots__ = ("_keys", "_scripts", "_silence")
+    __slots__ = ("_keys", "_scripts", "_silence", "silence_seconds")
 
     def __init__(self, scripts: Scripts, prefix: str, *, silence_seconds: float = SILENCE_SECONDS) -> None:
         self._scripts = scripts
         self._keys = keys_of(prefix)
+        self.silence_seconds = silence_seconds
+        """The age of a heartbeat, in seconds, from which a process is fenced."""
         self._silence = round(silence_seconds * 1000)
 
     async def join(
@@ -178,12 +227,22 @@ class SlotStore:
         answer, value = await self._run(JOIN, arguments)
         return (answer, f"{instance_id}:{value}") if answer == "joined" else (answer, str(value))
 
-    async def beat(self, holder: str, info: Mapping[str, Any], tenants: Sequence[TenantId] = ()) -> Beat:
-        """Show that the process lives; raise UnregisteredError if the store does not know it."""
-        answer = await self._run(BEAT, [holder, self._silence, json.dumps(info), *tenants])
-        writes, held, living, rank, total, fenced, born, counts, fenced_now = _registered(answer)
-        usage = dict(zip(tenants, counts, strict=True))
-        return Beat(writes, held, living, rank, total, fenced, int(born) / 1000, usage, fenced_now)
+    async def beat(
+        self,
+        holder: str,
+        info: Mapping[str, Any],
+        tenants: Sequence[TenantId] = (),
+        *,
+        at_most: int = MAX_LISTED,
+    ) -> Beat:
+        """Show that the process lives, and return what every tenant holds: these alone, if more than so many hold any.
+
+        Raises UnregisteredError if the store does not know the process.
+        """
+        answer = await self._run(BEAT, [holder, self._silence, json.dumps(info), at_most, *tenants])
+        writes, held, living, rank, total, fenced, born, counts, complete, fenced_now = _registered(answer)
+        usage, born_seconds = _counts(list(json.loads(counts))), int(born) / 1000
+        return Beat(writes, held, living, rank, total, fenced, born_seconds, usage, bool(complete), fenced_now)
 
     async def leave(self, holder: str) -> None:
         """Sign the process off; what it still holds is handed over."""
@@ -198,24 +257,24 @@ class SlotStore:
         decided = [Answer(Decision(decision), of_tenant, total) for decision, of_tenant, total in answers]
         return Acquired(decided, before, writes, int(born) / 1000)
 
-    async def hold(self, holder: str, calls: Sequence[HeldCall]) -> tuple[int, Sequence[CallId]]:
-        """Hold the slots of running calls, whatever the limits; return the writes, and those that are others'.
+    async def hold(self, holder: str, calls: Sequence[HeldCall]) -> Hold:
+        """Hold the slots of running calls, whatever the limits.
 
         Raises UnregisteredError if the store does not know the process.
         """
         arguments: list[str | int] = [holder]
         for call in calls:
             arguments += [call.call_id, call.claim, int(call.certain), call.tenant_id]
-        writes, others = _registered(await self._run(HOLD, arguments))
-        return writes, [CallId(call_id) for call_id in others]
+        before, writes, others = _registered(await self._run(HOLD, arguments))
+        return Hold(before, writes, [CallId(call_id) for call_id in others])
 
-    async def release(self, holder: str, calls: Mapping[CallId, int]) -> int:
-        """Give back the slots of these calls, each with its claim; return the writes."""
+    async def release(self, holder: str, calls: Mapping[CallId, int]) -> Released:
+        """Give back the slots of these calls, each with its claim."""
         arguments: list[str | int] = [holder]
         for call_id, claim in calls.items():
             arguments += [call_id, claim]
-        (writes,) = _registered(await self._run(RELEASE, arguments))
-        return int(writes)
+        before, writes, total, counts = _registered(await self._run(RELEASE, arguments))
+        return Released(before, writes, total, _counts(counts))
 
     async def free(self, places: Sequence[Place]) -> int:
         """Free these slots, unless they changed hands; return how many were."""
@@ -236,10 +295,15 @@ class SlotStore:
             if cursor == "0":
                 return
 
+    async def usage(self) -> FleetUsage:
+        """Return the slots in use, in total and of each tenant."""
+        total, tenants = await self._run(USAGE, [])
+        return FleetUsage(int(total), {TenantId(tenant_id): int(count) for tenant_id, count in _pairs(tenants).items()})
+
     async def look(self) -> FleetView:
         """Return every process of the fleet."""
-        now, beats, fenced, held, infos, fleet, total = await self._run(LOOK, [])
-        slots, information, at = _pairs(held), _pairs(infos), int(now)
+        now, beats, fenced, held, writes, infos, fleet, total = await self._run(LOOK, [])
+        slots, changes, information, at = _pairs(held), _pairs(writes), _pairs(infos), int(now)
         gone, living = _pairs(fenced), _pairs(beats)
         processes = [
             Process(
@@ -247,6 +311,7 @@ class SlotStore:
                 (at - float(living[holder])) / 1000 if holder in living else None,
                 (at - int(gone[holder])) / 1000 if holder in gone else None,
                 int(slots.get(holder, 0)),
+                int(changes.get(holder, 0)),
                 json.loads(information.get(holder, "{}")),
             )
             for holder in sorted({*living, *gone, *slots})
@@ -269,8 +334,12 @@ def epoch_of(holder: str) -> int:
 
 def _registered(answer: Sequence[Any]) -> Sequence[Any]:
     if answer[0] == "unregistered":
-        raise UnregisteredError
+        raise UnregisteredError("fenced")
     return answer[1:]
+
+
+def _counts(flat: Sequence[str | int]) -> dict[TenantId, int]:
+    return {TenantId(str(name)): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

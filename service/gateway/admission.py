@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from service.e164 import E164, Address
-from service.gateway.capacity import CapacityRule, Slot
+from service.gateway.capacity import CapacityRule, InDoubt, Slot
 from service.gateway.carriers.carrier import REJECTION_STATUS, Carrier, CarrierError
 from service.gateway.carriers.sip import Dialled
 from service.gateway.durability import DurabilityGate
@@ -49,9 +49,12 @@ class IncomingCall:
 
 
 NO_TENANT = "no_tenant"
-"""Why a call reaches nobody: a telephone number that no tenant owns."""
+"""The reason that a call reaches nobody: a telephone number that no tenant owns."""
 
 TENANT_DISABLED = "tenant_disabled"
+
+CAPACITY_IN_DOUBT = "capacity_in_doubt"
+"""Why a call is turned away for capacity although no limit is known to be reached: the fleet's store said nothing."""
 
 CALLER_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 """Answers to an accept that say that the call is not there any more: the caller gave up (SIP CANCEL)."""
@@ -63,7 +66,8 @@ class Unplaced:
 
     reason: RejectionReason
     problem: str | None = None
-    """Why what was dialled matched nothing: :data:`NO_TENANT`, or a :class:`service.gateway.carriers.sip.Missing`."""
+    """The reason that what was dialled matched nothing: :data:`NO_TENANT` or a
+    :class:`service.gateway.carriers.sip.Missing`."""
 
 
 class TenantSource(Protocol):
@@ -181,6 +185,9 @@ class Admission:
         if isinstance(reserved, LimitHit):
             await self._turn_away(call, RejectionReason.CAPACITY, limit=reserved)
             return None
+        if isinstance(reserved, InDoubt):
+            await self._turn_away(call, RejectionReason.CAPACITY, error_type=CAPACITY_IN_DOUBT)
+            return None
         accepted = False
         try:
             accepted = await self._prepare(call, tenant, reserved)
@@ -199,7 +206,7 @@ class Admission:
             content=keeps_content(tenant),
         )
 
-    async def _reserve(self, call_id: CallId, tenant: CallTenant) -> Slot | LimitHit:
+    async def _reserve(self, call_id: CallId, tenant: CallTenant) -> Slot | LimitHit | InDoubt:
         return await self._capacity.admit(
             call_id,
             tenant.tenant_id,

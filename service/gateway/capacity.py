@@ -28,6 +28,11 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
+class InDoubt:
+    """Nobody could say in time whether there is a free place."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunningCall:
     """A call that runs at the carrier and that this process has taken over on record."""
 
@@ -43,8 +48,10 @@ class CapacityRule(Protocol):
         """Slots that this process holds."""
         ...
 
-    async def admit(self, call_id: CallId, tenant_id: TenantId, *, limit: int, total_limit: int) -> Slot | LimitHit:
-        """Reserve a slot; returns the limit that stands in the way if there is one."""
+    async def admit(
+        self, call_id: CallId, tenant_id: TenantId, *, limit: int, total_limit: int
+    ) -> Slot | LimitHit | InDoubt:
+        """Reserve a slot; returns the limit that stands in the way if there is one, or that nobody knows in time."""
         ...
 
     def occupy(self, call_id: CallId, tenant_id: TenantId) -> Slot:

@@ -96,7 +96,7 @@ class VoiceActivity:
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """When a session is ended whatever happens on it, in seconds; None for never. Looked at with each heartbeat."""
+    """Seconds after which a session is ended whatever happens on it; None for never. Looked at with each heartbeat."""
 
     max_call_seconds: float | None = None
     max_silence_seconds: float | None = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Final
@@ -13,6 +14,7 @@ from service.gateway.manager import CallManager
 from service.gateway.session_manager import Attached, SessionManager
 from service.records.calls import CallRecords
 from service.records.instances import OrphanedCall
+from service.records.record import StoredCall
 from service.storage.database import DATABASE_ERRORS
 from service.tenants.errors import TenantLookupError
 from service.tenants.repository import TenantRepository
@@ -58,6 +60,11 @@ class Recovery:
         self._left: dict[CallId, OrphanedCall] = {}
         manager.leave_to_recovery(self._left, self.announced_again)
         self._attaching = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def left(self) -> Sequence[StoredCall]:
+        """The records of calls that this process has taken over and not attached to yet."""
+        return [orphan.record for orphan in list(self._left.values()) if orphan.record is not None]
 
     async def look(self) -> None:
         """Take over what was left, and try again what could not be decided last time."""

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from service.http.readiness import Check, Remembered
 from service.http.responses import records_unavailable
 from service.storage.database import DATABASE_ERRORS, Database
+from service.storage.sqlite_file import GONE
 
 
 @contextmanager
@@ -20,9 +21,14 @@ def database_needed() -> Iterator[None]:
 
 
 def database_reachable(database: Database) -> Check:
-    """Return a check that fails while the database does not answer; its outcome stands for a second."""
+    """Return a check that fails while the database does not answer, or its file is gone.
+
+    The outcome stands for a second.
+    """
 
     async def check() -> str | None:
+        if database.file_gone:
+            return GONE
         async with database.reading() as session:
             await session.execute(text("SELECT 1"))
         return None

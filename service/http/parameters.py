@@ -4,7 +4,7 @@ import json
 import re
 from base64 import b64decode, urlsafe_b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
@@ -24,11 +24,16 @@ async def known_parameters(request: Request) -> None:
 
     A misspelt filter that is passed over answers another question than was asked.
     """
+    demand_known(request)
+
+
+def demand_known(request: Request, *, besides: Collection[str] = (), of: str = "endpoint") -> None:
+    """Do the same for a route that takes the parameters ``besides`` too, and is a kind ``of`` thing to its users."""
     given = Counter(name for name, _ in request.query_params.multi_items())
     if not given:
         return
-    known = query_names(request.scope["route"].dependant)
-    faults = [(name, "is no parameter of this endpoint") for name in given if name not in known]
+    known = query_names(request.scope["route"].dependant).union(besides)
+    faults = [(name, f"is no parameter of this {of}") for name in given if name not in known]
     faults += [(name, "is there more than once") for name, times in given.items() if name in known and times > 1]
     if faults:
         raise invalid_request([{"loc": ("query", name), "msg": fault} for name, fault in faults])

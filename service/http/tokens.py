@@ -29,6 +29,10 @@ def today_in_utc() -> date:
     return datetime.now(UTC).date()
 
 
+MIN_PROOF: Final = 16
+"""Bytes of a proof that cannot be guessed (NIST SP 800-107, §5.3.4)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """The part of the service that a token opens."""
@@ -122,6 +126,15 @@ class AdminTokens:
         found = [token for known, token in self._known if hmac.compare_digest(hashed, known)]
         return found[0] if found else None
 
+    def by_proof(self, message: bytes, proof: bytes) -> AdminToken | None:
+        """Return the same for the token by which :func:`prove` made the proof of a message, or its first bytes.
+
+        It takes at least sixteen of them; of fewer, no token is found.
+        """
+        size = max(len(proof), MIN_PROOF)
+        found = [token for known, token in self._known if hmac.compare_digest(prove(known, message)[:size], proof)]
+        return found[0] if found else None
+
     def holds(self, token: AdminToken) -> bool:
         """Return whether a token that was found is taken today."""
         return token.holds_on(self._today())
@@ -135,6 +148,15 @@ class AdminTokens:
 def digest(token: bytes) -> bytes:
     """Return the hash that tokens are compared by: of equal length whatever the token's."""
     return sha256(token).digest()
+
+
+def prove(hashed: bytes, message: bytes) -> bytes:
+    """Return the proof that a message goes with a token of which only the :func:`digest` is known (RFC 2104).
+
+    It tells nothing of the token, and no other message has the same: kept where others can read or write, it opens
+    nothing to them.
+    """
+    return hmac.digest(hashed, message, "sha256")
 
 
 def fingerprint(token: bytes) -> str:

@@ -13,7 +13,7 @@ from service.api.live import TenantInPath
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.conditions import Conditions, EntityTags
 from service.http.access import forbidden
-from service.http.problems import ProblemError
+from service.http.problems import ProblemError, invalid_request
 from service.page.guard import CurrentSession, page_router
 from service.page.rendering import call_page, tenant_page
 from service.page.routes import NOT_THIS_TENANT
@@ -114,12 +114,17 @@ def _limits(pages: Pages, sessions: PageSessions, changes: TenantChanges) -> API
         """Change it, unless somebody has changed the tenant since it was shown."""
         _demand(session, tenant_id)
         form = await form_of(request)
-        given = form.get("limit", "").strip()
+        missing = [name for name in ("limit", "version") if name not in form]
+        if missing:
+            # An empty limit means the general one, so that a form that lost its field must not pass for it.
+            raise invalid_request([{"loc": ("body", name), "msg": "is missing"} for name in missing])
+        given = form["limit"].strip()
+        tenant = await changes.found(tenant_id)  # first, as an id may be one that no tenant can have
         if given and (not _WHOLE.fullmatch(given) or int(given) > MAX_LIMIT):
             problem = f"The limit must be a whole number from 0 to {MAX_LIMIT:,}, or empty."
-            return await asked(request, session, await changes.found(tenant_id), given, problem)
+            return await asked(request, session, tenant, given, problem)
         spec = checked_spec(tenant_id, {"max_concurrent_calls": int(given) if given else None})
-        based_on = Conditions(EntityTags(anything=False, tags=frozenset({f'"{form.get("version", "")}"'})), None)
+        based_on = Conditions(EntityTags(anything=False, tags=frozenset({f'"{form["version"]}"'})), None)
 
         async def made(before: Tenant) -> Tenant:
             return await changes.tenants.change(spec, actor=actor_of(session), expected_version=before.version)

@@ -12,7 +12,8 @@ from typing import Final
 from pydantic import Field
 
 from service.api.call_detail import CallLookup
-from service.api.capacity import RegisteredCall, registered_call
+from service.api.capacity import RegisteredCall, registered, registered_call
+from service.api.elsewhere import CallsElsewhere, Coverage, OpenCalls
 from service.api.live import LiveMetrics, live_numbers
 from service.api.summary import MetricsSummary, RankedTenants, RankingPage, metrics_summary, ranked_page
 from service.http.readiness import Readiness
@@ -47,9 +48,9 @@ RUNNING_LISTED: Final = 12
 
 
 class Processes(FrozenSchema):
-    """The processes that the numbers are of."""
+    """The processes whose calls are in; rates, shares and waits are of the process that answers."""
 
-    answering: int = Field(description="Processes whose numbers are in.")
+    answering: int = Field(description="Processes whose calls are in.")
     known: int = Field(description="Processes that are there.")
 
 
@@ -95,6 +96,8 @@ class PageParts:
     pages: CallPages
     usage: UsageReader
     urls: TraceUrls
+    elsewhere: CallsElsewhere | None = None
+    """The calls of a fleet's other processes; None without a fleet."""
 
 
 class PageFacts:
@@ -105,6 +108,7 @@ class PageFacts:
         self._started = parts.telemetry.tracker.clock.now()
         self._reconciler = Reconciler(parts.telemetry.live, parts.telemetry.tracker)
         self._overviews: Memo[Overview] = Memo(MOMENT_SECONDS)
+        self._others: Memo[OpenCalls] = Memo(MOMENT_SECONDS)
         self._summaries: Memo[MetricsSummary] = Memo(MOMENT_SECONDS)
         self._rankings: Memo[RankedTenants] = Memo(RANKING_SECONDS)
         self._attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
@@ -153,20 +157,28 @@ class PageFacts:
         telemetry = self.parts.telemetry
         figures = await self.summary(tenant_id)
         age = await telemetry.live.refreshed()
+        others = await self._elsewhere()
         now = telemetry.tracker.clock.now()
-        open_calls = [call for call in telemetry.tracker.open_calls() if tenant_id in (None, call.tenant_id)]
+        own = [registered_call(call, now) for call in telemetry.tracker.open_calls()]
+        known = {call.call_id for call in own}
+        further = [registered(call) for call in others.calls if call.call_id not in known]
         running = sorted(
-            (registered_call(call, now) for call in open_calls if call.state is CallState.STARTED),
+            (
+                call
+                for call in (*own, *further)
+                if call.state is CallState.STARTED and tenant_id in (None, call.tenant_id)
+            ),
             key=lambda call: -call.last_seen_seconds,
         )
         tenant = None if tenant_id is None else TenantId(tenant_id)
         in_use = telemetry.tracker.usage(tenant).in_use
+        in_use += sum(tenant_id in (None, call.tenant_id) for call in further)
         return Overview(
             as_of=moment(now),
             since=moment(self._started),
             scope=MetricsScope.PROCESS,
             tenant_id=tenant_id,
-            strip=self._strip(figures, len(running), in_use, tenant, age),
+            strip=self._strip(figures, len(running), in_use, tenant, max(age, others.coverage.age_seconds), others),
             live=LiveMetrics.model_validate(live_numbers(telemetry.live.store.live(tenant_id))),
             verdicts=await self._verdicts(tenant_id, figures, in_use, running),
             running=tuple(running[:RUNNING_LISTED]),
@@ -174,7 +186,21 @@ class PageFacts:
             attention=await self._needing_attention(tenant_id, running),
         )
 
-    def _strip(self, figures: MetricsSummary, running: int, in_use: int, tenant: TenantId | None, age: float) -> Strip:
+    async def _elsewhere(self) -> OpenCalls:
+        """Return the open calls of the fleet's other processes; none without a fleet."""
+        if self.parts.elsewhere is None:
+            return OpenCalls((), Coverage())
+        return await self._others.get(None, self.parts.elsewhere.open_calls)
+
+    def _strip(
+        self,
+        figures: MetricsSummary,
+        running: int,
+        in_use: int,
+        tenant: TenantId | None,
+        age: float,
+        others: OpenCalls,
+    ) -> Strip:
         window = figures.windows.five_minutes
         by_minute = None if not window.seconds or window.received is None else window.received * 60 / window.seconds
         return Strip(
@@ -184,7 +210,7 @@ class PageFacts:
             calls_per_minute=rounded_if(by_minute),
             failed_share=window.error_rate,
             turn_p95_seconds=window.turn_latency_seconds.p95,
-            processes=Processes(answering=1, known=1),
+            processes=Processes(answering=others.coverage.answered, known=others.coverage.known),
             age_seconds=round(age, 3),
         )
 

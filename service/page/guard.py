@@ -1,9 +1,9 @@
 """The guard before every page: the session, the headers, and the origin of requests that change something."""
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,9 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.http.access import READING, forbidden
-from service.http.problems import ProblemError, invalid_request, phrase
+from service.http.parameters import demand_known
+from service.http.problems import FieldProblem, ProblemError, invalid_request, phrase
 from service.page.rendering import render, with_query
 from service.page.sessions import PageSession, PageSessions
+from service.page.whole import PAUSED
 
 SIGN_IN: Final = "/sign-in"
 
@@ -35,6 +37,9 @@ HEADERS: Final = {
 """The headers of every answer to a browser."""
 
 _SAME: Final = frozenset({"same-origin", "none"})
+_PLACES: Final = {"query": "Parameter", "path": "In the path", "body": "Field"}
+_STARTS: Final = ("Input ", "String ", "Value ")
+# The first word of the validation's messages, which stands for the parameter itself.
 
 
 class SignInNeededError(Exception):
@@ -56,9 +61,19 @@ def demand_same_origin(request: Request) -> None:
     if site is not None:
         if site in _SAME:
             return
-    elif urlsplit(request.headers.get("origin", "")).netloc == request.headers.get("host", "") != "":
+    elif request.headers.get("origin", "").lower() == _own_origin(request):
         return
     raise forbidden("This form was not sent from a page of this service.")
+
+
+def _own_origin(request: Request) -> str:
+    """Return the origin of this service as the request addressed it (RFC 6454 §6.1: scheme, host and port)."""
+    return f"{request.url.scheme}://{request.headers.get('host', '')}".lower()
+
+
+async def known_on_page(request: Request) -> None:
+    """Raise a 422 problem for query parameters that a page does not have, or has once. A FastAPI dependency."""
+    demand_known(request, besides=(PAUSED,), of="page")
 
 
 def session_needed(sessions: PageSessions) -> Callable[[Request], Awaitable[None]]:
@@ -67,7 +82,7 @@ def session_needed(sessions: PageSessions) -> Callable[[Request], Awaitable[None
     async def needed(request: Request) -> None:
         if request.method not in READING:
             demand_same_origin(request)
-        found = sessions.find(request.cookies.get(cookie_name(request), ""))
+        found = await sessions.find(request.cookies.get(cookie_name(request), ""))
         if found is None:
             raise SignInNeededError
         if found.token.access.read_only and request.method not in READING:
@@ -88,9 +103,15 @@ CurrentSession = Annotated[PageSession, Depends(session_of)]
 
 
 def page_router(sessions: PageSessions, route_class: type["PageRoute"] | None = None) -> APIRouter:
-    """Return an empty router whose routes need a session, and whose errors are pages, as ``route_class`` has them."""
-    needed = Depends(session_needed(sessions))
-    return APIRouter(include_in_schema=False, route_class=route_class or PageRoute, dependencies=[needed])
+    """Return an empty router whose routes need a session, and whose errors are pages.
+
+    A ``route_class`` of its own shows its errors, and says of parameters which of them it has; without one, others are
+    refused.
+    """
+    dependencies = [Depends(session_needed(sessions))]
+    if route_class is None:
+        dependencies.append(Depends(known_on_page))
+    return APIRouter(include_in_schema=False, route_class=route_class or PageRoute, dependencies=dependencies)
 
 
 def sign_in_path(request: Request) -> str:
@@ -125,9 +146,11 @@ class PageRoute(APIRoute):
 
         return handled
 
-    async def faulty(self, request: Request, error: HTTPException | RequestValidationError) -> Response:  # noqa: ARG002 -- for routes that show more
+    async def faulty(self, request: Request, error: HTTPException | RequestValidationError) -> Response:
         """Return the page of an error."""
-        return error_page(invalid_request(error.errors()) if isinstance(error, RequestValidationError) else error)
+        raised = invalid_request(error.errors()) if isinstance(error, RequestValidationError) else error
+        faults = raised.errors if isinstance(raised, ProblemError) else ()
+        return wrong_address(request, faults) if faults else error_page(raised)
 
 
 def _tidied(request: Request) -> Response | None:
@@ -149,8 +172,34 @@ def _signed_out(request: Request) -> Response:
 
 def error_page(error: HTTPException) -> Response:
     """Return the page of an error."""
-    faults: Any = error.errors if isinstance(error, ProblemError) else ()
+    status = error.status_code
+    body = render("error.html", status=status, title=phrase(status), detail=error.detail, faults=(), without=None)
+    return HTMLResponse(body, status, headers=dict(error.headers or {}))
+
+
+def wrong_address(request: Request, problems: Sequence[FieldProblem]) -> Response:
+    """Return the page that names what is wrong in an address, part by part, and leads to the same page without that."""
+    places = [problem.field.partition(".") for problem in problems]
+    names = {name for place, _, name in places if place == "query"}
+    left = {name: value for name, value in request.query_params.items() if name not in names}
+    faults = [
+        {"place": _PLACES.get(place, place), "name": name or place, "detail": _in_words(problem.detail)}
+        for (place, _, name), problem in zip(places, problems, strict=True)
+    ]
+    reads = request.method in READING
+    curable = reads and all(place == "query" for place, _, _ in places)
     body = render(
-        "error.html", status=error.status_code, title=phrase(error.status_code), detail=error.detail, faults=faults
+        "error.html",
+        status=int(HTTPStatus.UNPROCESSABLE_ENTITY),
+        title="This address is not right" if reads else "This form is not right",
+        detail=f"Nothing {'is shown' if reads else 'was changed'}; this has to be put right:",
+        faults=faults,
+        without=with_query(request.url.path, left) if curable else None,
     )
-    return HTMLResponse(body, error.status_code, headers=dict(error.headers or {}))
+    return HTMLResponse(body, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+def _in_words(detail: str) -> str:
+    """Return a validation's message as the end of a sentence that begins with the parameter's name."""
+    begun = next((start for start in _STARTS if detail.startswith(start)), "")
+    return detail.removeprefix(begun).rstrip(".")

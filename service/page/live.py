@@ -128,7 +128,9 @@ class LivePages(Generic[V]):
         for room in self._rooms.values():
             room.wake()
 
-    async def watch(self, view: V, holds: Callable[[], bool], *, of: "Hashable" = None) -> AsyncIterator[bytes]:
+    async def watch(
+        self, view: V, holds: Callable[[], Awaitable[bool]], *, of: "Hashable" = None
+    ) -> AsyncIterator[bytes]:
         """Yield the frames of one viewer, as server-sent events, while its session ``holds``.
 
         Streams ``of`` one session are counted together; None is counted with nobody's.
@@ -142,7 +144,7 @@ class LivePages(Generic[V]):
             sent: dict[str, int] = {}
             number = 0
             yield b"retry: 1000\n\n"
-            while not self._closed and holds():
+            while not self._closed and await holds():
                 changed = room.changed
                 fresh = _difference(sent, room.fragments)
                 if fresh:

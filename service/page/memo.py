@@ -37,6 +37,10 @@ class Memo(Generic[T]):
                 del self._made[key]
             raise
 
+    def forget(self, key: Hashable) -> None:
+        """Have it made anew for whoever asks next; does nothing for a key without an answer."""
+        self._made.pop(key, None)
+
 
 async def _made(make: Callable[[], Awaitable[T]]) -> T:
     return await make()

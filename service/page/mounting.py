@@ -35,13 +35,14 @@ class LivePage:
         *,
         tokens: AdminTokens,
         attempts: AdminAttempts,
+        sessions: PageSessions,
     ) -> None:
         self._changes = changes
         self._hang_ups = hang_ups
         self._gate = AdminGate(tokens, attempts)
         self._facts = PageFacts(parts)
         self._tenants = ConfiguredTenants(parts.tenants)
-        self.sessions = PageSessions(tokens)
+        self.sessions = sessions
         self.pages = Pages(self._facts, TenantRecords(parts.tenants, parts.usage), system)
         self.live: LivePages[View] = LivePages(self.pages.fragments)
 

@@ -1,7 +1,9 @@
 """Templates, filled in with every text escaped, and how numbers, times and what is unknown are written."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -11,11 +13,15 @@ from markupsafe import Markup, escape
 
 from service.page.verdicts import counted, percent
 from service.timeline.explain import as_tool, span_of_time
+from service.timeline.svg import undirected
 
 FOLDER: Final = Path(__file__).parent
 STATIC: Final = FOLDER / "static"
 
+VERSIONS: Final = {path.name: sha256(path.read_bytes()).hexdigest()[:12] for path in sorted(STATIC.iterdir())}
+"""The files of the pages with a version that changes with their content."""
 UNKNOWN: Final = "not known"
+_ISOLATES: Final = re.compile("[\u2066-\u2069]")
 
 
 def unknown(reason: str = UNKNOWN) -> Markup:
@@ -67,6 +73,19 @@ def plain(value: object) -> str:
     return words[value] if value is None or isinstance(value, bool) else str(value)
 
 
+def apart(value: object) -> Markup:
+    """Return a name from outside whose direction of writing is its own affair (HTML ``bdi``).
+
+    Isolates are spelled out: one that closes more than the name opened would end the element's own.
+    """
+    return Markup("<bdi>{}</bdi>").format(_ISOLATES.sub(lambda mark: undirected(mark[0]), str(value)))
+
+
+def static(name: str) -> str:
+    """Return the address of a file of the pages, which never has another content."""
+    return f"/static/{name}?v={VERSIONS[name]}"
+
+
 def call_page(call_id: str) -> str:
     """Return the path of a call's page."""
     return f"/calls/{quote(call_id, safe='')}"
@@ -99,13 +118,15 @@ def _environment() -> Environment:
         clock=clock,
         when=when,
         plain=plain,
+        apart=apart,
+        undirected=undirected,
         as_tool=as_tool,
         counted=counted,
         initial=lambda text: text[:1].upper() + text[1:],
         call_page=call_page,
         tenant_page=tenant_page,
     )
-    environment.globals.update(unknown=unknown, with_query=with_query)
+    environment.globals.update(unknown=unknown, with_query=with_query, static=static)
     return environment
 
 

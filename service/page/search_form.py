@@ -32,7 +32,7 @@ class Field:
     name: str
     label: str
     needs: str | None = None
-    """What its value must be, in words; None: the validation's own words do."""
+    """The words for a value that is taken; None: the validation's own words do."""
     choices: Mapping[str, str] | None = None
     """The words for each value that can be chosen; None: it is written."""
     hint: str = ""
@@ -87,7 +87,7 @@ RECORDED: Final = frozenset(field.name.removesuffix("_ms") for field in fields(W
 """The conditions that can be asked of records."""
 
 _UNLISTED: Final = {"where": "Where", "cursor": "Place in the list", PAUSED: "Paused"}
-"""What else a search's address may have, with its label."""
+"""Further parameters that a search's address may have, with their labels."""
 _LABELS: Final = {field.name: field.label for field in FIELDS} | _UNLISTED
 _NEEDS: Final = {field.name: field.needs for field in FIELDS} | {"where": _CHOICE}
 
@@ -99,7 +99,7 @@ class Trouble:
     name: str | None
     """The field it is about; None: none in particular."""
     label: str | None
-    """What the form calls the field."""
+    """The field's name in the form."""
     detail: str
 
 

@@ -1,7 +1,7 @@
 """Search: calls this process remembers, by everything known of them, or calls on record, however old."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -12,8 +12,11 @@ from starlette.responses import RedirectResponse, Response
 
 from service.api.call_records import record_place, recorded_calls
 from service.api.call_search import Search, found_calls, search
+from service.api.elsewhere import Coverage
+from service.api.search_elsewhere import found_in_fleet
 from service.http.access import forbidden
 from service.http.database import database_needed
+from service.http.tokens import Access
 from service.page.guard import CurrentSession, PageRoute, page_router, session_of
 from service.page.rendering import call_page, with_query
 from service.page.search_form import FIELDS, SearchedIn, Trouble, demand_answerable, local_time, troubles
@@ -66,19 +69,26 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
         if trace_id is not None:
             call_id = await parts.lookup.of_trace(trace_id, access, lambda call: call.call_id)
             return RedirectResponse(call_page(call_id), HTTPStatus.SEE_OTHER)
-        return await _page(request, pages, await _found(pages, asked, where))
+        return await _page(request, pages, await _found(pages, asked, where, access))
 
     return router
 
 
-_Found = tuple[Sequence[object], str | None]
-"""Calls, and the cursor of those before them."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search has found."""
+
+    calls: Sequence[object] | None = None
+    """None if nothing was searched."""
+    cursor: str | None = None
+    """Where the calls before them begin."""
+    coverage: Coverage = field(default_factory=Coverage)
 
 
-async def _page(request: Request, pages: Pages, found: _Found | None = None, wrong: Sequence[Trouble] = ()) -> Response:
+async def _page(request: Request, pages: Pages, found: _Found = _Found(), wrong: Sequence[Trouble] = ()) -> Response:
     """Return the form with what it found, or with what is wrong with it."""
     view = View(PageName.SEARCH, session_of(request).token.access)
-    given, (rows, cursor) = dict(request.query_params), found or (None, None)
+    given, cursor = dict(request.query_params), found.cursor
     return whole_page(
         request,
         "search.html",
@@ -86,7 +96,9 @@ async def _page(request: Request, pages: Pages, found: _Found | None = None, wro
         {"strip": await pages.strip(view)},
         title="Search",
         where=SearchedIn.RECORDS.value if given.get("where") == SearchedIn.RECORDS else SearchedIn.MEMORY.value,
-        rows=rows,
+        rows=found.calls,
+        coverage=found.coverage,
+        in_fleet=pages.facts.parts.elsewhere is not None,
         more=None if cursor is None else with_query("/search", given, cursor=cursor),
         size=pages.facts.parts.telemetry.recent.size,
         tenants=None if view.access.tenants is None else {name: name for name in sorted(view.access.tenants)},
@@ -97,11 +109,14 @@ async def _page(request: Request, pages: Pages, found: _Found | None = None, wro
     )
 
 
-async def _found(pages: Pages, asked: Search, where: SearchedIn) -> _Found:
+async def _found(pages: Pages, asked: Search, where: SearchedIn, access: Access) -> _Found:
     parts, query = pages.facts.parts, asked.query
+    if where is SearchedIn.MEMORY and parts.elsewhere is not None:
+        page, coverage = await found_in_fleet(parts.telemetry.recent, parts.elsewhere, asked, access, parts.urls)
+        return _Found(page.calls, page.next_cursor, coverage)
     if where is SearchedIn.MEMORY:
         page = found_calls(parts.telemetry.recent, asked, parts.urls)
-        return page.calls, page.next_cursor
+        return _Found(page.calls, page.next_cursor)
     wanted = Wanted(
         tenant_id=query.tenant_id,
         outcome=query.outcome,
@@ -113,10 +128,11 @@ async def _found(pages: Pages, asked: Search, where: SearchedIn) -> _Found:
         until_ms=_milliseconds(query.until),
         caller_ends_with=query.caller_ends_with,
         caller_hash=query.caller_hash,
+        error_type=query.error_type,
     )
     with database_needed():
         recorded = recorded_calls(await parts.pages.read(wanted, limit=CALLS_LISTED, after=record_place(asked.cursor)))
-    return recorded.calls, recorded.next_cursor
+    return _Found(recorded.calls, recorded.next_cursor)
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -12,7 +12,7 @@ from service.http.problems import ProblemError
 from service.http.security import AdminGate, client_address
 from service.http.tokens import fingerprint
 from service.page.guard import SIGN_IN, PageRoute, cookie_name, demand_same_origin, local_path
-from service.page.rendering import STATIC, render
+from service.page.rendering import STATIC, VERSIONS, render
 from service.page.sessions import PageSessions
 
 MAX_FORM_BYTES: Final = 16 * 1024
@@ -53,10 +53,14 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
     """Return the routes that need no session."""
     router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
+    def asking(next_path: str, problem: str | None = None, status: int = HTTPStatus.OK) -> Response:
+        alone = sessions.health().away
+        return HTMLResponse(render("sign_in.html", next_path=next_path, problem=problem, alone=alone), status)
+
     @router.get(SIGN_IN)
     async def ask(next_path: _Next = "/") -> Response:
         """Ask for a token."""
-        return HTMLResponse(render("sign_in.html", next_path=local_path(next_path), problem=None))
+        return asking(local_path(next_path))
 
     @router.post(SIGN_IN)
     async def sign_in(request: Request) -> Response:
@@ -68,13 +72,13 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
             gate.check(given, client_address(request))
         except ProblemError as error:
             said = _REFUSED.get(HTTPStatus(error.status_code), str(error.detail)) if given else "Enter an admin token."
-            body = render("sign_in.html", next_path=next_path, problem=said)
-            headers = {name: value for name, value in (error.headers or {}).items() if name == "Retry-After"}
-            return HTMLResponse(body, error.status_code, headers=headers)
+            response: Response = asking(next_path, problem=said, status=error.status_code)
+            response.headers.update({n: value for n, value in (error.headers or {}).items() if n == "Retry-After"})
+            return response
         response = RedirectResponse(next_path, HTTPStatus.SEE_OTHER)
         response.set_cookie(
             cookie_name(request),
-            sessions.open(given, fingerprint(given)),
+            await sessions.open(given, fingerprint(given)),
             path="/",
             httponly=True,
             secure=request.url.scheme == "https",
@@ -87,19 +91,20 @@ def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:
         """End the session, here and in the browser."""
         demand_same_origin(request)
         name = cookie_name(request)
-        session = sessions.find(request.cookies.get(name, ""))
+        session = await sessions.find(request.cookies.get(name, ""))
         if session is not None:
-            sessions.close(session)
+            await sessions.close(session)
         response = RedirectResponse(SIGN_IN, HTTPStatus.SEE_OTHER)
         response.delete_cookie(name, path="/", httponly=True, secure=request.url.scheme == "https", samesite="strict")
         return response
 
     @router.get("/static/{name}")
-    async def static(name: str) -> Response:
+    async def static(name: str, version: Annotated[str, Query(alias="v")] = "") -> Response:
         """Serve a file of the page."""
         if name not in FILES:
             raise ProblemError(HTTPStatus.NOT_FOUND, "There is no such file.")
-        # Revalidated by its ETag at each use, so that a new version of the service shows at once.
-        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": "no-cache"})
+        # Pages name the version they need; by another address a file is revalidated by its ETag at each use.
+        kept = "public, max-age=31536000, immutable" if version == VERSIONS[name] else "no-cache"
+        return FileResponse(STATIC / name, media_type=FILES[name], headers={"Cache-Control": kept})
 
     return router

@@ -1,6 +1,7 @@
 """The page about the service itself: process, stores, exports, comparison of registry and numbers, settings."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from platform import python_version
@@ -8,24 +9,107 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from service.page.facts import PageFacts
-from service.page.rendering import render
+from service.api.fleet import FleetState, fleet_state
+from service.fleet.errors import StoreAwayError
+from service.fleet.fleet import Fleet
+from service.page.alerts import (
+    SHIPPED,
+    AlertCondition,
+    AlertFacts,
+    alert_conditions,
+    other_received,
+    worst_tenants,
+)
+from service.page.examination import Examination
+from service.page.facts import PageFacts, PageParts
+from service.page.memo import Memo
+from service.page.rendering import plain, render
+from service.page.sessions import MAX_SESSIONS, SessionsHealth
 from service.page.viewing import View
 from service.records.calls import RecordsHealth, RecordsState
 from service.settings import Settings
 from service.timeline.explain import span_of_time
+from telemetry.metrics.past import WindowName
 
+ALERTS_SECONDS: Final = 5.0
+"""Seconds for which the alerts' conditions stand, for which every tenant is looked at."""
+PROCESSES_SECONDS: Final = 2.0
 _VERSIONS: Final = ("callscope", "opentelemetry-sdk", "fastapi", "sqlalchemy")
 
 
 class SystemFacts:
-    """The facts that are the same from start to end."""
+    """The facts of the service that other pages do not show.
 
-    def __init__(self, settings: Settings, instance_id: str, dialect: str) -> None:
+    Args:
+        settings: The process's settings.
+        instance_id: The process's id.
+        dialect: The kind of database.
+        examination: Finds out if what is exported arrives.
+        sessions: Returns how many people are signed in.
+        spill_room: Returns the bytes of records that the disk can take; may block on it.
+        fleet: The fleet; None for a process that answers for itself alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        instance_id: str,
+        dialect: str,
+        *,
+        examination: Examination,
+        sessions: Callable[[], SessionsHealth],
+        spill_room: Callable[[], int],
+        fleet: Fleet | None,
+    ) -> None:
         self.settings = shown_settings(settings)
         self.instance_id = instance_id
         self.dialect = dialect
+        self.examination = examination
+        self.sessions = sessions
+        self.fleet = fleet
         self.versions = {"Python": python_version()} | {name: version(name) for name in _VERSIONS}
+        self._spill_room = spill_room
+        self._alerts: Memo[Sequence[AlertCondition]] = Memo(ALERTS_SECONDS)
+        self._processes: Memo[FleetState | str] = Memo(PROCESSES_SECONDS)
+
+    async def alerts(self, facts: PageFacts) -> Sequence[AlertCondition]:
+        """Return the conditions of the alerts that one process can judge, at most some seconds old."""
+        return await self._alerts.get(None, lambda: asyncio.to_thread(self._judged, facts.parts))
+
+    def _judged(self, parts: PageParts) -> Sequence[AlertCondition]:
+        telemetry = parts.telemetry
+        now, tracker = telemetry.tracker.clock.now(), telemetry.tracker
+        windows = parts.history.of(now)
+        found = AlertFacts(
+            hour=windows[WindowName.HOUR],
+            five_minutes=windows[WindowName.FIVE_MINUTES],
+            worst=worst_tenants(tracker, parts.history, parts.limits),
+            in_use=tracker.usage().in_use,
+            limit=parts.limits.total(),
+            oldest_silence_seconds=tracker.oldest_silence(),
+            other_received=other_received(parts.history, now),
+            sizes=telemetry.live.store.size(),
+            export=telemetry.pipelines.health(),
+            records=parts.records(),
+            spill_room_bytes=self._spill_room(),
+            store_away_seconds=None if self.fleet is None else self.fleet.member.away_seconds,
+            fleet=self.fleet is not None,
+        )
+        return tuple(alert_conditions(found))
+
+    async def processes(self) -> FleetState | str | None:
+        """Return the fleet's processes, or why they are not known; None without a fleet."""
+        fleet = self.fleet
+        if fleet is None:
+            return None
+
+        async def make() -> FleetState | str:
+            try:
+                return fleet_state(await fleet.view(), fleet)
+            except StoreAwayError as error:
+                return f"The fleet's store does not answer ({error}); slots are decided upon in each process."
+
+        return await self._processes.get(None, make)
 
 
 def shown_settings(settings: Settings) -> Mapping[str, str]:
@@ -40,7 +124,7 @@ def _shown(value: object) -> str:
         if value and isinstance(value[0], SecretStr):
             return f"{len(value)} set, not shown"
         return ", ".join(map(str, value)) or "not set"
-    return "not set" if value is None else str(value)
+    return f"{value:g}" if isinstance(value, float) else plain(value)
 
 
 _STATES: Final[Mapping[RecordsState, str]] = {
@@ -115,11 +199,23 @@ async def system_fragments(facts: PageFacts, system: SystemFacts, _view: View) -
     found, parts = await facts.overview(), facts.parts
     report = await parts.readiness.report()
     findings = await facts.findings()
+    alerts = await system.alerts(facts)
     return {
         "verdicts": render("verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")]),
         "process": render("system_process.html", overview=found, system=system),
+        "alerts": render("system_alerts.html", alerts=alerts, shipped=SHIPPED),
         "checks": render("system_checks.html", report=report),
+        "stores": render(
+            "system_stores.html",
+            system=system,
+            records=parts.records(),
+            fleet=None if system.fleet is None else system.fleet.health(),
+            sessions=system.sessions(),
+            most_sessions=MAX_SESSIONS,
+            processes=await system.processes(),
+        ),
         "exports": render("system_exports.html", signals=parts.telemetry.pipelines.health().signals),
+        "doctor": render("system_doctor.html", examined=system.examination.look()),
         "records": render("system_records.html", figures=[*_records(parts.records()), *_memory(facts)]),
         "registry": render("system_registry.html", findings=findings),
     }

@@ -133,13 +133,17 @@ def tenant_charts(facts: PageFacts, tenant_id: str, window: WindowName) -> list[
     return [
         chart("Calls running", ("on average", "at most"), _running, _count),
         chart("Calls a minute", ("received", "failed"), _by_minute, _count),
-        chart("Wait for an answer", ("95 of 100 within", "half within"), _waited, span_of_time),
+        chart("Wait for an answer", ("95 of 100 within", "half within"), _waited, _wait),
         chart("Failed, of those that ended", ("share",), _failed, percent),
     ]
 
 
 def _count(value: float) -> str:
     return str(number(value)) if value % 1 else f"{value:,.0f}"
+
+
+def _wait(value: float) -> str:
+    return span_of_time(value) if value else "0 s"
 
 
 def _running(part: HistoryStretch) -> tuple[float | None, ...]:

@@ -53,7 +53,7 @@ REASONS: Final[Mapping[RejectionReason, str]] = {
     RejectionReason.INSTRUCTIONS_MISSING: "no instructions",
     RejectionReason.CARRIER_ERROR: "carrier refused",
 }
-"""Why calls are turned away, in words."""
+"""The reasons for which calls are turned away, in words."""
 
 
 def percent(share: float, limit: float | None = None) -> str:
@@ -200,11 +200,12 @@ def service_verdicts(
         records: Health of the call records.
         consistent: Whether registry and live numbers agree; None while that is being found out.
     """
-    if failed:
-        said = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        yield _verdict("readiness", well=False, text=f"The service is not at its best: {said}.", link=SYSTEM)
-    else:
-        yield _verdict("readiness", well=True, text="The service is ready for calls.", link=SYSTEM)
+    for name, reason in failed.items():
+        if name != "records":  # there is a verdict of its own
+            text = f"{name[:1].upper()}{name[1:]}: {reason}."
+            yield _verdict(f"readiness-{name}", well=False, text=text, link=f"{SYSTEM}#checks")
+    if not failed:
+        yield _verdict("readiness", well=True, text="The service is ready for calls.", link=f"{SYSTEM}#checks")
     yield _exports(export)
     yield _records(records)
     if consistent is None:

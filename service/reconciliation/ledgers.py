@@ -50,7 +50,7 @@ class Column:
 
     state: State
     detail: str | None = None
-    """Why it is in this state, in a sentence."""
+    """The reason for its state, in a sentence."""
     rows: Rows = field(default_factory=dict)
     age_seconds: float | None = None
     """Age of the figures in seconds; None where that has no meaning."""

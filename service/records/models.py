@@ -113,14 +113,14 @@ class CallRecordRow(Base):
     instance_id: Mapped[str] = mapped_column(INSTANCE_ID)
     """The process that holds the call, or held it last."""
     claim: Mapped[int] = mapped_column(BigInteger)
-    """When that process took the call in hand, in microseconds; grows with each take-over, so that a process that lost
+    """The moment that process took the call in hand, in microseconds; grows with each take-over, so that one that lost
     the call cannot write to it any more."""
     version: Mapped[int] = mapped_column(Integer)
     """Counts the changes under one claim: an older state never overwrites a newer one."""
     handed_over_ms: Mapped[int | None] = mapped_column(BigInteger)
-    """When a process that stopped left the call, running, to the next."""
+    """The moment a process that stopped left the call, running, to the next."""
     written_ms: Mapped[int] = mapped_column(BigInteger)
-    """When this row last changed."""
+    """The moment of this row's last change."""
 
     __table_args__ = (
         Index("ix_call_records_received", "received_ms", "call_id"),
@@ -240,7 +240,7 @@ class CallKeyRow(Base):
 
     call_id: Mapped[str] = mapped_column(CALL_ID, primary_key=True)
     received_ms: Mapped[int] = mapped_column(BigInteger)
-    """When its owner was told of the call; the moment its record is found under."""
+    """The moment its owner was told of the call, under which its record is found."""
 
 
 class InstanceRow(Base):
@@ -256,4 +256,4 @@ class InstanceRow(Base):
     beats: Mapped[int] = mapped_column(BigInteger)
     """Grows with each heartbeat: an observer needs no clock in common with the process observed."""
     stopped_ms: Mapped[int | None] = mapped_column(BigInteger)
-    """When it stopped in good order; null while it runs, and after a crash."""
+    """The moment it stopped in good order; null while it runs, and after a crash."""

@@ -269,6 +269,10 @@ class Wanted:
     """The last digits of the caller's number, at most :data:`SHOWN_DIGITS`."""
     caller_hash: str | None = None
     """The keyed hash of the caller's number."""
+    error_type: str | None = None
+    states: frozenset[CallState] | None = None
+    held_by: frozenset[str] | None = None
+    """Calls that these processes hold, or held last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +296,14 @@ class CallPages:
             found = (await session.execute(page(wanted, limit + 1, after))).mappings().all()
         last = found[limit - 1] if len(found) > limit else None
         return Page(readable(found[:limit]), None if last is None else Place(last["received_ms"], last["call_id"]))
+
+    async def open_but_of(self, instance_ids: Sequence[str], limit: int) -> Sequence[StoredCall]:
+        """Return open calls of other processes than these, the first received first; raise what the database raises."""
+        row = CALLS.c
+        others = select(CALLS).where(row.ended_ms.is_(None), row.instance_id.not_in(instance_ids))
+        async with self._database.reading() as session:
+            found = await session.execute(others.order_by(row.received_ms, row.call_id).limit(limit))
+            return readable(found.mappings())
 
 
 def page(wanted: Wanted, limit: int, after: Place | None) -> Select[Any]:
@@ -329,7 +341,7 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         conditions.append(row.received_ms >= wanted.since_ms)
     if wanted.until_ms is not None:
         conditions.append(row.received_ms < wanted.until_ms)
-    return [*conditions, *_of_caller(wanted)]
+    return [*conditions, *_of_caller(wanted), *_of_process(wanted)]
 
 
 def _of_caller(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
@@ -339,3 +351,13 @@ def _of_caller(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
     if digits is not None:
         # All the digits that a mask shows are a value of the index; fewer are the end of many.
         yield masked == f"…{digits}" if len(digits) == SHOWN_DIGITS else masked.like(f"%{digits}")
+
+
+def _of_process(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    row = CALLS.c
+    if wanted.error_type is not None:
+        yield row.error_type == wanted.error_type
+    if wanted.states is not None:
+        yield row.state.in_([state.value for state in sorted(wanted.states)])
+    if wanted.held_by is not None:
+        yield row.instance_id.in_(sorted(wanted.held_by))

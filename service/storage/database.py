@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Event
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -22,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import TypeDecorator
 
+from service.storage.sqlite_file import SqliteFile
 from service.storage.url import ServerTarget, resolve, server_target, sqlite_target
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
@@ -62,12 +64,18 @@ class Database:
     ``async with Database.from_url(url) as database: ...`` does both. Errors never carry statements' parameters.
     """
 
-    __slots__ = ("_disposed", "_engine", "_reading", "_threads", "_writer", "_writing")
+    __slots__ = ("_disposed", "_engine", "_file", "_reading", "_threads", "_writer", "_writing")
 
-    def __init__(self, engine: AsyncEngine, threads: "_SqliteThreads | None" = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, threads: "_SqliteThreads | None" = None, file: SqliteFile | None = None
+    ) -> None:
         """Use the engine, and for transactions that are known beforehand ``threads`` where that is faster."""
         self._engine = engine
         self._threads = threads
+        self._file = file
+        if file is not None:
+            for each in self.engines:
+                file.watch(each)
         self._disposed = False
         for each in self.engines:
             event.listen(each, "checkin", self._checked_in)
@@ -83,8 +91,9 @@ class Database:
         """
         target = resolve(url)
         if target.get_backend_name() == "sqlite":
-            file = sqlite_target(target)
-            return cls(_sqlite_engine(file, pool_size), _SqliteThreads(file))
+            url_of_file = sqlite_target(target)
+            file = SqliteFile(Path(str(url_of_file.database)))
+            return cls(_sqlite_engine(url_of_file, pool_size), _SqliteThreads(url_of_file), file)
         return cls(_server_engine(server_target(target), pool_size))
 
     @property
@@ -96,6 +105,11 @@ class Database:
     def engines(self) -> tuple[Engine, ...]:
         """All engines that connections come from, for listeners."""
         return (self._engine.sync_engine, *(() if self._threads is None else (self._threads.engine,)))
+
+    @property
+    def file_gone(self) -> bool:
+        """True if it is a SQLite file that was deleted or moved under the running service; see :data:`GONE`."""
+        return self._file is not None and self._file.gone
 
     def reading(self) -> AsyncSession:
         """Return a session (an async context manager) for a transaction that only reads."""

@@ -177,17 +177,27 @@ async def store(session: AsyncSession, edits: Sequence[Edit], stamp: Stamp) -> N
     await session.execute(update(ChangesRow).values(revision=stamp.version))
 
 
-async def store_hang_up(session: AsyncSession, tenant_id: str, call_id: str, stamp: Stamp) -> None:
-    """Note in the audit that a call of the tenant is hung up, and announce the audit's new entry."""
-    entry = {
-        "at": stamp.at,
-        "actor": stamp.actor,
-        "action": AuditAction.HUNG_UP,
-        "tenant_id": tenant_id,
-        "before": {},
-        "after": {"call_id": call_id},
-    }
-    await _insert(session, AuditRow, [entry])
+async def store_hang_up(session: AsyncSession, tenant_id: str, call_id: str, stamp: Stamp) -> int:
+    """Note in the audit that a call of the tenant is to be hung up; return the entry's id, and announce it."""
+    entry = insert(AuditRow).values(
+        at=stamp.at,
+        actor=stamp.actor,
+        action=AuditAction.HANGING_UP,
+        tenant_id=tenant_id,
+        before={},
+        after={"call_id": call_id},
+    )
+    entry_id: int = (await session.execute(entry.returning(AuditRow.entry_id))).scalar_one()
+    await session.execute(update(ChangesRow).values(revision=stamp.version))
+    return entry_id
+
+
+async def settle_hang_up(
+    session: AsyncSession, entry_id: int, action: AuditAction, after: Mapping[str, object], stamp: Stamp
+) -> None:
+    """Give an entry of a hang-up its outcome, once, and announce it."""
+    open_entry = update(AuditRow).where(AuditRow.entry_id == entry_id, AuditRow.action == AuditAction.HANGING_UP)
+    await session.execute(open_entry.values(action=action, after=dict(after)))
     await session.execute(update(ChangesRow).values(revision=stamp.version))
 
 

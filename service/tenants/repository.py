@@ -9,6 +9,7 @@ from service.tenants.spec import TenantSpec
 from service.tenants.tenant import (
     AuditPage,
     CallTenant,
+    HangUpNote,
     ImportResult,
     InstructionsPage,
     InstructionsVersion,
@@ -116,8 +117,12 @@ class TenantRepository(CallTenants, Protocol):
         """Take a number from the tenant that has it (:class:`NumberNotFoundError`)."""
         ...
 
-    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> None:
-        """Put into the audit that an operator hangs up a call; the tenant itself stays as it is."""
+    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> HangUpNote:
+        """Put into the audit that an operator wants a call ended; the tenant itself stays as it is."""
+        ...
+
+    async def settle_hang_up(self, note: HangUpNote, *, error: str | None) -> None:
+        """Give the entry its outcome: the call was hung up, or was not, for this ``error``."""
         ...
 
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:

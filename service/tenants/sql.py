@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.e164 import Address
 from service.storage.database import Database
 from service.tenants import reading
-from service.tenants.edits import Edit, Stamp, changed, merged, next_version, store, store_hang_up
+from service.tenants.edits import Edit, Stamp, changed, merged, next_version, settle_hang_up, store, store_hang_up
 from service.tenants.errors import (
     ImportRefusedError,
     InvalidFieldError,
@@ -25,8 +25,10 @@ from service.tenants.models import ChangesRow, NumberRow, TenantRow
 from service.tenants.repository import MAX_PAGE, NEW
 from service.tenants.spec import TenantSpec, checked_spec
 from service.tenants.tenant import (
+    AuditAction,
     AuditPage,
     CallTenant,
+    HangUpNote,
     ImportResult,
     InstructionsPage,
     InstructionsVersion,
@@ -170,10 +172,18 @@ class SqlTenantRepository:
         """Take a number from the tenant that has it (:class:`NumberNotFoundError`)."""
         return await self._change(tenant_id, lambda before: _without_number(before, number), actor, expected_version)
 
-    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> None:
-        """Put into the audit that an operator hangs up a call; the tenant itself stays as it is."""
+    async def note_hang_up(self, tenant_id: str, call_id: str, *, actor: str) -> HangUpNote:
+        """Put into the audit that an operator wants a call ended; the tenant itself stays as it is."""
         async with self._database.writing() as session:
-            await store_hang_up(session, tenant_id, call_id, await self._stamp(session, actor))
+            entry_id = await store_hang_up(session, tenant_id, call_id, await self._stamp(session, actor))
+        return HangUpNote(entry_id, call_id, actor)
+
+    async def settle_hang_up(self, note: HangUpNote, *, error: str | None) -> None:
+        """Give the entry its outcome: the call was hung up, or was not, for this ``error``."""
+        action = AuditAction.HUNG_UP if error is None else AuditAction.HANG_UP_FAILED
+        after = {"call_id": note.call_id} | ({} if error is None else {"error": error})
+        async with self._database.writing() as session:
+            await settle_hang_up(session, note.entry_id, action, after, await self._stamp(session, note.actor))
 
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""

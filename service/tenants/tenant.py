@@ -125,8 +125,12 @@ class AuditAction(StrEnum):
     CREATED = "created"
     CHANGED = "changed"
     DELETED = "deleted"
+    HANGING_UP = "hanging_up"
+    """An operator wants a call of the tenant ended, which is named in what is ``after``; the outcome is not known."""
     HUNG_UP = "hung_up"
-    """An operator ended a call of the tenant, which is named in what is ``after``."""
+    """An operator ended it."""
+    HANG_UP_FAILED = "hang_up_failed"
+    """The call could not be ended, or was over by then: ``after`` has the ``error`` as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,15 @@ class AuditEntry:
     tenant_id: TenantId
     before: Mapping[str, object]
     after: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpNote:
+    """An audit entry of a hang-up whose outcome is to come."""
+
+    entry_id: int
+    call_id: str
+    actor: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class CallFailure:
     """Something that failed and did not end the call."""
 
     at: float
-    """When it had failed, in seconds from the reception: not when it began."""
+    """The moment it had failed, not that it began, in seconds from the reception."""
     message: str
     """A clause such as ``tool lookup failed (TimeoutError)``."""
 

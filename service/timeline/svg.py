@@ -40,9 +40,20 @@ _NOT_XML: Final = re.compile(r"[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U00
 # XML 1.0 §2.2: what is not a Char.
 
 
+_DIRECTION: Final = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def undirected(text: str) -> str:
+    r"""Return text with embeddings, overrides and isolates spelled out, such as ``\u202e`` (UAX #9 §2).
+
+    In a sentence of ours such a mark of a name from outside would turn around what follows the name.
+    """
+    return _DIRECTION.sub(lambda mark: f"\\u{ord(mark[0]):04x}", text)
+
+
 def text_of(text: str) -> str:
     """Return text as an element's content."""
-    return escape(_NOT_XML.sub("", text))
+    return escape(_NOT_XML.sub("", undirected(text)))
 
 
 def element(name: str, content: str = "", **attributes: str | float) -> str:

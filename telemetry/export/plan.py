@@ -355,7 +355,7 @@ def read_resource(variables: Mapping[str, str], attributes: Mapping[str, str | i
     process from all others; setting ``service.instance.id`` for several workers at once would mix their numbers up.
     """
     environment = Environment(variables)
-    chosen: dict[str, str | int] = dict(attributes) | _pairs(environment, "OTEL_RESOURCE_ATTRIBUTES")
+    chosen: dict[str, str | int] = {**attributes, **_pairs(environment, "OTEL_RESOURCE_ATTRIBUTES")}
     if named := environment.find("OTEL_SERVICE_NAME"):
         chosen[SERVICE_NAME] = named.text
     own = Resource({SERVICE_NAME: DEFAULT_SERVICE_NAME, SERVICE_INSTANCE_ID: str(instance)})

@@ -2,8 +2,9 @@
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from threading import Lock
 from typing import Final
 
@@ -20,7 +21,7 @@ from telemetry.recent.limits import RecentLimits
 from telemetry.recent.record import CallDetails, CallSummary, LogRow
 from telemetry.recent.reducers import CONVERSATION_REDUCERS, LIFECYCLE_REDUCERS, lose
 from telemetry.recent.retained import AnyRow, RetainedCall, Rows
-from telemetry.recent.search import CallPage, CallQuery
+from telemetry.recent.search import CallPage, CallQuery, Reception
 from telemetry.recent.spans import SpanRegister, span_row
 from telemetry.recent.views import details_of, summary_of
 from telemetry.semconv.attributes import CallId
@@ -146,6 +147,39 @@ class RecentCalls:
             found.append(summary)
             last = sequence
         return CallPage(tuple(found), None)
+
+    def latest(
+        self, query: CallQuery, *, limit: int = 50, before: Reception | None = None
+    ) -> Sequence[tuple[Reception, CallSummary]]:
+        """Return at most ``limit`` calls that match, each with its place, the latest received first.
+
+        Unlike those of :meth:`search`, places are the same in every process: by the wall clock, then by the call's id.
+
+        Args:
+            query: Which calls match.
+            limit: The most calls that are returned.
+            before: The place behind which to go on.
+        """
+        with self._lock:
+            calls = list(self._calls.values())
+        places = [
+            (Reception.of(call.ref.call_id, call.received), call)
+            for call in calls
+            if query.may_admit(call.state, call.ref.tenant_id, call.received)
+        ]
+        wanted = [found for found in places if before is None or found[0] < before]
+        wanted.sort(key=lambda found: found[0], reverse=True)
+        return list(islice(self._admitted(query, wanted), limit))
+
+    def _admitted(
+        self, query: CallQuery, calls: Iterable[tuple[Reception, RetainedCall]]
+    ) -> Iterator[tuple[Reception, CallSummary]]:
+        now = self._clock.now()
+        for place, call in calls:
+            with self._lock:
+                summary = summary_of(call, call.offset(now))
+            if query.admits(summary):
+                yield place, summary
 
     def pending(self) -> list[CallId]:
         """Return the calls that are not decided, the first received first."""

@@ -1,7 +1,7 @@
 """The query for recent calls, its pages, and the cursors between them."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, Self
 
 from telemetry.calls.lifecycle import TERMINAL, CallState
 from telemetry.clock import Instant
@@ -97,6 +97,18 @@ class CallQuery:
             and (self.flag is None or self.flag in call.flags)
             and (self.silent_longer_than is None or call.longest_silence > self.silent_longer_than)
         )
+
+
+class Reception(NamedTuple):
+    """A call's place in the order of receptions, which means the same in every process."""
+
+    unix_micros: int
+    call_id: str
+
+    @classmethod
+    def of(cls, call_id: str, received: Instant) -> Self:
+        """Return the place of a call that was received at this moment."""
+        return cls(received.unix_nanos // 1_000, call_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ class Violation(StrEnum):
 
 
 class MessageProblem(StrEnum):
-    """Why a message of a call's session, or a number in it, could not be used."""
+    """The reason that a message of a call's session, or a number in it, could not be used."""
 
     NOT_JSON = "not_json"
     NO_EVENT = "no_event"

@@ -312,6 +312,13 @@ CAPACITY_STORE = Instrument(
     "1 while slots are decided upon in the fleet's store, 0 while in each process; only in a fleet.",
     series_per_tenant=0,
 )
+CAPACITY_IN_DOUBT = Instrument(
+    "voice.capacity.in_doubt",
+    Kind.OBSERVABLE_COUNTER,
+    "{call}",
+    "Calls about which the fleet's store did not answer in time while it was not known to be away; only in a fleet.",
+    series_per_tenant=0,
+)
 OLDEST_SILENCE = Instrument(
     "voice.call.oldest_silence",
     Kind.OBSERVABLE_GAUGE,
@@ -443,6 +450,7 @@ INSTRUMENTS: tuple[Instrument, ...] = (
     CAPACITY_LIMIT,
     CAPACITY_UTILIZATION,
     CAPACITY_STORE,
+    CAPACITY_IN_DOUBT,
     OLDEST_SILENCE,
     WEBHOOKS,
     VIOLATIONS,

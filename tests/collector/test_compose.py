@@ -4,20 +4,25 @@ import fnmatch
 import json
 import os
 import re
+import subprocess
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from service.settings import Settings, load_settings
 from service.tenants.importing import read_file
-from tests.peers.binaries import ROOT
+from tests.peers.binaries import ROOT, require
 from tests.peers.peers import run_with
 from tests.peers.prometheus import FLAGS, SHIPPED
 
 COMPOSE = ROOT / "docker-compose.yml"
+COMPOSE_FILE: Any = yaml.safe_load(COMPOSE.read_text())
 EXAMPLE = (ROOT / ".env.example").read_text()
+SIMULATED = ROOT / "examples" / "compose" / "simulator.env"
+HAPROXY = ROOT / "examples" / "compose" / "haproxy.cfg"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 REQUIRED = {
     *("ADMIN_TOKEN", "GRAFANA_PASSWORD", "OPENAI_API_KEY", "OPENAI_WEBHOOK_SECRET"),
@@ -26,7 +31,7 @@ REQUIRED = {
 UNCHECKED = {
     "collector": "no shell in the image",
     "tenants": "ends by itself",
-    "simulator": "lives as long as the service",
+    "simulator": "ends if it cannot place calls",
 }
 """Services without a health check, and why."""
 
@@ -55,9 +60,9 @@ def test_a_missing_secret_is_named(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.peers
 def test_the_whole_picture_is_there(services: Services) -> None:
-    """The service, the Collector, metrics, traces, dashboards and both stores; and a simulated carrier."""
+    """Two processes behind one address, the Collector, metrics, alerts, traces, dashboards, both stores, a carrier."""
     assert set(services) == {
-        *("callscope", "collector", "prometheus", "jaeger", "grafana", "postgres", "redis"),
+        *("proxy", "callscope", "collector", "prometheus", "alertmanager", "jaeger", "grafana", "postgres", "valkey"),
         *("tenants", "simulator"),
     }
 
@@ -110,9 +115,105 @@ def test_the_service_understands_its_settings(
 @pytest.mark.peers
 def test_every_setting_can_be_given(services: Services) -> None:
     """Each setting reaches the service, but for those whose default fits this picture."""
-    left_at_their_defaults = {"HOST", "PORT", "CALL_HEARTBEAT_SECONDS", "STALE_CALL_SECONDS", "PROMETHEUS_TOKEN"}
+    left_at_their_defaults = {"HOST", "PORT", "PROMETHEUS_TOKEN"}
     settings = {name.upper() for name in Settings.model_fields} - left_at_their_defaults
     assert settings - set(services["callscope"]["environment"]) == set()
+
+
+def test_every_variable_of_the_example_reaches_its_container() -> None:
+    """Whatever is set in .env is read by the service, or by the one that it is a password or an address of."""
+    environment = COMPOSE_FILE["x-callscope"]["environment"]
+    others = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+    others |= {"ALERT_PAGE_URL", "ALERT_TICKET_URL", "CALLSCOPE_RUNBOOK_URL"}
+    named = set(re.findall(r"^#?([A-Z][A-Z_]+)=", EXAMPLE, re.MULTILINE))
+    reached = {name for name in named if str(environment.get(name, "")).startswith(f"${{{name}:")}
+    assert named - reached == others
+    text = COMPOSE.read_text()
+    assert {name for name in others if f"${{{name}:" not in text} == set()
+
+
+def test_the_example_says_what_holds_without_it() -> None:
+    """A commented value of the example is the default of the file."""
+    environment = COMPOSE_FILE["x-callscope"]["environment"]
+    for name, value in re.findall(r"^#([A-Z][A-Z_]+)=(.+)$", EXAMPLE, re.MULTILINE):
+        assert environment[name] == f"${{{name}:-{value}}}", name
+
+
+def test_two_processes_stand_behind_the_one_open_port() -> None:
+    """The service publishes nothing; the proxy finds as many of them as there are, by their name."""
+    services = COMPOSE_FILE["services"]
+    assert services["callscope"]["deploy"] == {"replicas": 2}
+    assert "ports" not in services["callscope"]
+    assert services["proxy"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert services["proxy"]["environment"]["CALLSCOPE_NAME"] == "callscope"
+    (network,) = COMPOSE_FILE["networks"]["front"]["ipam"]["config"]
+    assert f"TRUSTED_PROXIES={network['subnet']}\n" in EXAMPLE
+    assert COMPOSE_FILE["x-callscope"]["environment"]["TRUSTED_PROXIES"].endswith(f":-{network['subnet']}}}")
+
+
+def test_memory_is_bounded_and_what_is_kept_is_on_volumes() -> None:
+    """No container can take the machine's memory, and none that keeps something does so in itself."""
+    services = COMPOSE_FILE["services"]
+    assert [name for name, service in services.items() if "mem_limit" not in service] == []
+    keeping = {"callscope", "prometheus", "alertmanager", "grafana", "postgres", "valkey"}
+    named = {name: [v for v in s.get("volumes", []) if re.match(r"[a-z]+:/", v)] for name, s in services.items()}
+    assert {name for name, volumes in named.items() if volumes} == keeping
+    used = {volume.partition(":")[0] for volumes in named.values() for volume in volumes}
+    assert used == COMPOSE_FILE["volumes"].keys()
+
+
+def test_health_checks_do_not_pass_too_early() -> None:
+    """PostgreSQL is asked over TCP, which it does not serve while it is set up; the others by what they then do."""
+    checks = {name: s["healthcheck"].get("test") for name, s in COMPOSE_FILE["services"].items() if "healthcheck" in s}
+    assert checks["postgres"][1:4] == ["pg_isready", "-q", "-h"]
+    assert "/readyz" in checks["callscope"][-1]
+    assert "/readyz" in checks["proxy"][-1]
+    assert "PONG" in checks["valkey"][-1]
+    assert "database" in checks["grafana"][-1]
+
+
+def test_alerts_reach_an_alertmanager() -> None:
+    """Its file and the addresses that the file names are there, and Prometheus is told where it is."""
+    alertmanager = COMPOSE_FILE["services"]["alertmanager"]
+    file = ROOT / "collector-config" / "alertmanager" / "alertmanager.yml"
+    assert f"./{file.relative_to(ROOT)}:/etc/alertmanager/alertmanager.yml:ro" in alertmanager["volumes"]
+    mounted = {config["target"] for config in alertmanager["configs"]}
+    assert set(re.findall(r"url_file: (\S+)", file.read_text())) == mounted
+    assert {config["source"] for config in alertmanager["configs"]} == COMPOSE_FILE["configs"].keys()
+
+
+@pytest.mark.peers
+def test_the_simulated_picture_needs_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file has all that is required, and settings the service takes; nothing in it is fit for production."""
+    code, output = _config(tmp_path, {}, env_file=SIMULATED)
+    assert code == 0, output
+    services = json.loads(output)["services"]
+    assert "simulator" in services
+    monkeypatch.chdir(tmp_path)
+    for key, value in services["callscope"]["environment"].items():
+        monkeypatch.setenv(key, value)
+    settings = load_settings()
+    assert (settings.app_env, settings.openai_base_url) == ("dev", "http://simulator:9000/v1")
+
+
+def test_the_simulated_picture_names_everything_required() -> None:
+    """Each variable that docker-compose.yml demands has a value there."""
+    given = dict(re.findall(r"^(\w+)=(.+)$", SIMULATED.read_text(), re.MULTILINE))
+    demanded = set(re.findall(r"\$\{(\w+):\?", COMPOSE.read_text()))
+    assert demanded == REQUIRED
+    assert demanded - given.keys() == set()
+    assert given["COMPOSE_PROFILES"] == "simulator"
+    assert given["APP_ENV"] == "dev"
+
+
+@pytest.mark.peers
+def test_the_proxy_takes_its_settings() -> None:
+    """The real program finds nothing wrong with the file."""
+    haproxy = require("haproxy")
+    environment = {"PATH": os.environ["PATH"], "CALLSCOPE_NAME": "localhost"}
+    command: list[str | Path] = [haproxy, "-c", "-f", HAPROXY]
+    checked = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)  # noqa: S603
+    assert (checked.returncode, "warning" in checked.stderr.lower()) == (0, False), checked.stderr
 
 
 @pytest.mark.peers
@@ -174,12 +275,12 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
     assert not [name for name in copied if fnmatch.fnmatch(name, ".env*")]
 
 
-def _config(folder: Path, given: dict[str, str]) -> tuple[int, str]:
+def _config(folder: Path, given: dict[str, str], *, env_file: Path | None = None) -> tuple[int, str]:
     nothing = folder / "empty.env"
     nothing.touch()
     arguments: list[str | Path] = [
         "--env-file",
-        nothing,
+        env_file or nothing,
         "-f",
         COMPOSE,
         "--profile",

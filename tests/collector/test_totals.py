@@ -1,5 +1,9 @@
 """The layer of totals at work: processes are added up, and what is said of one process keeps its name."""
 
+from collections.abc import Iterable
+
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+
 from tests.peers.collector import Collector
 from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
@@ -41,14 +45,17 @@ def _both(found: dict[tuple[tuple[str, str], ...], float]) -> dict[tuple[tuple[s
     return found if len(found) == 2 and sum(found.values()) == 6 else None
 
 
+def _labels(attributes: Iterable[KeyValue]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((each.key, each.value.string_value) for each in attributes if "end" not in each.key))
+
+
 def _last(sink: OtlpSink, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     """The last value (a histogram's count) of each series of a metric, by its attributes without the end's reason."""
     values: dict[tuple[tuple[str, str], ...], float] = {}
     for metric in list(sink.metrics):
         if metric.name == name:
-            points = metric.histogram.data_points if metric.HasField("histogram") else metric.sum.data_points
-            for point in points:
-                labels = tuple(sorted((a.key, a.value.string_value) for a in point.attributes if "end" not in a.key))
-                counted = getattr(point, "count", None)
-                values[labels] = float(point.as_int or point.as_double) if counted is None else counted
+            for point in metric.sum.data_points:
+                values[_labels(point.attributes)] = float(point.as_int or point.as_double)
+            for distribution in metric.histogram.data_points:
+                values[_labels(distribution.attributes)] = distribution.count
     return values

@@ -138,6 +138,7 @@ def test_what_is_not_promised_is_of_the_library_itself() -> None:
     assert further == {
         "voice.call.oldest_silence",
         "voice.capacity.store.available",
+        "voice.capacity.in_doubt",
         "callscope.export.consecutive_failures",
         "callscope.export.age",
         "callscope.export.dropped",

@@ -13,7 +13,7 @@ from service.tenants.limits import CallLimits
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
 from telemetry.metrics.past import WindowName
 from telemetry.setup import start_telemetry
-from tests.support.server import serving
+from tests.support.server import TLS, serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "derived-metrics.md").read_text()
@@ -56,7 +56,10 @@ def test_what_is_shown_for_a_gateway_of_ones_own_runs() -> None:
         }
         exec(compile(snippet, "derived-metrics.md", "exec"), parts)  # noqa: S102 -- our own page
         telemetry.tracker.received("call-1", "acme")
-        with serving(app) as url, httpx2.Client(base_url=url, headers={HEADER: "secret"}, trust_env=False) as client:
+        with (
+            serving(app) as url,
+            httpx2.Client(verify=TLS, base_url=url, headers={HEADER: "secret"}, trust_env=False) as client,
+        ):
             paths = re.findall(r"http://127.0.0.1:8000([^\s\"]+)", PAGE)
             answers = [client.get(path) for path in paths]
     assert [answer.status_code for answer in answers] == [200, 200, 200]

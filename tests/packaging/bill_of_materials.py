@@ -10,9 +10,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from email.message import Message
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import NAMESPACE_URL, uuid5
 
 from packaging.requirements import Requirement
@@ -174,7 +175,7 @@ def _needs(found: Distribution) -> Iterator[str]:
 
 
 def _licence(found: Distribution) -> str | None:
-    metadata = found.metadata
+    metadata = cast("Message", found.metadata)  # of which its type shows less than there is
     if expression := metadata.get("License-Expression"):
         return str(expression)
     classifiers = [text.rpartition(" :: ")[2] for text in metadata.get_all("Classifier") or () if "License ::" in text]

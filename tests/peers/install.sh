@@ -133,6 +133,7 @@ bring_axe() {
 packaged redis-server redis-server
 packaged postgres postgresql
 packaged chromium chromium
+packaged haproxy haproxy
 packaged npm npm
 if [[ -f $peers/share/axe.min.js && $(cat "$peers/versions/axe" 2>/dev/null) == "$AXE" ]]; then
   echo "axe $AXE: there"

@@ -15,6 +15,7 @@ from tests.peers.postgres import Postgres
 from tests.peers.program import LOG_TAIL, NotStartedError
 from tests.peers.prometheus import Prometheus
 from tests.peers.redis import Redis
+from tests.peers.redis_fleets import RedisCluster, RedisSentinel
 from tests.peers.sink import OtlpSink
 
 ATTEMPTS = 3
@@ -84,9 +85,17 @@ class Peers:
         """A Jaeger that keeps traces in memory."""
         return self._start("jaeger", Jaeger)
 
-    def redis(self) -> Redis:
-        """An empty Redis."""
-        return self._start("redis", Redis)
+    def redis(self, *options: str | Path, tls: bool = False) -> Redis:
+        """An empty Redis, with further options; it speaks TLS alone if it is to."""
+        return self._start("redis", lambda folder: Redis(folder, options, tls=tls))
+
+    def redis_cluster(self) -> RedisCluster:
+        """An empty cluster of three primaries with a replica each."""
+        return self._start("redis-cluster", RedisCluster)
+
+    def redis_sentinel(self) -> RedisSentinel:
+        """An empty primary with two replicas, watched by three Sentinels."""
+        return self._start("redis-sentinel", RedisSentinel)
 
     def postgres(self) -> Postgres:
         """A PostgreSQL with an empty database."""

@@ -1,5 +1,7 @@
 """A real Redis, in memory only."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -9,16 +11,18 @@ from tests.peers.program import Program
 
 
 class Redis:
-    """A Redis on a free port. Nothing is kept over a restart."""
+    """A Redis on a free port, with further options of its own. Nothing is kept over a restart."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str | Path] = (), *, tls: bool = False) -> None:
         self._program = Program("redis", folder)
-        self._port = free_port()
+        self.port = free_port()
+        ports = ("--port", "0", "--tls-port", str(self.port)) if tls else ("--port", str(self.port))
+        self._options = [*ports, *options]
 
     @property
     def url(self) -> str:
         """Its address, for `REDIS_URL`."""
-        return f"redis://{HOST}:{self._port}/0"
+        return f"redis://{HOST}:{self.port}/0"
 
     @property
     def log(self) -> str:
@@ -28,7 +32,7 @@ class Redis:
     def start(self) -> Self:
         """Start and wait until it takes connections."""
         binary = require("redis-server")
-        options = ["--bind", HOST, "--port", str(self._port), "--save", "", "--appendonly", "no"]
+        options = ["--bind", HOST, "--save", "", "--appendonly", "no", *self._options]
         # Not by connecting: if the port was taken meanwhile, somebody else would answer.
         self._program.start([binary, *options], lambda: self._program.said("Ready to accept connections"))
         return self
@@ -36,6 +40,10 @@ class Redis:
     def stop(self) -> int | None:
         """Let it end."""
         return self._program.stop()
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """While the context lasts it does not answer; connections stay open."""
+        return self._program.frozen()
 
     def kill(self) -> None:
         """End it as a crash would."""

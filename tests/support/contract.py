@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Self
 
 import httpx2
+from fastapi import FastAPI
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 PROBLEM = "#/components/schemas/Problem"
@@ -12,8 +13,21 @@ PROBLEM = "#/components/schemas/Problem"
 Json = dict[str, Any]
 
 
+_documents: Final[dict[str, Json]] = {}
+
+
 class Contract:
     """The document of one app; :meth:`check` is fit to be a client's response hook."""
+
+    @classmethod
+    def of(cls, kind: str, app: FastAPI) -> Self:
+        """Return the contract of an app whose routes are those of every app of its kind: they share a document.
+
+        To make one takes 0.3 s.
+        """
+        if kind not in _documents:
+            _documents[kind] = app.openapi()
+        return cls(_documents[kind])
 
     def __init__(self, document: Json) -> None:
         self._document = document
@@ -29,6 +43,8 @@ class Contract:
         else:
             self._check_content(response, declared)
         for name, header in declared.get("headers", {}).items():
+            if name not in response.headers and header.get("required") is False:
+                continue
             self._valid(header["schema"], response.headers[name], f"{_request(response)}, header {name}")
         self.checked += 1
 

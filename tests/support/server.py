@@ -1,14 +1,18 @@
 """Serves an ASGI app as in production: the service's own server, a real socket, a port the system chooses."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import ASGIApp
 
 from service.server import listen, server_for
 from tests.peers.waiting import until
+
+TLS: Final = ssl.create_default_context()
+"""One for every client of the tests: each would spend 25 ms on certificates that it never needs over plain HTTP."""
 
 TIMEOUT_SECONDS = 120.0
 """How long an answer, or a stop, may take on a busy machine; it matters only where there is none."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.privacy import Privacy, mask_dictated, mask_number
+from telemetry.privacy import Privacy, mask_dictated, mask_number, scrub_attributes
 from telemetry.semconv import attributes as attr
 
 KEY = b"0123456789abcdef"
@@ -94,3 +94,12 @@ def test_no_run_of_dictated_digits_survives(said: str) -> None:
     """Whatever separates them, no more than five digits follow each other in what is left."""
     runs = re.split(r"[^0-9\s.,()\-]|[\s.,()\-]{4,}", mask_dictated(said).replace("…", "x"))
     assert all(sum(map(str.isdigit, run)) < 6 for run in runs if not re.fullmatch(r"\d{4}-\d\d-\d\d.*", run.strip()))
+
+
+def test_an_address_loses_its_user_and_query_and_other_text_is_no_address() -> None:
+    """Only the attribute of the conventions holds an address: a sentence with a question mark in it stays whole."""
+    text = "https://user:password@example.com/path?token=secret#part"
+    assert scrub_attributes({attr.URL_FULL: text, "note": text}) == {
+        attr.URL_FULL: "https://example.com/path",
+        "note": text,
+    }

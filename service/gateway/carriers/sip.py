@@ -140,7 +140,7 @@ class SipHeader(NamedTuple):
 
 
 class Missing(StrEnum):
-    """Why no number was found."""
+    """The reason that no number was found."""
 
     NO_HEADER = "no_header"
     """None of the headers looked at is there."""
@@ -201,7 +201,7 @@ class Dialled:
     written: str | None = None
     """The user of the most telling header's address, as it stands there; personal."""
     problem: Missing | None = None
-    """Why that is no telephone number; None if it is one."""
+    """The reason that it is no telephone number; None if it is one."""
 
     @property
     def shown(self) -> str | None:

@@ -4,6 +4,8 @@ A change of the models needs a revision in ``versions/``; the test that compares
 There is no way back but a backup: undoing a revision would drop what was written since.
 """
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -39,17 +41,32 @@ async def upgrade(engine: AsyncEngine, revision: str = NEWEST) -> None:
 def _upgrade(connection: Connection, revision: str) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    _check_known(connection, ScriptDirectory.from_config(config))
+    history = _history()
+    current = MigrationContext.configure(connection).get_current_heads()
+    _demand_known(current, history)
+    if revision == NEWEST and set(current) == set(history.get_heads()):
+        return
+    config = _config()
+    config.attributes["connection"] = connection
     command.upgrade(config, revision)
 
 
-def _check_known(connection: Connection, history: ScriptDirectory) -> None:
+def _demand_known(current: Sequence[str], history: ScriptDirectory) -> None:
     known = {script.revision for script in history.walk_revisions()}
-    for revision in MigrationContext.configure(connection).get_current_heads():
+    for revision in current:
         if revision not in known:
             raise DatabaseUrlError(
                 f"the schema is at revision {revision}, made by a newer version of Callscope; run that version, or name"
                 " another database"
             )
+
+
+@cache
+def _history() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    return config

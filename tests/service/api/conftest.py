@@ -10,7 +10,7 @@ from service.http.tokens import HEADER
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.contract import Contract
-from tests.support.server import TIMEOUT_SECONDS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def url(app: FastAPI) -> Iterator[str]:
 @pytest.fixture
 def contract(app: FastAPI) -> Contract:
     """What the app's document declares."""
-    return Contract(app.openapi())
+    return Contract.of("gateway", app)
 
 
 @pytest.fixture
 def anyone(url: str, contract: Contract) -> Iterator[httpx2.Client]:
     """A client without a token; every answer it gets is held against the document."""
     with httpx2.Client(
-        base_url=url, event_hooks={"response": [contract.check]}, trust_env=False, timeout=TIMEOUT_SECONDS
+        verify=TLS, base_url=url, event_hooks={"response": [contract.check]}, trust_env=False, timeout=TIMEOUT_SECONDS
     ) as client:
         yield client
 

@@ -13,7 +13,7 @@ from service.http.tokens import HEADER, AdminTokens
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.contract import Contract
-from tests.support.server import TIMEOUT_SECONDS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 ADMIN_PATHS = (
     "/api/v1/metrics/live",
@@ -112,7 +112,7 @@ def test_bytes_that_are_no_text_are_merely_wrong(serve: Serve, token: bytes) -> 
 
 def test_without_a_configured_token_the_admin_endpoints_are_closed(serve: Serve) -> None:
     """Nobody gets in, whatever is sent, and the answer says what is missing; health stays open."""
-    with httpx2.Client(base_url=serve(AdminTokens()), trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+    with httpx2.Client(verify=TLS, base_url=serve(AdminTokens()), trust_env=False, timeout=TIMEOUT_SECONDS) as client:
         for headers in ({}, {HEADER: ""}, {HEADER: "anything"}):
             answer = client.get(ADMIN_PATHS[0], headers=headers)
             assert (answer.status_code, "ADMIN_TOKEN" in answer.json()["detail"]) == (503, True)

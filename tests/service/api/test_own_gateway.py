@@ -13,7 +13,7 @@ from examples.own_gateway import create_app
 from telemetry import ReportAnswer
 from telemetry.testing import TelemetryKit
 from tests.support.contract import Contract
-from tests.support.server import TIMEOUT_SECONDS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "own_gateway.py"
@@ -28,6 +28,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx2.Client]:
     with (
         serving(app) as url,
         httpx2.Client(
+            verify=TLS,
             base_url=url,
             headers={"X-Admin-Token": "secret"},
             event_hooks=hooks,

@@ -20,7 +20,7 @@ from telemetry.metrics.past import WindowName
 from telemetry.semconv.attributes import EndReason, RejectionReason, TenantId
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
-from tests.support.server import serving
+from tests.support.server import TLS, serving
 
 TENANTS = "/api/v1/metrics/tenants"
 
@@ -170,7 +170,9 @@ def test_others_are_answered_while_a_ranking_takes_its_time() -> None:
         gateway = Gateway(kit, limits=limits)
         calls_of(gateway, "acme", good=1, failed=0)
         with serving(gateway.app()) as url, ThreadPoolExecutor() as pool:
-            client = httpx2.Client(base_url=url, headers={HEADER: TOKEN}, timeout=TIMEOUT_SECONDS, trust_env=False)
+            client = httpx2.Client(
+                verify=TLS, base_url=url, headers={HEADER: TOKEN}, timeout=TIMEOUT_SECONDS, trust_env=False
+            )
             with client:
                 rankings = [pool.submit(client.get, TENANTS) for _ in range(12)]
                 assert limits.asked.wait(TIMEOUT_SECONDS)

@@ -19,7 +19,7 @@ from service.container import build_container
 from service.http.security import BURST
 from service.http.tokens import HEADER
 from service.settings import Settings
-from tests.support.server import TIMEOUT_SECONDS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 TOKEN = "the-token-of-these-tests"
 WAIT_SECONDS = 30.0
@@ -60,7 +60,9 @@ def url(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture
 def admin(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url, headers={HEADER: TOKEN}, trust_env=False, timeout=WAIT_SECONDS) as client:
+    with httpx2.Client(
+        verify=TLS, base_url=url, headers={HEADER: TOKEN}, trust_env=False, timeout=WAIT_SECONDS
+    ) as client:
         yield client
 
 
@@ -293,7 +295,10 @@ def test_in_prod_the_documentation_needs_the_token(sqlite_url: str, tmp_path: Pa
         "admin_token": "a-token-that-is-long-enough-for-prod",
     }
     app = build(sqlite_url, tmp_path, app_env="prod", **secrets)
-    with serving(app) as url, httpx2.Client(base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+    with (
+        serving(app) as url,
+        httpx2.Client(verify=TLS, base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+    ):
         for path in ("/docs", "/openapi.json"):
             assert client.get(path).status_code == 401
             assert client.get(path, headers={HEADER: secrets["admin_token"]}).status_code == 200

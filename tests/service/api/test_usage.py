@@ -32,7 +32,7 @@ from telemetry.recent.record import CallOutcome
 from telemetry.testing import FakeClock
 from tests.service.usage.ledger import Made, written
 from tests.support.contract import Contract
-from tests.support.server import TIMEOUT_SECONDS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 TOKEN = "correct horse"
 USAGE = "/api/v1/usage"
@@ -90,11 +90,11 @@ def app(url: str) -> FastAPI:
 @pytest.fixture
 def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     """A client with a token; every answer it gets is held against the document."""
-    contract = Contract(app.openapi())
+    contract = Contract.of("usage", app)
     hooks = {"response": [contract.check]}
     with (
         serving(app) as base,
-        httpx2.Client(base_url=base, event_hooks=hooks, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+        httpx2.Client(verify=TLS, base_url=base, event_hooks=hooks, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
     ):
         client.headers[HEADER] = TOKEN
         yield client
@@ -385,7 +385,10 @@ def test_without_a_database_the_answer_says_when_to_come_again(tmp_path_factory:
     """A database without its tables is a 503 problem with a time, not a broken stream."""
     database = Database.from_url(f"sqlite:///{tmp_path_factory.mktemp('empty') / 'empty.db'}")
     app = _app(database)
-    with serving(app) as base, httpx2.Client(base_url=base, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
+    with (
+        serving(app) as base,
+        httpx2.Client(verify=TLS, base_url=base, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+    ):
         client.headers[HEADER] = TOKEN
         for path in (USAGE, f"{USAGE}/freezes", f"{USAGE}/roundings"):
             answer = client.get(path, params=NOVEMBER if path == USAGE else {})

@@ -13,7 +13,7 @@ from service.fleet.repair import Repair
 from service.fleet.scripts import Script
 from service.fleet.sharing import OnOutage
 from service.fleet.store import Scripts, SlotStore
-from service.gateway.capacity import Slot
+from service.gateway.capacity import InDoubt, Slot
 from service.records.store import Owner
 from telemetry.calls.events import LimitHit
 from telemetry.calls.lifecycle import CallState
@@ -29,7 +29,11 @@ class FaultyStore:
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self.away = self.loses_replies = self.hangs = False
+        self.away = self.loses_replies = False
+        self.hanging: set[Script] = set()
+        """Scripts that get to the store once :attr:`go_on` is set."""
+        self.losing: list[Script] = []
+        """Scripts of which one reply each is lost, after they were carried out."""
         self.asked: list[Script] = []
         self.go_on = asyncio.Event()
 
@@ -37,9 +41,12 @@ class FaultyStore:
         self.asked.append(script)
         if self.away:
             raise StoreAwayError("ConnectionError")
-        if self.hangs:
+        if script in self.hanging:
             await self.go_on.wait()
         answer = await self._scripts.run(script, keys, arguments)
+        if script in self.losing:
+            self.losing.remove(script)
+            raise StoreAwayError("ConnectionError")
         if self.loses_replies:
             raise StoreAwayError("ConnectionError")
         return answer
@@ -85,20 +92,23 @@ class FleetMember:
         self.held = HeldCalls()
         clock = SystemClock()
         self.store = SlotStore(self.faulty, "test")
-        self.member = Member(self.store, name, lambda: "db", dict, self.held, clock)
+        # Its heartbeats come when a test sends them, and when something has to know whether the store is there.
+        self.member = Member(
+            self.store, name, lambda: "db", lambda: {**self.capacity.told()}, self.held, clock, beat_seconds=3600.0
+        )
         self.capacity = FleetCapacity(self.store, self.member, self.held, self.records, on_outage)
         # A busy machine makes a store slow; the test that is about the deadline sets its own.
-        self.capacity.decision_seconds = 60.0
+        self.capacity.asking.decision_seconds = 60.0
         self.repair = Repair(self.store, self.member, self.held, self.records, clock, age_seconds=STALE_SECONDS)
         self.member.repair = self.repair.own
         self.member.on_back = self.capacity.store_is_back
+        self.member.under_way = self.capacity.under_way
 
-    async def start(self, *, beating: bool = False) -> None:
+    async def start(self) -> None:
         await self.member.join()
         await self.member.beat()
         self.capacity.start()
-        if beating:
-            self.member.start()
+        self.member.start()
 
     async def stop(self) -> None:
         await self.member.stop()
@@ -106,13 +116,19 @@ class FleetMember:
 
     async def admit(
         self, call_id: str, *, limit: int = 100, total: int = 100, tenant: TenantId = ACME
-    ) -> Slot | LimitHit:
+    ) -> Slot | LimitHit | InDoubt:
         return await self.capacity.admit(CallId(call_id), tenant, limit=limit, total_limit=total)
 
     async def let_in(self, *call_ids: str) -> list[Slot]:
         slots = [await self.admit(call_id) for call_id in call_ids]
         assert all(isinstance(slot, Slot) for slot in slots)
         return [slot for slot in slots if isinstance(slot, Slot)]
+
+    async def loses_the_store(self) -> None:
+        """Have the store go away from this member, and a heartbeat notice it."""
+        self.faulty.away = True
+        self.member.doubt(StoreAwayError("ConnectionError"))
+        await until(lambda: self.member.away)
 
     async def in_store(self) -> dict[str, str]:
         """Return the calls with slots, each with its holder's name."""

@@ -1,7 +1,6 @@
 """Decisions of a fleet: one limit over all members, and what is decided while the store is away."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 
@@ -118,23 +117,6 @@ async def test_a_lost_reply_takes_no_slot_twice(connection: StoreConnection) -> 
         assert await one.in_store() == {"a": "one"}
 
 
-async def test_a_store_that_hangs_delays_no_decision(connection: StoreConnection) -> None:
-    """Past the deadline a call is decided here, and whatever the late answer took is given back."""
-    async with fleet_of(connection, "one", "two", on_outage=OnOutage.CLOSED) as (one, _):
-        one.faulty.hangs, one.capacity.decision_seconds = True, 0.05
-        assert await one.admit("a") == LimitHit(CapacityScope.GLOBAL, 0, 0)
-        asked = Counter(one.faulty.asked)[ACQUIRE]
-        assert isinstance(await one.admit("b"), LimitHit)
-        assert Counter(one.faulty.asked)[ACQUIRE] == asked, "asked a store that is known to be away"
-        one.faulty.hangs = False
-        one.faulty.go_on.set()
-        await one.member.beat()
-        await until(lambda: not one.capacity._late)
-        await one.released()
-        assert await one.in_store() == {}
-        assert isinstance(await one.admit("c"), Slot)
-
-
 @pytest.mark.parametrize(("on_outage", "admitted"), [("share", 3), ("open", 7), ("closed", 0)])
 async def test_an_outage_is_met_as_it_is_set(connection: StoreConnection, on_outage: str, admitted: int) -> None:
     """Of ten places of which four are taken, two members share six; open lets each fill all; closed lets none in."""
@@ -210,13 +192,12 @@ async def test_a_handed_over_slot_stays_taken(connection: StoreConnection) -> No
 async def test_whoever_goes_away_while_waiting_keeps_no_slot(connection: StoreConnection) -> None:
     """A call that ends while the store is being asked leaves nothing behind."""
     async with fleet_of(connection, "one") as (one,):
-        one.faulty.hangs = True
+        one.faulty.hanging.add(ACQUIRE)
         asking = asyncio.create_task(one.admit("a"))
         await until(lambda: one.faulty.asked[-1] is ACQUIRE)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-        one.faulty.hangs = False
         one.faulty.go_on.set()
-        await one.capacity._asking.passed()
+        await one.capacity.asking.worker.passed()
         await one.released()
         assert await one.in_store() == {}

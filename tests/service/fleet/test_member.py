@@ -1,5 +1,7 @@
 """Epochs, heartbeats and returns: what a member asserts after the store lost it, or some of what it wrote."""
 
+import asyncio
+
 import pytest
 import redis.asyncio
 
@@ -7,8 +9,9 @@ from service.fleet.connection import StoreConnection
 from service.fleet.member import CapacityMode
 from service.fleet.scripts import keys_of
 from service.fleet.store import HeldCall, epoch_of
-from service.gateway.capacity import Slot
-from telemetry.semconv.attributes import CallId
+from service.gateway.capacity import InDoubt, Slot
+from telemetry.calls.events import LimitHit
+from telemetry.semconv.attributes import CallId, CapacityScope
 from tests.service.fleet.harness import ACME, FakeRecords, FleetMember, fleet_of, until
 
 pytestmark = pytest.mark.peers
@@ -43,15 +46,34 @@ async def test_a_fenced_member_returns_under_a_new_epoch(connection: StoreConnec
 
 
 async def test_a_fenced_member_decides_nothing_in_the_store(connection: StoreConnection, store_url: str) -> None:
-    """Until it has returned, the store refuses it, and its new calls are let in by share."""
-    async with fleet_of(connection, "one", "two") as (one, _):
+    """Its calls wait for its return, by no share: what it saw is as old as its last heartbeat."""
+    async with fleet_of(connection, "one", "two") as (one, two):
+        await one.let_in("a")
         await forget(store_url, one)
-        assert isinstance(await one.admit("a", total=2), Slot)
-        assert await one.in_store() == {}
-        assert one.member.away
-        await one.member.beat()
-        assert not one.member.away
-        assert await one.in_store() == {"a": "one"}
+        await two.let_in("b")
+        assert await one.admit("c", total=2) == LimitHit(CapacityScope.GLOBAL, 2, 2)
+        assert one.member.returns == 1
+        assert await one.in_store() == {"a": "one", "b": "two"}
+        assert one.capacity.decided_locally == 0
+
+
+async def test_a_return_that_takes_long_delays_no_decision(connection: StoreConnection, store_url: str) -> None:
+    """While a fenced member checks its claims, a call is refused in doubt once its time is up."""
+    async with fleet_of(connection, "one") as (one,):
+        checked = asyncio.Event()
+
+        async def check() -> None:
+            await checked.wait()
+
+        one.member.on_return, one.capacity.asking.decision_seconds = check, 0.05
+        await forget(store_url, one)
+        assert await one.admit("a") == InDoubt()
+        assert one.member.asserting
+        checked.set()
+        await until(lambda: not one.member.asserting)
+        assert isinstance(await one.admit("b"), Slot)
+        await one.released()
+        assert await one.in_store() == {"b": "one"}
 
 
 async def test_an_emptied_store_is_filled_by_those_that_live(connection: StoreConnection, store_url: str) -> None:
@@ -82,11 +104,27 @@ async def test_writes_lost_in_a_failover_are_asserted_at_once(connection: StoreC
             await client.hincrby(keys[1], ACME, -1)
             await client.hincrby(keys[2], one.member.holder, -1)
             await client.hincrby(keys[3], one.member.holder, -1)
-        await one.let_in("c")
-        assert one.member.away
-        await one.member.beat()
-        assert (await one.in_store()).keys() == {"a", "b", "c"}
-        assert not one.member.away
+        assert await one.admit("c") == InDoubt(), "let in by a store that has lost slots"
+        await until(lambda: not one.member.asserting)
+        await one.released()
+        assert (await one.in_store()).keys() == {"a", "b"}
+        assert one.capacity.decided_locally == 0
+
+
+async def test_lost_writes_show_with_slots_given_back(connection: StoreConnection, store_url: str) -> None:
+    """A new primary that catches up with what this member knew, by slots given back, does not hide what it lost."""
+    async with fleet_of(connection, "one") as (one,):
+        first, _ = await one.let_in("a", "b")
+        keys = keys_of("test")
+        async with redis.asyncio.Redis.from_url(store_url) as client:
+            await client.hdel(keys[0], "b")
+            await client.hincrby(keys[1], ACME, -1)
+            await client.hincrby(keys[2], one.member.holder, -1)
+            await client.hincrby(keys[3], one.member.holder, -1)
+        first.release()
+        await one.released()
+        await until(lambda: not one.member.asserting)
+        assert await one.in_store() == {"b": "one"}
 
 
 async def test_a_slot_that_nobody_holds_is_freed(connection: StoreConnection) -> None:

@@ -37,16 +37,19 @@ class FleetProcess(Process):
 
 @asynccontextmanager
 async def fleet(
-    count: int, database: str, store: str, folder: Path, **settings: str
+    count: int, database: str, store: str, folder: Path, *, patience_seconds: float = 600, **settings: str
 ) -> AsyncIterator[tuple[Simulator, list[FleetProcess]]]:
-    """So many services that share a store and a database, and a carrier that calls the first."""
+    """So many services that share a store and a database, and a carrier that calls the first.
+
+    Callers ring, and wait for a service that has left, for ``patience_seconds``.
+    """
     tenants = simulated_tenants(2, max_concurrent_calls=1_000)
     line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(tenants),
         time_scale=TimeScale(scale=0.05),
-        ring_seconds=600,
-        linger_seconds=600,
+        ring_seconds=patience_seconds,
+        linger_seconds=patience_seconds,
         delivery_attempts=1_000,
         fallback_instructions=FALLBACK,
     )
@@ -56,7 +59,7 @@ async def fleet(
         "SPILL_FOLDER": str(folder / "spill"),
         "CALL_HEARTBEAT_SECONDS": "1",
         "MAX_CONCURRENT_CALLS": str(LIMIT),
-        **settings,
+        **{name.upper(): value for name, value in settings.items()},
     }
     async with Simulator(line) as carrier, AsyncExitStack() as opened:
         running: list[FleetProcess] = []

@@ -105,9 +105,12 @@ class SlotModel(RuleBasedStateMachine):
     def releases(self, name: str, call: CallId, claim: int, times: int) -> None:
         """A slot is given back by its holder, once, and not by a late word about an older claim."""
         if call in self.slots and self.own(self.holders[name], call, claim):
-            del self.slots[call]
+            given_back = self.slots.pop(call)[2]
+            released = self.run(self.store.release(self.holders[name], {call: claim}))
+            assert (released.total, released.tenants) == (len(self.slots), {given_back: self.of(given_back)})
         for _ in range(times):
-            self.run(self.store.release(self.holders[name], {call: claim}))
+            released = self.run(self.store.release(self.holders[name], {call: claim}))
+            assert (released.total, released.tenants) == (len(self.slots), {})
 
     @rule(name=PROCESSES, call=CALLS, tenant=TENANTS, claim=CLAIMS, certain=st.booleans(), times=st.integers(1, 2))
     def holds(self, name: str, call: CallId, tenant: TenantId, claim: int, *, certain: bool, times: int) -> None:
@@ -121,8 +124,7 @@ class SlotModel(RuleBasedStateMachine):
         if taken:
             self.slots[call], self.certain[call] = (holder, claim, tenant), certain
         for _ in range(times):
-            _, others = self.run(self.store.hold(holder, [held]))
-            assert others == ([] if taken else [call])
+            assert self.run(self.store.hold(holder, [held])).others == ([] if taken else [call])
 
     @rule(call=CALLS, claim=CLAIMS, name=PROCESSES)
     def frees(self, call: CallId, claim: int, name: str) -> None:
@@ -144,7 +146,12 @@ class SlotModel(RuleBasedStateMachine):
         beat = self.run(self.store.beat(holder, {"name": name}, [TenantId("acme")]))
         assert (beat.held, beat.total) == (self.held(holder), len(self.slots))
         assert (beat.living, beat.rank) == (len(self.alive), sorted(self.alive).index(holder))
-        assert beat.tenants == {"acme": self.of(TenantId("acme"))}
+        assert beat.complete
+        assert beat.tenants == Counter(tenant for _, _, tenant in self.slots.values())
+        beat = self.run(self.store.beat(holder, {"name": name}, [TenantId("acme")], at_most=0))
+        if self.slots:
+            assert not beat.complete
+            assert beat.tenants == {"acme": self.of(TenantId("acme"))}
         assert beat.fenced == len({other for other, _, _ in self.slots.values()} - self.alive)
 
     @invariant()

@@ -16,6 +16,36 @@ def seen(living: int, rank: int, total: int, own: int) -> FleetSeen:
     return fleet
 
 
+def test_stale_numbers_share_nothing() -> None:
+    """What was seen long before the store went away lets nothing in."""
+    fleet = seen(living=2, rank=0, total=0, own=0)
+    fleet.stale = True
+    assert fleet.allowed(OnOutage.SHARE, 10) == 0
+    assert fleet.allowed(OnOutage.OPEN, 10) == 10
+
+
+def test_a_tenant_of_which_nothing_is_known_shares_nothing() -> None:
+    """Where a heartbeat could not list all tenants, one that it left out may be at its limit."""
+    fleet = seen(living=2, rank=0, total=0, own=0)
+    fleet.listed(fleet.moment, 5, {ACME: 5}, {ACME: 1}, complete=False)
+    assert fleet.allowed_of(OnOutage.SHARE, TenantId("other"), 8) == 0
+    assert fleet.allowed_of(OnOutage.SHARE, ACME, 8) == 1 + 2
+    fleet.listed(fleet.moment, 5, {}, {}, complete=True)
+    assert fleet.allowed_of(OnOutage.SHARE, ACME, 8) == 4
+
+
+def test_what_was_seen_after_a_heartbeat_was_sent_stands() -> None:
+    """A heartbeat's list does not undo what a later answer said of the total and of a tenant."""
+    fleet = seen(living=1, rank=0, total=1, own=1)
+    sent = fleet.moment
+    fleet.saw_tenant(ACME, 3, own=1)
+    fleet.saw(4, own=1)
+    fleet.listed(sent, 1, {ACME: 1, TenantId("other"): 2}, {ACME: 1}, complete=True)
+    assert fleet.total == 4
+    assert fleet.allowed_of(OnOutage.SHARE, ACME, 5) == 1 + 2
+    assert fleet.allowed_of(OnOutage.SHARE, TenantId("other"), 5) == 3
+
+
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=12), st.integers(0, 400))
 def test_the_shares_of_all_add_up_to_the_limit(held: list[int], limit: int) -> None:
     """Processes that saw the same moment can together hold just the limit, and never less than they hold already."""
@@ -33,7 +63,7 @@ def test_open_and_closed() -> None:
 
 
 def test_a_tenant_has_a_share_of_its_own() -> None:
-    """A tenant's places are shared out like the total's; one that never called here has its whole limit to share."""
+    """A tenant's places are shared out like the total's; one that holds none has its whole limit to share."""
     fleet = seen(living=2, rank=1, total=0, own=0)
     fleet.saw_tenant(ACME, 5, own=1)
     assert fleet.allowed_of(OnOutage.SHARE, ACME, 8) == 1 + 1

@@ -36,6 +36,7 @@ from telemetry.metrics.live_table import Numbers
 from telemetry.recent.record import CallDetails, CallSummary
 from telemetry.semconv.attributes import CallId
 from tests.service.gateway.receptions import Receptions, untrue_times
+from tests.support.server import TLS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
@@ -271,7 +272,9 @@ async def serving(
             await container.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
             carrier.target = address_of(listening)
             headers = {"X-Admin-Token": TOKEN}
-            async with httpx2.AsyncClient(base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS) as client:
+            async with httpx2.AsyncClient(
+                verify=TLS, base_url=carrier.target, headers=headers, timeout=SETTLED_SECONDS
+            ) as client:
                 yield GatewayHarness(container, carrier, client)
         finally:
             server.should_exit = True

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from service.e164 import E164, Address
-from service.gateway.admission import Admission, IncomingCall
-from service.gateway.capacity import Capacity
+from service.gateway.admission import CAPACITY_IN_DOUBT, Admission, IncomingCall
+from service.gateway.capacity import Capacity, InDoubt
 from service.gateway.carriers.carrier import CarrierError
 from service.gateway.carriers.sip import Dialled
 from service.gateway.durability import Announced, DurabilityGate
@@ -232,6 +232,21 @@ async def test_a_full_tenant_turns_the_call_away(harness: AdmissionHarness) -> N
     harness.capacity.reserve(ACME.tenant_id, limit=1, total_limit=2)
     assert await harness.decide() == (CallState.REJECTED, RejectionReason.CAPACITY)
     assert (harness.carrier.asked, harness.capacity.in_use) == ([("reject", 486)], 1)
+
+
+async def test_a_call_that_nobody_can_decide_about_is_turned_away(
+    harness: AdmissionHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For capacity, with the doubt as its cause and no limit that was not reached."""
+
+    async def in_doubt(*_: object, **_limits: object) -> InDoubt:
+        return InDoubt()
+
+    monkeypatch.setattr(harness.capacity, "admit", in_doubt)
+    assert await harness.decide() == (CallState.REJECTED, RejectionReason.CAPACITY)
+    (rejected,) = [event for event in harness.kit.events if isinstance(event, CallRejected)]
+    assert (rejected.limit, rejected.error_type) == (None, CAPACITY_IN_DOUBT)
+    assert harness.carrier.asked == [("reject", 486)]
 
 
 @pytest.mark.parametrize("certain", [True, False])

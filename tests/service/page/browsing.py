@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx2
 
 from tests.service.gateway.harness import GatewayHarness
+from tests.support.server import TLS
 
 TOKENS: Final = {
     "all": "token-of-the-tests",
@@ -33,7 +34,7 @@ def secret(role: str) -> str:
 @asynccontextmanager
 async def signed_in(harness: GatewayHarness, role: str) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with the session of a token, which is all it has."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, timeout=60, headers=SAME) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, timeout=60, headers=SAME) as client:
         answer = await client.post("/sign-in", data={"token": secret(role)})
         assert answer.status_code == 303, answer.text
         yield client
@@ -75,7 +76,7 @@ class Page(HTMLParser):
             self.handle_data(" ")
         attributes = dict(attrs)
         self.elements.append((tag, attributes))
-        block = {"tag": tag, "attributes": attributes, "text": ""}
+        block = {"tag": tag, "attributes": attributes, "text": "", "own": ""}
         self.blocks.append(block)
         return block
 
@@ -87,6 +88,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         for block in self._open:
             block["text"] += data
+        if self._open:
+            self._open[-1]["own"] += data
 
     def text(self, **attributes: str) -> str:
         """The text of the first element with these attributes, its blanks as one."""

@@ -1,12 +1,15 @@
 """The service with its page, on a real port, and people who are signed in."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
+from playwright.async_api import Browser, async_playwright
 
+from tests.peers.binaries import require
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import TOKENS, SignedIn, signed_in
 
@@ -35,3 +38,14 @@ def visit(harness: GatewayHarness) -> SignedIn:
             yield client
 
     return sign_in
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """The browser."""
+    chromium = require("chromium")
+    async with async_playwright() as playwright:
+        args = ["--no-sandbox"] if os.geteuid() == 0 else []
+        running = await playwright.chromium.launch(executable_path=str(chromium), args=args)
+        yield running
+        await running.close()

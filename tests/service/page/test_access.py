@@ -9,6 +9,7 @@ from service.http.tokens import HEADER
 from service.simulator.script import CallScript
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import secret
+from tests.support.server import TLS
 
 ROLES: Final = ("all", "reads all", "one", "reads one")
 OWN, OTHER = "tenant-001", "tenant-002"
@@ -76,7 +77,9 @@ def expected(name: str, role: str, tenant: str, *, reads: bool) -> set[int] | No
 async def test_a_token_opens_what_it_is_for_and_nothing_else(harness: GatewayHarness, role: str) -> None:
     """Full, reading, bound to a tenant, or both: each route, for the token's tenant and for another."""
     calls = await calls_of(harness)
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, headers={HEADER: secret(role)}) as client:
+    async with httpx2.AsyncClient(
+        verify=TLS, base_url=harness.client.base_url, headers={HEADER: secret(role)}
+    ) as client:
         for name, method, path in await operations(harness):
             if name in PUBLIC or name == "deleteTenant":  # whose passing is shown below, since it changes what follows
                 continue
@@ -95,7 +98,9 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(harness: GatewayHar
 
 async def test_a_bound_token_must_name_its_tenant(harness: GatewayHarness) -> None:
     """A list that could be of all tenants is not answered without a tenant, rather than silently narrowed down."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, headers={HEADER: "token-of-one"}) as client:
+    async with httpx2.AsyncClient(
+        verify=TLS, base_url=harness.client.base_url, headers={HEADER: "token-of-one"}
+    ) as client:
         for name, method, path in await operations(harness):
             if name in FILTERED:
                 answer = await client.request(method, path)

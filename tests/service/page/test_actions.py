@@ -119,6 +119,29 @@ async def test_a_wrong_limit_is_asked_for_again(
     assert (await harness.get("/api/v1/tenants/tenant-001"))["max_concurrent_calls"] is None
 
 
+@pytest.mark.parametrize("missing", ["limit", "version"])
+async def test_a_form_without_a_field_changes_nothing(
+    harness: GatewayHarness, person: httpx2.AsyncClient, missing: str
+) -> None:
+    """An empty limit means the general one, and a form that lost the field must not pass for it."""
+    path = "/tenants/tenant-001/limit"
+    fields = {"limit": "3", "version": version_in((await person.get(path)).text)}
+    assert (await person.post(path, data=fields)).status_code == 303
+    fields["version"] = version_in((await person.get(path)).text)
+    answer = await person.post(path, data={name: value for name, value in fields.items() if name != missing})
+    assert (answer.status_code, f"<bdi>{missing}</bdi></code>: is missing" in answer.text) == (422, True)
+    assert "This form is not right" in answer.text
+    assert (await harness.get("/api/v1/tenants/tenant-001"))["max_concurrent_calls"] == 3
+
+
+@pytest.mark.parametrize("tenant", ["nobody", "No Body", "\u4f60\u597d", "x" * 100, "_unknown"])
+async def test_a_limit_of_a_tenant_there_is_not_is_not_changed(person: httpx2.AsyncClient, tenant: str) -> None:
+    """Whatever the id is, also one that no tenant can have."""
+    form = {"limit": "", "version": ""}
+    answers = [await person.get(f"/tenants/{tenant}/limit"), await person.post(f"/tenants/{tenant}/limit", data=form)]
+    assert [answer.status_code for answer in answers] == [404, 404]
+
+
 async def test_of_two_who_change_a_limit_one_is_told(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
     """A form that is based on what is no longer so changes nothing."""
     path = "/tenants/tenant-001/limit"

@@ -13,6 +13,7 @@ from service.page import live as module
 from service.page.live import LivePages, TooManyViewersError
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import SignedIn, frames, signed_in
+from tests.support.server import TLS
 
 NEVER = 3600.0
 
@@ -58,9 +59,14 @@ def content(frame: bytes) -> dict[str, str]:
     return found
 
 
+async def always() -> bool:
+    """A session that holds."""
+    return True
+
+
 async def begun(live: LivePages[str], view: str = "now") -> AsyncIterator[bytes]:
     """A stream past its first words."""
-    stream = live.watch(view, lambda: True)
+    stream = live.watch(view, always)
     assert await anext(stream) == b"retry: 1000\n\n"
     return stream
 
@@ -121,7 +127,11 @@ async def test_a_page_that_cannot_be_made_stays_as_it_was(live: LivePages[str], 
 async def test_a_stream_ends_with_its_session(live: LivePages[str]) -> None:
     """Signing out ends what another tab still shows."""
     holds = [True]
-    stream = live.watch("now", lambda: holds[0])
+
+    async def still() -> bool:
+        return holds[0]
+
+    stream = live.watch("now", still)
     await anext(stream)
     await anext(stream)
     holds[0] = False
@@ -160,7 +170,7 @@ async def test_there_are_bounds(live: LivePages[str], monkeypatch: pytest.Monkey
 async def test_one_session_does_not_take_the_room_of_all(live: LivePages[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Its streams are counted together, and one that ends makes room for another."""
     monkeypatch.setattr(module, "MAX_STREAMS", 1)
-    stream = live.watch("now", lambda: True, of="ada")
+    stream = live.watch("now", always, of="ada")
     await anext(stream)
     with pytest.raises(TooManyViewersError):
         live.admit("system", "ada")
@@ -186,7 +196,7 @@ async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, perso
 
 async def test_a_signed_out_stream_is_refused(harness: GatewayHarness, visit: SignedIn) -> None:
     """The browser learns from the status that it has to ask for a token again."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url) as anyone:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url) as anyone:
         assert (await anyone.get("/live")).status_code == 401
     async with visit("all") as client:
         assert (await client.get("/live/calls/rtc_0")).status_code == 404

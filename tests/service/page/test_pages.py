@@ -6,7 +6,7 @@ from dataclasses import fields
 import httpx2
 import pytest
 
-from service.page.rendering import number, seconds, share
+from service.page.rendering import apart, number, seconds, share, static
 from service.records.calls import RecordsHealth
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from service.timeline.explain import span_of_time
@@ -20,10 +20,13 @@ HOSTILE = (
     "'\"><script>alert(1)</script>",
     "{{ 7 * 7 }}{% raw %}",
     "\u202emoc.elgoog\u202c",
+    "\u2069\u202eout of it\u2066",
     "&lt;b&gt;",
     "x" * 200,
     "half \ud800 pair",
 )
+DIRECTION = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+ISOLATES = set("\u2066\u2067\u2068\u2069")
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello.")), CallerSpeaks("How are you?"), AgentSpeaks("Fine.")))
 
 
@@ -125,7 +128,7 @@ async def test_a_hostile_name_shows_as_text(harness: GatewayHarness, person: htt
     """As a call's id, a tool, an error, and a tenant's name: on every page that shows it, no element comes of it."""
     played(harness, name)
     await harness.client.patch(
-        "/api/v1/tenants/tenant-001", json={"name": name.encode("ascii", "ignore").decode()}, headers={"If-Match": "*"}
+        "/api/v1/tenants/tenant-001", json={"name": name.replace("\ud800", "")}, headers={"If-Match": "*"}
     )
     plain = {tag for tag, _ in (await shown(person, "/system")).elements}
     listed = await shown(person, "/search")
@@ -138,9 +141,15 @@ async def test_a_hostile_name_shows_as_text(harness: GatewayHarness, person: htt
         page = Page.of(answer.text)
         tags = {tag for tag, _ in page.elements}
         assert "script" not in tags - plain
-        assert not [a for tag, a in page.elements if tag == "img" and a.get("src") != "/static/icon.svg"], path
+        images = {attributes.get("src") for tag, attributes in page.elements if tag == "img"}
+        assert images <= {static("icon.svg")}, path
         assert not [a for _, a in page.elements if any(key.startswith("on") for key in a)], path
-    shown_id = name.encode("utf-8", "backslashreplace").decode()
+        for block in page.blocks:
+            # A mark of direction stands in an element that keeps it to itself, or is spelled out.
+            open_to_it = ISOLATES if block["tag"] == "bdi" else DIRECTION
+            assert not set(block["own"]) & open_to_it, (path, block)
+            assert not set("".join(map(str, block["attributes"].values()))) & DIRECTION, (path, block)
+    shown_id = apart(name.encode("utf-8", "backslashreplace").decode()).striptags()
     assert " ".join(shown_id.split()) in listed.text(id="main")
     for path in own:
         assert " ".join(shown_id.split()) in (await shown(person, path)).text(id="call-head")

@@ -115,6 +115,7 @@ async def test_records_are_searched_by_all_they_keep(harness: GatewayHarness, pe
     capacity = await shown(person, "/search?where=records&reason=capacity")
     assert calls_in(capacity) == ["rtc_full"]
     assert calls_in(await shown(person, "/search?where=records&source=nobody")) == []
+    assert calls_in(await shown(person, "/search?where=records&error_type=SessionLost")) == []
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS if not f.kept and f.name in GIVEN], ids=lambda field: field.name)

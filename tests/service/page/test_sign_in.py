@@ -11,7 +11,8 @@ from service.http.security import BURST
 from service.page.guard import HEADERS, cookie_name, local_path
 from service.page.sign_in import FILES, MAX_FIELDS
 from tests.service.gateway.harness import GatewayHarness
-from tests.service.page.browsing import SAME, SignedIn, secret, shown
+from tests.service.page.browsing import SAME, Page, SignedIn, secret, shown
+from tests.support.server import TLS
 
 PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 
@@ -19,7 +20,7 @@ PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 @pytest.fixture
 async def anyone(harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
     """Somebody without a session."""
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, headers=SAME) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME) as client:
         yield client
 
 
@@ -98,6 +99,11 @@ async def test_a_link_from_elsewhere_asks_again_by_itself(anyone: httpx2.AsyncCl
         ({"Sec-Fetch-Site": "same-site"}, False),
         ({"Sec-Fetch-Site": "cross-site", "Origin": "http://{host}"}, False),
         ({"Origin": "http://{host}"}, True),
+        ({"Origin": "HTTP://{host}"}, True),
+        ({"Origin": "https://{host}"}, False),
+        ({"Origin": "ftp://{host}"}, False),
+        ({"Origin": "//{host}"}, False),
+        ({"Origin": "http://{host}/path"}, False),
         ({"Origin": "http://evil.example"}, False),
         ({"Origin": "null"}, False),
         ({}, False),
@@ -108,7 +114,7 @@ async def test_a_form_of_another_site_changes_nothing(
 ) -> None:
     """By what browsers say of where a request comes from; one that says nothing is refused."""
     host = harness.client.base_url.netloc.decode()
-    async with httpx2.AsyncClient(base_url=harness.client.base_url, cookies=dict(person.cookies)) as client:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, cookies=dict(person.cookies)) as client:
         sent = {name: value.format(host=host) for name, value in headers.items()}
         answers = [
             await client.post("/tenants/tenant-001/limit", data={"limit": "x"}, headers=sent),
@@ -165,6 +171,18 @@ def test_over_tls_the_cookie_is_of_this_host_alone(scheme: str, name: str) -> No
     assert cookie_name(Request(scope)) == name
 
 
+async def test_a_browser_keeps_the_files_of_a_page(anyone: httpx2.AsyncClient) -> None:
+    """By the address that pages have, which changes with the content; by any other it asks again."""
+    page = await shown(anyone, "/sign-in")
+    named = [attributes.get("src") or attributes.get("href") or "" for _, attributes in page.elements]
+    addresses = {name for name in named if name.startswith("/static/")}
+    assert {name.partition("?")[0].removeprefix("/static/") for name in addresses} == set(FILES)
+    for address in addresses:
+        for path, kept in ((address, "public, max-age=31536000, immutable"), (address[:-1], "no-cache")):
+            answer = await anyone.get(path)
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, kept), path
+
+
 async def test_files_are_those_of_the_list(anyone: httpx2.AsyncClient) -> None:
     """Each with its type; nothing else of the folder or outside of it."""
     for name, media_type in FILES.items():
@@ -180,12 +198,43 @@ async def test_empty_fields_of_a_form_leave_the_address(person: httpx2.AsyncClie
     assert (answer.status_code, answer.headers["location"]) == (303, "/search?outcome=failed&where=memory")
 
 
-async def test_a_wrong_parameter_is_named(person: httpx2.AsyncClient) -> None:
-    """An error is a page too."""
-    answer = await person.get("/?sort=luck")
+@pytest.mark.parametrize(
+    ("path", "name", "problem", "without"),
+    [
+        ("/?sort=luck&window=5m", "sort", "must be one of received, minutes", "/?window=5m"),
+        ("/?order=up", "order", "should be 'desc' or 'asc'", "/"),
+        ("/?window=2h&paused=1", "window", "should be 'since_start', '5m', '1h' or '24h'", "/?paused=1"),
+        ("/?cursor=0", "cursor", "", "/"),
+        ("/?tenant=acme", "tenant", "is no parameter of this page", "/"),
+        ("/?order=asc&order=desc", "order", "is there more than once", "/"),
+        ("/tenants/tenant-001?window=luck", "window", "should be", "/tenants/tenant-001"),
+        ("/tenants/tenant-001/limit?x=1", "x", "is no parameter of this page", "/tenants/tenant-001/limit"),
+        ("/calls/rtc_1?x=1", "x", "is no parameter of this page", "/calls/rtc_1"),
+        ("/system?x=1", "x", "is no parameter of this page", "/system"),
+        ("/live?sort=luck", "sort", "must be one of", "/live"),
+        ("/?<b>=1", "<b>", "is no parameter of this page", "/"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(
+    person: httpx2.AsyncClient, path: str, name: str, problem: str, without: str
+) -> None:
+    """A page of its own names the parameter and the problem, and leads to the same page without it."""
+    answer = await person.get(path)
     assert answer.status_code == 422
     assert answer.headers["content-type"].startswith("text/html")
-    assert "query.sort" in answer.text
+    page = Page.of(answer.text)
+    assert "This address is not right" in page.text(class_="card")
+    said = page.text(class_="plain faults")
+    assert f"Parameter {name}: " in said
+    assert problem in said
+    assert without in page.links()
+
+
+async def test_a_wrong_path_is_named(person: httpx2.AsyncClient) -> None:
+    """A tenant's id that cannot be one; there is no page without it to lead to."""
+    answer = await person.get("/tenants/" + "x" * 500)
+    assert (answer.status_code, "In the path" in answer.text) == (422, True)
+    assert Page.of(answer.text).links() == ["/"]
 
 
 @pytest.mark.parametrize(

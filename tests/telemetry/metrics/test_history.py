@@ -142,6 +142,16 @@ def test_with_regular_samples_a_window_is_as_long_as_its_name_says(jitter: float
     assert story.history.size().steps <= 6 + 13 + 25
 
 
+def test_the_steps_kept_are_told() -> None:
+    """None before the first sample, then one a sample, until older ones are merged."""
+    story = Story()
+    told = [story.history.size().steps]
+    for _ in range(3):
+        story.sample(60)
+        told.append(story.history.size().steps)
+    assert told == [0, 1, 2, 3]
+
+
 def test_the_total_is_all_tenants_together() -> None:
     """Asked of nobody in particular, a window has everybody's."""
     story = Story()

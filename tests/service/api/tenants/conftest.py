@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from service.http.tokens import HEADER
 from tests.service.api.tenants.harness import TOKEN, TenantsHarness
 from tests.support.contract import Contract
-from tests.support.server import serving
+from tests.support.server import TLS, serving
 
 TIMEOUT_SECONDS = 60.0
 """How long an answer may take on a busy machine."""
@@ -31,11 +31,15 @@ def app(harness: TenantsHarness) -> FastAPI:
 @pytest.fixture
 def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     """A client with a token; every answer it gets is held against the document."""
-    contract = Contract(app.openapi())
+    contract = Contract.of("tenants", app)
     with (
         serving(app) as base,
         httpx2.Client(
-            base_url=base, event_hooks={"response": [contract.check]}, timeout=TIMEOUT_SECONDS, trust_env=False
+            verify=TLS,
+            base_url=base,
+            event_hooks={"response": [contract.check]},
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,
         ) as client,
     ):
         client.headers[HEADER] = TOKEN
@@ -49,6 +53,7 @@ def two_admins(database_url: str) -> Iterator[tuple[httpx2.Client, httpx2.Client
         clients = [
             stack.enter_context(
                 httpx2.Client(
+                    verify=TLS,
                     base_url=stack.enter_context(serving(TenantsHarness(database_url).app)),
                     headers={HEADER: TOKEN},
                     timeout=TIMEOUT_SECONDS,
