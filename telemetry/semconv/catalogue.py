@@ -302,7 +302,7 @@ CAPACITY_UTILIZATION = Instrument(
     "voice.capacity.utilization",
     Kind.OBSERVABLE_GAUGE,
     "1",
-    "Slots in use as a share of the limit.",
+    "Slots this process uses, as a share of the limit; in a fleet, where the limit is shared, the shares add up.",
     (*TENANT, attr.CAPACITY_SCOPE),
 )
 CAPACITY_STORE = Instrument(

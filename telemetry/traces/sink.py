@@ -293,7 +293,8 @@ class CallTraces:
         opened = call.turns.pop(event.number, None)
         if opened is not None:
             opened.say(attr.TURN_END_REASON, str(event.reason))
-            if opened.silent_since is not None and not opened.answered:
+            # Whoever spoke to the end waited for nothing.
+            if opened.silent_since is not None and not opened.answered and event.at > opened.silent_since:
                 opened.say(attr.TURN_UNANSWERED, event.at.since(opened.silent_since))
             opened.end(event.at)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from tests.collector.promql import selectors
-from tests.collector.rules import alerts
+from tests.collector.rules import alerts, recordings
 from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
 from tests.peers.sink import OtlpSink
@@ -15,10 +15,10 @@ from tests.peers.waiting import until
 SIGNALS = ("traces", "metrics", "logs")
 
 
-def test_the_alerts_are_about_metrics_the_collector_has(peers: Peers, tmp_path: Path) -> None:
-    """With one destination that refuses and one that is away behind a full queue, every metric alerted on appears."""
+def test_the_rules_are_about_metrics_the_collector_has(peers: Peers, tmp_path: Path) -> None:
+    """With a destination that refuses and one that is away behind a full queue, every metric that a rule reads is there."""
     prometheus = peers.prometheus(rules=False)
-    trees = [prometheus.parse(rule.expression) for rule in alerts()]
+    trees = [prometheus.parse(rule.expression) for rule in (*alerts(), *recordings())]
     wanted = {s.metric for tree in trees for s in selectors(tree) if s.metric.startswith("otelcol_")}
     assert len(wanted) >= 10
     layer = tmp_path / "trouble.yaml"

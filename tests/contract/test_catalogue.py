@@ -146,6 +146,7 @@ def test_what_is_not_promised_is_of_the_library_itself() -> None:
         "callscope.sink.failures",
         "callscope.session.unusable_messages",
         "callscope.records.database_away",
+        "callscope.process.stopping",
         "callscope.records.refused",
         "callscope.records.spill.room",
         "callscope.records.spill.size",

@@ -217,7 +217,7 @@ def test_what_happened_within_is_noted_where_it_happened(kit: TelemetryKit) -> N
 
 
 def test_a_turn_without_an_answer_says_how_long_the_caller_waited(kit: TelemetryKit) -> None:
-    """From the moment the caller fell silent until the turn ended; a turn that was answered, or not over, says none."""
+    """From the moment the caller fell silent to the turn's end; none if it was answered, or spoken to its end."""
     call = started(kit)
     for silence in (4, 2):
         call.caller_started_speaking()
