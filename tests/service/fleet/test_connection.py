@@ -10,14 +10,8 @@ from redis.exceptions import ConnectionError as NotConnectedError
 from service.fleet.connection import _Sentinels
 
 HOSTS = [("first", 26379), ("second", 26379), ("third", 26379)]
-STATE = {
-    "ip": "primary",
-    "port": 6379,
-    "is_master": True,
-    "is_sdown": False,
-    "is_odown": False,
-    "num-other-sentinels": 2,
-}
+WELL = {"is_master": True, "is_sdown": False, "is_odown": False, "num-other-sentinels": 2}
+STATE = {"ip": "primary", "port": 6379, **WELL}
 
 
 async def test_no_sentinel_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
