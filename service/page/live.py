@@ -25,6 +25,10 @@ MAX_STREAMS: Final = 100
 """Streams of one session at once, so that no single one takes the room of all."""
 MAX_PAGES: Final = 200
 """Different pages at once."""
+GROUP: Final = 5
+"""Viewers that are sent a frame at one go; …"""
+PAUSE_SECONDS: Final = 0.005
+"""… and seconds until the next ones are, in which requests are answered: a hundred at once would hold them up."""
 QUIET_SECONDS: Final = 15.0
 """Seconds without a change after which a comment keeps proxies from closing the stream."""
 
@@ -40,24 +44,70 @@ class TooManyViewersError(Exception):
     """There is no room for another stream."""
 
 
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Some viewers of a page, who are woken together."""
+
+    viewers: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Wake those who wait for a change."""
+        before, self.changed = self.changed, asyncio.Event()
+        before.set()
+
+
 @dataclass(slots=True)
 class _Room(Generic[V]):
     """A page that is looked at."""
 
     view: V
-    viewers: int = 0
     fragments: Fragments | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    groups: list[_Group] = field(default_factory=list)
+    _written: dict[tuple[str, ...], bytes] = field(default_factory=dict)
+    """The page's parts as frames have them, by their names: most viewers are sent the same."""
 
-    def show(self, fragments: Fragments) -> None:
-        """Replace the page, and wake its viewers."""
+    @property
+    def viewers(self) -> int:
+        """Streams of the page."""
+        return sum(group.viewers for group in self.groups)
+
+    def join(self) -> _Group:
+        """Return the group of a new viewer."""
+        group = next((group for group in self.groups if group.viewers < GROUP), None)
+        if group is None:
+            group = _Group()
+            self.groups.append(group)
+        group.viewers += 1
+        return group
+
+    def leave(self, group: _Group) -> None:
+        """Take a viewer out."""
+        group.viewers -= 1
+        if not group.viewers:
+            self.groups.remove(group)
+
+    async def show(self, fragments: Fragments) -> None:
+        """Replace the page, and wake its viewers, group by group."""
         self.fragments = fragments
-        self.wake()
+        self._written = {}
+        for number, group in enumerate(list(self.groups)):
+            if number:
+                await asyncio.sleep(PAUSE_SECONDS)
+            group.wake()
+
+    def written(self, names: tuple[str, ...]) -> bytes:
+        """Return these parts of the page as a frame has them."""
+        found = self._written.get(names)
+        if found is None:
+            parts = {name: (self.fragments or {})[name] for name in names}
+            found = self._written[names] = json.dumps(parts, ensure_ascii=False).encode()
+        return found
 
     def wake(self) -> None:
-        """Wake everybody that waits for a change."""
-        before, self.changed = self.changed, asyncio.Event()
-        before.set()
+        """Wake everybody at once."""
+        for group in self.groups:
+            group.wake()
 
 
 class LivePages(Generic[V]):
@@ -140,18 +190,18 @@ class LivePages(Generic[V]):
         Raises:
             TooManyViewersError: before the first frame, if there is no room.
         """
-        with self._in_room(view, of) as room:
+        with self._in_room(view, of) as (room, group):
             sent: dict[str, int] = {}
             number = 0
             yield b"retry: 1000\n\n"
             while not self._closed and await holds():
-                changed = room.changed
+                changed = group.changed
                 fresh = _difference(sent, room.fragments)
                 if fresh:
                     number += 1
-                    yield _frame(number, fresh)
+                    yield b"event: patch\nid: %d\ndata: %s\n\n" % (number, room.written(fresh))
                 # Sending may have taken a while, in which the page has changed.
-                if changed is room.changed and not await _within(changed, QUIET_SECONDS):
+                if changed is group.changed and not await _within(changed, QUIET_SECONDS):
                     yield b": nothing has changed\n\n"
 
     def admit(self, view: V, of: "Hashable" = None) -> None:
@@ -161,21 +211,21 @@ class LivePages(Generic[V]):
             raise TooManyViewersError
 
     @contextmanager
-    def _in_room(self, view: V, of: "Hashable") -> "Iterator[_Room[V]]":
+    def _in_room(self, view: V, of: "Hashable") -> "Iterator[tuple[_Room[V], _Group]]":
         self.admit(view, of)
         self.start()
         room = self._rooms.get(view)
         if room is None:
             room = self._rooms[view] = _Room(view)
-        room.viewers += 1
+        group = room.join()
         if of is not None:
             self._streams[of] += 1
         if room.fragments is None:
             self._worker.wake()
         try:
-            yield room
+            yield room, group
         finally:
-            room.viewers -= 1
+            room.leave(group)
             if of is not None:
                 self._streams[of] -= 1
                 self._streams += Counter()  # forgets whoever has none left
@@ -192,7 +242,7 @@ class LivePages(Generic[V]):
                 self._note(error)
             else:
                 self._renderings += 1
-                room.show(fragments)
+                await room.show(fragments)
 
     def _note(self, error: Exception) -> None:
         self._failures += 1
@@ -200,19 +250,15 @@ class LivePages(Generic[V]):
             _logger.error("a live page could not be made, further ones are only counted: %s", type(error).__name__)
 
 
-def _difference(sent: dict[str, int], fragments: Fragments | None) -> dict[str, str]:
-    """Return the parts that differ from what was sent, and note them as sent."""
-    fresh = {}
+def _difference(sent: dict[str, int], fragments: Fragments | None) -> tuple[str, ...]:
+    """Return the names of the parts that differ from what was sent, and note them as sent."""
+    fresh = []
     for name, html in (fragments or {}).items():
         mark = hash(html)
         if sent.get(name) != mark:
             sent[name] = mark
-            fresh[name] = html
-    return fresh
-
-
-def _frame(number: int, fragments: Mapping[str, str]) -> bytes:
-    return f"event: patch\nid: {number}\ndata: {json.dumps(fragments, ensure_ascii=False)}\n\n".encode()
+            fresh.append(name)
+    return tuple(fresh)
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

@@ -16,7 +16,7 @@ SIGNALS = ("traces", "metrics", "logs")
 
 
 def test_the_rules_are_about_metrics_the_collector_has(peers: Peers, tmp_path: Path) -> None:
-    """With one destination that refuses and one behind a full queue that is away, every metric of a rule is there."""
+    """With a destination that refuses and one that is away behind a full queue, there is every metric of a rule."""
     prometheus = peers.prometheus(rules=False)
     trees = [prometheus.parse(rule.expression) for rule in (*alerts(), *recordings())]
     wanted = {s.metric for tree in trees for s in selectors(tree) if s.metric.startswith("otelcol_")}

@@ -163,6 +163,8 @@ class _Run:
         store = SlotStore(connection, PREFIX)
         try:
             await self._empty(store)
+            # After the store was emptied, processes keep to their share until those that live have shown themselves.
+            await asyncio.sleep(4 * self._plan.beat_seconds)
             let_in = await self._fill()
             await self._empty(store)
             places: dict[str, str] = {place.call_id: place.holder async for place in store.places()}

@@ -14,6 +14,7 @@ from service.fleet.sharing import OnOutage
 from service.gateway.capacity import InDoubt, RunningCall, Slot
 from telemetry.calls.events import LimitHit
 from telemetry.semconv.attributes import CallId, CapacityScope
+from tests.peers.peers import Peers
 from tests.service.fleet.harness import ACME, FleetMember, fleet_of, until
 from tests.support.proxy import FaultyProxy, everything, nothing, proxy_to
 
@@ -155,3 +156,21 @@ async def test_never_over_where_replies_are_late(distant: StoreConnection, proxy
         await healed(proxy, *members)
         assert await members[0].in_store() == {}
         assert isinstance(await members[0].admit("a"), Slot)
+
+
+async def test_a_redis_that_stands_still(peers: Peers) -> None:
+    """A call is refused in doubt, and let in by share once a heartbeat has failed; what comes late is undone."""
+    store = peers.redis()
+    connection = StoreConnection(StoreAddress.parse(store.url))
+    async with fleet_of(connection, "one", "two") as (one, two):
+        one.capacity.asking.decision_seconds = 0.05
+        with store.frozen():
+            assert await one.admit("a", total=4) == InDoubt()
+            await until(lambda: one.member.away)
+            answers = [await one.admit(f"b{n}", total=4) for n in range(4)]
+            assert [isinstance(answer, Slot) for answer in answers] == [True, True, False, False]
+        await until(lambda: not one.member.away and not one.capacity.asking.late)
+        await one.released()
+        await one.member.beat()
+        assert await two.in_store() == {"b0": "one", "b1": "one"}
+    await connection.close()

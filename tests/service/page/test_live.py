@@ -90,6 +90,22 @@ async def test_one_rendering_serves_all_who_look_at_the_same(live: LivePages[str
     assert live.viewers == 101
 
 
+async def test_viewers_are_woken_a_few_at_a_time(live: LivePages[str], renderer: Renderer) -> None:
+    """Requests are answered in between: of many viewers only some have a frame before anybody else had a turn."""
+    streams = [await begun(live) for _ in range(4 * module.GROUP)]
+    await asyncio.gather(*(anext(stream) for stream in streams))
+    renderer.fragments["a"] = "<p id=a>2</p>"
+    waiting = [asyncio.ensure_future(anext(stream)) for stream in streams]
+    await asyncio.sleep(0)
+    ticking = asyncio.create_task(tick(live))
+    while not any(frame.done() for frame in waiting):  # noqa: ASYNC110 -- every turn of the loop counts
+        await asyncio.sleep(0)
+    assert sum(frame.done() for frame in waiting) <= module.GROUP
+    await ticking
+    frames_ = await asyncio.gather(*waiting)
+    assert all(content(frame) == {"a": "<p id=a>2</p>"} for frame in frames_)
+
+
 async def test_a_slow_viewer_skips_frames(live: LivePages[str], renderer: Renderer) -> None:
     """Whoever reads after five ticks is sent once what changed in all of them, and holds up nobody."""
     slow, quick = await begun(live), await begun(live)
