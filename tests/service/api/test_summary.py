@@ -59,7 +59,7 @@ def test_the_figures_of_a_scripted_hour_are_those_computed_by_hand(admin: httpx2
         assert [window[name] for name in ("received", "started", "ended", "failed")] == [12, 11, 10, 1]
         rates = [window[name] for name in ("error_rate", "answer_rate", "rejection_rate")]
         assert rates == [0.1, 0.916667, 0.083333]
-        assert window["duration_seconds"] == {"p50": 45.0, "p90": 57.0, "p95": 58.5, "p99": 59.7}
+        assert window["duration_seconds"] == {"p50": 52.5, "p90": 58.5, "p95": 59.25, "p99": 59.85}
     assert [lately[name] for name in ("received", "started", "ended", "failed")] == [2, 1, 0, 0]
     assert (lately["error_rate"], lately["answer_rate"], lately["rejection_rate"]) == (None, 1 / 2, 1 / 2)
     assert lately["rejection_shares"] == {
