@@ -267,5 +267,5 @@ async def test_a_bound_token_sees_figures_of_its_tenant_alone(visit: SignedIn) -
             page = await client.get(path)
             assert page.status_code == 200
             assert "tenant-002" not in page.text
-            assert "Running, tenant-001" in page.text
+            assert "Running, <bdi>tenant-001</bdi>" in page.text
         assert (await client.get("/search?tenant_id=tenant-002")).status_code == 403
