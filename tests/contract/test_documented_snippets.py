@@ -116,6 +116,7 @@ def _script(typed: list[Typed], base: str) -> str:
     return "\n".join([*lines, "kill %% 2>/dev/null && wait", "true"])
 
 
+@pytest.mark.endurance  # each command is a process of its own, and there are more than a hundred
 @pytest.mark.parametrize("page", SHOWN)
 def test_a_page_answers_what_it_shows(demo: tuple[Path, str], page: str) -> None:
     """Each command ends well; JSON has the keys that are shown, and nothing is refused that is not shown refused."""

@@ -157,6 +157,7 @@ def _named(words: Sequence[str]) -> str:
     return f"Database: {words[-1]}\n" if "--database-url" in words else ""
 
 
+@pytest.mark.endurance
 def test_a_reader_who_leaves_does_not_end_a_command(words: tuple[str, ...]) -> None:
     """With nobody at the other end of the pipe, the command does its work and ends well."""
     reading, writing = os.pipe()
@@ -170,6 +171,7 @@ def test_a_reader_who_leaves_does_not_end_a_command(words: tuple[str, ...]) -> N
     assert (ended.returncode, ended.stderr) == (0, _named(words))
 
 
+@pytest.mark.endurance
 def test_characters_the_terminal_lacks_do_not_end_a_command(words: tuple[str, ...]) -> None:
     """Under ASCII, other letters are written with escapes, and tables without lines of their own."""
     shown = subprocess.run(  # noqa: S603
@@ -180,6 +182,7 @@ def test_characters_the_terminal_lacks_do_not_end_a_command(words: tuple[str, ..
     assert any(escape in shown.stdout for escape in ("Caf\\xe9 \\u03a9", "Zo\\xeb", "rtc_\\xe9", "rtc_\\u00e9"))
 
 
+@pytest.mark.endurance
 def test_a_pipe_gets_every_word_of_a_table(words: tuple[str, ...]) -> None:
     """Nothing is cut where nobody said how wide the page is."""
     shown = subprocess.run(_command(*words), capture_output=True, text=True, check=False, timeout=120)  # noqa: S603

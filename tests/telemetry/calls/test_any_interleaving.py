@@ -124,10 +124,26 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(steps, max_size=60), st.lists(st.booleans(), min_size=60, max_size=60))
+scripts = st.lists(steps, max_size=60)
+looking = st.lists(st.booleans(), min_size=60, max_size=60)
+
+
+@settings(max_examples=30, deadline=None)
+@given(scripts, looking)
 def test_the_live_numbers_equal_a_brute_force_model_at_every_moment(script: list[Step], looks: list[bool]) -> None:
     """After every report, in any order, the live view holds the invariants and equals the model, as do the SDK's."""
+    assert_alike(script, looks)
+
+
+@pytest.mark.endurance
+@settings(max_examples=300, deadline=None)
+@given(scripts, looking)
+def test_they_do_in_many_more_orders(script: list[Step], looks: list[bool]) -> None:
+    """Ten times as many."""
+    assert_alike(script, looks)
+
+
+def assert_alike(script: list[Step], looks: list[bool]) -> None:
     model = Model()
     with TelemetryKit() as kit:
         for step, look in zip(script, looks, strict=False):
