@@ -136,7 +136,7 @@ def app_of(container: Container) -> FastAPI:
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """What routes and pages share of calls."""
+    """The parts that routes and pages share of calls."""
 
     lookup: CallLookup
     hang_ups: HangUps

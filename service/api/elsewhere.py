@@ -149,7 +149,7 @@ class HangUpOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HangUpAnswer:
-    """What became of a hang-up."""
+    """The outcome of a hang-up."""
 
     outcome: HangUpOutcome
     error_type: str | None = None

@@ -91,7 +91,7 @@ class _Hanging(_Letter):
 
 @dataclass(frozen=True, slots=True)
 class OwnCalls:
-    """What this process answers of its own calls."""
+    """The answers of this process about its own calls."""
 
     open_calls: Callable[[], Sequence[OpenCall]]
     left: Callable[[], Sequence[StoredCall]]

@@ -123,7 +123,7 @@ class Replies:
 
 @dataclass(slots=True)
 class MailCounts:
-    """What became of letters since the start."""
+    """Letters since the start, by what became of them."""
 
     asked: int = 0
     """Questions of this process, each counted once however many it was for."""

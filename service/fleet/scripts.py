@@ -116,7 +116,7 @@ class Script:
 
     body: str = field(repr=False)
     common: str = field(default=_COMMON, repr=False)
-    """What stands before the body: the names and functions of the scripts about slots."""
+    """The text before the body: the names and functions of the scripts about slots."""
     text: str = field(init=False, repr=False)
     digest: str = field(init=False)
 

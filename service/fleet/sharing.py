@@ -12,7 +12,7 @@ MAX_TENANTS: Final = 2_000
 
 
 class OnOutage(StrEnum):
-    """What a process does with new calls while the fleet's store is away: ``CAPACITY_ON_OUTAGE``."""
+    """Admission of new calls while the fleet's store is away: ``CAPACITY_ON_OUTAGE``."""
 
     SHARE = "share"
     """Admit what it holds and its share of the places that were free."""

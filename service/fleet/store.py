@@ -192,7 +192,7 @@ class Process:
     writes: int
     """Changes of its slots that the store knows, under its present epoch."""
     info: Mapping[str, Any]
-    """What it says of itself."""
+    """The facts it tells of itself."""
 
 
 @dataclass(frozen=True, slots=True)

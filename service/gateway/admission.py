@@ -54,7 +54,8 @@ NO_TENANT = "no_tenant"
 TENANT_DISABLED = "tenant_disabled"
 
 CAPACITY_IN_DOUBT = "capacity_in_doubt"
-"""Why a call is turned away for capacity although no limit is known to be reached: the fleet's store said nothing."""
+"""The error type of a call that is turned away for capacity though no limit is known to be reached: the fleet's store
+said nothing in time."""
 
 CALLER_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 """Answers to an accept that say that the call is not there any more: the caller gave up (SIP CANCEL)."""

@@ -72,9 +72,9 @@ class AlertCondition:
     rule: str
     severity: Severity
     condition: str
-    """When it holds, in words, with its threshold."""
+    """The condition in words, with its threshold."""
     now: str | None
-    """What it finds; None if there is nothing to judge by."""
+    """The finding; None if there is nothing to judge by."""
     holds: bool | None
     """True while the condition is met here; None if there is nothing to judge by."""
     minutes: int

@@ -17,7 +17,7 @@ WAIT_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What is known now."""
+    """Return what is known now."""
 
     findings: Sequence[ExportFinding] | None
     """One a signal; None before the first examination is over, or if it could not be made."""

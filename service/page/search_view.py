@@ -76,12 +76,12 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a search has found."""
+    """The findings of a search."""
 
     calls: Sequence[object] | None = None
     """None if nothing was searched."""
     cursor: str | None = None
-    """Where the calls before them begin."""
+    """The cursor at which the calls before them begin."""
     coverage: Coverage = field(default_factory=Coverage)
 
 

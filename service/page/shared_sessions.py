@@ -92,7 +92,7 @@ class _Known:
     began: float
     seen: float
     confirmed: float
-    """When the store last had it; of one that is ours alone, when it was opened."""
+    """The moment the store last had it; of one that is ours alone, the moment it was opened."""
     alone: bool
     """True if the store has not heard of it yet."""
 
