@@ -17,7 +17,7 @@ WAIT_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """Return what is known now."""
+    """The findings that are known now."""
 
     findings: Sequence[ExportFinding] | None
     """One a signal; None before the first examination is over, or if it could not be made."""
