@@ -90,6 +90,8 @@ class DemoFleet:
             LOG_LEVEL=settings.log_level,
             MAX_CONCURRENT_CALLS=str(settings.max_concurrent_calls),
             FALLBACK_INSTRUCTIONS=settings.fallback_instructions or "",
+            MAX_CALL_SECONDS=str(settings.max_call_seconds or ""),
+            MAX_SILENCE_SECONDS=str(settings.max_silence_seconds or ""),
             HAND_OVER_CALLS="false",
         )
 

@@ -123,7 +123,12 @@ def _capacity(figures: MetricsSummary, in_use: int, home: str) -> Verdict:
     elif in_use == 0 and use.limit == 0:
         text = "The limit is 0: every call is turned away."
     else:
-        peak = "" if use.peak_in_use is None else f"; at most {use.peak_in_use} in the last hour"
+        # The peak is this process's own: where a fleet holds more than that at once, it says nothing.
+        peak = (
+            ""
+            if use.peak_in_use is None or use.peak_in_use < in_use
+            else f"; at most {use.peak_in_use} in the last hour"
+        )
         text = f"{in_use} of {use.limit} slots are in use{peak}."
     return _verdict("capacity", well=in_use < NEARLY_FULL * use.limit, text=text, link=f"{home}#limit")
 

@@ -54,7 +54,7 @@ def render_terminal(timeline: Waterfall, width: int) -> RenderableType:
     parts: list[RenderableType] = [
         Text(printable(timeline.title), style="bold"),
         Text(printable(timeline.explanation)),
-        Padding(_facts(timeline), (1, 0)),
+        Padding(_facts(timeline), (1, 0), expand=False),
     ]
     parts.extend(_panel(panel, axis) for panel in timeline.panels)
     parts.extend(_words(timeline))
@@ -75,7 +75,10 @@ def _words(timeline: Waterfall) -> list[RenderableType]:
     for moment in timeline.moments:
         at = tick_label(moment.at, end).rjust(LABELS)
         lines.append(Text.assemble((at, "dim"), "  ", printable(moment.text)))
-    lines.extend(Padding(Text(printable(note), style="italic dim"), (0, 0, 0, LABELS + 2)) for note in timeline.notes)
+    lines.extend(
+        Padding(Text(printable(note), style="italic dim"), (0, 0, 0, LABELS + 2), expand=False)
+        for note in timeline.notes
+    )
     return lines
 
 
@@ -86,7 +89,7 @@ def _panel(panel: Panel, axis: int) -> RenderableType:
         for character, style in _cells(track, panel, axis):
             line.append(character, style)
         lines.append(line)
-    return Padding(Group(*lines), (0, 0, 1, 0))
+    return Padding(Group(*lines), (0, 0, 1, 0), expand=False)
 
 
 def _ruler(panel: Panel, axis: int) -> str:

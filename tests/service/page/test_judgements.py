@@ -52,8 +52,10 @@ WELL, ATTENTION, UNKNOWN = VerdictState.WELL.value, VerdictState.ATTENTION.value
 @pytest.mark.parametrize(
     ("name", "given", "state", "text"),
     [
-        ("capacity", {"in_use": 8}, WELL, "8 of 10 slots are in use; at most 6 in the last hour."),
-        ("capacity", {"in_use": 9}, ATTENTION, "9 of 10 slots are in use; at most 6 in the last hour."),
+        ("capacity", {"in_use": 5}, WELL, "5 of 10 slots are in use; at most 6 in the last hour."),
+        # A fleet holds more than this process ever did.
+        ("capacity", {"in_use": 8}, WELL, "8 of 10 slots are in use."),
+        ("capacity", {"in_use": 9}, ATTENTION, "9 of 10 slots are in use."),
         ("capacity", {"in_use": 10}, ATTENTION, "All 10 slots are taken: further calls are turned away."),
         ("failures", {}, WELL, "No call ended with an error in the last hour."),
         (

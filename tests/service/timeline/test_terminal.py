@@ -45,6 +45,15 @@ def test_no_line_is_broken(kit: TelemetryKit, play: Play, width: int) -> None:
         assert sum(line.strip().startswith(f"{track.label[:16]}  ") for line in text.splitlines()) >= 1
 
 
+def test_a_page_without_end_gets_no_blanks_without_end(kit: TelemetryKit) -> None:
+    """Where nobody says how wide it is, as in a pipe, lines are as long as what they say, and the drawing as asked."""
+    calls.ordinary(kit)
+    console = Console(width=10_000, color_system=None)
+    with console.capture() as capture:
+        console.print(render_terminal(drawn(kit), 100))
+    assert max(len(line) - len(line.rstrip()) for line in capture.get().splitlines()) < 100
+
+
 def test_it_shows_what_the_picture_shows(kit: TelemetryKit) -> None:
     """Explanation, facts, tracks, marks and moments are all there."""
     calls.ordinary(kit)
