@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.api.call_detail import PICTURE_HEADERS, SVG
-from service.api.hang_up import HangUps
+from service.api.hang_up import NOT_RUNNING, HangUps
 from service.api.live import TenantInPath
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.conditions import Conditions, EntityTags
@@ -64,6 +64,8 @@ def _calls(pages: Pages, sessions: PageSessions, hang_ups: HangUps) -> APIRouter
         if access.read_only:
             raise forbidden("The token you signed in with only reads.")
         call = await lookup.detail(call_id, access)
+        if call.outcome is not None:
+            raise ProblemError(HTTPStatus.CONFLICT, NOT_RUNNING)
         view = View(PageName.CALL, access, call_id)
         return whole_page(
             request,

@@ -44,6 +44,8 @@ async def test_a_running_call_is_hung_up_from_its_page(harness: GatewayHarness, 
     (entry, *_) = (await harness.get("/api/v1/tenants/tenant-001/audit"))["changes"]
     assert (entry["action"], entry["after"]) == ("hung_up", {"call_id": call_id})
     assert entry["actor"] == f"page#{fingerprint(secret('all').encode())}"
+    again = await person.get(f"/calls/{call_id}/hang-up")
+    assert (again.status_code, "Hang up this call?" in again.text) == (409, False)
 
 
 async def test_a_running_call_is_hung_up_over_the_api(harness: GatewayHarness) -> None:
