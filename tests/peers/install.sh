@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings the real programs the tests run against into ~/.cache/callscope/peers (or $CALLSCOPE_PEERS): `make peers` calls
 # it. That folder serves every clone on the machine.
-# Needs Go 1.26.8 or newer; Redis, PostgreSQL, Chromium and npm come from the system's packages (apt) where missing.
+# Needs Go 1.26.8 or newer; Redis, PostgreSQL, PgBouncer, HAProxy, Chromium and npm come from the system's packages (apt) where missing.
 # May be repeated: what is there in the wanted version is left alone. From nothing it takes about 20 minutes on two cores.
 set -euo pipefail
 
@@ -134,6 +134,7 @@ packaged redis-server redis-server
 packaged postgres postgresql
 packaged chromium chromium
 packaged haproxy haproxy
+packaged pgbouncer pgbouncer
 packaged npm npm
 if [[ -f $peers/share/axe.min.js && $(cat "$peers/versions/axe" 2>/dev/null) == "$AXE" ]]; then
   echo "axe $AXE: there"

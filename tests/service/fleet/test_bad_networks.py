@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from random import Random
 
 import pytest
+import redis.asyncio
 
 from service.fleet.address import StoreAddress
 from service.fleet.connection import StoreConnection
@@ -25,6 +26,10 @@ LIMIT = 10
 
 @pytest.fixture
 async def proxy(store_url: str) -> AsyncIterator[FaultyProxy]:
+    async with redis.asyncio.Redis.from_url(store_url) as client:
+        # Else the first reply to be lost could be that the script is not known, and nothing would have been done.
+        for script in (ACQUIRE, BEAT, HOLD, RELEASE):
+            await client.script_load(script.text)
     async with proxy_to(store_url) as running:
         yield running
 
