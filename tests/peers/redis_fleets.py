@@ -30,6 +30,22 @@ def _follows(server: Redis) -> bool:
         return bool(client.info("replication").get("master_link_status") == "up")
 
 
+def replicated(primary: Redis) -> None:
+    """Wait until a replica has acknowledged all that the primary has now.
+
+    A replica whose link is up may still be sent nothing: taken for the next primary then, it begins empty.
+    """
+    with _client(primary) as client:
+        wanted = int(client.info("replication")["master_repl_offset"])
+
+        def acknowledged() -> bool:
+            state = client.info("replication")
+            replicas = [state[f"slave{number}"] for number in range(int(state["connected_slaves"]))]
+            return any(each["state"] == "online" and int(each["offset"]) >= wanted > 0 for each in replicas)
+
+        until(acknowledged, "a replica to have what the primary has")
+
+
 def _in(folder: Path, name: str) -> Path:
     own = folder / name
     own.mkdir(exist_ok=True)

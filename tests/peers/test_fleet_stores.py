@@ -18,7 +18,7 @@ from service.gateway.capacity import Slot
 from tests.peers.network import HOST
 from tests.peers.peers import Peers
 from tests.peers.redis import Redis
-from tests.peers.redis_fleets import RedisCluster, RedisSentinel
+from tests.peers.redis_fleets import RedisCluster, RedisSentinel, replicated
 from tests.service.fleet.harness import FleetMember, fleet_of, until
 
 LIMIT = 12
@@ -91,6 +91,7 @@ async def lives_on(connection: StoreConnection, kill_primary: Redis) -> None:
         slots = [slot for member in members for slot in await member.let_in(f"{member.name}-0", f"{member.name}-1")]
         async with Traffic(members).flowing() as traffic:
             await until(lambda: traffic.let_in > 50)
+            await asyncio.to_thread(replicated, kill_primary)
             await asyncio.to_thread(kill_primary.kill)
             await until(lambda: all(member.member.away for member in members))
             await until(lambda: not any(member.member.away for member in members))
@@ -103,6 +104,7 @@ async def lives_on(connection: StoreConnection, kill_primary: Redis) -> None:
             if isinstance(slot, Slot):
                 slot.release()
         await at_one(members, {})
+        assert {member.member.returns for member in members} == {0}, "the fleet lost its epochs"
 
 
 @pytest.fixture(scope="module")
