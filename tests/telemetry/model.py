@@ -22,6 +22,7 @@ class Model:
     def __init__(self) -> None:
         self.now = 0.0
         self.calls: dict[str, ModelCall] = {}
+        self.begun = 0
         self.counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.durations: defaultdict[str, list[float]] = defaultdict(list)
@@ -37,14 +38,15 @@ class Model:
         return {**total, "minutes_processed": minutes}
 
     def received(self, call_id: str, tenant: str) -> None:
-        if call_id in self.calls:
+        if self._knows(call_id):
             self._violation(self.calls[call_id].tenant)
             return
         self.calls[call_id] = ModelCall(tenant, seen=self.now)
+        self.begun += 1
         self.counts[tenant]["received_calls"] += 1
 
     def taken_over(self, call_id: str, tenant: str, state: str) -> None:
-        if call_id in self.calls:
+        if self._knows(call_id):
             return
         self.received(call_id, tenant)
         self.counts[tenant]["taken_over_calls"] += 1
@@ -139,6 +141,10 @@ class Model:
         for call_id, call in list(self.calls.items()):
             if self.now - call.seen > silence:
                 self.finished(call_id, EndReason.STALE)
+
+    def _knows(self, call_id: str) -> bool:
+        # A call that was left to another process may come back, as a call of its own.
+        return call_id in self.calls and self.calls[call_id].state != "handed_over"
 
     def _allowed(self, call_id: str, transition: str, *states: str) -> bool:
         call = self.calls.get(call_id)
