@@ -19,6 +19,8 @@ from opentelemetry.metrics import Observation
 from service.fleet.address import StoreAddress
 from service.fleet.errors import StoreUnusableError
 from service.fleet.fleet import Connection, Fleet
+from service.fleet.live.counting import FleetCounting
+from service.fleet.live.lost import LostCalls
 from service.fleet.mail import LISTEN_SECONDS, Inbox, Mailbox
 from service.fleet.sharing import OnOutage
 from service.fleet.store import ANSWER_SECONDS
@@ -81,6 +83,8 @@ class Container:
     capacity: CapacityRule
     fleet: Fleet | None
     """The processes that this one shares its limits with; None without ``REDIS_URL``."""
+    counting: FleetCounting | None
+    """The numbers of those together; None likewise."""
     store: Connection | None
     """The connection to the fleet's store, which the fleet closes; None likewise."""
     mailbox: Mailbox | None
@@ -123,6 +127,9 @@ class Container:
         if self.fleet is not None:
             await self.fleet.start()
             hooks.append(self.fleet.look)
+        if self.counting is not None:
+            await self.counting.start()
+            hooks.append(self.counting.look)
         if self.mailbox is not None:
             self.mailbox.start()
         await self.limits_follower.start()
@@ -140,6 +147,8 @@ class Container:
             await self._let_go(budget_seconds)
             if self.mailbox is not None:
                 await self.mailbox.stop()
+            if self.counting is not None:
+                await self.counting.stop()
             if self.fleet is not None:
                 await self.fleet.stop()
             await self.limits_follower.close()
@@ -175,10 +184,11 @@ def build_container(
     records = CallRecords(
         database, instance_id=str(instance), spill_folder=settings.spill_folder, clock=clock, privacy=privacy
     )
+    lost = LostCalls()
     telemetry = start_telemetry(
         clock=clock,
         privacy=privacy,
-        sinks=[records.sink],
+        sinks=[records.sink] if settings.redis_url is None else [records.sink, lost],
         instance=instance,
         resource_attributes={
             "service.version": version("callscope"),
@@ -199,7 +209,18 @@ def build_container(
     fleet = None if stores is None else _fleet(stores[0], settings, str(instance), database, records, clock)
     mailbox = None if stores is None else Mailbox(*stores, settings.redis_prefix, str(instance))
     capacity = Capacity() if fleet is None else fleet.capacity
-    if fleet is not None:
+    counting = None
+    if fleet is not None and stores is not None:
+        counting = FleetCounting(
+            stores[0],
+            settings.redis_prefix,
+            fleet,
+            database,
+            telemetry.live,
+            lost,
+            limits,
+            clock,
+        )
         telemetry.observe(CAPACITY_STORE, fleet.observed)
         telemetry.observe(CAPACITY_IN_DOUBT, fleet.observed_in_doubt)
     proxy = proxy_for(settings.openai_base_url, getproxies())
@@ -264,6 +285,7 @@ def build_container(
         limits_follower=LimitsFollower(tenants, tenant_cache, limits),
         capacity=capacity,
         fleet=fleet,
+        counting=counting,
         store=None if stores is None else stores[0],
         mailbox=mailbox,
         carrier=carrier,

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, Final
 
@@ -82,10 +83,12 @@ class Member:
         """Makes the store hold what this process holds, and no more."""
         self.on_back: Callable[[], None] = _ignore
         """Called once the store is back."""
+        self.on_fenced: Callable[[str], None] = _ignore_one
+        """Called with each holder that a heartbeat of this process fenced."""
         self.under_way: Callable[[], bool] = _never
         """Returns true while changes of this process's slots are under way to the store, or may be."""
         self._asserting = False
-        self._doubted = self._assert_due = False
+        self._doubted = self._assert_due = self._renewing = False
         self._away_since: float | None = None
         self._last_error: str | None = None
         self._last_beat: float | None = None
@@ -208,6 +211,11 @@ class Member:
         """Have the store told of all slots when a heartbeat looks next, within :data:`PROBE_SECONDS`."""
         self._assert_due = True
 
+    def renew(self) -> None:
+        """Take a new epoch at the next heartbeat: somewhere in the store this one is known for gone."""
+        self._renewing = self._doubted = True
+        self._beating.wake()
+
     # Heartbeats -------------------------------------------------------------------------------------------------------
 
     async def _beat_when_due(self) -> None:
@@ -225,14 +233,19 @@ class Member:
         self._doubted = False
         floor, own, moment = self._known_writes, self._held.by_tenant(), self.seen.moment
         comparable = not self.under_way()
-        try:
-            beat = await self._store.beat(self.holder, self._info(), self.seen.tenants)
-        except UnregisteredError:
-            beat = await self._return()
+        beat = await self._beat_or_return()
         differs = self._differs(beat, comparable=comparable and beat.writes == floor == self._known_writes)
         if self.away or self._asserting or self._assert_due or beat.writes < floor or differs:
             own, moment, beat = await self._assert()
         self._took(beat, own, moment)
+
+    async def _beat_or_return(self) -> Beat:
+        if not self._renewing:
+            with suppress(UnregisteredError):
+                return await self._store.beat(self.holder, self._info(), self.seen.tenants)
+        beat = await self._return()
+        self._renewing = False
+        return beat
 
     async def _assert(self) -> tuple[Mapping[TenantId, int], int, Beat]:
         """Have the store hold what this process holds; return the heartbeat after it, and when that was sent.
@@ -284,6 +297,7 @@ class Member:
         self.fenced_others = beat.fenced
         for holder in beat.fenced_now:
             _logger.warning("a process of the fleet fell silent and is fenced: %s", holder)
+            self.on_fenced(holder)
         self._asserting = False
         if self._away_since is not None:
             _logger.warning("the fleet's store is back after %.1f s", self._now() - self._away_since)
@@ -313,6 +327,10 @@ async def _nothing() -> None:
 
 
 def _ignore() -> None:
+    """Do nothing."""
+
+
+def _ignore_one(_holder: str) -> None:
     """Do nothing."""
 
 

@@ -12,6 +12,7 @@ members  set    holder, each with 0 and so in their order: those that live, to f
 fenced   hash   holder → when it was fenced or left; kept while it holds slots
 infos    hash   holder → what it says of itself, in JSON
 fleet    hash   ``epoch``, ``database``, ``layout``, and ``born``: when this store first knew the fleet
+peaks    hash   tenant → the most slots it held at once in past minutes, a line each; of all under an empty name
 ======== ====== ==========================================================================================
 
 A holder is ``instance:epoch``. A claim is the call's on record, in microseconds, which grows with each take-over. It is
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Final
 
-KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet", "members")
+KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet", "members", "peaks")
 
 LAYOUT: Final = 1
 """The layout described above. A process refuses to join a fleet with a newer one."""
@@ -35,7 +36,7 @@ def keys_of(prefix: str) -> tuple[str, ...]:
 
 
 _COMMON: Final = """
-local calls, tenants, held, writes, beats, fenced, infos, fleet, members = unpack(KEYS)
+local calls, tenants, held, writes, beats, fenced, infos, fleet, members, peaks = unpack(KEYS)
 
 local function now()
   local time = redis.call('TIME')
@@ -61,6 +62,38 @@ local function less(hash, field)
   if redis.call('HINCRBY', hash, field, -1) <= 0 then redis.call('HDEL', hash, field) end
 end
 
+-- The most slots held at once, by the minute for five, by five minutes for an hour, by the hour for a day.
+local function note(tenant, count, minute)
+  local text = redis.call('HGET', peaks, tenant) or ''
+  local last, most, rest = string.match(text, '^(%d+) (%d+)(.*)$')
+  if tonumber(last) == minute then
+    if tonumber(most) < count then redis.call('HSET', peaks, tenant, minute .. ' ' .. count .. rest) end
+    return
+  end
+  local lines, group = {minute .. ' ' .. count}, nil
+  for start, value in string.gmatch(text, '(%d+) (%d+)') do
+    local age = minute - start
+    local size = age <= 6 and 1 or age <= 66 and 5 or 60
+    if age > 1500 then break end
+    local this = size .. ':' .. math.floor(start / size)
+    if this == group then
+      local before = tonumber(string.match(lines[#lines], ' (%d+)$'))
+      lines[#lines] = start .. ' ' .. math.max(before, tonumber(value))
+    else
+      lines[#lines + 1] = start .. ' ' .. value
+    end
+    group = this
+  end
+  redis.call('HSET', peaks, tenant, table.concat(lines, '\\n'))
+end
+
+-- A peak is reached by a slot that is taken, or was there before one that is given back.
+local function peak(tenant)
+  local minute = math.floor(now() / 60000)
+  note(tenant, number(tenants, tenant), minute)
+  note('', redis.call('HLEN', calls), minute)
+end
+
 local function uncount(old)
   less(tenants, old.tenant)
   less(held, old.holder)
@@ -71,6 +104,7 @@ local function put(call, old, holder, claim, certain, tenant)
   redis.call('HSET', calls, call, holder .. '|' .. claim .. '|' .. certain .. '|' .. tenant)
   redis.call('HINCRBY', tenants, tenant, 1)
   redis.call('HINCRBY', held, holder, 1)
+  peak(tenant)
 end
 
 local function wrote(holder) return redis.call('HINCRBY', writes, holder, 1) end
@@ -245,6 +279,7 @@ for index = 2, #ARGV, 2 do
   local call = ARGV[index]
   local old = slot(call)
   if old and own(old, holder, tonumber(ARGV[index + 1])) then
+    peak(old.tenant)
     uncount(old)
     redis.call('HDEL', calls, call)
     if alive(holder) then wrote(holder) end
@@ -262,6 +297,7 @@ for index = 1, #ARGV, 3 do
   local call = ARGV[index]
   local old = slot(call)
   if old and old.holder == ARGV[index + 1] and old.claim == tonumber(ARGV[index + 2]) then
+    peak(old.tenant)
     uncount(old)
     redis.call('HDEL', calls, call)
     freed = freed + 1
@@ -288,3 +324,15 @@ USAGE: Final = Script("""
 return {redis.call('HLEN', calls), redis.call('HGETALL', tenants)}
 """)
 """Return the slots in use, of all tenants together and of each, as one moment."""
+
+PEAKS: Final = Script("""
+local found = {redis.call('HLEN', calls)}
+for index, tenant in ipairs(ARGV) do
+  found[2 * index] = number(tenants, tenant)
+  found[2 * index + 1] = redis.call('HGET', peaks, tenant) or ''
+end
+found[#found + 1] = whole(now())
+found[#found + 1] = redis.call('HGET', fleet, 'born') or '0'
+return found
+""")
+"""Return the slots in use in all, then of each tenant those in use and the peaks of past minutes, then the time."""

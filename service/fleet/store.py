@@ -16,6 +16,7 @@ from service.fleet.scripts import (
     LEAVE,
     LOOK,
     PAGE,
+    PEAKS,
     RELEASE,
     USAGE,
     Script,
@@ -179,6 +180,25 @@ class FleetUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class Peaks:
+    """The most slots that one tenant, or all together, held at once."""
+
+    in_use: int
+    """Slots held now."""
+    by_minute: Sequence[tuple[int, int]]
+    """Minutes since 1970 and the most of each, the latest first; further back, of five minutes and of an hour."""
+    now_ms: int
+    born_ms: int
+    """Since when they are remembered."""
+
+    def since(self, start_ms: int) -> int | None:
+        """Return the most from a moment on; None if that is longer ago than what is remembered."""
+        if start_ms < self.born_ms // 60_000 * 60_000:
+            return None
+        return max([self.in_use, *(most for minute, most in self.by_minute if minute >= start_ms // 60_000)])
+
+
+@dataclass(frozen=True, slots=True)
 class Process:
     """One process of the fleet, as the store has it."""
 
@@ -300,6 +320,14 @@ class SlotStore:
         total, tenants = await self._run(USAGE, [])
         return FleetUsage(int(total), {TenantId(tenant_id): int(count) for tenant_id, count in _pairs(tenants).items()})
 
+    async def peaks(self, tenants: Sequence[str]) -> Mapping[str, Peaks]:
+        """Return the peaks of these tenants; an empty name stands for all together."""
+        total, *found, now, born = await self._run(PEAKS, list(tenants))
+        return {
+            tenant_id: Peaks(int(in_use if tenant_id else total), _minutes(text), int(now), int(born))
+            for tenant_id, in_use, text in zip(tenants, found[::2], found[1::2], strict=True)
+        }
+
     async def look(self) -> FleetView:
         """Return every process of the fleet."""
         now, beats, fenced, held, writes, infos, fleet, total = await self._run(LOOK, [])
@@ -340,6 +368,11 @@ def _registered(answer: Sequence[Any]) -> Sequence[Any]:
 
 def _counts(flat: Sequence[str | int]) -> dict[TenantId, int]:
     return {TenantId(str(name)): int(count) for name, count in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _minutes(text: str) -> Sequence[tuple[int, int]]:
+    words = list(map(int, text.split()))
+    return list(zip(words[::2], words[1::2], strict=True))
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

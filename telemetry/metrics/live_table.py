@@ -133,17 +133,23 @@ class Selection:
     distributions: tuple[str, ...] = ()
     peaks: bool = False
     """True if the peaks of slots held at once are wanted too."""
+    totals: bool = False
+    """True if, behind everything else, the sum of each distribution's values is wanted too."""
 
     def columns(self) -> tuple[int, ...]:
         """Return their indices in a whole row."""
         return (*(_COLUMN[name] for name in self.counters), *_buckets(self.distributions))
 
     def in_whole_numbers(self, row: Sequence[float]) -> list[int]:
-        """Return a row of them as recorded, with call time in milliseconds."""
+        """Return a row of them as recorded, with call time and totals in milliseconds."""
         numbers = list(map(int, row))
         if TIME in self.counters:
             slot = self.counters.index(TIME)
             numbers[slot] = round(row[slot] * MS_PER_SECOND)
+        if self.totals:
+            numbers[-len(self.distributions) :] = [
+                round(total * MS_PER_SECOND) for total in row[-len(self.distributions) :]
+            ]
         return numbers
 
 
@@ -184,10 +190,13 @@ _NO_COUNTS = {name: (0,) * (len(bounds) + 1) for name, bounds in _BOUNDS.items()
 class _Row:
     """A tenant's sums, in the order of ``_INDEX``, and its distributions once there are any."""
 
-    __slots__ = ("distributions", "position", "sums")
+    __slots__ = ("changed", "distributions", "position", "sums", "tenant")
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, tenant: str | None) -> None:
         self.position = position
+        self.tenant = tenant
+        self.changed = False
+        """True if something was added since somebody last took what changed."""
         self.sums: list[int | float] = [0] * len(_INDEX)
         self.distributions: dict[str, Distribution] = {}
 
@@ -197,11 +206,14 @@ class _Row:
             found = self.distributions[instrument] = Distribution(_BOUNDS[instrument])
         return found
 
-    def selected(self, indices: Sequence[int], distributions: Sequence[str]) -> list[float]:
+    def selected(self, indices: Sequence[int], selection: Selection) -> list[float]:
         numbers: list[float] = [self.sums[index] for index in indices]
-        for name in distributions:
+        for name in selection.distributions:
             found = self.distributions.get(name)
             numbers += found.counts if found is not None else _NO_COUNTS[name]
+        if selection.totals:
+            known = map(self.distributions.get, selection.distributions)
+            numbers += [0.0 if distribution is None else distribution.total for distribution in known]
         return numbers
 
     def numbers(self) -> Numbers:
@@ -216,10 +228,10 @@ _READ = tuple((name, live, _INDEX[name]) for name, live in _LIVE.items())
 class _Cells:
     """The cells that a counter's series adds to: its fields, in its tenant's row and in the total."""
 
-    __slots__ = ("_indices", "_sums", "_total")
+    __slots__ = ("_indices", "_row", "_sums", "_total")
 
     def __init__(self, indices: Sequence[int], row: _Row, total: _Row) -> None:
-        self._indices, self._sums, self._total = indices, row.sums, total.sums
+        self._indices, self._row, self._sums, self._total = indices, row, row.sums, total.sums
 
     def add(self, point: NumberDataPoint) -> None:
         """Add what was counted."""
@@ -227,20 +239,23 @@ class _Cells:
         for index in self._indices:
             self._sums[index] += value
             self._total[index] += value
+        self._row.changed = True
 
 
 class _Distributions:
     """The distributions that a histogram's series adds to: its tenant's, and that of all."""
 
-    __slots__ = ("_distribution", "_total")
+    __slots__ = ("_distribution", "_row", "_total")
 
     def __init__(self, instrument: str, row: _Row, total: _Row) -> None:
+        self._row = row
         self._distribution, self._total = row.distribution(instrument), total.distribution(instrument)
 
     def add(self, point: HistogramDataPoint) -> None:
         """Add what was measured."""
         self._distribution.fold(point)
         self._total.fold(point)
+        self._row.changed = True
 
 
 class _Counted:
@@ -283,7 +298,7 @@ class LiveMetricsStore:
         self.unsampled = UnsampledExamples()
         """Examples of calls whose trace was not sampled."""
         self._lock = self.series.lock
-        self._total = _Row(0)
+        self._total = _Row(0, None)
         self._rows: dict[str, _Row] = {}
         self._in_order = [self._total]
         self._chosen: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -328,7 +343,22 @@ class LiveMetricsStore:
         """Return a part of so many rows from a position on, all of one moment; amounts as recorded."""
         indices = [_INDEX[name] for name in selection.counters]
         with self._lock:
-            return [row.selected(indices, selection.distributions) for row in self._in_order[first : first + count]]
+            return [row.selected(indices, selection) for row in self._in_order[first : first + count]]
+
+    def row(self, selection: Selection, tenant_id: str | None = None) -> list[float] | None:
+        """Return one row, amounts as recorded; ``None`` for a tenant never seen."""
+        indices = [_INDEX[name] for name in selection.counters]
+        with self._lock:
+            row = self._total if tenant_id is None else self._rows.get(tenant_id)
+            return None if row is None else row.selected(indices, selection)
+
+    def take_changed(self) -> list[str]:
+        """Return the tenants of which something was counted since the last time; for one taker."""
+        with self._lock:
+            changed = [row for row in self._in_order[1:] if row.changed]
+            for row in changed:
+                row.changed = False
+        return [str(row.tenant) for row in changed]
 
     def by_tenant(self) -> dict[str, Numbers]:
         """Return every tenant's numbers, of one moment."""
@@ -382,7 +412,7 @@ class LiveMetricsStore:
             tenant = OTHER
         row = self._rows.get(tenant)
         if row is None:
-            row = self._rows[tenant] = _Row(len(self._in_order))
+            row = self._rows[tenant] = _Row(len(self._in_order), tenant)
             self._in_order.append(row)
         return row
 

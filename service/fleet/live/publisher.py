@@ -1,0 +1,233 @@
+"""Sends what this process counted to the fleet's store: each half second the rows that changed."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from service.fleet.errors import StoreAwayError
+from service.fleet.live.fields import ROW, WIDTH, Row, minus, plus, without_handed_over, written
+from service.fleet.live.folding import ALL_BUCKETS, Folding, Rows
+from service.fleet.live.lost import LostCalls
+from service.fleet.live.scripts import TOTAL_BUCKET
+from service.fleet.live.store import ROWS_AT_ONCE, TOTAL, LiveStore, Sent, Taken, bucket_of
+from service.fleet.member import Member
+from service.fleet.store import SILENCE_SECONDS
+from service.periodic import PeriodicWorker
+from service.storage.database import DATABASE_ERRORS
+from telemetry.metrics.reader import LiveMetricsReader
+
+_logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS: Final = 0.5
+"""Seconds between two times at which rows are sent."""
+
+_TRIES: Final = 3
+# An empty bucket is filled, or one of another filling is sent everything: then the rows are sent again.
+
+
+class NotPublishedError(Exception):
+    """The store has not got what this process counted: it has just joined, or returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishingHealth:
+    """Counts of what was sent since the start."""
+
+    sent_rows: int
+    failures: int
+    """Times rows could not be sent; they are sent again."""
+    resent: int
+    """Times the store had lost rows, and everything was sent again."""
+    last_error: str | None
+    """The kind of the last failure since the start."""
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """The bucket as this process knows it."""
+
+    sequence: int = 0
+    """Of the rows sent last."""
+    acknowledged: int = 0
+    generation: str = ""
+    waiting: set[str] = field(default_factory=set)
+    """Tenants whose rows have to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Whose rows the store had when this process sent its own last."""
+
+    at: float
+    """Seconds of the monotonic clock."""
+    oldest_seconds: float
+    """Age of the rows of whoever was heard of least lately."""
+    speaking: int
+    """Processes heard of lately."""
+
+
+class Publisher:
+    """This process's rows in the store of the fleet.
+
+    Args:
+        store: the sums of the fleet.
+        member: this process among the others.
+        live: what it has counted.
+        lost: what it has found to be over.
+        folding: fills buckets, and folds what this process sent under an epoch that it has lost.
+    """
+
+    def __init__(
+        self, store: LiveStore, member: Member, live: LiveMetricsReader, lost: LostCalls, folding: Folding
+    ) -> None:
+        self._store = store
+        self._member = member
+        self._live = live
+        self._lost = lost
+        self._folding = folding
+        self._holder = ""
+        self._base: Rows = {}
+        self._buckets = [_Bucket() for _ in ALL_BUCKETS]
+        self._sent_rows = self._failures = self._resent = 0
+        self._last_error: str | None = None
+        self.heard: Heard | None = None
+        """None before rows were sent under the present epoch."""
+        self._worker = PeriodicWorker(
+            self.publish, interval=INTERVAL_SECONDS, failed=self._failed, name="callscope-fleet-numbers"
+        )
+
+    # Rows -------------------------------------------------------------------------------------------------------------
+
+    @property
+    def holder(self) -> str:
+        """The epoch that rows are sent under; empty before the first."""
+        return self._holder
+
+    def row(self, tenant_id: str, holder: str) -> Row:
+        """Return what this process counts of a tenant, or of all, under an epoch, as of the last fold.
+
+        Raises:
+            NotPublishedError: if it has not got this epoch, or not any more.
+        """
+        if not holder or not self._holder == self._member.holder == holder:
+            raise NotPublishedError
+        counted = self._live.store.row(ROW, None if tenant_id == TOTAL else tenant_id)
+        row = without_handed_over(ROW.in_whole_numbers(counted)) if counted is not None else [0] * WIDTH
+        lost, base = self._lost.of(tenant_id), self._base.get(tenant_id)
+        row = row if lost is None else plus(row, lost)
+        return row if base is None else minus(row, base)
+
+    def health(self) -> PublishingHealth:
+        """Return the counts of what was sent."""
+        return PublishingHealth(self._sent_rows, self._failures, self._resent, self._last_error)
+
+    # Sending ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to send; needs the running loop."""
+        self._worker.start()
+
+    async def stop(self) -> None:
+        """Send what is left, and fold it: nobody counts here any more. What fails is left to the others."""
+        await self._worker.stop()
+        try:
+            await self.publish()
+            if self._holder:
+                await self._folding.fold(self._holder)
+        except (StoreAwayError, NotPublishedError, *DATABASE_ERRORS) as error:
+            _logger.warning("the last counts could not be folded here: %s", type(error).__name__)
+
+    async def publish(self) -> None:
+        """Send the rows that changed.
+
+        Raises:
+            StoreAwayError: if the store does not answer; what it did not take is sent next time.
+            DATABASE_ERRORS: what the database raises, where that was needed.
+        """
+        age = self._member.beat_age_seconds
+        if self._member.away or age is None or age > SILENCE_SECONDS:
+            # Perhaps fenced: a heartbeat finds out before anything is sent.
+            return
+        await self._under_present_epoch()
+        await self._live.refreshed()
+        since = monotonic()
+        for tenant_id in (*self._live.store.take_changed(), *self._lost.take_changed()):
+            self._buckets[bucket_of(tenant_id)].waiting.add(tenant_id)
+        waiting = [number for number in ALL_BUCKETS[:-1] if self._buckets[number].waiting]
+        results = await asyncio.gather(*(self._send(number) for number in waiting), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        self._buckets[TOTAL_BUCKET].waiting.add(TOTAL)
+        await self._send(TOTAL_BUCKET, since)
+
+    async def _under_present_epoch(self) -> None:
+        holder = self._member.holder
+        if holder == self._holder:
+            return
+        if self._holder:
+            # What was sent under the former epoch is the database's once, and what comes is what was counted since.
+            self._base = await self._folding.fold(self._holder)
+        self._holder, self.heard = holder, None
+        self._buckets = [_Bucket() for _ in ALL_BUCKETS]
+        self._everything()
+
+    def _everything(self) -> None:
+        for number in ALL_BUCKETS:
+            self._all_of(number)
+
+    def _all_of(self, number: int) -> None:
+        known = {*self._live.store.tenants(), *self._base, *self._lost.tenants, TOTAL}
+        self._buckets[number].waiting |= {tenant_id for tenant_id in known if bucket_of(tenant_id) == number}
+
+    async def _send(self, number: int, since: float | None = None) -> None:
+        bucket = self._buckets[number]
+        for _ in range(_TRIES):
+            while bucket.waiting:
+                some = [bucket.waiting.pop() for _ in range(min(ROWS_AT_ONCE, len(bucket.waiting)))]
+                try:
+                    sent = await self._send_rows(number, bucket, some, since)
+                except BaseException:
+                    bucket.waiting.update(some)
+                    raise
+                if sent.taken is not Taken.OK:
+                    bucket.waiting.update(some)
+                    break
+            if not bucket.waiting:
+                return
+            await self._mend(number, sent)
+
+    async def _send_rows(self, number: int, bucket: _Bucket, some: list[str], since: float | None) -> Sent:
+        rows = {tenant_id: written(self.row(tenant_id, self._holder)) for tenant_id in some}
+        bucket.sequence += 1
+        lag_ms = None if since is None else round((monotonic() - since) * 1000)
+        sent = await self._store.send(number, self._holder, bucket.sequence, rows, lag_ms=lag_ms)
+        if sent.taken is Taken.OK:
+            self._sent_rows += len(rows)
+            self._took(number, bucket, sent)
+        return sent
+
+    def _took(self, number: int, bucket: _Bucket, sent: Sent) -> None:
+        known = bucket.generation
+        if (known and known != sent.generation) or sent.before < bucket.acknowledged:
+            _logger.warning("the fleet's store has lost counts that it had; all are sent again")
+            self._resent += 1
+            self._all_of(number)
+        bucket.generation, bucket.acknowledged = sent.generation, bucket.sequence
+        if number == TOTAL_BUCKET:
+            self.heard = Heard(monotonic(), sent.oldest_ms / 1000, sent.speaking)
+
+    async def _mend(self, number: int, sent: Sent) -> None:
+        if sent.taken is Taken.GONE:
+            self._member.renew()
+            raise NotPublishedError
+        await self._folding.seed(number)
+        self._all_of(number)
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        self._last_error = type(error).__name__
+        if not isinstance(error, (StoreAwayError, NotPublishedError, *DATABASE_ERRORS)):
+            _logger.error("counts could not be sent to the fleet", exc_info=error)

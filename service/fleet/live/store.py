@@ -1,0 +1,149 @@
+"""The sums of a fleet as the store's scripts keep them."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+from zlib import crc32
+
+from service.fleet.live import scripts
+from service.fleet.live.scripts import BUCKETS, TOTAL_BUCKET, bucket_keys
+from service.fleet.scripts import Script
+from service.fleet.store import Scripts
+
+ROWS_AT_ONCE: Final = 100
+"""Rows that one script takes: some milliseconds of the store at most."""
+
+TOTAL: Final = ""
+"""The total's name among tenants."""
+
+RECENT_MS: Final = 2_000
+"""A process whose rows came so lately counts among those that speak."""
+
+GONE_MS: Final = 86_400_000
+"""How long the store knows a process for gone. What was on its way to the store then has long arrived, or is lost."""
+
+SEEDING_MS: Final = 10_000
+"""How long filling a bucket may take before another process does it."""
+
+
+class Taken(StrEnum):
+    """The answer to rows that were sent."""
+
+    OK = "ok"
+    UNSEEDED = "unseeded"
+    """The bucket is empty: the store is new, or has lost it."""
+    GONE = "gone"
+    """The sender is known for gone under this epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The bucket after rows were sent."""
+
+    taken: Taken
+    generation: str = ""
+    """Name of its filling."""
+    before: int = 0
+    """Sequence of the sender's rows that it knew before."""
+    oldest_ms: int = 0
+    """Age of the rows of the process that was heard of least lately; of the total's bucket alone."""
+    speaking: int = 0
+    """Processes heard of lately; likewise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """One tenant's sum, or that of all, at one moment of the store."""
+
+    sum: str
+    """Of all processes, the gone among them; empty if there is none."""
+    own: str
+    """The part that one process has added to it; empty if that is nothing."""
+    generation: str
+    """Name of the bucket's filling; empty before it is filled."""
+    born_ms: int
+    """When it was filled, in Unix milliseconds of the store."""
+    now_ms: int
+    past: str
+    """A line for each minute that is remembered, the latest first: the minute since 1970, a space, and the sum when it
+    began. Empty if it was not asked for."""
+
+
+def bucket_of(tenant_id: str) -> int:
+    """Return the number of the bucket that a tenant's sum is in; the empty name is that of all."""
+    return TOTAL_BUCKET if tenant_id == TOTAL else crc32(tenant_id.encode("utf-8", "surrogatepass")) % BUCKETS
+
+
+class LiveStore:
+    """The sums of the fleet with this prefix.
+
+    Every method raises :class:`service.fleet.errors.StoreAwayError` if the store does not answer; it may have done what
+    it was told all the same, and all of it may be repeated.
+    """
+
+    def __init__(self, connection: Scripts, prefix: str) -> None:
+        self._scripts = connection
+        self._prefix = prefix
+
+    async def send(
+        self, bucket: int, holder: str, sequence: int, rows: Mapping[str, str], *, lag_ms: int | None = None
+    ) -> Sent:
+        """Send a process's rows; with ``lag_ms`` say that all its rows up to so long ago have been taken."""
+        arguments: list[str | int] = [holder, sequence, -1 if lag_ms is None else lag_ms, RECENT_MS]
+        for tenant_id, row in rows.items():
+            arguments += [tenant_id, row]
+        answer, *rest = await self._run(scripts.SEND, bucket, arguments, holder)
+        return Sent(Taken(answer), *rest[:1], *map(int, rest[1:]))
+
+    async def sum_of(self, tenant_id: str, holder: str, *, past: bool = False) -> Sum:
+        """Return a tenant's sum, or that of all, and what ``holder`` has added to it."""
+        found = await self._run(scripts.READ, bucket_of(tenant_id), [tenant_id, int(past)], holder)
+        text, own, generation, born, now, before = found
+        return Sum(text, own, generation, int(born), int(now), before)
+
+    async def holders(self, bucket: int) -> tuple[Sequence[str], str]:
+        """Return the processes that have rows in a bucket, and the name of its filling, empty before it is filled."""
+        holders, generation = await self._run(scripts.HOLDERS, bucket, [])
+        return holders, generation
+
+    async def retire(self, bucket: int, holder: str) -> None:
+        """Take the open calls of a process that is gone out of its rows, and nothing from it any more."""
+        while int((await self._run(scripts.RETIRE, bucket, [holder, ROWS_AT_ONCE, GONE_MS], holder))[0]):
+            pass
+
+    async def kept(self, bucket: int, holder: str) -> AsyncIterator[tuple[str, str]]:
+        """Yield tenants and rows of a retired process; one that is folded meanwhile comes in part or not at all."""
+        cursor = "0"
+        while True:
+            cursor, found = await self._run(scripts.KEPT, bucket, [cursor, ROWS_AT_ONCE], holder)
+            for pair in zip(found[::2], found[1::2], strict=True):
+                yield pair
+            if cursor == "0":
+                return
+
+    async def folded(self, bucket: int, holder: str, generation: str) -> None:
+        """Forget the rows of a process that the database has, read while the bucket had this filling."""
+        await self._run(scripts.FOLDED, bucket, [holder, generation], holder)
+
+    async def begin_seeding(self, bucket: int, token: str) -> bool:
+        """Begin to fill an empty bucket; return false if it is filled, or another process is filling it."""
+        holders, _ = await self.holders(bucket)
+        keys = bucket_keys(self._prefix, bucket, *holders)
+        (answer,) = await self._scripts.run(scripts.SEED_BEGIN, keys, [token, SEEDING_MS])
+        return bool(answer == "begun")
+
+    async def seed(self, bucket: int, token: str, rows: Mapping[str, str]) -> bool:
+        """Put rows into a bucket that is being filled; return false if another process does that now."""
+        arguments: list[str | int] = [token]
+        for tenant_id, row in rows.items():
+            arguments += [tenant_id, row]
+        (answer,) = await self._run(scripts.SEED_ROWS, bucket, arguments)
+        return bool(answer == "ok")
+
+    async def end_seeding(self, bucket: int, token: str) -> None:
+        """Have the filled bucket take rows; ``token`` becomes the filling's name."""
+        await self._run(scripts.SEED_END, bucket, [token])
+
+    async def _run(self, script: Script, bucket: int, arguments: Sequence[str | int], *holders: str) -> Any:  # noqa: ANN401
+        return await self._scripts.run(script, bucket_keys(self._prefix, bucket, *holders), arguments)
