@@ -107,6 +107,7 @@ class CallSession:
         self._end_fault: Fault | None = None
         self._referred_to: str | None = None
         self._turns_since_transfer = 0
+        self._transfers: list[asyncio.Event] = []
         self._hung_up: tuple[EndReason, Fault] | None = None
         """The reason of a hang-up that the carrier has answered, so that the session is to end."""
         self._overdue = False
@@ -136,6 +137,7 @@ class CallSession:
                     closed = await self._follow()
                     # Taken before anything is waited for: what is asked of others now is not the call's time.
                     over = self._clock.now()
+                    await self._transfers_answered()
                     end = await self._reattach(closed, over, attached) if closed.broken else self._end(closed, over)
                     if end is not None:
                         return self._reported(end)
@@ -169,11 +171,24 @@ class CallSession:
 
         An answer of 200 says that the request was passed on, not that anybody took the call.
         """
-        with self._call.phase(Phase.TRANSFER, target):
-            await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
-        self._end_reason, self._end_fault = EndReason.REFERRED, Fault.AGENT
-        self._referred_to, self._turns_since_transfer = target, 0
-        self._call.ending()
+        answered = asyncio.Event()
+        self._transfers.append(answered)
+        try:
+            with self._call.phase(Phase.TRANSFER, target):
+                await self._carrier.refer(self._call.call_id, self._transfer_targets[target])
+            self._end_reason, self._end_fault = EndReason.REFERRED, Fault.AGENT
+            self._referred_to, self._turns_since_transfer = target, 0
+            self._call.ending()
+        finally:
+            self._transfers.remove(answered)
+            answered.set()
+
+    async def _transfers_answered(self) -> None:
+        """Wait for answers about transfers: the session may end before the carrier's answer to what ends it is read."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TRANSFER_SECONDS):
+                for answered in list(self._transfers):
+                    await answered.wait()
 
     async def end(self) -> None:
         """Hang up; the carrier then ends the session."""
@@ -451,6 +466,9 @@ class CallSession:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
+
+TRANSFER_SECONDS: Final = 2.0
+"""The longest wait for the answer to a transfer once the session is over."""
 
 CONNECTION_LOST: Final = "connection_lost"
 """The error of a call whose connection ended without a word and could not be replaced."""

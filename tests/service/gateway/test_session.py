@@ -254,6 +254,41 @@ async def test_turns_after_a_transfer_disprove_it(kit: TelemetryKit, call: Call,
     assert counted == ([1] if reason is EndReason.REFERRED else [])
 
 
+class SlowToAnswer(ScriptedCarrier):
+    """Ends the session before its answer to a transfer arrives."""
+
+    def __init__(self, *, refuses: CarrierError | None = None) -> None:
+        super().__init__(NOT_FOUND, refuses=refuses)
+        self.passed_on, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def refer(self, call_id: CallId, target_uri: str) -> None:
+        self.passed_on.set()
+        await self.answers.wait()
+        await super().refer(call_id, target_uri)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "reason"), [(None, EndReason.REFERRED), (NOT_FOUND, EndReason.COMPLETED)], ids=["passed_on", "refused"]
+)
+@pytest.mark.parametrize("broken", [False, True], ids=["closed", "broken"])
+async def test_a_session_that_ends_before_a_transfer_is_answered(
+    kit: TelemetryKit, call: Call, refuses: CarrierError | None, reason: EndReason, *, broken: bool
+) -> None:
+    """The answer, read after the end that it explains, says what that was."""
+    carrier = SlowToAnswer(refuses=refuses)
+    closed = SessionClosedError(orderly=True, broken=broken)
+    following_ = following(kit, call, carrier, ScriptedSession(carrier.passed_on, closed=closed))
+    running = asyncio.create_task(following_.run())
+    transfer = asyncio.create_task(following_.transfer("sales"))
+    await carrier.passed_on.wait()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    carrier.answers.set()
+    await asyncio.gather(transfer, return_exceptions=True)
+    assert (await running).reason is reason
+    assert list(kit.metrics().get("voice.call.referred", {}).values()) == ([1] if refuses is None else [])
+
+
 @pytest.mark.parametrize(
     ("limits", "reason", "fault"),
     [
