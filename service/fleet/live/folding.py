@@ -188,7 +188,7 @@ def _add(now_ms: int, rows: Mapping[str, str], connection: Connection) -> None:
     for start in range(0, len(tenants), ROWS_AT_ONCE):
         some = _COUNTS.c.tenant_id.in_(tenants[start : start + ROWS_AT_ONCE])
         query = select(_COUNTS.c.tenant_id, _COUNTS.c.numbers).where(some).order_by(_COUNTS.c.tenant_id)
-        before |= dict(connection.execute(query.with_for_update()).tuples())
+        before |= {row.tenant_id: row.numbers for row in connection.execute(query.with_for_update())}
     for tenant_id in tenants:
         change = update(_COUNTS).where(_COUNTS.c.tenant_id == tenant_id)
         connection.execute(change.values(numbers=_sum(before.get(tenant_id, "{}"), rows[tenant_id])))

@@ -89,6 +89,7 @@ class Publisher:
         self._folding = folding
         self._holder = ""
         self._base: Rows = {}
+        # What has been folded of this process under former epochs.
         self._buckets = [_Bucket() for _ in ALL_BUCKETS]
         self._sent_rows = self._failures = self._resent = 0
         self._last_error: str | None = None
@@ -118,6 +119,11 @@ class Publisher:
         lost, base = self._lost.of(tenant_id), self._base.get(tenant_id)
         row = row if lost is None else plus(row, lost)
         return row if base is None else minus(row, base)
+
+    def look_at(self, tenant_id: str) -> None:
+        """Have a tenant's row sent, and so its bucket filled if that is empty."""
+        self._buckets[bucket_of(tenant_id)].waiting.add(tenant_id)
+        self._worker.wake()
 
     def health(self) -> PublishingHealth:
         """Return the counts of what was sent."""
@@ -167,10 +173,13 @@ class Publisher:
         holder = self._member.holder
         if holder == self._holder:
             return
+        base = dict(self._base)
         if self._holder:
             # What was sent under the former epoch is the database's once, and what comes is what was counted since.
-            self._base = await self._folding.fold(self._holder)
-        self._holder, self.heard = holder, None
+            for tenant_id, row in (await self._folding.fold(self._holder)).items():
+                base[tenant_id] = plus(row, base[tenant_id]) if tenant_id in base else row
+        await asyncio.gather(*(self._folding.seed(number) for number in ALL_BUCKETS))
+        self._holder, self._base, self.heard = holder, base, None
         self._buckets = [_Bucket() for _ in ALL_BUCKETS]
         self._everything()
 

@@ -162,6 +162,7 @@ class FleetNumbers:
         except NotPublishedError:
             raise FleetUnansweredError("This process has not told the fleet yet what it counted.") from None
         if not found.generation:
+            self._publisher.look_at(name)
             raise FleetUnansweredError("The store of the fleet is empty, and is being filled again.")
         row = plus(minus(read(found.sum), read(found.own)), own)
         seen = bool(found.sum) or self._live.store.position(tenant_id) is not None

@@ -1,0 +1,193 @@
+"""What a fleet counts together: each call once, whoever is asked, whatever dies."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from service.fleet.connection import StoreConnection
+from service.fleet.live.reading import FleetUnansweredError
+from service.fleet.live.store import TOTAL, LiveStore, bucket_of
+from service.storage.database import Database
+from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import EndReason
+from tests.service.fleet.live.harness import CountingProcess, all_alike, ended, number
+
+pytestmark = pytest.mark.peers
+
+Make = Callable[[str], Awaitable[CountingProcess]]
+
+
+@pytest.fixture
+async def process(connection: StoreConnection, database: Database) -> AsyncIterator[Make]:
+    """Start a process of the fleet by its name."""
+    made: list[CountingProcess] = []
+
+    async def make(name: str) -> CountingProcess:
+        made.append(CountingProcess(connection, name, database))
+        await made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+async def test_each_says_the_same(process: Make) -> None:
+    """What two processes count is one sum, which each of them tells."""
+    one, two = await process("one"), await process("two")
+    ended(one.call("a", "acme"), 90, one.kit)
+    two.call("b", "acme", CallState.PENDING)
+    ended(two.call("c", "globex"), 30, two.kit)
+    rows = await all_alike([one, two])
+    assert number(rows[None], "received_calls") == 3
+    assert number(rows["acme"], "received_calls") == 2
+    assert number(rows["acme"], "pending_calls") == 1
+    assert (await one.numbers())["minutes_processed"] == 2.0
+    assert number(rows["acme"], "active_calls") == 0
+    found = (await two.counting.numbers.counts("globex")).distributions()["voice.call.duration"]
+    assert (found.count, found.total) == (1, 30.0)
+
+
+async def test_own_events_show_at_once(process: Make) -> None:
+    """A process sees what it has counted itself before it was sent."""
+    one, two = await process("one"), await process("two")
+    await all_alike([one, two])
+    one.call("a", "acme")
+    assert (await one.numbers("acme"))["active_calls"] == 1
+    assert "active_calls" not in await two.numbers("acme")
+    await one.publish()
+    assert (await two.numbers("acme"))["active_calls"] == 1
+
+
+async def test_a_row_sent_twice_counts_once(process: Make) -> None:
+    """The reply to what was sent is lost, and it is sent again."""
+    one, two = await process("one"), await process("two")
+    await all_alike([one, two])
+    one.call("a", "acme")
+    one.fleet.faulty.loses_replies = True
+    with pytest.raises(Exception, match="ConnectionError"):
+        await one.publisher.publish()
+    one.fleet.faulty.loses_replies = False
+    rows = await all_alike([one, two])
+    assert number(rows["acme"], "received_calls") == 1
+
+
+async def test_a_process_that_is_killed(process: Make) -> None:
+    """Its open calls leave the sums, and count whole where they are taken over or found to be over."""
+    one, two = await process("one"), await process("two")
+    for call_id, state in (("a", CallState.STARTED), ("b", CallState.ACCEPTED), ("c", CallState.PENDING)):
+        one.call(call_id, "acme", state)
+    one.call("d", "acme")
+    ended(one.call("e", "acme"), 60, one.kit)
+    await all_alike([one, two])
+    await two.fleet.store.leave(one.holder)  # as a heartbeat of any other does once it is silent
+    await two.folding.fold_gone(one.holder)
+    rows = await all_alike([two])
+    assert number(rows["acme"], "received_calls") == number(rows["acme"], "ended_calls") == 1
+    assert number(rows["acme"], "active_calls") == number(rows["acme"], "pending_calls") == 0
+    two.takes_over("a", "acme", CallState.STARTED)
+    two.takes_over("b", "acme", CallState.ACCEPTED)
+    two.takes_over("c", "acme", CallState.PENDING)
+    two.finds_over("d", "acme", CallState.STARTED)
+    rows = await all_alike([two])
+    assert number(rows["acme"], "received_calls") == 5
+    assert number(rows["acme"], "accepted_calls") == 4
+    assert number(rows["acme"], "started_calls") == 3
+    assert number(rows["acme"], "ended_calls") == 2
+    assert number(rows["acme"], "ended_calls_stale") == 1
+    assert number(rows["acme"], "active_calls") == 1
+    assert number(rows["acme"], "pending_calls") == 2
+
+
+async def test_a_process_that_stops_leaves_its_counts(process: Make, database: Database) -> None:
+    """Whoever comes later counts on, also from an empty store."""
+    one = await process("one")
+    ended(one.call("a", "acme"), 60, one.kit)
+    handed = one.call("b", "globex")
+    one.kit.clock.advance(30)
+    handed.handed_over()
+    await one.publish()
+    await one.counting.stop()
+    await one.fleet.store.leave(one.holder)
+    two = await process("two")
+    two.takes_over("b", "globex", CallState.STARTED).ended(EndReason.COMPLETED)
+    rows = await all_alike([two])
+    assert number(rows[None], "received_calls") == number(rows[None], "ended_calls") == 2
+    assert number(rows[None], "minutes_processed") == 90_000
+    assert number(rows[None], "taken_over_calls") == number(rows[None], "handed_over_calls_started") == 1
+
+
+async def test_an_emptied_store_is_filled_again(process: Make, store_url: str, flush: Callable[[], None]) -> None:
+    """From the database comes what the gone have counted, from the living what they have."""
+    one, two, three = await process("one"), await process("two"), await process("three")
+    ended(three.call("a", "acme"), 60, three.kit)
+    ended(one.call("b", "acme"), 60, one.kit)
+    two.call("c", "globex")
+    before = await all_alike([one, two, three])
+    await three.counting.stop()
+    await three.fleet.store.leave(three.holder)
+    flush()
+    with pytest.raises(FleetUnansweredError):
+        await one.numbers()
+    after = await all_alike([one, two])
+    assert after == before
+    assert one.publisher.health().sent_rows
+
+
+async def test_a_process_that_was_fenced_and_lives(process: Make) -> None:
+    """It goes on under a new epoch, and what it had sent before counts once."""
+    one, two = await process("one"), await process("two")
+    ended(one.call("a", "acme"), 60, one.kit)
+    running = one.call("b", "acme")
+    before = await all_alike([one, two])
+    await two.fleet.store.leave(one.holder)
+    await two.folding.fold_gone(one.holder)
+    assert await all_alike([one, two]) == before
+    ended(running, 60, one.kit)
+    rows = await all_alike([one, two])
+    assert number(rows["acme"], "ended_calls") == 2
+    assert number(rows["acme"], "minutes_processed") == 120_000
+    # Once more, and this time it dies.
+    await two.fleet.store.leave(one.holder)
+    await all_alike([one, two])
+    await two.fleet.store.leave(one.holder)
+    await two.folding.look(two.counting._living)
+    assert await all_alike([two]) == rows
+
+
+async def test_a_fenced_process_sends_nothing_more_under_its_epoch(process: Make, connection: StoreConnection) -> None:
+    """What was on its way when it was fenced comes too late, and it finds out."""
+    one, two = await process("one"), await process("two")
+    one.call("a", "acme")
+    await all_alike([one, two])
+    await two.folding.fold_gone(one.holder)
+    one.call("b", "acme")
+    former = one.holder
+    await one.publish()
+    assert one.holder != former
+    rows = await all_alike([one, two])
+    assert number(rows["acme"], "received_calls") == number(rows["acme"], "active_calls") == 2
+    late = await LiveStore(connection, "test").send(bucket_of(TOTAL), former, 1000, {TOTAL: '{"2":9}'})
+    assert late.taken == "gone"
+
+
+async def test_windows_begin_where_the_store_does(process: Make) -> None:
+    """What was counted since the store was filled is in every window."""
+    one, two = await process("one"), await process("two")
+    ended(one.call("a", "acme"), 60, one.kit)
+    await all_alike([one, two])
+    _, windows = await two.counting.numbers.windows("acme")
+    assert {name: window.numbers[0] for name, window in windows.items()} == dict.fromkeys(windows, 1)
+    assert all(window.seconds < 3600 for window in windows.values())
+
+
+@pytest.fixture
+def flush(store_url: str) -> Callable[[], None]:
+    """Empty the store."""
+    import redis
+
+    def flushed() -> None:
+        with redis.Redis.from_url(store_url) as client:
+            client.flushall()
+
+    return flushed
