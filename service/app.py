@@ -30,6 +30,7 @@ from service.api.usage_freezes import usage_freezes_router
 from service.api.usage_roundings import usage_roundings_router
 from service.api.webhooks import webhooks_router
 from service.container import Container, build_container
+from service.fleet.live.sums import StoredSums
 from service.fleet.sessions import SessionStore
 from service.gateway.carriers.sip import DIALLED_HEADERS
 from service.http.database import database_reachable
@@ -233,7 +234,12 @@ def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> I
     known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants))
     yield reconcile_router(
         reconciliation=build_reconciliation(
-            container.settings, container.telemetry, database, container.records, container.instance_id
+            container.settings,
+            container.telemetry,
+            database,
+            container.records,
+            container.instance_id,
+            None if container.counting is None else StoredSums(container.counting.numbers),
         ),
         tenants=known,
         admin=admin,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -14,7 +15,7 @@ from service.api.live import TenantCheck, tenant_filtered
 from service.api.usage import invalid_parameter
 from service.http.openapi import Responses, Tag, declared_invalid, success
 from service.http.parameters import TenantFilter
-from service.http.problems import writable
+from service.http.problems import ProblemError, writable
 from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
@@ -118,6 +119,7 @@ EXAMPLE: dict[str, Any] = {
         "live": {"state": "compared", "detail": None, "age_seconds": 0.0},
         "registry": _EXAMPLE_COMPARED,
         "records": _EXAMPLE_COMPARED,
+        "store": {"state": "not_configured", "detail": "REDIS_URL names no store.", "age_seconds": None},
         "prometheus": {
             "state": "not_configured",
             "detail": "PROMETHEUS_URL names no backend.",
@@ -239,6 +241,10 @@ _To = Annotated[
     str | None,
     Query(max_length=40, description="The first moment that no longer belongs; now.", examples=["2026-11-23"]),
 ]
+_Scope = Annotated[
+    Scope | None,
+    Query(description="`fleet` without a window: all processes since the fleet began to count, its store among them."),
+]
 _Zone = Annotated[str, Query(max_length=64, description="Whose dates: an IANA time zone.", examples=["Europe/Berlin"])]
 
 
@@ -248,14 +254,20 @@ def reconcile_router(*, reconciliation: Reconciliation, tenants: TenantCheck, ad
 
     @router.get(PATH, summary="Hold the ledgers against each other", operation_id="reconcile", responses=_RESPONSES)
     async def reconcile(
-        response: Response, start: _From = None, to: _To = None, tz: _Zone = "UTC", tenant_id: TenantFilter = None
+        response: Response,
+        start: _From = None,
+        to: _To = None,
+        tz: _Zone = "UTC",
+        tenant_id: TenantFilter = None,
+        scope: _Scope = None,
     ) -> ReconciledLedgers:
-        """Compare live counters, registry, call records and, where configured, the metrics backend.
+        """Compare live counters, registry, call records, the fleet's store and, where configured, the metrics backend.
 
         Without a window: the calls of the process that answers, since it started. With one: the records of all
-        processes and the backend. What one ledger cannot know yet is the margin of its figures, and no difference.
+        processes and the backend. With `scope=fleet`: all since the fleet began to count, and the sums of its store.
+        What one ledger cannot know yet is the margin of its figures, and no difference.
         """
-        found = await reconciliation.compare(_query(reconciliation, start, to, tz, tenant_id))
+        found = await reconciliation.compare(_query(reconciliation, start, to, tz, tenant_id, scope))
         if not any(column.rows for column in found.columns.values()):
             await tenants.demand(tenant_id)
         age = found.columns[Ledger.LIVE].age_seconds or 0.0
@@ -266,8 +278,20 @@ def reconcile_router(*, reconciliation: Reconciliation, tenants: TenantCheck, ad
 
 
 def _query(
-    reconciliation: Reconciliation, start: str | None, end: str | None, zone: str, tenant: str | None
+    reconciliation: Reconciliation,
+    start: str | None,
+    end: str | None,
+    zone: str,
+    tenant: str | None,
+    scope: Scope | None,
 ) -> ReconcileQuery:
+    if scope is Scope.FLEET and start is None and end is None:
+        query = reconciliation.since_fleet(tenant)
+        if query is None:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "There is no fleet: REDIS_URL names no store.")
+        return query
+    if scope is Scope.PROCESS and (start is not None or end is not None):
+        raise invalid_parameter(PeriodError("scope", "must not be process where there is a window: it is of all"))
     if start is None and end is None:
         return reconciliation.since_start(tenant)
     try:

@@ -155,16 +155,22 @@ def reconcile(
     end: Annotated[str | None, typer.Option("--to", help="The first that no longer belongs; now.")] = None,
     tz: Annotated[str, typer.Option(help="Whose dates: an IANA time zone.")] = "UTC",
     tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None,
+    fleet: Annotated[
+        bool, typer.Option("--fleet", help="All processes since the fleet began to count, and its store.")
+    ] = False,
     every: Annotated[bool, typer.Option("--all", help="Show every tenant, not those alone that differ.")] = False,
     form: Annotated[ReconcileFormat, typer.Option("--format", help="How to print it.")] = ReconcileFormat.TABLE,
     url: Url = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Compare live counters, registry, call records and the metrics backend of a running service.
+    """Compare live counters, registry, call records, the fleet's store and the metrics backend of a running service.
 
     Exit codes: 0 they agree, 1 they differ, 3 not all of them could be asked.
     """
-    parameters = {"from": start, "to": end, "tz": tz, "tenant_id": tenant}
+    if fleet and (start or end):
+        raise typer.BadParameter("is of all time; leave out --from and --to", param_hint="--fleet")
+    scope = Scope.FLEET.value if fleet else None
+    parameters = {"from": start, "to": end, "tz": tz, "tenant_id": tenant, "scope": scope}
     client = ServiceClient(url, token, timeout=TIMEOUT_SECONDS)
     try:
         client.demand_tenant(tenant)

@@ -31,6 +31,8 @@ class Finding(StrEnum):
     OTHER_STATE = "other_state"
     """The row has the call in another state than the process."""
     OTHER_TENANT = "other_tenant"
+    NOT_SENT = "not_sent"
+    """The row is of the last second of a process that was killed, which may not have told the fleet's store of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,13 @@ def _amounts(row: list[float]) -> dict[Field, float]:
     return without_takeovers(counted, dict(zip(_OPEN, rest, strict=False)))
 
 
+def fleet_amounts(numbers: Mapping[str, float]) -> dict[Field, float]:
+    """Return a fleet's sum as figures: a call that changed hands is in it once, whole, where it is now."""
+    counted = {field: numbers[name] for field, name in _COUNTERS.items()}
+    counted[Field.ENDED] -= counted[Field.STALE] + counted[Field.SHUTDOWN]
+    return counted | {Field.TAKEN_OVER: sum(numbers[name] for name in _TAKEN)}
+
+
 def between(before: Amounts, after: Amounts, tenant_id: str | None) -> Rows:
     """Return the rows that hold whatever was read between two readings: counters only grow."""
     return {

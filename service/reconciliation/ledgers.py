@@ -19,6 +19,8 @@ class Ledger(StrEnum):
     """The calls this process has in hand."""
     RECORDS = "records"
     """The call records in the database."""
+    STORE = "store"
+    """The sums of what all processes of the fleet have sent, in its store."""
     PROMETHEUS = "prometheus"
     """The exported counters, as a Prometheus-compatible backend has them."""
 

@@ -7,14 +7,15 @@ from typing import Final
 
 from opentelemetry.sdk.resources import SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_NAMESPACE
 
-from service.reconciliation.call_findings import CallNames, FoundCall, Known, not_running, unknown_open
+from service.reconciliation.call_findings import CallNames, Finding, FoundCall, Known, not_running, unknown_open
 from service.reconciliation.consistency import Reconciler
 from service.reconciliation.counters import Amounts, between, live_amounts, registry_rows
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
-from service.reconciliation.figures import Figure, ReconcileQuery, Rows, Scope, regrouped
+from service.reconciliation.figures import Figure, Interval, ReconcileQuery, Rows, Scope, regrouped
+from service.reconciliation.fleet_sums import ARRIVAL_SECONDS, FleetSums, FleetSumsUnreadError, StoreColumn, killed_of
 from service.reconciliation.ledgers import FINE, Column, Key, Ledger, LedgerDifference, State, differences
 from service.reconciliation.promql import PrometheusBackend, ServiceSelector
-from service.reconciliation.records import Recorded, RecordsLedger
+from service.reconciliation.records import Instance, Recorded, RecordsLedger
 from service.records.calls import HEARTBEAT_SECONDS, CallRecords
 from service.settings import Settings
 from service.storage.database import DATABASE_ERRORS, Database, failure_reason
@@ -64,28 +65,74 @@ class LedgerReader:
         call_records: CallRecords,
         records: RecordsLedger,
         prometheus: BackendColumn,
+        store: StoreColumn,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._live = live
         self._tracker = tracker
         self._call_records = call_records
         self._records = records
         self._prometheus = prometheus
+        self.store = store
+        """The sums of the fleet."""
+        self._sleep = sleep
         self._registry = Reconciler(live, tracker)
 
     async def read(self, query: ReconcileQuery) -> Reading:
         """Read and compare. No ledger's failure is raised: it is the state of its column."""
         if query.scope is Scope.PROCESS:
             return await self._since_start(query)
+        return await (self._of_the_fleet(query) if self.store.covers(query) else self._in_window(query))
+
+    async def _in_window(self, query: ReconcileQuery, summed: Amounts | None = None) -> Reading:
         flushed = await self.settled()
         kept = await self._kept(query, flushed=flushed)
         exported = await self._prometheus.read(query)
+        labels = {*exported.rows, *(summed or {})}
         columns = {
             Ledger.LIVE: _OTHER_WINDOW,
             Ledger.REGISTRY: _OTHER_WINDOW,
-            Ledger.RECORDS: _under(kept.column, exported.rows),
+            Ledger.RECORDS: _under(kept.column, labels),
+            Ledger.STORE: self.store.other_window(),
             Ledger.PROMETHEUS: exported,
         }
         return Reading(query, columns, list(differences(columns, Ledger.RECORDS, Ledger.PROMETHEUS)))
+
+    async def _of_the_fleet(self, query: ReconcileQuery) -> Reading:
+        """Read the sums before and after all else: what is counted meanwhile lies between them."""
+        try:
+            before = await self.store.amounts()
+            await self.settled()
+            await self._sleep(ARRIVAL_SECONDS)
+            query = replace(query, end_ms=self._now_ms() + 1)
+            reading = await self._in_window(query, before)
+            await self._sleep(ARRIVAL_SECONDS)
+            after = await self.store.amounts()
+            killed = killed_of(await self._records.instances(Interval(query.start_ms, query.end_ms)), self._now_ms())
+        except FleetSumsUnreadError as error:
+            reading = await self._in_window(query)
+            reading.columns[Ledger.STORE] = Column(State.UNREACHABLE, str(error))
+            return reading
+        except DATABASE_ERRORS:
+            return reading
+        reading.columns[Ledger.STORE] = self.store.column(before, after, query.tenant_id, killed)
+        found = list(differences(reading.columns, Ledger.RECORDS, Ledger.STORE))
+        unsent = await self._unsent(found, killed)
+        return replace(reading, differences=[*reading.differences, *found], calls=[*reading.calls, *unsent])
+
+    async def _unsent(self, found: Sequence[LedgerDifference], killed: Sequence[Instance]) -> list[FoundCall]:
+        """Return the calls that may be behind differences: recorded in the last second of a process that was killed."""
+        tenants = {difference.tenant_id for difference in found}
+        try:
+            rows = await self._records.last_of(killed) if tenants else []
+        except DATABASE_ERRORS:
+            return []
+        return [
+            FoundCall(row.call_id, row.tenant_id, Finding.NOT_SENT, None, row.state)
+            for row in rows
+            if row.tenant_id in tenants
+        ]
 
     async def settled(self) -> bool:
         """Wait until the database has all this process has counted so far; false if that takes too long."""
@@ -104,6 +151,7 @@ class LedgerReader:
             Ledger.LIVE: live,
             Ledger.REGISTRY: Column(State.COMPARED, rows=registry_rows(after, live.rows)),
             Ledger.RECORDS: _under(kept.column, live.rows),
+            Ledger.STORE: self.store.other_window(),
             Ledger.PROMETHEUS: exported,
         }
         found = [
@@ -161,9 +209,9 @@ def _live(rows: Rows, age_seconds: float) -> Column:
     return column.behind("An export holds the live counters up.") if age_seconds else column
 
 
-def _under(column: Column, rows: Rows) -> Column:
+def _under(column: Column, labels: Iterable[str]) -> Column:
     """Return the same by the names the metrics count tenants under."""
-    return replace(column, rows=regrouped(column.rows, rows))
+    return replace(column, rows=regrouped(column.rows, labels))
 
 
 PAUSE_SECONDS: Final = 1.0
@@ -223,6 +271,11 @@ class Reconciliation:
     def window(self, start_ms: int, end_ms: int, tenant_id: str | None = None) -> ReconcileQuery:
         """Return all processes' calls in a window; what of it is to come is left off."""
         return ReconcileQuery(Scope.FLEET, start_ms, min(end_ms, self._now_ms()), tenant_id)
+
+    def since_fleet(self, tenant_id: str | None = None) -> ReconcileQuery | None:
+        """Return all processes' calls since the fleet began to count; None where there is no fleet."""
+        since_ms = self._reader.store.since_ms
+        return None if since_ms is None else ReconcileQuery(Scope.FLEET, since_ms, self._now_ms(), tenant_id)
 
     async def compare(self, query: ReconcileQuery) -> Reconciled:
         """Read all ledgers, and what differs once more: only what differs again counts. One comparison at a time."""
@@ -290,7 +343,12 @@ LATE_BEATS = 2
 
 
 def build_reconciliation(
-    settings: Settings, telemetry: Telemetry, database: Database, call_records: CallRecords, instance_id: str
+    settings: Settings,
+    telemetry: Telemetry,
+    database: Database,
+    call_records: CallRecords,
+    instance_id: str,
+    sums: FleetSums | None = None,
 ) -> Reconciliation:
     """Return the comparison of what this process counts; ``instance_id`` is the one its records have."""
     clock = telemetry.tracker.clock
@@ -303,6 +361,7 @@ def build_reconciliation(
         call_records,
         records,
         _column(settings, speaker, records, telemetry, late_ms),
+        StoreColumn(sums),
     )
     names = CallNames(telemetry.recent, records, instance_id)
     return Reconciliation(reader, names, clock, started_ms=clock.now().unix_ms)

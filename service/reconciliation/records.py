@@ -166,6 +166,9 @@ _SETUP_MS = 3_600_000
 # Longer than any call took from its announcement to its start.
 MAX_INSTANCES = 1_000
 """Processes of a window that are looked at; the latest."""
+MAX_KILLED = 20
+"""Processes that were killed of which the last calls are named; the latest."""
+_LAST_MS = 1_000
 MS_PER_MINUTE = 60_000
 _AT_ONCE = 500
 # Ids in one statement.
@@ -260,6 +263,18 @@ class RecordsLedger:
         async with self._database.reading() as session:
             found = await session.execute(_FACTS.where(mine).order_by(row.received_ms.desc()).limit(most))
             return [recorded for recorded in map(_recorded, found) if not recorded.taken_over]
+
+    async def last_of(self, killed: Iterable[Instance]) -> list[Recorded]:
+        """Return the calls on record of the last second of these processes, as far as no other has taken them over."""
+        found: list[Recorded] = []
+        row = CALLS.c
+        async with self._database.reading() as session:
+            for instance in list(killed)[:MAX_KILLED]:
+                own = row.instance_id == instance.instance_id
+                latest = select(func.max(row.written_ms) - _LAST_MS).where(own).scalar_subquery()
+                rows = await session.execute(_FACTS.where(own, row.written_ms >= latest).limit(_AT_ONCE))
+                found += map(_recorded, rows)
+        return found
 
     async def instances(self, interval: Interval) -> list[Instance]:
         """Return the processes that may have lived in an interval."""

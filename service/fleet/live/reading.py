@@ -9,9 +9,11 @@ from typing import Final
 from service.fleet.errors import StoreAwayError
 from service.fleet.live.fields import GAUGES, ROW, Row, amounts, minus, plus, read
 from service.fleet.live.publisher import NotPublishedError, Publisher
-from service.fleet.live.store import TOTAL, LiveStore, Sum
+from service.fleet.live.scripts import BUCKETS
+from service.fleet.live.store import TOTAL, LiveStore, NotFilledError, Sum
 from service.fleet.member import Member
 from service.fleet.store import Peaks, SlotStore
+from service.storage.database import DATABASE_ERRORS
 from telemetry.metrics.figures import Window
 from telemetry.metrics.gauges import Limits
 from telemetry.metrics.history import HistoryStretch
@@ -167,6 +169,16 @@ class FleetNumbers:
         row = plus(minus(read(found.sum), read(found.own)), own)
         seen = bool(found.sum) or self._live.store.position(tenant_id) is not None
         return FleetCounts(row, seen, self._coverage(live_age), found.born_ms, found.now_ms, _past(found))
+
+    async def every(self) -> Mapping[str, Row]:
+        """Return every tenant's sum, once this process has sent what it counted; raise as :meth:`counts`."""
+        try:
+            await self._publisher.publish()
+            return {
+                tenant_id: read(text) for bucket in range(BUCKETS) async for tenant_id, text in self._store.sums(bucket)
+            }
+        except (StoreAwayError, NotPublishedError, NotFilledError, *DATABASE_ERRORS) as error:
+            raise FleetUnansweredError("The store of the fleet does not answer, or is being filled again.") from error
 
     async def windows(self, tenant_id: str | None = None) -> tuple[FleetCounts, Mapping[WindowName, Window]]:
         """Return the counts with what was counted in each window; raise as :meth:`counts`.

@@ -156,6 +156,12 @@ return {redis.call('HGET', sums, tenant) or '', redis.call('HGET', own, tenant) 
 """)
 """Return a tenant's sum, what one process has added to it, and if asked for the past, as one moment."""
 
+SUMS: Final = _script("""
+local page = redis.call('HSCAN', sums, ARGV[1], 'COUNT', ARGV[2])
+return {page[1], page[2], redis.call('HGET', meta, 'generation') or ''}
+""")
+"""Return some of the sums with the cursor to go on from, which is 0 at the beginning and the end, and the filling."""
+
 HOLDERS: Final = _script("""
 return {redis.call('HKEYS', holders), redis.call('HGET', meta, 'generation') or ''}
 """)

@@ -27,6 +27,10 @@ SEEDING_MS: Final = 10_000
 """How long filling a bucket may take before another process does it."""
 
 
+class NotFilledError(Exception):
+    """A bucket is empty: the store is new, or has lost it, and nothing of it can be told."""
+
+
 class Taken(StrEnum):
     """The answer to rows that were sent."""
 
@@ -101,6 +105,21 @@ class LiveStore:
         found = await self._run(scripts.READ, bucket_of(tenant_id), [tenant_id, int(past)], holder)
         text, own, generation, born, now, before = found
         return Sum(text, own, generation, int(born), int(now), before)
+
+    async def sums(self, bucket: int) -> AsyncIterator[tuple[str, str]]:
+        """Yield the tenants of a bucket with their sums; one may come twice, with what it has become.
+
+        Raises :class:`NotFilledError` for a bucket that is empty.
+        """
+        cursor = "0"
+        while True:
+            cursor, found, generation = await self._run(scripts.SUMS, bucket, [cursor, ROWS_AT_ONCE])
+            if not generation:
+                raise NotFilledError
+            for pair in zip(found[::2], found[1::2], strict=True):
+                yield pair
+            if cursor == "0":
+                return
 
     async def holders(self, bucket: int) -> tuple[Sequence[str], str]:
         """Return the processes that have rows in a bucket, and the name of its filling, empty before it is filled."""

@@ -11,12 +11,14 @@ from sqlalchemy import text
 
 from service.reconciliation.call_findings import CallNames
 from service.reconciliation.exported import BackendColumn, NoBackend, PrometheusColumn, PrometheusLedger
+from service.reconciliation.fleet_sums import FleetSums, FleetSumsUnreadError, StoreColumn
 from service.reconciliation.promql import Sample, ServiceSelector
 from service.reconciliation.reconciliation import LedgerReader, Reconciled, Reconciliation
 from service.reconciliation.records import RecordsLedger
 from service.records.calls import CallRecords
 from service.storage.database import Database
 from telemetry.calls.call import Call
+from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import EndReason, RejectionReason, UnansweredReason, WebhookOutcome
 from telemetry.setup import start_telemetry
 from telemetry.testing import FakeClock
@@ -41,6 +43,26 @@ class FakeBackend:
     async def query(self, expression: str, at_ms: int) -> list[Sample]:  # noqa: ARG002 -- the protocol's signature
         self.asked.append(expression)
         return next((samples for part, samples in self.answers.items() if part in expression), [])
+
+
+class FakeSums:
+    """The counts of one process as the sums of a fleet."""
+
+    def __init__(self, live: LiveMetricsReader, since_ms: int) -> None:
+        self.live, self.since_ms = live, since_ms
+        self.missing: dict[tuple[str, str], float] = {}
+        """What the store has too little of, by tenant and field of the live view."""
+        self.away = ""
+        """Why it cannot be read."""
+
+    async def read(self) -> Mapping[str, Mapping[str, float]]:
+        if self.away:
+            raise FleetSumsUnreadError(self.away)
+        await self.live.refreshed()
+        found = self.live.store.by_tenant()
+        for (tenant_id, name), amount in self.missing.items():
+            found[tenant_id][name] -= amount
+        return found
 
 
 class ReconciliationHarness:
@@ -155,8 +177,17 @@ class ReconciliationHarness:
         await self.call_records.stop(1.0)
         self.telemetry.shutdown()
 
-    def _comparison(self, column: BackendColumn) -> Reconciliation:
-        reader = LedgerReader(self.telemetry.live, self.tracker, self.call_records, self.records, column)
+    def in_a_fleet(self) -> "FakeSums":
+        """Compare with a store that has what this process counts, and what a test says otherwise."""
+        sums = FakeSums(self.telemetry.live, self.started_ms)
+        self.comparison = self._comparison(NoBackend(), sums)
+        return sums
+
+    def _comparison(self, column: BackendColumn, sums: FleetSums | None = None) -> Reconciliation:
+        store = StoreColumn(sums)
+        reader = LedgerReader(
+            self.telemetry.live, self.tracker, self.call_records, self.records, column, store, sleep=_at_once
+        )
         names = CallNames(self.telemetry.recent, self.records, str(self.instance))
         return Reconciliation(reader, names, self.clock, started_ms=self.started_ms, sleep=_at_once)
 

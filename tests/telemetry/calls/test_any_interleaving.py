@@ -128,6 +128,9 @@ scripts = st.lists(steps, max_size=60)
 looking = st.lists(st.booleans(), min_size=60, max_size=60)
 
 
+LEFT = (received("call-0", "acme"), handed_over("call-0"))
+
+
 @settings(max_examples=30, deadline=None)
 @example([received("call-0", "acme"), handed_over("call-0"), received("call-0", "globex")], [True] * 60)
 @example(

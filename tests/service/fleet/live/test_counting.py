@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import redis
 
 from service.fleet.connection import StoreConnection
 from service.fleet.live.reading import FleetUnansweredError
@@ -99,7 +100,7 @@ async def test_a_process_that_is_killed(process: Make) -> None:
     assert number(rows["acme"], "pending_calls") == 2
 
 
-async def test_a_process_that_stops_leaves_its_counts(process: Make, database: Database) -> None:
+async def test_a_process_that_stops_leaves_its_counts(process: Make) -> None:
     """Whoever comes later counts on, also from an empty store."""
     one = await process("one")
     ended(one.call("a", "acme"), 60, one.kit)
@@ -117,7 +118,7 @@ async def test_a_process_that_stops_leaves_its_counts(process: Make, database: D
     assert number(rows[None], "taken_over_calls") == number(rows[None], "handed_over_calls_started") == 1
 
 
-async def test_an_emptied_store_is_filled_again(process: Make, store_url: str, flush: Callable[[], None]) -> None:
+async def test_an_emptied_store_is_filled_again(process: Make, flush: Callable[[], None]) -> None:
     """From the database comes what the gone have counted, from the living what they have."""
     one, two, three = await process("one"), await process("two"), await process("three")
     ended(three.call("a", "acme"), 60, three.kit)
@@ -184,7 +185,6 @@ async def test_windows_begin_where_the_store_does(process: Make) -> None:
 @pytest.fixture
 def flush(store_url: str) -> Callable[[], None]:
     """Empty the store."""
-    import redis
 
     def flushed() -> None:
         with redis.Redis.from_url(store_url) as client:
