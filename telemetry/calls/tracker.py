@@ -325,15 +325,16 @@ class CallTracker:
         for _ in self.billing():
             pass
 
-    def billing(self) -> Iterator[None]:
-        """Do the same in parts: yield after each hundred calls, so that an event loop can go on between them."""
+    def billing(self) -> Iterator[int]:
+        """Do the same in parts: after each hundred calls yield how many parts are left, so that others can go on."""
         with self._lock:
             calls = list(self._open.values())
-        for start in range(0, len(calls), _CALLS_AT_ONCE):
+        starts = range(0, len(calls), _CALLS_AT_ONCE)
+        for done, start in enumerate(starts, start=1):
             now = self._clock.now()
             for call in calls[start : start + _CALLS_AT_ONCE]:
                 call.bill(now)
-            yield
+            yield len(starts) - done
 
     def sweep(self, stale_after_seconds: float, *, fault: Fault | None = None) -> list[CallId]:
         """End every call without activity for longer than this, as ``stale``, and return their ids.

@@ -374,6 +374,24 @@ async def test_a_probe_that_hangs_does_not_stop_the_heartbeat(kit: TelemetryKit)
     await harness.manager.drain()
 
 
+async def test_many_calls_are_billed_bit_by_bit(kit: TelemetryKit) -> None:
+    """A heartbeat bills the first hundred, and the others before the next: they are not all exported at once."""
+    harness = ManagerHarness(kit, heartbeat_seconds=0.001)
+    calls = [kit.tracker.received(f"rtc_{number}", "acme") for number in range(250)]
+    for call in calls:
+        call.accepted()
+        call.started()
+    harness.manager._billing_rest.start()
+    kit.clock.advance(5)
+    for call in calls:
+        call.seen()
+    await harness.manager._run_heartbeat()
+    assert kit.numbers()["minutes_processed"] == pytest.approx(100 * 5 / 60)
+    await harness.manager._billing_rest.passed()
+    assert kit.numbers()["minutes_processed"] == pytest.approx(250 * 5 / 60)
+    await harness.manager.drain()
+
+
 @pytest.mark.parametrize(("late", "checks"), [(PAUSE_SECONDS, 0), (PAUSE_SECONDS + 0.1, 1)])
 async def test_claims_are_checked_after_a_pause(kit: TelemetryKit, late: float, checks: int) -> None:
     """A heartbeat that comes too late by the machine's clock asks first whose the calls are."""
