@@ -6,6 +6,7 @@ process that does not know a code leaves it where it is, so that versions can be
 
 import json
 from collections.abc import Mapping, Sequence
+from operator import add, sub
 from types import MappingProxyType
 from typing import Final
 
@@ -99,6 +100,7 @@ NUMBER: Final[Mapping[str, int]] = MappingProxyType({name: place for place, name
 """The place in a row of each number that is no part of a distribution."""
 
 Row = list[int]
+NO_ROW: Final = (0,) * WIDTH
 
 
 def code_of(name: str) -> str:
@@ -142,11 +144,11 @@ def without_handed_over(row: Row) -> Row:
     return row
 
 
-def plus(one: Row, other: Sequence[int]) -> Row:
+def plus(one: Sequence[int], other: Sequence[int]) -> Row:
     """Return the sums."""
-    return [a + b for a, b in zip(one, other, strict=True)]
+    return list(map(add, one, other))
 
 
-def minus(one: Row, other: Sequence[int]) -> Row:
+def minus(one: Sequence[int], other: Sequence[int]) -> Row:
     """Return the differences."""
-    return [a - b for a, b in zip(one, other, strict=True)]
+    return list(map(sub, one, other))

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from array import array
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
 from service.fleet.errors import StoreAwayError
-from service.fleet.live.fields import ROW, WIDTH, Row, minus, plus, without_handed_over, written
+from service.fleet.live.fields import NO_ROW, ROW, WIDTH, Row, minus, plus, without_handed_over, written
 from service.fleet.live.folding import ALL_BUCKETS, Folding, Rows
 from service.fleet.live.lost import LostCalls
 from service.fleet.live.scripts import TOTAL_BUCKET
@@ -51,6 +52,9 @@ class _Bucket:
     sequence: int = 0
     """Of the rows sent last."""
     acknowledged: int = 0
+    """Sequence of the rows that were known to have arrived last."""
+    arrived: dict[str, "array[int]"] = field(default_factory=dict)
+    """By tenant: its row that is known to have arrived last."""
     generation: str = ""
     waiting: set[str] = field(default_factory=set)
     """Tenants whose rows have to be sent."""
@@ -209,12 +213,19 @@ class Publisher:
             await self._mend(number, sent)
 
     async def _send_rows(self, number: int, bucket: _Bucket, some: list[str], since: float | None) -> Sent:
-        rows = {tenant_id: written(self.row(tenant_id, self._holder)) for tenant_id in some}
+        rows = {tenant_id: self.row(tenant_id, self._holder) for tenant_id in some}
+        texts = {
+            tenant_id: (written(row), written(minus(row, bucket.arrived.get(tenant_id, NO_ROW))))
+            for tenant_id, row in rows.items()
+        }
         bucket.sequence += 1
         lag_ms = None if since is None else round((monotonic() - since) * 1000)
-        sent = await self._store.send(number, self._holder, bucket.sequence, rows, lag_ms=lag_ms)
+        sent = await self._store.send(
+            number, self._holder, bucket.sequence, texts, last=bucket.acknowledged, lag_ms=lag_ms
+        )
         if sent.taken is Taken.OK:
             self._sent_rows += len(rows)
+            bucket.arrived |= {tenant_id: array("q", row) for tenant_id, row in rows.items()}
             self._took(number, bucket, sent)
         return sent
 

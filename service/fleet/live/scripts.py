@@ -4,7 +4,8 @@ Tenants are spread over buckets, and the total of all tenants has one of its own
 tag, so that a cluster keeps them in one slot:
 
 ============ ====== ======================================================================================
-sums         hash   tenant → the sum of all processes' rows, those of the gone among them
+sums         hash   tenant → the sum of all processes' rows, those of the gone among them, and ``m``, the minute
+                    since 1970 in which it changed last
 past         hash   tenant → what its sum was at the beginnings of past minutes, a line each
 meta         hash   ``generation``: which filling this is; ``born``: when it was filled; ``version``: of the sums;
                     ``seeding``, ``until``: who fills it now, and how long it may take
@@ -56,19 +57,23 @@ local function whole(number) return string.format('%.0f', number) end
 
 local function row(text) return text and cjson.decode(text) or {} end
 
-local function written(numbers)
-  local parts = {}
-  for code, number in pairs(numbers) do
-    if number ~= 0 then parts[#parts + 1] = '"' .. code .. '":' .. whole(number) end
+-- The encoder keeps fourteen digits.
+local LONG = string.rep('%d', 15)
+
+local function written(numbers, text)
+  for code, number in pairs(numbers) do if number == 0 then numbers[code] = nil end end
+  if not text or not string.find(text, LONG) then
+    text = cjson.encode(numbers)
+    if not string.find(text, 'e+', 1, true) then return text end
   end
+  local parts = {}
+  for code, number in pairs(numbers) do parts[#parts + 1] = '"' .. code .. '":' .. whole(number) end
   return '{' .. table.concat(parts, ',') .. '}'
 end
 
 -- What a sum was when a minute began, kept by the minute for five, by five minutes for an hour, by the hour for a day.
-local function remember(tenant, text, at)
-  local minute = math.floor(at / 60000)
+local function remember(tenant, text, minute)
   local before = redis.call('HGET', past, tenant) or ''
-  if tonumber(string.match(before, '^(%d+) ') or '-1') >= minute then return end
   local lines, group = {minute .. ' ' .. (text or '{}')}, nil
   for line in string.gmatch(before, '[^\\n]+') do
     local start = tonumber(string.match(line, '^(%d+) '))
@@ -83,21 +88,29 @@ local function remember(tenant, text, at)
   redis.call('HSET', past, tenant, table.concat(lines, '\\n'))
 end
 
-local function add(tenant, old, new, at, version)
-  local text = redis.call('HGET', sums, tenant)
-  local sum, changed = row(text), false
+-- Adds a difference to a tenant's sum, which carries the minute (m) that it last changed in.
+local function add(tenant, more, at, version)
+  if not next(more) and redis.call('HEXISTS', sums, tenant) == 1 then return end
+  local text, minute = redis.call('HGET', sums, tenant), math.floor(at / 60000)
+  local sum = row(text)
+  if sum.m ~= minute then
+    remember(tenant, text, minute)
+    sum.m = minute
+  end
+  for code, number in pairs(more) do sum[code] = (sum[code] or 0) + number end
+  redis.call('HSET', sums, tenant, written(sum, text))
+  redis.call('ZADD', changes, version, tenant)
+end
+
+local function difference(old, new)
+  local more = {}
   for code, number in pairs(new) do
-    local more = number - (old[code] or 0)
-    if more ~= 0 then sum[code], changed = (sum[code] or 0) + more, true end
+    if number ~= (old[code] or 0) then more[code] = number - (old[code] or 0) end
   end
   for code, number in pairs(old) do
-    if not new[code] and number ~= 0 then sum[code], changed = (sum[code] or 0) - number, true end
+    if not new[code] and number ~= 0 then more[code] = -number end
   end
-  if changed or not text then
-    remember(tenant, text, at)
-    redis.call('HSET', sums, tenant, written(sum))
-    redis.call('ZADD', changes, version, tenant)
-  end
+  return more
 end
 
 local function retired(numbers)
@@ -121,16 +134,18 @@ end
 _script = partial(Script, common=_COMMON)
 
 SEND: Final = _script("""
-local holder, sequence, lag, recent = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local holder, sequence, last = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local lag, recent = tonumber(ARGV[4]), tonumber(ARGV[5])
 local generation = redis.call('HGET', meta, 'generation')
 if not generation then return {'unseeded'} end
 if redis.call('ZSCORE', gone, holder) then return {'gone'} end
 local at, before = now(), tonumber(redis.call('HGET', holders, holder) or '0')
 if sequence > before then
-  local version = #ARGV > 4 and whole(redis.call('HINCRBY', meta, 'version', 1))
-  for index = 5, #ARGV, 2 do
-    local tenant, text = ARGV[index], ARGV[index + 1]
-    add(tenant, row(redis.call('HGET', own, tenant)), row(text), at, version)
+  local version = #ARGV > 5 and whole(redis.call('HINCRBY', meta, 'version', 1))
+  for index = 6, #ARGV, 3 do
+    local tenant, text, more = ARGV[index], ARGV[index + 1], row(ARGV[index + 2])
+    if last ~= before then more = difference(row(redis.call('HGET', own, tenant)), row(text)) end
+    add(tenant, more, at, version)
     redis.call('HSET', own, tenant, text)
   end
   redis.call('HSET', holders, holder, sequence)
@@ -142,6 +157,9 @@ local speaking = redis.call('ZCOUNT', pulse, whole(at - recent), '+inf')
 return {'ok', generation, before, whole(at - oldest[2]), speaking}
 """)
 """Take rows of a living process. Return which filling of the bucket took them, and the sequence it knew before.
+
+With each row comes its difference to what the process last knew to have arrived, with the sequence ``last``. If that is
+what the bucket has, too, the difference is right and cheap; if not, it is taken here.
 
 A lag of 0 or more says, in the bucket of the total, that all rows of the process up to so many milliseconds ago are in
 the store; the answer then tells the age of the rows of whoever was heard least lately, and how many were heard of in
@@ -179,8 +197,8 @@ local version = #page > 0 and whole(redis.call('HINCRBY', meta, 'version', 1))
 for index = 1, math.min(#page, 2 * most), 2 do
   local tenant, text = page[index], page[index + 1]
   local rest = retired(row(text))
-  add(tenant, row(text), rest, at, version)
-  redis.call('HSET', kept, tenant, written(rest))
+  add(tenant, difference(row(text), rest), at, version)
+  redis.call('HSET', kept, tenant, written(rest, text))
   redis.call('HDEL', own, tenant)
 end
 return {redis.call('HLEN', own)}

@@ -91,12 +91,28 @@ class LiveStore:
         self._prefix = prefix
 
     async def send(
-        self, bucket: int, holder: str, sequence: int, rows: Mapping[str, str], *, lag_ms: int | None = None
+        self,
+        bucket: int,
+        holder: str,
+        sequence: int,
+        rows: Mapping[str, tuple[str, str]],
+        *,
+        last: int = -1,
+        lag_ms: int | None = None,
     ) -> Sent:
-        """Send a process's rows; with ``lag_ms`` say that all its rows up to so long ago have been taken."""
-        arguments: list[str | int] = [holder, sequence, -1 if lag_ms is None else lag_ms, RECENT_MS]
-        for tenant_id, row in rows.items():
-            arguments += [tenant_id, row]
+        """Send a process's rows.
+
+        Args:
+            bucket: all rows are of.
+            holder: who sends them.
+            sequence: greater than that of any rows sent before.
+            rows: by tenant, each whole, and its difference to what was known to have arrived.
+            last: the sequence of that; -1 if nothing is known, and the differences are not to be looked at.
+            lag_ms: given if all rows of the process up to so long ago have been taken.
+        """
+        arguments: list[str | int] = [holder, sequence, last, -1 if lag_ms is None else lag_ms, RECENT_MS]
+        for tenant_id, (row, difference) in rows.items():
+            arguments += [tenant_id, row, difference]
         answer, *rest = await self._run(scripts.SEND, bucket, arguments, holder)
         return Sent(Taken(answer), *rest[:1], *map(int, rest[1:]))
 

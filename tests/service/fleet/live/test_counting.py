@@ -168,7 +168,7 @@ async def test_a_fenced_process_sends_nothing_more_under_its_epoch(process: Make
     assert one.holder != former
     rows = await all_alike([one, two])
     assert number(rows["acme"], "received_calls") == number(rows["acme"], "active_calls") == 2
-    late = await LiveStore(connection, "test").send(bucket_of(TOTAL), former, 1000, {TOTAL: '{"2":9}'})
+    late = await LiveStore(connection, "test").send(bucket_of(TOTAL), former, 1000, {TOTAL: ('{"2":9}', '{"2":9}')})
     assert late.taken == "gone"
 
 
