@@ -35,6 +35,7 @@ BRIEF: Final = (
     "size_of_an_export",
     "derived_metrics",
     "fleet_decisions",
+    "fleet_numbers",
 )
 """Those that together take about ten minutes."""
 LONG: Final = (

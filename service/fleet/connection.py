@@ -1,5 +1,6 @@
 """The connection to the fleet's store: the one module that loads redis."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -102,6 +103,35 @@ class StoreConnection:
                 return await self._client.eval(script.text, len(keys), *keys, *arguments)
         except _AWAY as error:
             raise StoreAwayError(type(error).__name__) from error
+
+    async def run_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any | StoreAwayError]:
+        """Return what a script answers to each keys and arguments, or why there is no answer.
+
+        One server is asked all of it at once; of a cluster, each server that has the keys.
+        """
+        if isinstance(self._client, RedisCluster):
+            return list(await asyncio.gather(*(self._run_or_error(script, *call) for call in calls)))
+        pipeline = self._client.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipeline.evalsha(script.digest, len(keys), *keys, *arguments)
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except _AWAY as error:
+            return [StoreAwayError(type(error).__name__)] * len(calls)
+        return [await self._again(script, call, answer) for call, answer in zip(calls, answers, strict=True)]
+
+    async def _again(self, script: Script, call: tuple[Sequence[str], Sequence[str | int]], answer: Any) -> Any:  # noqa: ANN401
+        if isinstance(answer, NoScriptError):
+            return await self._run_or_error(script, *call)
+        return StoreAwayError(type(answer).__name__) if isinstance(answer, RedisError) else answer
+
+    async def _run_or_error(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
+        try:
+            return await self.run(script, keys, arguments)
+        except StoreAwayError as error:
+            return error
 
     async def receive(self, key: str, seconds: float) -> str | None:
         """Take the first element of a list, waiting so long for one; None if there was none.

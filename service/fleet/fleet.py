@@ -36,6 +36,12 @@ class Connection(Protocol):
         """Return what a script answers; raise StoreAwayError if there is no answer."""
         ...
 
+    async def run_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any | StoreAwayError]:
+        """Return what a script answers to each keys and arguments, or why there is no answer."""
+        ...
+
     async def configuration(self) -> Sequence[Mapping[str, Any]]:
         """Return what each server that takes writes says of itself; raise StoreUnusableError if it cannot be asked."""
         ...

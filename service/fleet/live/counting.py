@@ -9,9 +9,9 @@ from service.fleet.live.folding import Folding
 from service.fleet.live.lost import LostCalls
 from service.fleet.live.publisher import Publisher, PublishingHealth
 from service.fleet.live.reading import FleetNumbers
-from service.fleet.live.store import LiveStore
+from service.fleet.live.store import BatchScripts, LiveStore
 from service.fleet.member import Member
-from service.fleet.store import Scripts, SlotStore
+from service.fleet.store import SlotStore
 from service.storage.database import Database
 from telemetry.clock import Clock
 from telemetry.metrics.gauges import Limits
@@ -54,7 +54,7 @@ class FleetCounting:
 
     def __init__(
         self,
-        connection: Scripts,
+        connection: BatchScripts,
         prefix: str,
         fleet: Joined,
         database: Database,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -12,7 +13,7 @@ from service.fleet.live.fields import NO_ROW, ROW, WIDTH, Row, minus, plus, with
 from service.fleet.live.folding import ALL_BUCKETS, Folding, Rows
 from service.fleet.live.lost import LostCalls
 from service.fleet.live.scripts import TOTAL_BUCKET
-from service.fleet.live.store import ROWS_AT_ONCE, TOTAL, LiveStore, Sent, Taken, bucket_of
+from service.fleet.live.store import ROWS_AT_ONCE, TOTAL, Batch, LiveStore, NotFilledError, Sent, Taken, bucket_of
 from service.fleet.member import Member
 from service.fleet.store import SILENCE_SECONDS
 from service.periodic import PeriodicWorker
@@ -56,6 +57,7 @@ class _Bucket:
     arrived: dict[str, "array[int]"] = field(default_factory=dict)
     """By tenant: its row that is known to have arrived last."""
     generation: str = ""
+    sending: Rows = field(default_factory=dict)
     waiting: set[str] = field(default_factory=set)
     """Tenants whose rows have to be sent."""
 
@@ -165,13 +167,9 @@ class Publisher:
         since = monotonic()
         for tenant_id in (*self._live.store.take_changed(), *self._lost.take_changed()):
             self._buckets[bucket_of(tenant_id)].waiting.add(tenant_id)
-        waiting = [number for number in ALL_BUCKETS[:-1] if self._buckets[number].waiting]
-        results = await asyncio.gather(*(self._send(number) for number in waiting), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        await self._send(ALL_BUCKETS[:-1])
         self._buckets[TOTAL_BUCKET].waiting.add(TOTAL)
-        await self._send(TOTAL_BUCKET, since)
+        await self._send((TOTAL_BUCKET,), since)
 
     async def _under_present_epoch(self) -> None:
         holder = self._member.holder
@@ -195,39 +193,49 @@ class Publisher:
         known = {*self._live.store.tenants(), *self._base, *self._lost.tenants, TOTAL}
         self._buckets[number].waiting |= {tenant_id for tenant_id in known if bucket_of(tenant_id) == number}
 
-    async def _send(self, number: int, since: float | None = None) -> None:
-        bucket = self._buckets[number]
-        for _ in range(_TRIES):
-            while bucket.waiting:
-                some = [bucket.waiting.pop() for _ in range(min(ROWS_AT_ONCE, len(bucket.waiting)))]
-                try:
-                    sent = await self._send_rows(number, bucket, some, since)
-                except BaseException:
-                    bucket.waiting.update(some)
-                    raise
-                if sent.taken is not Taken.OK:
-                    bucket.waiting.update(some)
-                    break
-            if not bucket.waiting:
-                return
-            await self._mend(number, sent)
+    async def _send(self, numbers: Sequence[int], since: float | None = None) -> None:
+        """Send what waits in some buckets, all at once; in the total's, say that all is sent as of ``since``."""
+        tries = dict.fromkeys(numbers, _TRIES)
+        while parts := [self._part(number, since) for number in numbers if self._buckets[number].waiting]:
+            try:
+                answers = await self._store.send_all(parts)
+            except BaseException:
+                for part in parts:
+                    self._buckets[part.bucket].waiting.update(part.rows)
+                raise
+            failed = [self._answered(part, answer) for part, answer in zip(parts, answers, strict=True)]
+            for number, problem in failed:
+                tries[number] -= problem is not None
+                if isinstance(problem, StoreAwayError) or not tries[number]:
+                    raise problem or NotPublishedError
+                if problem is not None:
+                    await self._mend(number, problem)
 
-    async def _send_rows(self, number: int, bucket: _Bucket, some: list[str], since: float | None) -> Sent:
+    def _part(self, number: int, since: float | None) -> Batch:
+        bucket = self._buckets[number]
+        some = [bucket.waiting.pop() for _ in range(min(ROWS_AT_ONCE, len(bucket.waiting)))]
         rows = {tenant_id: self.row(tenant_id, self._holder) for tenant_id in some}
         texts = {
             tenant_id: (written(row), written(minus(row, bucket.arrived.get(tenant_id, NO_ROW))))
             for tenant_id, row in rows.items()
         }
+        bucket.sending = rows
         bucket.sequence += 1
         lag_ms = None if since is None else round((monotonic() - since) * 1000)
-        sent = await self._store.send(
-            number, self._holder, bucket.sequence, texts, last=bucket.acknowledged, lag_ms=lag_ms
-        )
-        if sent.taken is Taken.OK:
-            self._sent_rows += len(rows)
-            bucket.arrived |= {tenant_id: array("q", row) for tenant_id, row in rows.items()}
-            self._took(number, bucket, sent)
-        return sent
+        return Batch(number, self._holder, bucket.sequence, texts, bucket.acknowledged, lag_ms)
+
+    def _answered(self, part: Batch, answer: Sent | StoreAwayError) -> tuple[int, Exception | None]:
+        """Note what became of rows; return the bucket, and what is in the way of it."""
+        bucket = self._buckets[part.bucket]
+        if isinstance(answer, StoreAwayError) or answer.taken is not Taken.OK:
+            bucket.waiting.update(part.rows)
+            if isinstance(answer, StoreAwayError):
+                return part.bucket, answer
+            return part.bucket, NotFilledError() if answer.taken is Taken.UNSEEDED else NotPublishedError()
+        self._sent_rows += len(part.rows)
+        bucket.arrived |= {tenant_id: array("q", row) for tenant_id, row in bucket.sending.items()}
+        self._took(part.bucket, bucket, answer)
+        return part.bucket, None
 
     def _took(self, number: int, bucket: _Bucket, sent: Sent) -> None:
         known = bucket.generation
@@ -239,10 +247,10 @@ class Publisher:
         if number == TOTAL_BUCKET:
             self.heard = Heard(monotonic(), sent.oldest_ms / 1000, sent.speaking)
 
-    async def _mend(self, number: int, sent: Sent) -> None:
-        if sent.taken is Taken.GONE:
+    async def _mend(self, number: int, problem: Exception) -> None:
+        if not isinstance(problem, NotFilledError):
             self._member.renew()
-            raise NotPublishedError
+            raise problem
         await self._folding.seed(number)
         self._all_of(number)
 

@@ -3,9 +3,10 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from zlib import crc32
 
+from service.fleet.errors import StoreAwayError
 from service.fleet.live import scripts
 from service.fleet.live.scripts import BUCKETS, TOTAL_BUCKET, bucket_keys
 from service.fleet.scripts import Script
@@ -39,6 +40,40 @@ class Taken(StrEnum):
     """The bucket is empty: the store is new, or has lost it."""
     GONE = "gone"
     """The sender is known for gone under this epoch."""
+
+
+class BatchScripts(Scripts, Protocol):
+    """Runs scripts, also many at once; :class:`service.fleet.connection.StoreConnection` does."""
+
+    async def run_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any | StoreAwayError]:
+        """Return what a script answers to each keys and arguments, or why there is no answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one process in one bucket."""
+
+    bucket: int
+    holder: str
+    sequence: int
+    """Greater than that of any rows sent before."""
+    rows: Mapping[str, tuple[str, str]]
+    """By tenant, each whole, and its difference to what was known to have arrived."""
+    last: int = -1
+    """The sequence of that; -1 if nothing is known, and the differences are not to be looked at."""
+    lag_ms: int | None = None
+    """Given, in the bucket of the total, if all rows of the process up to so long ago have been taken."""
+
+    def arguments(self) -> list[str | int]:
+        """Return what the script is given."""
+        lag_ms = -1 if self.lag_ms is None else self.lag_ms
+        arguments: list[str | int] = [self.holder, self.sequence, self.last, lag_ms, RECENT_MS]
+        for tenant_id, (row, difference) in self.rows.items():
+            arguments += [tenant_id, row, difference]
+        return arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,35 +121,19 @@ class LiveStore:
     it was told all the same, and all of it may be repeated.
     """
 
-    def __init__(self, connection: Scripts, prefix: str) -> None:
+    def __init__(self, connection: BatchScripts, prefix: str) -> None:
         self._scripts = connection
         self._prefix = prefix
 
-    async def send(
-        self,
-        bucket: int,
-        holder: str,
-        sequence: int,
-        rows: Mapping[str, tuple[str, str]],
-        *,
-        last: int = -1,
-        lag_ms: int | None = None,
-    ) -> Sent:
-        """Send a process's rows.
+    async def send_all(self, batches: Sequence["Batch"]) -> list[Sent | StoreAwayError]:
+        """Send rows of a process, each bucket's by itself; return what became of each, in their order."""
+        calls = [(bucket_keys(self._prefix, batch.bucket, batch.holder), batch.arguments()) for batch in batches]
+        answers = await self._scripts.run_all(scripts.SEND, calls)
+        return [answer if isinstance(answer, StoreAwayError) else _sent(answer) for answer in answers]
 
-        Args:
-            bucket: all rows are of.
-            holder: who sends them.
-            sequence: greater than that of any rows sent before.
-            rows: by tenant, each whole, and its difference to what was known to have arrived.
-            last: the sequence of that; -1 if nothing is known, and the differences are not to be looked at.
-            lag_ms: given if all rows of the process up to so long ago have been taken.
-        """
-        arguments: list[str | int] = [holder, sequence, last, -1 if lag_ms is None else lag_ms, RECENT_MS]
-        for tenant_id, (row, difference) in rows.items():
-            arguments += [tenant_id, row, difference]
-        answer, *rest = await self._run(scripts.SEND, bucket, arguments, holder)
-        return Sent(Taken(answer), *rest[:1], *map(int, rest[1:]))
+    async def send(self, batch: "Batch") -> Sent:
+        """Send rows of one bucket."""
+        return _sent(await self._run(scripts.SEND, batch.bucket, batch.arguments(), batch.holder))
 
     async def sum_of(self, tenant_id: str, holder: str, *, past: bool = False) -> Sum:
         """Return a tenant's sum, or that of all, and what ``holder`` has added to it."""
@@ -182,3 +201,8 @@ class LiveStore:
 
     async def _run(self, script: Script, bucket: int, arguments: Sequence[str | int], *holders: str) -> Any:  # noqa: ANN401
         return await self._scripts.run(script, bucket_keys(self._prefix, bucket, *holders), arguments)
+
+
+def _sent(found: Sequence[Any]) -> Sent:
+    answer, *rest = found
+    return Sent(Taken(answer), *rest[:1], *map(int, rest[1:]))

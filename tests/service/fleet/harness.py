@@ -51,6 +51,17 @@ class FaultyStore:
             raise StoreAwayError("ConnectionError")
         return answer
 
+    async def run_all(
+        self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any | StoreAwayError]:
+        return [await self._run_or_error(script, *call) for call in calls]
+
+    async def _run_or_error(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
+        try:
+            return await self.run(script, keys, arguments)
+        except StoreAwayError as error:
+            return error
+
 
 class FakeRecords:
     """The records that all members of a fleet share."""

@@ -24,9 +24,9 @@ TENANTS = ("acme", "globex")
 class CountingProcess:
     """One process: it counts in memory, and sends when a test says so."""
 
-    def __init__(self, scripts: Scripts, name: str, database: Database) -> None:
+    def __init__(self, scripts: Scripts, name: str, database: Database, *, max_tenants: int = 1_000) -> None:
         self.fleet = FleetMember(scripts, name)
-        self.kit = TelemetryKit()
+        self.kit = TelemetryKit(max_tenants=max_tenants)
         self.lost = LostCalls()
         self.counting = FleetCounting(
             self.fleet.faulty, "test", self.fleet, database, self.kit.reader, self.lost, CallLimits(100), self.kit.clock

@@ -7,7 +7,7 @@ import redis
 
 from service.fleet.connection import StoreConnection
 from service.fleet.live.reading import FleetUnansweredError
-from service.fleet.live.store import TOTAL, LiveStore, bucket_of
+from service.fleet.live.store import TOTAL, Batch, LiveStore, Taken, bucket_of
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import EndReason
@@ -168,8 +168,8 @@ async def test_a_fenced_process_sends_nothing_more_under_its_epoch(process: Make
     assert one.holder != former
     rows = await all_alike([one, two])
     assert number(rows["acme"], "received_calls") == number(rows["acme"], "active_calls") == 2
-    late = await LiveStore(connection, "test").send(bucket_of(TOTAL), former, 1000, {TOTAL: ('{"2":9}', '{"2":9}')})
-    assert late.taken == "gone"
+    late = Batch(bucket_of(TOTAL), former, 1000, {TOTAL: ('{"2":9}', '{"2":9}')})
+    assert (await LiveStore(connection, "test").send(late)).taken is Taken.GONE
 
 
 async def test_windows_begin_where_the_store_does(process: Make) -> None:

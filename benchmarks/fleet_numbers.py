@@ -1,0 +1,244 @@
+"""What the numbers of a fleet cost: reading them while all processes send, sending them, the store's share of a core.
+
+So many instances, each with an id and rows of its own, send as processes do, twice a second, over one connection each
+few hundred: 2,000 calls a second and 60,000 running calls over 10,000 tenants, whatever the number of instances. Their
+rows are written beforehand, as processes on other hosts write theirs: what is measured here is the store and whoever
+reads. Then one process counts 100 calls a second, and what it spends on sending is measured.
+"""
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final
+
+import redis
+
+from benchmarks import verdict
+from service.fleet.address import StoreAddress
+from service.fleet.connection import StoreConnection
+from service.fleet.live.fields import NUMBER, WIDTH, minus, written
+from service.fleet.live.folding import ALL_BUCKETS
+from service.fleet.live.store import TOTAL, Batch, LiveStore, bucket_of
+from service.storage.database import Database
+from service.storage.migrations import upgrade
+from telemetry.calls.call import Call
+from telemetry.semconv.attributes import EndReason
+from tests.peers.binaries import find
+from tests.peers.redis import Redis
+from tests.service.fleet.live.harness import CountingProcess
+
+INSTANCES: Final = (100, 1_000)
+TENANTS: Final = 10_000
+CALLS_A_SECOND: Final = 2_000
+RUNNING: Final = 60_000
+HEARTBEAT: Final = 5.0
+INTERVAL: Final = 0.5
+TICKS: Final = 8
+"""Ticks of each instance whose rows are written beforehand, and then sent again and again."""
+SECONDS: Final = 20.0
+READS: Final = 2_000
+CALLS_OF_ONE: Final = 100
+"""Calls a second of the one process whose sending is measured."""
+CALL_SECONDS: Final = 30
+SENDING_SECONDS: Final = 45.0
+"""Seconds of counting, which take less than that."""
+MEDIAN_MS: Final = 1.0
+P99_MS: Final = 5.0
+
+_CALL: Final = tuple(
+    NUMBER[name] for name in ("received_calls", "accepted_calls", "started_calls", "active_calls", "ended_calls")
+)
+_DISTRIBUTIONS: Final = range(len(NUMBER), WIDTH)
+
+
+class Instance:
+    """One process's rows, tick by tick."""
+
+    def __init__(self, number: int, of: int) -> None:
+        self.holder = f"instance-{number:04}:1"
+        self.chance = random.Random(number)  # noqa: S311 -- the same each time
+        self.calls = CALLS_A_SECOND * INTERVAL / of
+        self.billed = RUNNING * INTERVAL / HEARTBEAT / of
+        self.rows: dict[str, list[int]] = {}
+        self.sequences = dict.fromkeys(ALL_BUCKETS, 0)
+        self.ticks = [self._tick() for _ in range(TICKS)]
+
+    def _tick(self) -> dict[int, dict[str, tuple[str, str]]]:
+        """Return the rows that change in half a second, by bucket."""
+        batches: dict[int, dict[str, tuple[str, str]]] = {}
+        # A call that begins is received, accepted and started in two ticks, and one that ends changes a third.
+        changed = [(self._tenant(), True) for _ in range(self._times(3 * self.calls))]
+        changed += [(self._tenant(), False) for _ in range(self._times(self.billed))]
+        total = self.rows.setdefault(TOTAL, [0] * WIDTH)
+        before_total = list(total)
+        for tenant_id, call in changed:
+            row = self.rows.setdefault(tenant_id, [0] * WIDTH)
+            before = list(row)
+            places = [*_CALL, *self.chance.sample(_DISTRIBUTIONS, 6)] if call else [NUMBER["minutes_processed"]]
+            for place in places:
+                amount = 5_000 if place == NUMBER["minutes_processed"] else 1
+                row[place] += amount
+                total[place] += amount
+            batches.setdefault(bucket_of(tenant_id), {})[tenant_id] = (written(row), written(minus(row, before)))
+        batches[bucket_of(TOTAL)] = {TOTAL: (written(total), written(minus(total, before_total)))}
+        return batches
+
+    def _tenant(self) -> str:
+        return f"tenant-{self.chance.randrange(TENANTS):05}"
+
+    def _times(self, mean: float) -> int:
+        return int(mean) + (self.chance.random() < mean % 1)
+
+    def batches(self, tick: int) -> Iterator[Batch]:
+        """Yield what is sent in a tick."""
+        for bucket, rows in self.ticks[tick % TICKS].items():
+            last = self.sequences[bucket]
+            self.sequences[bucket] += 1
+            yield Batch(bucket, self.holder, last + 1, rows, last, 0 if TOTAL in rows else None)
+
+
+async def send(url: str, prefix: str, count: int, seconds: float) -> None:
+    """Be all the instances; print rows a second and the share of ticks that came late."""
+    connection = StoreConnection(StoreAddress.parse(url))
+    store = LiveStore(connection, prefix)
+    instances = [Instance(number, count) for number in range(count)]
+    print("ready", flush=True)
+    sys.stdin.readline()
+    rows = late = sent = 0
+    began = time.monotonic()
+    tick = 0
+    while time.monotonic() - began < seconds:
+        for index, instance in enumerate(instances):
+            due = began + (tick + index / count) * INTERVAL
+            if due > time.monotonic():
+                await asyncio.sleep(due - time.monotonic())
+            late += time.monotonic() - due > INTERVAL
+            batches = list(instance.batches(tick))
+            await store.send_all(batches)
+            rows += sum(len(batch.rows) for batch in batches)
+            sent += 1
+        tick += 1
+    print(f"{rows / (time.monotonic() - began)} {late / sent} {rows / sent}", flush=True)
+    await connection.close()
+
+
+async def reading(url: str, prefix: str, count: int) -> None:
+    """Measure reads of one tenant and of the total while so many instances send."""
+    connection = StoreConnection(StoreAddress.parse(url))
+    store = LiveStore(connection, prefix)
+    for bucket in ALL_BUCKETS:
+        if await store.begin_seeding(bucket, "benchmark"):
+            await store.end_seeding(bucket, "benchmark")
+    sender = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "benchmarks.fleet_numbers",
+        "send",
+        url,
+        prefix,
+        str(count),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert sender.stdin is not None
+    assert sender.stdout is not None
+    await sender.stdout.readline()
+    sender.stdin.write(b"\n")
+    await asyncio.sleep(3)
+    server = redis.Redis.from_url(url)
+    cpu, began = _cpu(server), time.monotonic()
+    took: dict[str, list[float]] = {"one tenant": [], "the total": []}
+    chance = random.Random(1)  # noqa: S311 -- the same each time
+    pause = (SECONDS - 6) / READS
+    for _ in range(READS):
+        for what, tenant_id in (("one tenant", f"tenant-{chance.randrange(TENANTS):05}"), ("the total", TOTAL)):
+            at = time.perf_counter()
+            await store.sum_of(tenant_id, "instance-0000:1", past=False)
+            took[what].append((time.perf_counter() - at) * 1e3)
+        await asyncio.sleep(pause)
+    share = (_cpu(server) - cpu) / (time.monotonic() - began)
+    rows, late, each = map(float, (await sender.stdout.readline()).split())
+    await sender.wait()
+    named = f"{count:,} instances"
+    for what, milliseconds in took.items():
+        verdict.at_most(f"{named}: reading {what}, median", median(milliseconds), MEDIAN_MS, " ms")
+        verdict.at_most(f"{named}: reading {what}, p99", quantiles(milliseconds, n=100)[-1], P99_MS, " ms")
+        verdict.point("fleet", f"reading {what}, median ms", count, median(milliseconds))
+    verdict.figure(f"{named}: rows sent a second", rows)
+    verdict.figure(f"{named}: rows a process sends at once", each)
+    verdict.figure(f"{named}: ticks sent more than a tick late", 100 * late, " %")
+    verdict.figure(f"{named}: the store's share of a core, reads included", 100 * share, " %")
+    verdict.figure(f"{named}: the store's share of a core a thousand rows a second", 100 * share / (rows / 1000), " %")
+    verdict.figure(f"{named}: memory of the store", server.info("memory")["used_memory"] / 1e6, " MB")
+    server.close()
+    await connection.close()
+
+
+def _cpu(server: "redis.Redis") -> float:
+    found = server.info("cpu")
+    return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
+
+
+async def sending(url: str, folder: Path) -> None:
+    """Measure what a process that counts 100 calls a second spends on sending."""
+    database = f"sqlite+aiosqlite:///{folder / 'counts.db'}"
+    connection = StoreConnection(StoreAddress.parse(url))
+    async with Database.from_url(database) as opened:
+        await upgrade(opened.engine)
+        process = CountingProcess(connection, "sender", opened, max_tenants=2 * TENANTS)
+        await process.start()
+        await process.publish()
+        chance = random.Random(1)  # noqa: S311 -- the same each time
+        running: list[Call] = []
+        spent, began = 0.0, time.monotonic()
+        for tick in range(round(SENDING_SECONDS / INTERVAL)):
+            for number in range(round(CALLS_OF_ONE * INTERVAL)):
+                call = process.call(f"rtc_{tick}_{number}", f"tenant-{chance.randrange(TENANTS):05}")
+                running.append(call)
+            process.kit.clock.advance(INTERVAL)
+            for call in running[:: round(HEARTBEAT / INTERVAL)]:
+                call.heartbeat()
+            while len(running) > CALLS_OF_ONE * CALL_SECONDS:
+                running.pop(0).ended(EndReason.HANGUP)
+            process.kit.reader.refresh()
+            at = time.process_time()
+            await process.publisher.publish()
+            spent += time.process_time() - at
+        counted = SENDING_SECONDS
+        sent = process.publisher.health().sent_rows
+        verdict.at_most(f"sending what {CALLS_OF_ONE} calls a second count", 100 * spent / counted, 5.0, " %")
+        verdict.figure("rows it sends a second", sent / counted)
+        verdict.figure("seconds this took", time.monotonic() - began)
+        process.close()
+    await connection.close()
+
+
+def main() -> None:
+    """Measure each number of instances, and say what was found."""
+    print("The numbers of a fleet")
+    if find("redis-server") is None:
+        raise SystemExit("redis-server is not on this machine: run `make peers`")
+    with tempfile.TemporaryDirectory() as folder:
+        for count in INSTANCES:
+            server = Redis(Path(folder)).start()
+            try:
+                asyncio.run(reading(server.url, f"of-{count}", count))
+            finally:
+                server.stop()
+        server = Redis(Path(folder)).start()
+        try:
+            asyncio.run(sending(server.url, Path(folder)))
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["send"]:
+        asyncio.run(send(sys.argv[2], sys.argv[3], int(sys.argv[4]), SECONDS))
+    else:
+        main()
