@@ -206,6 +206,7 @@ async def sending(url: str, folder: Path) -> None:
             while len(running) > CALLS_OF_ONE * CALL_SECONDS:
                 running.pop(0).ended(EndReason.HANGUP)
             process.kit.reader.refresh()
+            await process.fleet.member.beat()
             at = time.process_time()
             await process.publisher.publish()
             spent += time.process_time() - at
