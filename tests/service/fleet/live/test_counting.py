@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from service.fleet.connection import StoreConnection
-from service.fleet.live.reading import FleetUnansweredError
+from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.store import TOTAL, LiveStore, bucket_of
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
