@@ -148,7 +148,7 @@ class Publisher:
             await self.publish()
             if self._holder:
                 await self._folding.fold(self._holder)
-        except (StoreAwayError, NotPublishedError, *DATABASE_ERRORS) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever fails here, the process is to stop in good order
             _logger.warning("the last counts could not be folded here: %s", type(error).__name__)
 
     async def publish(self) -> None:
@@ -257,5 +257,5 @@ class Publisher:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._last_error = type(error).__name__
-        if not isinstance(error, (StoreAwayError, NotPublishedError, *DATABASE_ERRORS)):
+        if not isinstance(error, (StoreAwayError, NotPublishedError, NotFilledError, *DATABASE_ERRORS)):
             _logger.error("counts could not be sent to the fleet", exc_info=error)
