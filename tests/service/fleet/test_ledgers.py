@@ -89,14 +89,17 @@ async def test_five_ledgers_in_peace(
 ) -> None:
     """Under load the processes answer for all; at rest every count is the carrier's, whichever ledger is asked."""
     prometheus = peers.prometheus(rules=False)
-    exporting = {
-        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": prometheus.otlp_metrics_url,
-        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
-        "OTEL_METRIC_EXPORT_INTERVAL": "500",
-        "PROMETHEUS_URL": prometheus.url,
-    }
     random = Random(3)  # noqa: S311 -- a test is to be the same each time
-    async with fleet(3, postgres_url, store_url, tmp_path, **exporting) as (carrier, running):
+    async with fleet(
+        3,
+        postgres_url,
+        store_url,
+        tmp_path,
+        otel_exporter_otlp_metrics_endpoint=prometheus.otlp_metrics_url,
+        otel_exporter_otlp_metrics_protocol="http/protobuf",
+        otel_metric_export_interval="500",
+        prometheus_url=prometheus.url,
+    ) as (carrier, running):
         deliver_to_any(carrier, monkeypatch, lambda: random.choice(running).service.address)
         traffic = asyncio.create_task(
             Traffic(carrier, Plan("peace", seed=3, calls_per_second=10, calls=120, shares=SHARES)).run()
