@@ -16,12 +16,14 @@ from service.api.capacity import alone
 from service.api.documentation import documentation_router
 from service.api.fleet import fleet_information, fleet_router, mail_information, store_reachable
 from service.api.fleet_calls import FleetCalls, OwnCalls
+from service.api.fleet_exemplars import ToldExamples
 from service.api.fleet_registry import StoredFleetRegistry
 from service.api.hang_up import HangUps
 from service.api.health import health_router
 from service.api.live import TenantCheck
-from service.api.mounting import mount_admin
+from service.api.mounting import FleetParts, mount_admin
 from service.api.reconcile import reconcile_router
+from service.api.scope import MetricsScopes
 from service.api.search_elsewhere import own_found
 from service.api.tenants.changes import TenantChanges
 from service.api.tenants.routes import tenants_router
@@ -124,11 +126,10 @@ def app_of(container: Container) -> FastAPI:
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
         mode=alone if container.fleet is None else container.fleet.mode,
-        elsewhere=calls.elsewhere,
-        registry=calls.registry,
+        fleet=calls.fleet,
     )
     readiness = _readiness(container)
-    for router in _routers(container, readiness, admin):
+    for router in _routers(container, readiness, admin, calls.scopes):
         app.include_router(router)
     page = _page(container, readiness, calls)
     page.mount(app, admin)
@@ -143,17 +144,20 @@ class _Calls:
     hang_ups: HangUps
     elsewhere: FleetCalls | None
     """Those of other processes; None without a fleet."""
-    registry: StoredFleetRegistry | None
-    """The slots of the fleet; likewise."""
+    fleet: FleetParts | None
+    """Everything that the processes of a fleet know together; likewise."""
+    scopes: MetricsScopes
+    """Whose numbers answer."""
 
 
 def _calls(container: Container) -> _Calls:
     telemetry, past = container.telemetry, RecordedPast(container.records)
     urls = TraceUrls(container.settings.trace_url_template)
     hang_up = container.manager.hang_up
-    if container.fleet is None or container.mailbox is None:
+    if container.fleet is None or container.mailbox is None or container.counting is None:
         hang_ups = HangUps(telemetry.tracker, container.tenants, past, hang_up)
-        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None, None)
+        scopes = MetricsScopes(telemetry.live, clock=telemetry.tracker.clock)
+        return _Calls(CallLookup(telemetry.recent, past, urls), hang_ups, None, None, scopes)
     own = OwnCalls(
         open_calls=partial(own_open_calls, telemetry.tracker, telemetry.traces),
         left=lambda: container.recovery.left,
@@ -162,12 +166,19 @@ def _calls(container: Container) -> _Calls:
         hang_up=HangUps(telemetry.tracker, container.tenants, past, hang_up).perform,
     )
     pages = CallPages(container.database)
+    scopes = MetricsScopes(telemetry.live, container.counting.numbers, clock=telemetry.tracker.clock)
     elsewhere = FleetCalls(container.fleet, container.mailbox, own, pages, telemetry.tracker.clock)
     return _Calls(
         CallLookup(telemetry.recent, past, urls, elsewhere),
         HangUps(telemetry.tracker, container.tenants, past, hang_up, elsewhere),
         elsewhere,
-        StoredFleetRegistry(container.fleet.store, elsewhere, container.mailbox),
+        FleetParts(
+            scopes,
+            elsewhere,
+            StoredFleetRegistry(container.fleet.store, elsewhere, container.mailbox),
+            ToldExamples(elsewhere, container.mailbox),
+        ),
+        scopes,
     )
 
 
@@ -182,6 +193,7 @@ def _page(container: Container, readiness: Readiness, calls: _Calls) -> LivePage
         records=container.records.health,
         tenants=container.tenants,
         lookup=calls.lookup,
+        scopes=calls.scopes,
         elsewhere=calls.elsewhere,
         pages=CallPages(container.database),
         usage=UsageReader(container.database),
@@ -228,10 +240,12 @@ def _sessions(container: Container) -> PageSessions:
     return SharedSessions(container.admin_tokens, store)
 
 
-def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> Iterator[APIRouter]:
+def _routers(
+    container: Container, readiness: Readiness, admin: AdminCheck, scopes: MetricsScopes
+) -> Iterator[APIRouter]:
     """Return the routes that need the service's database, and the public ones."""
     clock, database = container.telemetry.tracker.clock, container.database
-    known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants))
+    known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants), scopes)
     yield reconcile_router(
         reconciliation=build_reconciliation(
             container.settings,

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
 from fastapi import APIRouter, Response
 from pydantic import AliasChoices, ConfigDict, Field
 
-from service.api.elsewhere import NO_FLEET, OpenCall, Scope
+from service.api.elsewhere import LIST_HEADERS, OpenCall, demand_complete
+from service.api.elsewhere import Coverage as CallCoverage
+from service.api.scope import NUMBERS_HEADERS, AskedScope, FleetNumbers, MetricsScopes, unanswered_response
+from service.fleet.live.counts import Coverage, FleetUnansweredError
 from service.fleet.member import CapacityMode
 from service.http.openapi import Responses, Tag, success
-from service.http.problems import ProblemError, writable
-from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
+from service.http.problems import writable
+from service.http.responses import MetricsScope, admin_router
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
 from service.reconciliation.consistency import Findings, Inconsistency, Reconciler
@@ -29,6 +31,7 @@ from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import OTHER, RejectionReason, TenantId
 
 PATH: Final = "/api/v1/metrics/capacity/debug"
+_NO_REGISTRY: Final = "The registries of the other processes cannot be asked for."
 _NO_SLOTS: Final = Usage(0, 0, 0)
 _OPEN_STATES: Final = ("pending", "accepted", "started")
 _LEFT: Final = Selection(
@@ -73,9 +76,9 @@ class CapacitySlots(FrozenSchema):
     active: int = Field(description="Calls whose media session runs.")
     pending: int = Field(description="Calls that hold a slot and have not started.")
     peak_in_use_5m: int | None = Field(
-        description="The most slots held at once in the last five minutes; `null` of a fleet, whose peak nobody keeps."
+        description="The most slots held at once in the last five minutes; `null` if the store forgot it meanwhile."
     )
-    rejected: int = Field(description="Calls turned away for want of a slot since the process started.")
+    rejected: int = Field(description="Calls turned away for want of a slot since the moment in `X-Metrics-Since`.")
     unanswered: int = Field(description="Calls that let go of their slot unanswered since then.")
     taken_over: int = Field(description="Calls that brought their slot from another process since then.")
     handed_over: int = Field(description="Calls that took their slot to another process since then.")
@@ -116,7 +119,8 @@ class CapacityDebug(FrozenSchema):
         description="All tenants together.",
     )
     tenants: dict[str, CapacitySlots] = Field(
-        description="Tenants that held a slot in the last five minutes, and those refused one since the start."
+        description="Tenants that held a slot in the last five minutes, and those that a process which answers has "
+        "refused one since it started."
     )
     active_calls: tuple[RegisteredCall, ...] = Field(description="Started, oldest first.")
     accepted_calls: tuple[RegisteredCall, ...] = Field(description="Accepted and not started, oldest first.")
@@ -247,7 +251,19 @@ CAPACITY_EXAMPLE: dict[str, Any] = {
     "inconsistencies": [],
 }
 """The example in the OpenAPI document."""
-_CAPACITY: Responses = {200: success(CapacityDebug, "The registry of calls.", CAPACITY_EXAMPLE, METRICS_HEADERS)}
+_CAPACITY: Responses = unanswered_response(PATH) | {
+    200: success(CapacityDebug, "The registry of calls.", CAPACITY_EXAMPLE, NUMBERS_HEADERS | LIST_HEADERS)
+}
+
+
+class ToldRegistry(NamedTuple):
+    """The registry of a fleet."""
+
+    debug: CapacityDebug
+    numbers: Coverage
+    """The processes whose numbers are in it."""
+    calls: CallCoverage
+    """Those whose calls are."""
 
 
 class FleetRegistry(Protocol):
@@ -257,11 +273,11 @@ class FleetRegistry(Protocol):
         """Have other processes told this one's registry, which ``own``, in a thread, reads."""
         ...
 
-    async def read(self, own: CapacityDebug, limits: Limits) -> tuple[CapacityDebug, float]:
-        """Return the registry of all processes, this one's among them, and the age of its oldest part in seconds.
+    async def read(self, own: CapacityDebug, limits: Limits, numbers: FleetNumbers) -> ToldRegistry:
+        """Return the registry of all processes, this one's among them.
 
         Raises:
-            ProblemError: 503 if the store or a process does not answer.
+            FleetUnansweredError: if the store does not answer.
         """
         ...
 
@@ -273,10 +289,22 @@ def capacity_router(
     limits: Limits,
     admin: AdminCheck,
     mode: CapacityModes = alone,
+    scopes: MetricsScopes | None = None,
     fleet: FleetRegistry | None = None,
 ) -> APIRouter:
-    """Return the route ``/api/v1/metrics/capacity/debug``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/metrics/capacity/debug``.
+
+    Args:
+        live: what this process counts.
+        tracker: its registry of calls.
+        limits: how many calls are let in at once.
+        admin: decides who may use it.
+        mode: where a fleet decides about slots.
+        scopes: whose numbers answer; None for a process alone.
+        fleet: the registries of a fleet; likewise.
+    """
     router = admin_router(Tag.METRICS, admin)
+    rule = scopes or MetricsScopes(live)
     reconciler = Reconciler(live, tracker)
 
     def read() -> tuple[CapacityDebug, float]:
@@ -287,19 +315,28 @@ def capacity_router(
         fleet.tell(lambda: read()[0])
 
     @router.get(PATH, summary="The registry of calls", operation_id="capacityDebug", responses=_CAPACITY)
-    async def capacity_of_calls(response: Response, scope: Scope = None) -> CapacityDebug:
+    async def capacity_of_calls(response: Response, scope: AskedScope = None) -> CapacityDebug:
         """Show slots and open calls, and whether the live metrics agree with them.
 
-        A difference is listed if it was the same in every one of several readings. It is this process's registry, or
-        with `scope=fleet` that of all: slots as the store has them, calls as each process tells them.
+        A difference is listed if it was the same in every one of several readings. Of a fleet, slots are as its store
+        has them, and calls as each process tells them; if one does not answer, `X-Calls-Silent` names it, and
+        `scope=fleet` is answered 503.
         """
-        debug, age = await asyncio.to_thread(read)
-        if scope is MetricsScope.FLEET:
+
+        async def of_fleet(numbers: FleetNumbers) -> tuple[tuple[CapacityDebug, float, dict[str, str]], Coverage]:
+            own, age = await asyncio.to_thread(read)
             if fleet is None:
-                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, NO_FLEET)
-            debug, told_age = await fleet.read(debug, limits)
-            age = max(age, told_age)
-        response.headers.update(metrics_headers(age, debug.scope))
+                raise FleetUnansweredError(_NO_REGISTRY)
+            told = await fleet.read(own, limits, numbers)
+            demand_complete(scope, told.calls)
+            return (told.debug, max(age, told.calls.age_seconds), told.calls.headers()), told.numbers
+
+        async def of_process() -> tuple[CapacityDebug, float, dict[str, str]]:
+            return (*await asyncio.to_thread(read), {})
+
+        answered = await rule.answer(scope, of_fleet, of_process)
+        debug, age, headers = answered.body
+        response.headers.update({**answered.extent.aged(age).headers(), **headers})
         return debug
 
     return router

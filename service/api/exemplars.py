@@ -1,18 +1,23 @@
 """From "p99 is bad" to a call in one step: each histogram's buckets, with an example call in each."""
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
+from service.api.elsewhere import LIST_HEADERS
+from service.api.elsewhere import Coverage as CallCoverage
 from service.api.live import TenantInPath, demand_tenant
+from service.api.scope import NUMBERS_HEADERS, AskedScope, FleetNumbers, MetricsScopes, unanswered_response
+from service.fleet.live.counts import Coverage
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.problems import ProblemError, writable
-from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
+from service.http.responses import admin_router
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
 from service.tenants.directory import TenantDirectory
@@ -45,11 +50,13 @@ class Bucket(FrozenSchema):
     over: float | None = Field(description="`null` for the first bucket.")
     up_to: float | None = Field(description="`null` for the last bucket: it has no upper bound.")
     count: int
-    example: ExampleCall | None = Field(description="The latest; `null` if there was none in a trace.")
+    example: ExampleCall | None = Field(
+        description="The latest that an answering process knows; `null` if there was none in a trace."
+    )
 
 
 class HistogramExamples(FrozenSchema):
-    """One histogram since the process started."""
+    """One histogram since the moment in `X-Metrics-Since`."""
 
     unit: str
     description: str
@@ -104,8 +111,10 @@ EXAMPLE: Final[dict[str, Any]] = {
 """The example in the OpenAPI document."""
 
 _PATH = "/api/v1/metrics/live"
-_RESPONSES: Responses = {
-    200: success(Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, METRICS_HEADERS),
+_RESPONSES: Responses = unanswered_response(f"{_PATH}/acme/exemplars") | {
+    200: success(
+        Exemplars, "Every histogram of the tenant, with example calls.", EXAMPLE, NUMBERS_HEADERS | LIST_HEADERS
+    ),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, "There is no such tenant."),
         "There is no such tenant: it is not configured, and no call of it has been measured.",
@@ -113,6 +122,21 @@ _RESPONSES: Responses = {
     ),
     422: declared_invalid(f"{_PATH}/\x00/exemplars", "path.tenant_id", "String should match pattern"),
 }
+
+Examples = Mapping[str, Mapping[float | None, ExampleCall]]
+"""Example calls by instrument, and by their bucket's upper bound; None for the last bucket."""
+
+
+class FleetExamples(Protocol):
+    """Example calls of a fleet; :class:`service.api.fleet_exemplars.ToldExamples` asks for them."""
+
+    def tell(self, own: Callable[[str], Examples]) -> None:
+        """Have other processes told this one's example calls of a tenant, which ``own``, in a thread, finds."""
+        ...
+
+    async def read(self, tenant_id: str) -> tuple[Sequence[Examples], CallCoverage]:
+        """Return the example calls of each other process that answers, and which those are."""
+        ...
 
 
 def exemplars_router(
@@ -122,9 +146,28 @@ def exemplars_router(
     tenants: TenantDirectory,
     admin: AdminCheck,
     urls: TraceUrls = NO_BACKEND,
+    scopes: MetricsScopes | None = None,
+    fleet: FleetExamples | None = None,
 ) -> APIRouter:
-    """Return the route ``/api/v1/metrics/live/{tenant_id}/exemplars``; ``admin`` decides who may use it."""
+    """Return the route ``/api/v1/metrics/live/{tenant_id}/exemplars``.
+
+    Args:
+        live: what this process counts.
+        recent: the calls that it remembers.
+        tenants: the tenants that are configured.
+        admin: decides who may use it.
+        urls: links to a trace backend.
+        scopes: whose numbers answer; None for a process alone.
+        fleet: the example calls of a fleet's other processes; likewise.
+    """
     router = admin_router(Tag.METRICS, admin)
+    rule = scopes or MetricsScopes(live)
+
+    def own(tenant_id: str) -> Examples:
+        return _examples(live.store.distributions(tenant_id) or {}, recent, urls)
+
+    if fleet is not None:
+        fleet.tell(own)
 
     @router.get(
         f"{_PATH}/{{tenant_id}}/exemplars",
@@ -132,31 +175,60 @@ def exemplars_router(
         operation_id="exemplars",
         responses=_RESPONSES,
     )
-    async def exemplars(tenant_id: TenantInPath, response: Response) -> Exemplars:
-        """Show each histogram's filled buckets, and in each the latest call that fell into it."""
-        age = await live.refreshed()
-        distributions = live.store.distributions(tenant_id)
-        if distributions is None:
-            await demand_tenant(tenants, tenant_id)
-        response.headers.update(metrics_headers(age))
-        return _exemplars(tenant_id, distributions or {}, recent, urls)
+    async def exemplars(tenant_id: TenantInPath, response: Response, scope: AskedScope = None) -> Exemplars:
+        """Show each histogram's filled buckets, and in each the latest call that fell into it.
+
+        Of a fleet the buckets are those of all processes, the calls of those that answer: see `X-Calls-Processes`.
+        """
+
+        async def of_fleet(numbers: FleetNumbers) -> tuple[tuple[Exemplars, dict[str, str]], Coverage]:
+            counts = await numbers.counts(tenant_id)
+            if not counts.seen:
+                await demand_tenant(tenants, tenant_id)
+            told, coverage = ((), CallCoverage()) if fleet is None else await fleet.read(tenant_id)
+            found = _exemplars(tenant_id, counts.distributions(), [own(tenant_id), *told])
+            return (found, coverage.headers()), counts.coverage
+
+        async def of_process() -> tuple[Exemplars, dict[str, str]]:
+            distributions = live.store.distributions(tenant_id)
+            if distributions is None:
+                await demand_tenant(tenants, tenant_id)
+            return _exemplars(tenant_id, distributions or {}, [own(tenant_id)]), {}
+
+        answered = await rule.answer(scope, of_fleet, of_process)
+        found, headers = answered.body
+        response.headers.update({**answered.extent.headers(), **headers})
+        return found
 
     return router
 
 
-def _exemplars(tenant_id: str, known: dict[str, Distribution], recent: RecentCalls, urls: TraceUrls) -> Exemplars:
+def _examples(known: Mapping[str, Distribution], recent: RecentCalls, urls: TraceUrls) -> Examples:
+    return {
+        name: {
+            (*found.bounds, None)[bucket]: _example(example, recent, urls) for bucket, example in found.examples.items()
+        }
+        for name, found in known.items()
+    }
+
+
+def _exemplars(tenant_id: str, known: Mapping[str, Distribution], examples: Sequence[Examples]) -> Exemplars:
     return Exemplars(
         tenant_id=writable(tenant_id),
         histograms={
             instrument.name: _histogram(
-                instrument, known.get(instrument.name) or Distribution(instrument.boundaries), recent, urls
+                instrument,
+                known.get(instrument.name) or Distribution(instrument.boundaries),
+                [told.get(instrument.name, {}) for told in examples],
             )
             for instrument in SUMMARISED
         },
     )
 
 
-def _histogram(instrument: Instrument, found: Distribution, recent: RecentCalls, urls: TraceUrls) -> HistogramExamples:
+def _histogram(
+    instrument: Instrument, found: Distribution, examples: Sequence[Mapping[float | None, ExampleCall]]
+) -> HistogramExamples:
     edges = pairwise([None, *found.bounds, None])
     return HistogramExamples(
         unit=instrument.unit,
@@ -167,16 +239,19 @@ def _histogram(instrument: Instrument, found: Distribution, recent: RecentCalls,
         p90=rounded_if(found.quantile(0.9)),
         p99=rounded_if(found.quantile(0.99)),
         buckets=tuple(
-            Bucket(over=over, up_to=up_to, count=count, example=_example(found.examples.get(index), recent, urls))
-            for index, ((over, up_to), count) in enumerate(zip(edges, found.counts, strict=True))
+            Bucket(over=over, up_to=up_to, count=count, example=_latest(told.get(up_to) for told in examples))
+            for (over, up_to), count in zip(edges, found.counts, strict=True)
             if count
         ),
     )
 
 
-def _example(example: Example | None, recent: RecentCalls, urls: TraceUrls) -> ExampleCall | None:
-    if example is None:
-        return None
+def _latest(examples: Iterable[ExampleCall | None]) -> ExampleCall | None:
+    known = [example for example in examples if example is not None]
+    return max(known, key=lambda example: example.at, default=None)
+
+
+def _example(example: Example, recent: RecentCalls, urls: TraceUrls) -> ExampleCall:
     call_id = recent.call_of_trace(example.trace_id)
     return ExampleCall(
         value=rounded(example.value),

@@ -8,10 +8,19 @@ from fastapi import APIRouter, Path
 from pydantic import Field
 from starlette.responses import Response
 
+from service.api.scope import (
+    NUMBERS_HEADERS,
+    Answered,
+    AskedScope,
+    FleetNumbers,
+    MetricsScopes,
+    unanswered_response,
+)
+from service.fleet.live.counts import Coverage
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.parameters import ONE_LINE
 from service.http.problems import ProblemError
-from service.http.responses import METRICS_HEADERS, admin_router, json_response, metrics_headers
+from service.http.responses import MetricsScope, admin_router, json_response
 from service.http.schemas import FrozenSchema
 from service.http.security import AdminCheck
 from service.tenants.directory import DirectoryUnavailableError, TenantDirectory
@@ -29,7 +38,7 @@ _NOTHING: Mapping[str, float] = dict.fromkeys(LIVE_FIELDS, 0) | {TIME: 0.0}
 
 
 class LiveMetrics(FrozenSchema):
-    """Counts since the process started; the active calls are those of this moment."""
+    """Counts since the moment in `X-Metrics-Since`; the active calls are those of now."""
 
     active_calls: int = Field(description="Calls whose media session runs now.")
     accepted_calls: int
@@ -64,7 +73,9 @@ EXAMPLE = {
     "minutes_processed": 3842.5,
 }
 """The example in the OpenAPI document."""
-_LIVE: Responses = {200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, METRICS_HEADERS)}
+_LIVE: Responses = unanswered_response(f"{_PATH}/live") | {
+    200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, NUMBERS_HEADERS)
+}
 _NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it has been counted."
 _TENANT: Responses = {
     404: declared(ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN), _NO_SUCH_TENANT, f"{_PATH}/live/nobody"),
@@ -83,18 +94,69 @@ TenantInPath = Annotated[
 ]
 
 
-def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: AdminCheck) -> APIRouter:
-    """Return the routes under ``/api/v1/metrics/live``; ``admin`` decides who may use them."""
+class LiveAnswers:
+    """The twelve numbers, for routes and pages alike.
+
+    Args:
+        live: what this process counts.
+        tenants: the tenants that are configured.
+        scopes: whose numbers answer.
+    """
+
+    __slots__ = ("_live", "_scopes", "_tenants")
+
+    def __init__(self, live: LiveMetricsReader, tenants: TenantDirectory, scopes: MetricsScopes) -> None:
+        self._live, self._tenants, self._scopes = live, tenants, scopes
+
+    async def of(self, scope: MetricsScope | None, tenant_id: str | None = None) -> Answered[dict[str, float]]:
+        """Return the numbers of one tenant, zeros if it is configured and has had no call, or of all together.
+
+        Raises:
+            ProblemError: 404 for a tenant neither configured nor seen; 503 if that cannot be found out now, or
+                ``scope`` is the fleet's and it cannot be answered.
+        """
+
+        async def of_fleet(fleet: FleetNumbers) -> tuple[dict[str, float], Coverage]:
+            counts = await fleet.counts(tenant_id)
+            if tenant_id is not None and not counts.seen:
+                await demand_tenant(self._tenants, tenant_id)
+            numbers = counts.numbers()
+            return live_numbers({name: numbers[name] for name in LIVE_FIELDS}), counts.coverage
+
+        async def of_process() -> dict[str, float]:
+            numbers = self._live.store.live(tenant_id)
+            if numbers is None and tenant_id is not None:
+                await demand_tenant(self._tenants, tenant_id)
+            return live_numbers(numbers)
+
+        return await self._scopes.answer(scope, of_fleet, of_process)
+
+
+def live_router(
+    *, live: LiveMetricsReader, tenants: TenantDirectory, admin: AdminCheck, scopes: MetricsScopes | None = None
+) -> APIRouter:
+    """Return the routes under ``/api/v1/metrics/live``.
+
+    Args:
+        live: what this process counts.
+        tenants: the tenants that are configured.
+        admin: decides who may use them.
+        scopes: whose numbers answer; None for a process alone.
+    """
     router = admin_router(Tag.METRICS, admin, prefix=_PATH)
+    answers = LiveAnswers(live, tenants, scopes or MetricsScopes(live))
 
     # The live numbers are written without their model, which the document alone needs: a dashboard asks for them every
     # second, and validating what has just been counted would cost more than counting it.
 
     @router.get("/live", summary="Live metrics of all tenants", operation_id="liveMetrics", responses=_LIVE)
-    async def live_metrics() -> Response:
-        """Show everything recorded in this process before the request, or say in `X-Metrics-Age-Ms` how old it is."""
-        age = await live.refreshed()
-        return json_response(live_numbers(live.store.live()), metrics_headers(age))
+    async def live_metrics(scope: AskedScope = None) -> Response:
+        """Show everything recorded before the request, or say in `X-Metrics-Age-Ms` how old it is.
+
+        Of a fleet, what this process recorded is shown at once, what the others did within a second.
+        """
+        answered = await answers.of(scope)
+        return json_response(answered.body, answered.extent.headers())
 
     @router.get(
         "/live/{tenant_id}",
@@ -102,13 +164,10 @@ def live_router(*, live: LiveMetricsReader, tenants: TenantDirectory, admin: Adm
         operation_id="liveMetricsOfTenant",
         responses=_LIVE | _TENANT,
     )
-    async def live_metrics_of_tenant(tenant_id: TenantInPath) -> Response:
+    async def live_metrics_of_tenant(tenant_id: TenantInPath, scope: AskedScope = None) -> Response:
         """Show the same for one tenant; zeros if it is configured and has had no call."""
-        age = await live.refreshed()
-        numbers = live.store.live(tenant_id)
-        if numbers is None:
-            await demand_tenant(tenants, tenant_id)
-        return json_response(live_numbers(numbers), metrics_headers(age))
+        answered = await answers.of(scope, tenant_id)
+        return json_response(answered.body, answered.extent.headers())
 
     return router
 
@@ -127,10 +186,10 @@ def tenant_filtered(path: str) -> Responses:
 class TenantCheck:
     """The check of a filter by tenant: a mistyped name finds nothing, and nothing looks like good news."""
 
-    __slots__ = ("_live", "_tenants")
+    __slots__ = ("_live", "_scopes", "_tenants")
 
-    def __init__(self, live: LiveMetricsReader, tenants: TenantDirectory) -> None:
-        self._live, self._tenants = live, tenants
+    def __init__(self, live: LiveMetricsReader, tenants: TenantDirectory, scopes: MetricsScopes | None = None) -> None:
+        self._live, self._tenants, self._scopes = live, tenants, scopes
 
     async def demand(self, tenant_id: str | None) -> None:
         """Raise a 404 problem for a tenant that is neither configured nor seen; 503 if that cannot be found out now.
@@ -140,7 +199,9 @@ class TenantCheck:
         if tenant_id is None or tenant_id in (UNKNOWN_TENANT, OTHER):
             return
         await self._live.refreshed()
-        if self._live.store.live(tenant_id) is None:
+        if self._live.store.live(tenant_id) is not None:
+            return
+        if self._scopes is None or not await self._scopes.fleet_has_seen(tenant_id):
             await demand_tenant(self._tenants, tenant_id)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -10,9 +11,11 @@ from service.api.call_detail import NO_PAST, call_debugging_router
 from service.api.calls import calls_router
 from service.api.capacity import CapacityModes, FleetRegistry, alone, capacity_router
 from service.api.elsewhere import CallsElsewhere
-from service.api.exemplars import exemplars_router
+from service.api.exemplars import FleetExamples, exemplars_router
 from service.api.live import TenantCheck, live_router
-from service.api.summary import ranking_router, summary_router
+from service.api.ranking import ranking_router
+from service.api.scope import MetricsScopes
+from service.api.summary import summary_router
 from service.http.security import AdminAttempts, AdminCheck, require_admin
 from service.http.tokens import AdminTokens
 from service.sampling import Sampler
@@ -34,6 +37,20 @@ class SeenTenants:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class FleetParts:
+    """What the processes of a fleet know together."""
+
+    scopes: MetricsScopes
+    """Whose numbers answer."""
+    elsewhere: CallsElsewhere
+    """The calls of the other processes."""
+    registry: FleetRegistry
+    """The slots of all."""
+    examples: FleetExamples
+    """Example calls of the other processes."""
+
+
 def mount_admin(
     app: FastAPI,
     telemetry: Telemetry,
@@ -45,8 +62,7 @@ def mount_admin(
     past: PastCalls = NO_PAST,
     urls: TraceUrls = NO_BACKEND,
     mode: CapacityModes = alone,
-    elsewhere: CallsElsewhere | None = None,
-    registry: FleetRegistry | None = None,
+    fleet: FleetParts | None = None,
 ) -> None:
     """Mount every admin route that these parts allow under ``/api/v1`` of ``app``.
 
@@ -61,8 +77,7 @@ def mount_admin(
         past: The records of calls that this process does not remember.
         urls: Links to a trace backend.
         mode: Where a fleet decides about slots; None for a process alone.
-        elsewhere: The calls of a fleet's other processes; None for a process alone.
-        registry: The slots of the fleet; likewise.
+        fleet: What a fleet's processes know together; None for a process alone.
     """
     check = require_admin(admin, AdminAttempts()) if isinstance(admin, AdminTokens) else admin
     if limits is not None and history is None:
@@ -70,10 +85,11 @@ def mount_admin(
         history = History(telemetry.live.store, telemetry.tracker, limits, clock.now())
         _sample_while_serving(app, Sampler(telemetry.live, history, clock))
     directory = tenants or SeenTenants()
-    for router in _routers(telemetry, check, directory, past, urls, elsewhere):
+    scopes = MetricsScopes(telemetry.live, clock=telemetry.tracker.clock) if fleet is None else fleet.scopes
+    for router in _routers(telemetry, check, directory, past, urls, scopes, fleet):
         app.include_router(router)
     if limits is not None and history is not None:
-        for router in _derived(telemetry, check, directory, limits, history, mode, registry):
+        for router in _derived(telemetry, check, directory, limits, history, mode, scopes, fleet):
             app.include_router(router)
 
 
@@ -83,12 +99,22 @@ def _routers(
     tenants: TenantDirectory,
     past: PastCalls,
     urls: TraceUrls,
-    elsewhere: CallsElsewhere | None,
+    scopes: MetricsScopes,
+    fleet: FleetParts | None,
 ) -> Iterator[APIRouter]:
     live, recent = telemetry.live, telemetry.recent
-    yield live_router(live=live, tenants=tenants, admin=admin)
-    yield exemplars_router(live=live, recent=recent, tenants=tenants, urls=urls, admin=admin)
-    known = TenantCheck(live, tenants)
+    elsewhere = None if fleet is None else fleet.elsewhere
+    yield live_router(live=live, tenants=tenants, admin=admin, scopes=scopes)
+    yield exemplars_router(
+        live=live,
+        recent=recent,
+        tenants=tenants,
+        urls=urls,
+        admin=admin,
+        scopes=scopes,
+        fleet=None if fleet is None else fleet.examples,
+    )
+    known = TenantCheck(live, tenants, scopes)
     yield calls_router(
         tracker=telemetry.tracker,
         traces=telemetry.traces,
@@ -108,12 +134,16 @@ def _derived(
     limits: Limits,
     history: History,
     mode: CapacityModes,
-    registry: FleetRegistry | None,
+    scopes: MetricsScopes,
+    fleet: FleetParts | None,
 ) -> Iterator[APIRouter]:
     live, tracker = telemetry.live, telemetry.tracker
-    yield capacity_router(live=live, tracker=tracker, limits=limits, admin=admin, mode=mode, fleet=registry)
-    yield summary_router(live=live, history=history, clock=tracker.clock, tenants=tenants, admin=admin)
-    yield ranking_router(live=live, history=history, clock=tracker.clock, admin=admin)
+    registry = None if fleet is None else fleet.registry
+    yield capacity_router(
+        live=live, tracker=tracker, limits=limits, admin=admin, mode=mode, scopes=scopes, fleet=registry
+    )
+    yield summary_router(live=live, history=history, clock=tracker.clock, tenants=tenants, admin=admin, scopes=scopes)
+    yield ranking_router(live=live, history=history, clock=tracker.clock, admin=admin, scopes=scopes)
 
 
 def _sample_while_serving(app: FastAPI, sampler: Sampler) -> None:

@@ -1,29 +1,35 @@
-"""Derived figures: rates, shares, percentiles and use of capacity over several windows, and tenants ranked by them."""
+"""Derived figures: rates, shares, percentiles and use of capacity over several windows."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Any, Final
 
-from fastapi import APIRouter, Query
-from pydantic import AfterValidator, Field, FiniteFloat, TypeAdapter
+from fastapi import APIRouter
+from pydantic import Field
 from starlette.responses import Response
 
 from service.api.live import UNKNOWN, TenantInPath, demand_tenant
+from service.api.scope import (
+    NUMBERS_HEADERS,
+    Answered,
+    AskedScope,
+    FleetNumbers,
+    MetricsScopes,
+    unanswered_response,
+)
+from service.fleet.live.counts import Coverage
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
-from service.http.parameters import InvalidCursorError, read_cursor, write_cursor, wrong_cursor
 from service.http.problems import ProblemError, writable
-from service.http.responses import METRICS_HEADERS, MetricsScope, admin_router, metrics_headers
+from service.http.responses import MetricsScope, admin_router
 from service.http.schemas import FrozenSchema, moment
 from service.http.security import AdminCheck
 from service.tenants.directory import TenantDirectory
 from service.timeline.serializer import rounded
 from telemetry.clock import Clock
-from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, Value, Window, summary
-from telemetry.metrics.history import History, Ranked, Ranking
+from telemetry.metrics.history import History
 from telemetry.metrics.past import WindowName
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import RejectionReason, UnansweredReason
@@ -92,7 +98,7 @@ class WindowSummary(FrozenSchema):
     Counts are `null` for a tenant that counts under `_other`, because there are more than are kept apart.
     """
 
-    seconds: float = Field(description="How long the window really is; less than its name while the process is young.")
+    seconds: float = Field(description="How long the window really is; less than its name while counting is young.")
     received: int | None = _meaning("received")
     unanswered: int | None = _meaning("unanswered")
     started: int | None = _meaning("started")
@@ -134,26 +140,6 @@ class MetricsSummary(FrozenSchema):
     windows: Windows
 
 
-class RankedTenant(FrozenSchema):
-    """A tenant, the figure it is ranked by, and all the others."""
-
-    tenant_id: str
-    value: float | None = Field(description="The figure; tenants for which it is `null` come last.")
-    summary: WindowSummary
-
-
-class RankedTenants(FrozenSchema):
-    """A page of tenants in the order of a figure."""
-
-    as_of: datetime
-    scope: MetricsScope = Field(description="What the numbers cover.")
-    sort: str
-    order: str
-    window: WindowName
-    tenants: tuple[RankedTenant, ...]
-    next_cursor: str | None = Field(description="What to send as `cursor` for the next page; `null` on the last.")
-
-
 def shown(window: Window) -> dict[str, Any]:
     """Return a window's figures as responses have them: a dot in a figure's name stands for a level of nesting."""
     return _nested({"seconds": round(window.seconds, 3), **summary(window)})
@@ -164,13 +150,13 @@ def _nested(values: dict[str, Value]) -> dict[str, Any]:
     for name, value in values.items():
         group, dot, part = name.partition(".")
         if dot:
-            nested.setdefault(group, {})[part] = _for_people(value)
+            nested.setdefault(group, {})[part] = for_people(value)
         else:
-            nested[name] = _for_people(value)
+            nested[name] = for_people(value)
     return nested
 
 
-def _for_people(value: Value) -> Value:
+def for_people(value: Value) -> Value:
     """Return a figure with the decimal places that mean anything."""
     return rounded(value) if isinstance(value, float) else value
 
@@ -211,7 +197,9 @@ _EXAMPLE: Final = {
     "tenant_id": "acme",
     "windows": {name.value: EXAMPLE_WINDOW for name in WindowName},
 }
-_SUMMARY: Responses = {200: success(MetricsSummary, "The derived figures of each window.", _EXAMPLE, METRICS_HEADERS)}
+_SUMMARY: Responses = unanswered_response(PATH) | {
+    200: success(MetricsSummary, "The derived figures of each window.", _EXAMPLE, NUMBERS_HEADERS)
+}
 _TENANT: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
@@ -222,23 +210,99 @@ _TENANT: Responses = {
 }
 
 
-def summary_router(
-    *, live: LiveMetricsReader, history: History, clock: Clock, tenants: TenantDirectory, admin: AdminCheck
-) -> APIRouter:
-    """Return the routes under ``/api/v1/metrics/summary``; ``admin`` decides who may use them."""
-    router = admin_router(Tag.METRICS, admin)
+class SummaryAnswers:
+    """Derived figures, for routes and pages alike.
 
-    async def summarised(tenant_id: str | None, age_seconds: float, response: Response) -> MetricsSummary:
-        response.headers.update(metrics_headers(age_seconds))
-        return await asyncio.to_thread(metrics_summary, history, clock, tenant_id)
+    Args:
+        live: what this process counts.
+        history: its last day.
+        clock: the source of time.
+        tenants: the tenants that are configured.
+        scopes: whose numbers answer.
+    """
+
+    __slots__ = ("_clock", "_history", "_live", "_scopes", "_tenants")
+
+    def __init__(
+        self,
+        live: LiveMetricsReader,
+        history: History,
+        clock: Clock,
+        tenants: TenantDirectory,
+        scopes: MetricsScopes,
+    ) -> None:
+        self._live, self._history, self._clock = live, history, clock
+        self._tenants, self._scopes = tenants, scopes
+
+    async def of(self, scope: MetricsScope | None, tenant_id: str | None = None) -> Answered[MetricsSummary]:
+        """Return the figures of one tenant, or of all together.
+
+        Raises:
+            ProblemError: 404 for a tenant neither configured nor seen; 503 if that cannot be found out now, or
+                ``scope`` is the fleet's and it cannot be answered.
+        """
+
+        async def of_fleet(fleet: FleetNumbers) -> tuple[MetricsSummary, Coverage]:
+            counts, windows = await fleet.windows(tenant_id)
+            if tenant_id is not None and not counts.seen:
+                await demand_tenant(self._tenants, tenant_id)
+            return self._summary(MetricsScope.FLEET, tenant_id, windows), counts.coverage
+
+        async def of_process() -> MetricsSummary:
+            if tenant_id is not None and self._live.store.position(tenant_id) is None:
+                await demand_tenant(self._tenants, tenant_id)
+            return await asyncio.to_thread(made)
+
+        def made() -> MetricsSummary:
+            windows = self._history.of(self._clock.now(), tenant_id)
+            return self._summary(MetricsScope.PROCESS, tenant_id, windows)
+
+        return await self._scopes.answer(scope, of_fleet, of_process)
+
+    def _summary(
+        self, scope: MetricsScope, tenant_id: str | None, windows: Mapping[WindowName, Window]
+    ) -> MetricsSummary:
+        return MetricsSummary.model_validate(
+            {
+                "as_of": moment(self._clock.now()),
+                "scope": scope,
+                "tenant_id": None if tenant_id is None else writable(tenant_id),
+                "windows": {name.value: shown(window) for name, window in windows.items()},
+            }
+        )
+
+
+def summary_router(
+    *,
+    live: LiveMetricsReader,
+    history: History,
+    clock: Clock,
+    tenants: TenantDirectory,
+    admin: AdminCheck,
+    scopes: MetricsScopes | None = None,
+) -> APIRouter:
+    """Return the routes under ``/api/v1/metrics/summary``.
+
+    Args:
+        live: what this process counts.
+        history: its last day.
+        clock: the source of time.
+        tenants: the tenants that are configured.
+        admin: decides who may use them.
+        scopes: whose numbers answer; None for a process alone.
+    """
+    router = admin_router(Tag.METRICS, admin)
+    answers = SummaryAnswers(live, history, clock, tenants, scopes or MetricsScopes(live))
 
     @router.get(PATH, summary="Derived figures of all tenants", operation_id="metricsSummary", responses=_SUMMARY)
-    async def summary_of_all(response: Response) -> MetricsSummary:
+    async def summary_of_all(response: Response, scope: AskedScope = None) -> MetricsSummary:
         """Show rates, shares, percentiles and use of capacity since the start, and over 5 minutes, 1 and 24 hours.
 
         A window is exact over the seconds it says it covers, and reaches up to now. What cannot be computed is `null`.
         """
-        return await summarised(None, await live.refreshed(), response)
+        answered = await answers.of(scope)
+        response.headers.update(answered.extent.headers())
+        return answered.body
 
     @router.get(
         f"{PATH}/{{tenant_id}}",
@@ -246,188 +310,12 @@ def summary_router(
         operation_id="metricsSummaryOfTenant",
         responses=_SUMMARY | _TENANT,
     )
-    async def summary_of_tenant(tenant_id: TenantInPath, response: Response) -> MetricsSummary:
+    async def summary_of_tenant(
+        tenant_id: TenantInPath, response: Response, scope: AskedScope = None
+    ) -> MetricsSummary:
         """Show the same for one tenant; zeros and nulls if it is configured and has had no call."""
-        age = await live.refreshed()
-        if live.store.position(tenant_id) is None:
-            await demand_tenant(tenants, tenant_id)
-        return await summarised(tenant_id, age, response)
+        answered = await answers.of(scope, tenant_id)
+        response.headers.update(answered.extent.headers())
+        return answered.body
 
     return router
-
-
-def metrics_summary(history: History, clock: Clock, tenant_id: str | None) -> MetricsSummary:
-    """Return the derived figures of one tenant, or of all together; bring the live numbers up to date before."""
-    now = clock.now()
-    return MetricsSummary.model_validate(
-        {
-            "as_of": moment(now),
-            "scope": MetricsScope.PROCESS,
-            "tenant_id": None if tenant_id is None else writable(tenant_id),
-            "windows": {name.value: shown(window) for name, window in history.of(now, tenant_id).items()},
-        }
-    )
-
-
-MAX_CURSOR: Final = 4_000
-"""Characters of a cursor; a tenant's id has at most 200, each at most 16 characters here."""
-
-
-class Ordering(NamedTuple):
-    """The ranking that a cursor is a place in."""
-
-    sort: str
-    order: str
-    window: str
-
-
-_PLACE: Final = TypeAdapter(tuple[str, str, str, str, FiniteFloat | None])
-
-
-def to_cursor(ordering: Ordering, last: Ranked) -> str:
-    """Return the place behind a tenant, as text."""
-    return write_cursor((*ordering, *last))
-
-
-def from_cursor(ordering: Ordering, text: str) -> Ranked:
-    """Return the tenant a text stands for; raise :class:`InvalidCursorError`, also for a place in another ranking."""
-    *of, tenant_id, value = read_cursor(text, _PLACE)
-    if of != [*ordering]:
-        raise InvalidCursorError("is that of another sort, order or window")
-    return Ranked(tenant_id, value)
-
-
-RANKING_PATH: Final = "/api/v1/metrics/tenants"
-DEFAULT_LIMIT: Final = 50
-MAX_LIMIT: Final = 200
-"""Tenants on a page, each with all its figures."""
-
-
-class Order(StrEnum):
-    """The end that comes first."""
-
-    DESCENDING = "desc"
-    ASCENDING = "asc"
-
-
-def _known_figure(name: str) -> str:
-    if name not in FIGURES:
-        raise ValueError(f"must be one of {', '.join(FIGURES)}")
-    return name
-
-
-_RANKING_EXAMPLE: Final = {
-    "as_of": "2026-11-22T20:00:00Z",
-    "scope": MetricsScope.PROCESS,
-    "sort": "error_rate",
-    "order": Order.DESCENDING,
-    "window": WindowName.HOUR,
-    "tenants": [{"tenant_id": "acme", "value": EXAMPLE_WINDOW["error_rate"], "summary": EXAMPLE_WINDOW}],
-    "next_cursor": None,
-}
-_RANKED: Responses = {
-    200: success(RankedTenants, "A page of the ranking.", _RANKING_EXAMPLE, METRICS_HEADERS),
-    422: declared_invalid(f"{RANKING_PATH}?sort=luck", "query.sort", "must be one of received, started, ended, …"),
-}
-_Sort = Annotated[
-    str,
-    AfterValidator(_known_figure),
-    Query(
-        description="The figure to rank by: its path in a summary.",
-        json_schema_extra={"enum": list(FIGURES)},
-        examples=["error_rate", "turn_latency_seconds.p95"],
-    ),
-]
-_Order = Annotated[Order, Query(description="Which end comes first; tenants without a figure come last in any case.")]
-_Window = Annotated[WindowName, Query(description="How far back to look.")]
-_Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most tenants on a page.")]
-_Cursor = Annotated[
-    str | None,
-    Query(
-        max_length=MAX_CURSOR,
-        description="The `next_cursor` of the page before. Figures move on between pages: a tenant that changes its "
-        "place meanwhile may come twice or not at all.",
-    ),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class RankingPage:
-    """A page of a ranking."""
-
-    ordering: Ordering
-    limit: int
-    after: Ranked | None
-
-    @classmethod
-    def at(cls, ordering: Ordering, limit: int, cursor: str | None) -> Self:
-        """Return the page behind a cursor; raise a 422 problem for one that is none, or of another ranking."""
-        return cls(ordering, limit, None if cursor is None else _place(ordering, cursor))
-
-    @property
-    def ranking(self) -> Ranking:
-        """The ranking that this is a page of."""
-        sort, order, window = self.ordering
-        return Ranking(FIGURES[sort], WindowName(window), descending=order == Order.DESCENDING)
-
-
-def ranking_router(*, live: LiveMetricsReader, history: History, clock: Clock, admin: AdminCheck) -> APIRouter:
-    """Return the route ``/api/v1/metrics/tenants``; ``admin`` decides who may use it."""
-    router = admin_router(Tag.METRICS, admin)
-    # A ranking is the one answer whose cost grows with the tenants: however many ask, they take one processor at most.
-    turn = asyncio.Lock()
-
-    @router.get(RANKING_PATH, summary="Tenants ranked", operation_id="rankedTenants", responses=_RANKED)
-    async def ranked_tenants(
-        sort: _Sort = "error_rate",
-        order: _Order = Order.DESCENDING,
-        window: _Window = WindowName.HOUR,
-        limit: _Limit = DEFAULT_LIMIT,
-        cursor: _Cursor = None,
-        *,
-        response: Response,
-    ) -> RankedTenants:
-        """Rank the tenants that have had calls by any derived figure, with all the other figures beside it.
-
-        Equal tenants are ordered by their ids.
-        """
-        ordering = Ordering(sort, order.value, window.value)
-        wanted = RankingPage.at(ordering, limit, cursor)
-        async with turn:
-            age = await live.refreshed()
-            response.headers.update(metrics_headers(age))
-            return await asyncio.to_thread(ranked_page, history, clock, wanted)
-
-    return router
-
-
-def _place(ordering: Ordering, cursor: str) -> Ranked:
-    try:
-        return from_cursor(ordering, cursor)
-    except InvalidCursorError as error:
-        raise wrong_cursor(str(error)) from None
-
-
-def ranked_page(history: History, clock: Clock, wanted: RankingPage) -> RankedTenants:
-    """Return a page of the ranking. It takes a while: call it from a thread, after the live numbers are up to date."""
-    now, ranking = clock.now(), wanted.ranking
-    # One more than fits tells whether there is a page behind this one.
-    found = ranking.first(wanted.limit + 1, history, now, wanted.after)
-    page = found[: wanted.limit]
-    tenants = [
-        {
-            "tenant_id": writable(one.tenant_id),
-            "value": _for_people(one.value),
-            "summary": shown(history.of(now, one.tenant_id)[ranking.window]),
-        }
-        for one in yielding(page)
-    ]
-    return RankedTenants.model_validate(
-        {
-            "as_of": moment(now),
-            "scope": MetricsScope.PROCESS,
-            **wanted.ordering._asdict(),
-            "tenants": tenants,
-            "next_cursor": to_cursor(wanted.ordering, page[-1]) if len(found) > len(page) else None,
-        }
-    )

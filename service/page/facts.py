@@ -15,7 +15,9 @@ from service.api.call_detail import CallLookup
 from service.api.capacity import RegisteredCall, registered, registered_call
 from service.api.elsewhere import CallsElsewhere, Coverage, OpenCalls
 from service.api.live import LiveMetrics, live_numbers
-from service.api.summary import MetricsSummary, RankedTenants, RankingPage, metrics_summary, ranked_page
+from service.api.ranking import RankedTenants, RankingAnswers, RankingPage
+from service.api.scope import MetricsScopes
+from service.api.summary import MetricsSummary, SummaryAnswers
 from service.http.readiness import Readiness
 from service.http.responses import MetricsScope
 from service.http.schemas import FrozenSchema, moment
@@ -96,8 +98,20 @@ class PageParts:
     pages: CallPages
     usage: UsageReader
     urls: TraceUrls
+    scopes: MetricsScopes
+    """Whose numbers answer."""
     elsewhere: CallsElsewhere | None = None
     """The calls of a fleet's other processes; None without a fleet."""
+
+
+class _Checked:
+    """The directory behind facts: routes have looked whether there is such a tenant."""
+
+    __slots__ = ()
+
+    async def knows(self, tenant_id: str) -> bool:  # noqa: ARG002 -- the protocol's signature
+        """Return True."""
+        return True
 
 
 class PageFacts:
@@ -106,6 +120,9 @@ class PageFacts:
     def __init__(self, parts: PageParts) -> None:
         self.parts = parts
         self._started = parts.telemetry.tracker.clock.now()
+        live, clock = parts.telemetry.live, parts.telemetry.tracker.clock
+        self._summarised = SummaryAnswers(live, parts.history, clock, _Checked(), parts.scopes)
+        self._ranked = RankingAnswers(parts.history, clock, parts.scopes)
         self._reconciler = Reconciler(parts.telemetry.live, parts.telemetry.tracker)
         self._overviews: Memo[Overview] = Memo(MOMENT_SECONDS)
         self._others: Memo[OpenCalls] = Memo(MOMENT_SECONDS)
@@ -120,9 +137,7 @@ class PageFacts:
         """Return the derived figures of one tenant, or of all."""
 
         async def make() -> MetricsSummary:
-            await self.parts.telemetry.live.refreshed()
-            clock = self.parts.telemetry.tracker.clock
-            return await asyncio.to_thread(metrics_summary, self.parts.history, clock, tenant_id)
+            return (await self._summarised.of(MetricsScope.PROCESS, tenant_id)).body
 
         return await self._summaries.get(tenant_id, make)
 
@@ -134,9 +149,7 @@ class PageFacts:
         """Return a page of the tenants ranked by a figure, at most some seconds old."""
 
         async def make() -> RankedTenants:
-            await self.parts.telemetry.live.refreshed()
-            clock = self.parts.telemetry.tracker.clock
-            return await asyncio.to_thread(ranked_page, self.parts.history, clock, wanted)
+            return (await self._ranked.page(MetricsScope.PROCESS, wanted)).body
 
         return await self._rankings.get(wanted, make)
 

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from service.api.summary import Order, Ordering, RankedTenant, RankingPage
+from service.api.ranking import Order, Ordering, RankedTenant, RankingPage
 from service.page.charts import parts_of, sparkline
 from service.page.facts import PageFacts
 from service.page.rendering import render, with_query

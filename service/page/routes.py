@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from service.api.live import TenantInPath, demand_tenant
-from service.api.summary import MAX_CURSOR, Order
+from service.api.ranking import MAX_CURSOR, Order
 from service.http.access import forbidden
 from service.http.connections import STOPPING
 from service.http.problems import ProblemError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from service.api.summary import Order
+from service.api.ranking import Order
 from service.http.tokens import Access
 from telemetry.metrics.past import WindowName
 

@@ -162,6 +162,16 @@ def _claims(registered: _RegistryNumbers, live: Mapping[str, float]) -> Iterator
     waiting = live["accepted_calls"] - live["started_calls"] - live["abandoned_calls"] - handed_over["accepted"]
     yield "accepted = started + abandoned + (accepted and pending)", registered.waiting, waiting
     yield "calls listed", registered.active + registered.pending, registered.listed
+    yield from lifecycle_claims(live, handed_over)
+
+
+def lifecycle_claims(live: Mapping[str, float], handed_over: Mapping[str, float]) -> Iterator[tuple[str, float, float]]:
+    """Yield what must be equal in numbers of one moment, whatever happened to the calls: a name and both sides.
+
+    Args:
+        live: the numbers by their fields.
+        handed_over: of these calls those that were left to others, by the state they were left in.
+    """
     over = live["ended_calls"] + live["active_calls"] + handed_over["started"]
     yield "started = ended + active", live["started_calls"], over
     left = sum(live[rejected] for rejected in _REJECTIONS) + live["unanswered_calls"] + live["abandoned_calls"]

@@ -12,7 +12,7 @@ from heapq import nsmallest
 from itertools import repeat
 from operator import sub
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from telemetry.calls.slots import Usage
 from telemetry.clock import Instant
@@ -229,6 +229,14 @@ def _peak(peaks: "Iterable[Column | None]", position: int | None, tenant_id: str
     return highest_yet
 
 
+class EveryWindow(Protocol):
+    """The windows of every tenant; :class:`History` has those of this process."""
+
+    def every(self, name: WindowName, now: Instant, selection: Selection) -> Iterator[tuple[str, Window]]:
+        """Yield every tenant seen with what was counted of it in one window, in chosen numbers."""
+        ...
+
+
 class Ranked(NamedTuple):
     """A tenant and its figure."""
 
@@ -249,9 +257,12 @@ class Ranking:
     window: WindowName
     descending: bool
 
-    def first(self, count: int, history: History, now: Instant, after: Ranked | None = None) -> list[Ranked]:
+    def first(self, count: int, source: EveryWindow, now: Instant, after: Ranked | None = None) -> list[Ranked]:
         """Return so many tenants of those seen, in order, equal ones by their ids; behind ``after`` if it is given."""
-        places = self._places(history, now, None if after is None else self.place(after))
+        places = self.places(source, now)
+        if after is not None:
+            behind = self.place(after)
+            places = (found for found in places if found[0] > behind)
         return [ranked for _, ranked in nsmallest(count, places)]
 
     def place(self, ranked: Ranked) -> Place:
@@ -259,10 +270,9 @@ class Ranking:
         value = ranked.value or 0.0
         return (ranked.value is None, -value if self.descending else value, ranked.tenant_id)
 
-    def _places(self, history: History, now: Instant, after: Place | None) -> Iterator[tuple[Place, Ranked]]:
+    def places(self, source: EveryWindow, now: Instant) -> Iterator[tuple[Place, Ranked]]:
+        """Yield every tenant with its position in the order, as the source has them."""
         compute = self.figure.compute
-        for tenant_id, window in history.every(self.window, now, self.figure.chosen):
+        for tenant_id, window in source.every(self.window, now, self.figure.chosen):
             ranked = Ranked(tenant_id, compute(window.numbers, window))
-            place = self.place(ranked)
-            if after is None or place > after:
-                yield place, ranked
+            yield self.place(ranked), ranked

@@ -78,6 +78,7 @@ class FleetCounting:
         """Begin to send; the process has joined the fleet. Raises what the database raises."""
         self.numbers.since_ms = await self._folding.begin()
         self._publisher.start()
+        self.numbers.ranking.start()
 
     async def look(self) -> None:
         """Fold those that are gone, if this process is the first of those that live; for the heartbeat's hooks."""
@@ -92,6 +93,7 @@ class FleetCounting:
 
     async def stop(self) -> None:
         """Send and fold what is left, as far as that takes no longer than :data:`STOP_SECONDS`."""
+        await self.numbers.ranking.stop()
         for task in self._folds:
             task.cancel()
         with suppress(TimeoutError):

@@ -180,6 +180,47 @@ return {page[1], page[2], redis.call('HGET', meta, 'generation') or ''}
 """)
 """Return some of the sums with the cursor to go on from, which is 0 at the beginning and the end, and the filling."""
 
+READ_SOME: Final = _script("""
+local found = {}
+for _, tenant in ipairs(ARGV) do
+  found[#found + 1] = redis.call('HGET', sums, tenant) or ''
+  found[#found + 1] = redis.call('HGET', own, tenant) or ''
+end
+return {found, redis.call('HGET', meta, 'generation') or '', redis.call('HGET', meta, 'born') or '0', whole(now())}
+""")
+"""Return the sums of some tenants of a bucket, each with what one process has added to it, as one moment."""
+
+CHANGED: Final = _script("""
+local since, rank, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local found, last = {}, 1
+if most > 0 then
+  local page = redis.call('ZREVRANGE', changes, rank, rank + most - 1, 'WITHSCORES')
+  last = #page < 2 * most and 1 or 0
+  for index = 1, #page, 2 do
+    local tenant, new = page[index], tonumber(page[index + 1]) > since
+    if not new and #ARGV == 3 then last = 1 break end
+    found[#found + 1] = tenant
+    found[#found + 1] = new and redis.call('HGET', sums, tenant) or ''
+    local before = #ARGV > 3 and redis.call('HGET', past, tenant) or ''
+    for place = 4, #ARGV do
+      local first, begun = tonumber(ARGV[place]), ''
+      for line in string.gmatch(before, '[^\\n]+') do
+        local minute, text = string.match(line, '^(%d+) (.*)$')
+        if tonumber(minute) < first then break end
+        begun = text
+      end
+      found[#found + 1] = begun
+    end
+  end
+end
+return {redis.call('HGET', meta, 'generation') or '', redis.call('HGET', meta, 'version') or '0',
+  redis.call('HGET', meta, 'born') or '0', whole(now()), redis.call('ZCARD', changes), last, found}
+""")
+"""Return a bucket's tenants, those first that changed last: each with its sum if that is newer than a version, and with
+what it was when windows began, of which the first minutes are given: the line that
+:meth:`service.fleet.live.counts.FleetCounts.window` takes. Without windows only those are told of that are newer.
+"""
+
 HOLDERS: Final = _script("""
 return {redis.call('HKEYS', holders), redis.call('HGET', meta, 'generation') or ''}
 """)

@@ -1,6 +1,7 @@
 """The sums of a fleet as the store's scripts keep them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -14,6 +15,9 @@ from service.fleet.store import Scripts
 
 ROWS_AT_ONCE: Final = 100
 """Rows that one script takes: some milliseconds of the store at most."""
+
+CHANGED_AT_ONCE: Final = 50
+"""Tenants that one script tells of, each with what it was when windows began."""
 
 TOTAL: Final = ""
 """The total's name among tenants."""
@@ -109,6 +113,34 @@ class Sum:
     began. Empty if it was not asked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One tenant among those that changed, or whose windows begin later."""
+
+    tenant_id: str
+    sum: str
+    """Empty if it has not changed."""
+    begun: Sequence[str]
+    """What it was when each window began; empty where nothing was added since."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedPage:
+    """Some tenants of a bucket, those that changed last first."""
+
+    generation: str
+    """Name of the bucket's filling; empty before it is filled."""
+    version: int
+    """Changes of the bucket so far."""
+    born_ms: int
+    now_ms: int
+    tenants: int
+    """Tenants of the bucket."""
+    last: bool
+    """True if there are no more."""
+    found: Sequence[Changed]
+
+
 def bucket_of(tenant_id: str) -> int:
     """Return the number of the bucket that a tenant's sum is in; the empty name is that of all."""
     return TOTAL_BUCKET if tenant_id == TOTAL else crc32(tenant_id.encode("utf-8", "surrogatepass")) % BUCKETS
@@ -155,6 +187,54 @@ class LiveStore:
                 yield pair
             if cursor == "0":
                 return
+
+    async def sums_of(self, tenants: Iterable[str], holder: str) -> AsyncIterator[Mapping[str, Sum]]:
+        """Yield the sums of these tenants, some at a time, each time as one moment; without their past."""
+        by_bucket: defaultdict[int, list[str]] = defaultdict(list)
+        for tenant_id in tenants:
+            by_bucket[bucket_of(tenant_id)].append(tenant_id)
+        for bucket, names in by_bucket.items():
+            for start in range(0, len(names), ROWS_AT_ONCE):
+                some = names[start : start + ROWS_AT_ONCE]
+                found, generation, born, now = await self._run(scripts.READ_SOME, bucket, some, holder)
+                yield {
+                    name: Sum(text, own, generation, int(born), int(now), "")
+                    for name, text, own in zip(some, found[::2], found[1::2], strict=True)
+                }
+
+    async def changed(
+        self,
+        bucket: int,
+        *,
+        since: int = -1,
+        rank: int = 0,
+        first_minutes: Sequence[int] = (),
+        count: int = CHANGED_AT_ONCE,
+    ) -> ChangedPage:
+        """Return some tenants of a bucket, those first that changed last.
+
+        Args:
+            bucket: the bucket's number.
+            since: the version since which sums are of interest.
+            rank: how many tenants have been told of before. One that changes meanwhile may be told of twice, and is
+                among those that changed since the version of the first page.
+            first_minutes: the minutes since 1970 at which windows begin. With any, all tenants are told of; without,
+                those that changed.
+            count: the most tenants.
+        """
+        found = await self._run(scripts.CHANGED, bucket, [since, rank, count, *first_minutes])
+        generation, version, born, now, tenants, last, flat = found
+        width = 2 + len(first_minutes)
+        entries = [flat[start : start + width] for start in range(0, len(flat), width)]
+        return ChangedPage(
+            generation,
+            int(version),
+            int(born),
+            int(now),
+            int(tenants),
+            bool(last),
+            [Changed(tenant_id, text, begun) for tenant_id, text, *begun in entries],
+        )
 
     async def holders(self, bucket: int) -> tuple[Sequence[str], str]:
         """Return the processes that have rows in a bucket, and the name of its filling, empty before it is filled."""

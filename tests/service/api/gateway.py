@@ -10,7 +10,8 @@ from service.api.capacity import capacity_router
 from service.api.exemplars import exemplars_router
 from service.api.health import health_router
 from service.api.live import TenantCheck, live_router
-from service.api.summary import ranking_router, summary_router
+from service.api.ranking import ranking_router
+from service.api.summary import summary_router
 from service.http.errors import use_problem_details
 from service.http.openapi import OPENAPI_TAGS
 from service.http.readiness import Readiness

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.summary import MAX_CURSOR, Ordering, from_cursor, to_cursor
+from service.api.ranking import MAX_CURSOR, Ordering, from_cursor, to_cursor
 from service.http.parameters import InvalidCursorError
 from service.http.tokens import HEADER
 from service.tenants.limits import CallLimits

@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from service.fleet.connection import StoreConnection
-from service.fleet.live.reading import FleetUnansweredError
+from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.store import TOTAL, Batch, LiveStore, Taken, bucket_of
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState

@@ -1,0 +1,108 @@
+"""What all processes of a fleet have counted together, since the fleet began and in windows up to now."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from service.fleet.live.fields import GAUGES, ROW, Row, amounts, minus
+from telemetry.metrics.figures import Window
+from telemetry.metrics.history import HistoryStretch
+from telemetry.metrics.live_table import BOUNDS, MS_PER_SECOND, Distribution, Numbers, Selection
+from telemetry.metrics.past import WindowName
+
+_MINUTE_MS: Final = 60_000
+
+_STEPS: Final[Mapping[WindowName, tuple[int, int]]] = {
+    WindowName.FIVE_MINUTES: (5, 1),
+    WindowName.HOUR: (60, 5),
+    WindowName.DAY: (1440, 60),
+}
+# Minutes of each window, and of the steps that its edge is exact to the half of.
+
+COUNTED: Final = slice(len(GAUGES), -len(BOUNDS))
+"""The part of a row that a window has."""
+
+
+def begun_ms(name: WindowName, now_ms: int, born_ms: int) -> int:
+    """Return when a window of so many minutes began, in Unix milliseconds: at a step, or when the store was filled."""
+    minutes, step = _STEPS[name]
+    start = round((now_ms / _MINUTE_MS - minutes) / step) * step
+    return max(start * _MINUTE_MS, born_ms)
+
+
+class FleetUnansweredError(Exception):
+    """The fleet cannot be answered for now; the text says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The processes and the time that the numbers of a fleet cover."""
+
+    age_seconds: float
+    """Age of the rows of whoever was heard of least lately; this process's own are as of now."""
+    speaking: int
+    """Processes heard of lately, this one among them."""
+    processes: int
+    """Processes that live."""
+    since_ms: int
+    """Since when the fleet counts, in Unix milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCounts:
+    """The counts of one tenant, or of all together, by all processes of the fleet since it began to count."""
+
+    row: Row
+    seen: bool
+    """False for a tenant that no process has counted anything of."""
+    coverage: Coverage
+    born_ms: int
+    """Since when the past is remembered, in Unix milliseconds of the store."""
+    now_ms: int
+    past: tuple[tuple[int, Row], ...]
+    """Minutes since 1970 with what was counted when they began, the latest first; none if they were not asked for."""
+
+    def numbers(self) -> Numbers:
+        """Return every field of the live view; open calls are the fleet's, and none was handed over."""
+        return amounts(self.row)
+
+    def distributions(self) -> dict[str, Distribution]:
+        """Return the distributions that hold anything, by instrument; without examples."""
+        found, place = {}, len(ROW.counters)
+        for name, total in zip(BOUNDS, self.row[-len(BOUNDS) :], strict=True):
+            counts = self.row[place : place + len(BOUNDS[name]) + 1]
+            place += len(counts)
+            if any(counts):
+                found[name] = Distribution(BOUNDS[name], counts, total / MS_PER_SECOND)
+        return found
+
+    def window(self, name: WindowName, *, limit: int | None, peak_in_use: int | None) -> Window:
+        """Return what was counted in a window up to now."""
+        start_ms, before = self._before(name)
+        added = self.row if before is None else minus(self.row, before)
+        return Window((self.now_ms - start_ms) / 1000, added[COUNTED], peak_in_use, limit)
+
+    def start_ms(self, name: WindowName) -> int:
+        """Return when a window began, in Unix milliseconds of the store."""
+        return self._before(name)[0]
+
+    def _before(self, name: WindowName) -> tuple[int, Row | None]:
+        """Return when a window began and what had been counted then; None for nothing."""
+        if name is WindowName.SINCE_START:
+            return self.coverage.since_ms, None
+        start_ms = begun_ms(name, self.now_ms, self.born_ms)
+        # What was counted then did not change before the first minute from then on that is remembered.
+        later = [row for minute, row in self.past if minute >= start_ms // _MINUTE_MS]
+        return start_ms, later[-1] if later else self.row
+
+    def course(self, name: WindowName, selection: Selection) -> tuple[HistoryStretch, ...]:
+        """Return the parts of a window between the minutes that are remembered, the oldest first."""
+        start_ms, before = self._before(name)
+        edges = [(minute * _MINUTE_MS, row) for minute, row in self.past if minute * _MINUTE_MS > start_ms]
+        places = [len(GAUGES) + column for column in selection.columns()]
+        parts, begun = [], before or [0] * len(self.row)
+        for until, row in (*reversed(edges), (self.now_ms, self.row)):
+            added = tuple(row[place] - begun[place] for place in places)
+            parts.append(HistoryStretch((self.now_ms - start_ms) / 1000, (self.now_ms - until) / 1000, added, None))
+            start_ms, begun = until, row
+        return tuple(parts)

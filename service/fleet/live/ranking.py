@@ -1,0 +1,405 @@
+"""Tenants of a fleet ranked: a copy of every sum, kept in each process that is asked for rankings.
+
+A ranking looks at every tenant, which the store cannot do for each question. So the sums are copied once, with what
+they were when each window began, and while rankings are asked for the copy follows what changes. A page is then as old
+as the copy, which it says, and costs the same however many processes there are. Unlike the other numbers it is the
+store's alone: what this process has counted and not sent yet, within half a second, is not in it.
+"""
+
+import asyncio
+import logging
+from array import array
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Final
+
+from service.fleet.errors import StoreAwayError
+from service.fleet.live.counts import COUNTED, Coverage, FleetUnansweredError, begun_ms
+from service.fleet.live.fields import read
+from service.fleet.live.scripts import BUCKETS
+from service.fleet.live.store import Changed, ChangedPage, LiveStore
+from service.fleet.member import Member
+from service.fleet.store import AT_ONCE, Peaks, SlotStore
+from service.periodic import PeriodicWorker
+from telemetry.clock import Instant
+from telemetry.metrics.cooperative import yielding
+from telemetry.metrics.figures import Window
+from telemetry.metrics.gauges import Limits
+from telemetry.metrics.history import Place, Ranked, Ranking
+from telemetry.metrics.live_table import EVERYTHING, ROW_WIDTH, Selection
+from telemetry.metrics.past import WindowName
+from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
+
+_logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS: Final = 5.0
+"""Seconds between two refreshments of the copy."""
+
+KEPT_SECONDS: Final = 300.0
+"""Seconds after the last question for which the copy is kept."""
+
+MAX_TENANTS: Final = 50_000
+"""The most tenants that are ranked: some 2 kB each, and half as much for a refreshment."""
+
+MAX_ORDERS: Final = 12
+"""The most orders, of a figure in a window, that are kept sorted; of those asked for last."""
+
+_AWAY: Final = "The store of the fleet does not answer."
+_STALE_SECONDS: Final = 2 * REFRESH_SECONDS
+_STRETCH: Final = 100
+_MINUTE_MS: Final = 60_000
+_WINDOWS: Final = (WindowName.FIVE_MINUTES, WindowName.HOUR, WindowName.DAY)
+_SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
+_NOW: Final = Instant(0.0, 0)
+# A copy is of one moment, whenever it is looked at.
+_WIDER: Final = "hiq"
+
+Columns = list["array[int]"]
+"""By number, in the order of a window's; in each the tenants by position. As narrow as what is in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetRanked:
+    """A part of a ranking."""
+
+    ranked: Sequence[Ranked]
+    windows: Mapping[str, Window]
+    """By tenant, everything that was counted in the window."""
+    coverage: Coverage
+
+
+def _put(columns: Columns, number: int, position: int, value: int) -> None:
+    column = columns[number]
+    try:
+        column[position] = value
+    except OverflowError:
+        for code in _WIDER[_WIDER.find(column.typecode) + 1 :]:
+            try:
+                wide = array(code, column)
+                wide[position] = value
+            except OverflowError:
+                continue
+            columns[number] = wide
+            return
+        raise
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """The part of the copy that one bucket of the store has."""
+
+    generation: str
+    version: int = -1
+    """Changes of the bucket that are in the copy."""
+    begun_ms: dict[WindowName, int] = field(default_factory=dict)
+    """When each window began, in Unix milliseconds of the store."""
+    now_ms: int = 0
+
+
+@dataclass(slots=True)
+class _Copy:
+    """Every tenant's numbers; changed by one refreshment, and by nobody once it is shown."""
+
+    buckets: dict[int, _Bucket] = field(default_factory=dict)
+    tenants: list[str] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+    bucket_of: "array[int]" = field(default_factory=lambda: array("B"))
+    tables: dict[WindowName, Columns] = field(default_factory=lambda: {name: _no_tenants() for name in WindowName})
+
+    def begin(self) -> "_Copy":
+        """Return a copy of the copy, to be changed."""
+        return _Copy(
+            {number: replace(bucket, begun_ms=dict(bucket.begun_ms)) for number, bucket in self.buckets.items()},
+            list(self.tenants),
+            dict(self.places),
+            self.bucket_of[:],
+            {name: [column[:] for column in yielding(columns)] for name, columns in self.tables.items()},
+        )
+
+    def take(self, number: int, moved: Sequence[WindowName], found: Sequence[Changed]) -> None:
+        """Take tenants of a bucket: their sums if they changed, and what they were when ``moved`` windows began."""
+        for changed in yielding(found):
+            position = self._position(changed.tenant_id, number)
+            if changed.sum:
+                self._counted(position, read(changed.sum)[COUNTED])
+            for name, begun in zip(moved, changed.begun, strict=True):
+                # Without a line nothing was added since: what was counted then is what is counted now.
+                before = read(begun)[COUNTED] if begun else None
+                for column, total in enumerate(self.tables[WindowName.SINCE_START]):
+                    added = 0 if before is None else total[position] - before[column]
+                    if self.tables[name][column][position] != added:
+                        _put(self.tables[name], column, position, added)
+
+    def _position(self, tenant_id: str, number: int) -> int:
+        known = self.places.get(tenant_id)
+        if known is not None:
+            return known
+        position = self.places[tenant_id] = len(self.tenants)
+        self.tenants.append(tenant_id)
+        self.bucket_of.append(number)
+        for columns in self.tables.values():
+            for column in columns:
+                column.append(0)
+        return position
+
+    def _counted(self, position: int, numbers: Sequence[int]) -> None:
+        """Set a sum. Whatever it grew by has been added in every window; what it was when they began stays."""
+        totals = self.tables[WindowName.SINCE_START]
+        for column, number in enumerate(numbers):
+            grown = number - totals[column][position]
+            if grown:
+                _put(totals, column, position, number)
+                for name in _WINDOWS:
+                    columns = self.tables[name]
+                    _put(columns, column, position, columns[column][position] + grown)
+
+
+def _no_tenants() -> Columns:
+    return [array("b") for _ in range(ROW_WIDTH)]
+
+
+class RankedCopy:
+    """Every tenant's windows at the moment of a refreshment: a source of rankings.
+
+    Args:
+        copy: the numbers, which nobody changes any more.
+        coverage: what they cover, at that moment.
+        limits: calls allowed at once.
+        peaks: of every tenant; None if nobody asked for them.
+    """
+
+    def __init__(
+        self, copy: _Copy, coverage: Coverage, limits: Limits, peaks: Mapping[str, Peaks] | None = None
+    ) -> None:
+        self._copy = copy
+        self._coverage = coverage
+        self._limits = limits
+        self._taken = monotonic()
+        self._orders: dict[Ranking, array[int]] = {}
+        self.peaks = peaks
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since it was made."""
+        return monotonic() - self._taken
+
+    @property
+    def tenants(self) -> Sequence[str]:
+        """Every tenant of which something was counted."""
+        return self._copy.tenants
+
+    def coverage(self) -> Coverage:
+        """Return what the numbers cover, as of now."""
+        return replace(self._coverage, age_seconds=self._coverage.age_seconds + self.age_seconds)
+
+    def every(self, name: WindowName, now: Instant, selection: Selection) -> Iterator[tuple[str, Window]]:  # noqa: ARG002
+        """Yield every tenant with what was counted of it in one window up to the refreshment, in chosen numbers."""
+        columns, tenants = self._chosen(name, selection), self._copy.tenants
+        for first in yielding(range(0, len(tenants), _STRETCH)):
+            stretch = [column[first : first + _STRETCH] for column in columns]
+            numbers = zip(*stretch, strict=True) if stretch else ((),) * _STRETCH
+            for position, chosen in enumerate(numbers, first):
+                if position < len(tenants):
+                    yield tenants[position], self._window(name, position, chosen, self.peaks)
+
+    def first(self, ranking: Ranking, count: int, after: Ranked | None) -> list[Ranked]:
+        """Return so many tenants in order, behind ``after`` if it is given; the same as :meth:`Ranking.first`.
+
+        The first one to ask for an order has it made, which takes a while: call it from a thread.
+        """
+        order = self.order(ranking)
+
+        def place(position: int) -> Place:
+            return ranking.place(self._ranked(ranking, position))
+
+        start = 0 if after is None else bisect_right(order, ranking.place(after), key=place)
+        return [self._ranked(ranking, position) for position in order[start : start + count]]
+
+    def order(self, ranking: Ranking) -> "array[int]":
+        """Return the positions of all tenants in order."""
+        known = self._orders.get(ranking)
+        if known is None:
+            places = enumerate(ranking.places(self, _NOW))
+            known = array("I", [position for _, position in sorted((place, at) for at, (place, _) in places)])
+            self._orders[ranking] = known
+        return known
+
+    def windows(self, name: WindowName, tenants: Sequence[str], peaks: Mapping[str, Peaks]) -> Mapping[str, Window]:
+        """Return everything that was counted of these tenants in a window."""
+        columns = self._chosen(name, EVERYTHING)
+        places = ((tenant_id, self._copy.places[tenant_id]) for tenant_id in tenants)
+        return {
+            tenant_id: self._window(name, position, [column[position] for column in columns], peaks)
+            for tenant_id, position in places
+        }
+
+    def _chosen(self, name: WindowName, selection: Selection) -> Columns:
+        return [self._copy.tables[name][column] for column in selection.columns()]
+
+    def _ranked(self, ranking: Ranking, position: int) -> Ranked:
+        chosen = [column[position] for column in self._chosen(ranking.window, ranking.figure.chosen)]
+        window = self._window(ranking.window, position, chosen, self.peaks)
+        return Ranked(self._copy.tenants[position], ranking.figure.compute(window.numbers, window))
+
+    def _window(
+        self, name: WindowName, position: int, numbers: Sequence[int], peaks: Mapping[str, Peaks] | None
+    ) -> Window:
+        tenant_id, bucket = self._copy.tenants[position], self._copy.buckets[self._copy.bucket_of[position]]
+        if name is WindowName.SINCE_START:
+            seconds, peak = (bucket.now_ms - self._coverage.since_ms) / 1000, None
+        else:
+            begun = bucket.begun_ms[name]
+            seconds, peak = (bucket.now_ms - begun) / 1000, _peak(peaks, tenant_id, begun)
+        limit = None if tenant_id in _SEVERAL else self._limits.of(TenantId(tenant_id))
+        return Window(seconds, numbers, peak, limit)
+
+
+def _peak(peaks: Mapping[str, Peaks] | None, tenant_id: str, since_ms: int) -> int | None:
+    known = None if peaks is None or tenant_id in _SEVERAL else peaks.get(tenant_id)
+    return None if known is None else known.since(since_ms)
+
+
+class FleetRanking:
+    """Keeps a copy of all sums while rankings are asked for.
+
+    Args:
+        store: the sums.
+        slots: the places of all calls, with their peaks.
+        member: this process among the others.
+        limits: how many calls are let in at once.
+        coverage: returns what the sums cover now; raises FleetUnansweredError.
+    """
+
+    def __init__(
+        self,
+        store: LiveStore,
+        slots: SlotStore,
+        member: Member,
+        limits: Limits,
+        coverage: Callable[[], Awaitable[Coverage]],
+    ) -> None:
+        self._store = store
+        self._slots = slots
+        self._member = member
+        self._limits = limits
+        self._coverage = coverage
+        self._copy = _Copy()
+        self._shown: RankedCopy | None = None
+        self._refreshing = asyncio.Lock()
+        self._asked = self._peaks_asked = float("-inf")
+        self._orders: OrderedDict[Ranking, None] = OrderedDict()
+        self._worker = PeriodicWorker(
+            self._keep, interval=REFRESH_SECONDS, failed=self._failed, name="callscope-fleet-ranking"
+        )
+
+    def start(self) -> None:
+        """Begin to follow, as soon as somebody asks; needs the running loop."""
+        self._worker.start()
+
+    async def stop(self) -> None:
+        """Follow no longer."""
+        await self._worker.stop()
+
+    async def ranked(self, ranking: Ranking, count: int, after: Ranked | None = None) -> FleetRanked:
+        """Return so many tenants in order, behind ``after`` if it is given.
+
+        Raises:
+            FleetUnansweredError: if the store does not answer, or there are more tenants than are ranked.
+        """
+        self._asked = monotonic()
+        if ranking.figure.chosen.peaks:
+            self._peaks_asked = self._asked
+        self._orders[ranking] = None
+        self._orders.move_to_end(ranking)
+        while len(self._orders) > MAX_ORDERS:
+            self._orders.popitem(last=False)
+        shown = await self._fresh(peaks=ranking.figure.chosen.peaks)
+        found = await asyncio.to_thread(shown.first, ranking, count, after)
+        names = [one.tenant_id for one in found]
+        peaks = shown.peaks if shown.peaks is not None else await self._peaks(names)
+        windows = shown.windows(ranking.window, names, peaks)
+        return FleetRanked(found, windows, shown.coverage())
+
+    async def _fresh(self, *, peaks: bool) -> RankedCopy:
+        """Return the copy, made or brought up to date if nobody has done that lately."""
+        if self._member.away:
+            raise FleetUnansweredError(_AWAY)
+        async with self._refreshing:
+            shown = self._shown
+            if shown is None or shown.age_seconds > _STALE_SECONDS or (peaks and shown.peaks is None):
+                shown = self._shown = await self._refreshed()
+            return shown
+
+    async def _keep(self) -> None:
+        """Bring the copy up to date if somebody has asked lately; otherwise let go of it."""
+        idle = monotonic() - self._asked
+        async with self._refreshing:
+            if idle > KEPT_SECONDS:
+                self._copy, self._shown = _Copy(), None
+                self._orders.clear()
+            elif not self._member.away:
+                self._shown = await self._refreshed()
+
+    async def _refreshed(self) -> RankedCopy:
+        coverage = await self._coverage()
+        try:
+            copy = await self._brought_up_to_date()
+            wanted = monotonic() - self._peaks_asked < KEPT_SECONDS
+            peaks = await self._peaks(copy.tenants) if wanted else None
+        except StoreAwayError as error:
+            self._member.doubt(error)
+            raise FleetUnansweredError(_AWAY) from error
+        self._copy = copy
+        shown = RankedCopy(copy, coverage, self._limits, peaks)
+        # Of those that were asked for lately: whoever asks next does not wait for them.
+        for ranking in list(self._orders):
+            if peaks is not None or not ranking.figure.chosen.peaks:
+                await asyncio.to_thread(shown.order, ranking)
+        return shown
+
+    async def _brought_up_to_date(self) -> _Copy:
+        heads = await asyncio.gather(*(self._store.changed(number, count=0) for number in range(BUCKETS)))
+        if not all(head.generation for head in heads):
+            raise FleetUnansweredError("The store of the fleet is empty, and is being filled again.")
+        if sum(head.tenants for head in heads) > MAX_TENANTS:
+            raise FleetUnansweredError(f"The fleet has more than {MAX_TENANTS:,} tenants, too many to be ranked.")
+        known = self._copy.buckets
+        filled = any(known[number].generation != head.generation for number, head in enumerate(heads) if known)
+        copy = _Copy() if filled else await asyncio.to_thread(self._copy.begin)
+        for number, head in enumerate(heads):
+            await self._follow(copy, number, head)
+        return copy
+
+    async def _follow(self, copy: _Copy, number: int, head: ChangedPage) -> None:
+        """Take what has changed in a bucket, and what was counted when windows began that begin later now."""
+        bucket = copy.buckets.setdefault(number, _Bucket(head.generation))
+        begun = {name: begun_ms(name, head.now_ms, head.born_ms) for name in _WINDOWS}
+        moved = [name for name in _WINDOWS if bucket.begun_ms.get(name) != begun[name]]
+        minutes = [begun[name] // _MINUTE_MS for name in moved]
+        rank = 0
+        while True:
+            page = await self._store.changed(number, since=bucket.version, rank=rank, first_minutes=minutes)
+            if page.generation != head.generation:
+                raise FleetUnansweredError("The store of the fleet was filled again meanwhile.")
+            await asyncio.to_thread(copy.take, number, moved, page.found)
+            rank += len(page.found)
+            if page.last:
+                break
+        bucket.version, bucket.begun_ms, bucket.now_ms = head.version, begun, head.now_ms
+
+    async def _peaks(self, tenants: Sequence[str]) -> Mapping[str, Peaks]:
+        found: dict[str, Peaks] = {}
+        try:
+            for start in range(0, len(tenants), AT_ONCE):
+                found |= await self._slots.peaks(tenants[start : start + AT_ONCE])
+        except StoreAwayError as error:
+            self._member.doubt(error)
+            raise FleetUnansweredError(_AWAY) from error
+        return found
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, FleetUnansweredError):
+            _logger.error("a ranking's copy of the fleet's sums could not be brought up to date", exc_info=error)
