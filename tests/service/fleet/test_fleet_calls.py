@@ -13,7 +13,19 @@ from service.fleet import mail
 from service.simulator.faults import CallFaults, Refuse
 from telemetry.calls.lifecycle import CallState
 from tests.peers.peers import Peers
-from tests.service.fleet.pair import BOUND, OTHER, PATIENT_SECONDS, READS, SHORT, TALK, Pair, pair, plain, token
+from tests.service.fleet.pair import (
+    BOUND,
+    OTHER,
+    PATIENT_SECONDS,
+    READS,
+    SHORT,
+    TALK,
+    Pair,
+    pair,
+    plain,
+    published,
+    token,
+)
 from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, running_harness
 from tests.service.page.browsing import SAME
 
@@ -363,20 +375,22 @@ async def harness_alone(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def test_the_registry_of_the_fleet(both: Pair) -> None:
-    """Slots are the store's, calls and counts those of both, from either; without an answer of all there is none."""
+    """Slots are the store's, calls and counts those of both, from either; a process that is silent is named."""
     debug = "/api/v1/metrics/capacity/debug"
     calls = [await both.talking(both.first), await both.talking(both.second), await both.talking(both.first)]
-    for harness in (both.first, both.second):
-        answer = await harness.client.get(f"{debug}?scope=fleet")
+    await published(both)
+    for harness, query in ((both.first, "?scope=fleet"), (both.second, "")):
+        answer = await harness.client.get(f"{debug}{query}")
         told = plain(answer)
         assert (answer.headers["X-Metrics-Scope"], told["scope"], told["mode"]) == ("fleet", "fleet", "fleet")
+        assert answer.headers["X-Calls-Processes"] == "2/2"
         assert [call["call_id"] for call in told["active_calls"]] == calls
         everyone, tenant = told["global"], told["tenants"]["tenant-001"]
         for slots in (everyone, tenant):
             assert [slots[name] for name in ("in_use", "available", "active", "pending")] == [3, 97, 3, 0]
-            assert slots["peak_in_use_5m"] is None
+            assert slots["peak_in_use_5m"] == 3
         assert (told["consistent"], told["inconsistencies"]) == (True, [])
-    own = await both.second.client.get(debug)
+    own = await both.second.client.get(f"{debug}?scope=process")
     assert (own.headers["X-Metrics-Scope"], plain(own)["global"]["in_use"]) == ("process", 1)
     refused = await both.second.client.get(f"{debug}?scope=fleet", headers=token(BOUND))
     assert refused.status_code == 403
@@ -384,5 +398,9 @@ async def test_the_registry_of_the_fleet(both: Pair) -> None:
     mailbox(both.second).answer_seconds = 0.05
     missing = await both.second.client.get(f"{debug}?scope=fleet")
     assert missing.status_code == 503
-    assert missing.headers["X-Calls-Silent"] == both.first.container.instance_id
+    left = await both.second.client.get(debug)
+    for answer in (missing, left):
+        assert answer.headers["X-Calls-Silent"] == both.first.container.instance_id
+    assert [call["call_id"] for call in plain(left)["active_calls"]] == [calls[1]]
+    assert plain(left)["global"]["active"] == 3
     await both.over()
