@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.fields import amounts
-from service.fleet.live.reading import FleetNumbers, FleetUnansweredError
+from service.fleet.live.reading import FleetNumbers
 from service.reconciliation.fleet_sums import FleetSumsUnreadError
 
 

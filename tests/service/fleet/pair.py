@@ -86,8 +86,8 @@ def plain(answer: httpx2.Response) -> dict[str, Any]:
 
 
 async def published(both: Pair) -> None:
-    """Wait until the store has what both services have counted so far."""
-    for harness in (both.first, both.second):
+    """Wait until the store has what both services have counted so far, and both have heard of each other."""
+    for harness in (both.first, both.second, both.first):
         counting = harness.container.counting
         assert counting is not None
         publisher, passes = counting._publisher, 0

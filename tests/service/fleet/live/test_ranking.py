@@ -25,8 +25,9 @@ from tests.service.fleet.live.harness import CountingProcess, ended
 pytestmark = pytest.mark.peers
 
 TENANTS = tuple(f"tenant-{number:02}" for number in range(23))
-MINUTES_AGO = (2, 4, 20, 58, 200, 1300, 1460)
-"""Minutes before now that the past of these tests remembers, inside and outside of every window."""
+MINUTES_AGO = (2, 3, 7, 20, 50, 70, 200, 1300, 1480)
+"""Minutes before now that the past of these tests remembers, in and out of every window, and far from where it begins:
+that moves by a step while the tests run."""
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def remember(store_url: str, seed: int) -> None:
     """Give the store a past that it did not live through: sums of earlier minutes, none greater than a later one."""
     rng = Random(seed)  # noqa: S311 -- reproducible, not secret
     with redis.Redis.from_url(store_url, decode_responses=True) as client:
-        now = int(client.time()[0]) // 60  # type: ignore[index]
+        now = int(client.time()[0]) // 60
         for tenant_id in TENANTS:
             keys = bucket_keys("test", bucket_of(tenant_id))
             client.hset(keys[2], "born", str((now - 3000) * 60_000))
