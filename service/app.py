@@ -53,9 +53,9 @@ from service.page.shared_sessions import SharedSessions
 from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.calls import RecordsState
+from service.records.directory import SeenTenants
 from service.records.store import CallPages
 from service.settings import Settings, load_settings
-from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
@@ -118,7 +118,7 @@ def app_of(container: Container) -> FastAPI:
         container.telemetry,
         admin,
         limits=container.limits,
-        tenants=ConfiguredTenants(container.tenants),
+        tenants=SeenTenants(container.tenants, CallPages(container.database)),
         history=container.history,
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
@@ -230,7 +230,7 @@ def _sessions(container: Container) -> PageSessions:
 def _routers(container: Container, readiness: Readiness, admin: AdminCheck) -> Iterator[APIRouter]:
     """Return the routes that need the service's database, and the public ones."""
     clock, database = container.telemetry.tracker.clock, container.database
-    known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants))
+    known = TenantCheck(container.telemetry.live, SeenTenants(container.tenants, CallPages(container.database)))
     yield reconcile_router(
         reconciliation=build_reconciliation(
             container.settings, container.telemetry, database, container.records, container.instance_id

@@ -65,7 +65,7 @@ EXAMPLE = {
 }
 """The example in the OpenAPI document."""
 _LIVE: Responses = {200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, METRICS_HEADERS)}
-_NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it has been counted."
+_NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it is known."
 _TENANT: Responses = {
     404: declared(ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN), _NO_SUCH_TENANT, f"{_PATH}/live/nobody"),
     422: declared_invalid(

@@ -215,7 +215,7 @@ _SUMMARY: Responses = {200: success(MetricsSummary, "The derived figures of each
 _TENANT: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        "There is no such tenant: it is not configured, and no call of it is known.",
         f"{PATH}/nobody",
     ),
     422: declared_invalid(f"{PATH}/\x00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"),

@@ -20,7 +20,7 @@ from service.page.system_view import SystemFacts
 from service.page.tenant_view import TenantRecords
 from service.page.viewing import View
 from service.page.views import Pages
-from service.tenants.repository import ConfiguredTenants
+from service.records.directory import SeenTenants
 
 
 class LivePage:
@@ -41,7 +41,7 @@ class LivePage:
         self._hang_ups = hang_ups
         self._gate = AdminGate(tokens, attempts)
         self._facts = PageFacts(parts)
-        self._tenants = ConfiguredTenants(parts.tenants)
+        self._tenants = SeenTenants(parts.tenants, parts.pages)
         self.sessions = sessions
         self.pages = Pages(self._facts, TenantRecords(parts.tenants, parts.usage), system)
         self.live: LivePages[View] = LivePages(self.pages.fragments)

@@ -61,7 +61,7 @@ _OVERVIEW: Responses = {
     200: success(Overview, "What an operator looks at first.", EXAMPLE, METRICS_HEADERS),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        "There is no such tenant: it is not configured, and no call of it is known.",
         f"{PATH}?tenant_id=nobody",
     ),
     422: declared_invalid(f"{PATH}?tenant_id=", "query.tenant_id", "String should match pattern"),

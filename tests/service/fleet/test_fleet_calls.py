@@ -20,6 +20,7 @@ from tests.service.page.browsing import SAME
 pytestmark = pytest.mark.peers
 
 CALLS = "/api/v1/calls"
+LIVE = "/api/v1/metrics/live/"
 
 
 @pytest.fixture
@@ -110,6 +111,19 @@ async def test_a_search_goes_through_the_calls_of_all(both: Pair) -> None:
     assert len(await ids(both.first, "?limit=5&scope=process")) == 2
     wrong = await both.first.client.get(f"{CALLS}?cursor=W10")
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "query.cursor")
+
+
+async def test_a_tenant_that_another_process_saw_is_known(both: Pair) -> None:
+    """Configured no more, it is asked about at any process: its calls are found, a misspelt one is 404."""
+    call_id = await over(both, both.first)
+    assert await both.first.container.records.flush(PATIENT_SECONDS)
+    tenant_id = plain(await both.first.client.get(f"{CALLS}/{call_id}"))["tenant_id"]
+    deleted = await both.first.client.delete(f"/api/v1/tenants/{tenant_id}", headers={"If-Match": "*"})
+    assert deleted.status_code == 204
+    assert await ids(both.second, f"?tenant_id={tenant_id}") == [call_id]
+    for path in (f"{CALLS}?tenant_id=", "/api/v1/call-records?tenant_id=", "/api/v1/overview?tenant_id=", LIVE):
+        answers = [await both.second.client.get(f"{path}{name}") for name in (tenant_id, f"{tenant_id}x")]
+        assert [answer.status_code for answer in answers] == [200, 404], path
 
 
 @pytest.mark.parametrize("which", ["first", "second"])
