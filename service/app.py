@@ -47,6 +47,7 @@ from service.http.readiness import (
 from service.http.security import AdminCheck, require_admin
 from service.page.examination import WAIT_SECONDS, Examination
 from service.page.facts import PageParts
+from service.page.guard import shown_to_people
 from service.page.mounting import LivePage
 from service.page.sessions import IDLE_SECONDS, MAX_SECONDS, MAX_SESSIONS, LocalSessions, PageSessions
 from service.page.shared_sessions import SharedSessions
@@ -93,7 +94,7 @@ def app_of(container: Container) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    use_problem_details(app)
+    use_problem_details(app, shown_to_people)
     app.add_middleware(TrailingSlashes)
     instrumentation = instrument(
         app,

@@ -1,6 +1,7 @@
 """The form of the search: its fields, and what is wrong with those that were sent."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from service.api.call_search import StateFilter
-from service.http.parameters import in_utc
+from service.http.parameters import TWICE, in_utc
 from service.http.problems import ProblemError, invalid_request
 from service.page.whole import PAUSED
 from service.records.store import Wanted
@@ -103,9 +104,14 @@ class Trouble:
     detail: str
 
 
-def demand_answerable(given: Collection[str], where: SearchedIn) -> None:
-    """Raise a 422 problem that names every parameter there is none of, and those that records do not keep."""
-    problems = [{"loc": ("query", name), "msg": "is no field of the search"} for name in _unknown(given)]
+def demand_answerable(given: Sequence[str], where: SearchedIn) -> None:
+    """Raise a 422 problem that names every parameter there is none of or too many, and those that records do not keep.
+
+    Args:
+        given: The name of each parameter that was sent, as often as it was.
+        where: The place to be searched.
+    """
+    problems = [{"loc": ("query", name), "msg": fault} for name, fault in _misplaced(given).items()]
     if where is SearchedIn.RECORDS:
         surplus = (
             field.name for field in FIELDS if field.name in given and not field.kept and field.name != "trace_id"
@@ -117,12 +123,12 @@ def demand_answerable(given: Collection[str], where: SearchedIn) -> None:
         raise invalid_request(problems)
 
 
-def troubles(error: HTTPException | RequestValidationError, given: Collection[str]) -> Sequence[Trouble]:
-    """Return what an error is about in the words of the form; ``given`` are the names of all that was sent."""
+def troubles(error: HTTPException | RequestValidationError, given: Sequence[str]) -> Sequence[Trouble]:
+    """Return what an error is about in the words of the form; ``given`` names all that was sent, as often as it was."""
     if isinstance(error, RequestValidationError):
         told = {str(one["loc"][1]): str(one["msg"]) for one in error.errors()}
         told = {name: _NEEDS.get(name) or detail for name, detail in told.items()}
-        told |= dict.fromkeys(_unknown(given), "is no field of the search")
+        told |= _misplaced(given)
     elif isinstance(error, ProblemError) and error.errors:
         told = {one.field.removeprefix("query."): one.detail for one in error.errors}
     else:
@@ -141,5 +147,9 @@ def local_time(sent: str) -> str | None:
     return None if at.microsecond else at.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _unknown(given: Collection[str]) -> list[str]:
-    return [name for name in given if name not in _LABELS]
+def _misplaced(given: Sequence[str]) -> dict[str, str]:
+    """Return what is wrong with the names of parameters, whatever their values."""
+    faults = {name: TWICE for name, times in Counter(given).items() if times > 1}
+    return {name: "is no field of the search" for name in given if name not in _LABELS} | {
+        name: fault for name, fault in faults.items() if name in _LABELS
+    }
