@@ -132,6 +132,8 @@ def app_of(container: Container) -> FastAPI:
         app.include_router(router)
     page = _page(container, readiness, calls)
     page.mount(app, admin)
+    if container.mailbox is not None:
+        page.tell(container.mailbox)
     return app
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -209,9 +210,11 @@ class FleetCalls:
         except (KeyError, ValueError):
             return HangUpAnswer(HangUpOutcome.SILENT)
 
-    async def told_by_all(self, name: str, letter: type[T]) -> tuple[Sequence[T], Coverage]:
+    async def told_by_all(
+        self, name: str, letter: type[T], question: Mapping[str, object] = MappingProxyType({})
+    ) -> tuple[Sequence[T], Coverage]:
         """Return what every other process answers to a question of this name, and which did not."""
-        asked = await self._ask_all(name, {}, letter)
+        asked = await self._ask_all(name, dict(question), letter)
         return tuple(asked.answers.values()), self._coverage(asked, None)
 
     async def _ask_all(self, name: str, body: object, letter: type[BaseModel], holder: str | None = None) -> _Asked:

@@ -131,7 +131,7 @@ class PageRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
         super().__init__(path, endpoint, **options)
-        if "GET" in self.methods:
+        if self.methods and "GET" in self.methods:
             self.methods.add("HEAD")  # the server leaves the body out (RFC 9110 §9.3.2)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -6,9 +6,11 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.hang_up import HangUps, hang_up_router
 from service.api.tenants.changes import TenantChanges
+from service.fleet.mail import Mailbox
 from service.http.security import AdminAttempts, AdminCheck, AdminGate
 from service.http.tokens import AdminTokens
 from service.page.actions import actions_router
+from service.page.attention import ATTENTION
 from service.page.facts import PageFacts, PageParts
 from service.page.live import LivePages
 from service.page.overview import overview_router
@@ -50,6 +52,10 @@ class LivePage:
         """Add the page's routes to an application, and the overview that ``admin`` guards."""
         for router in self._routers(admin):
             app.include_router(router)
+
+    def tell(self, mailbox: Mailbox) -> None:
+        """Have other processes' pages told which calls of this one need attention."""
+        mailbox.answer(ATTENTION, self._facts.tell_attention)
 
     async def stop(self) -> None:
         """End every stream."""

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from service.page.verdicts import counted, percent
+from service.page.words import TROUBLES, WHY, outcome_words, state_words, words
 from service.timeline.explain import as_tool, span_of_time
 from service.timeline.svg import undirected
 
@@ -123,10 +124,13 @@ def _environment() -> Environment:
         as_tool=as_tool,
         counted=counted,
         initial=lambda text: text[:1].upper() + text[1:],
+        words=words,
+        state_words=state_words,
         call_page=call_page,
         tenant_page=tenant_page,
     )
     environment.globals.update(unknown=unknown, with_query=with_query, static=static)
+    environment.globals.update(outcome_words=outcome_words, why=WHY, troubles=TROUBLES)
     return environment
 
 

@@ -233,14 +233,14 @@ def _further(call: CallDetails) -> Iterable[str]:
 def _rejected(call: CallDetails) -> str:
     decision = call.decision
     if decision is None or decision.reason is None:
-        return "Rejected."
+        return "Turned away."
     cause = _REJECTED[decision.reason]
     if call.summary.lost:
         span = span_of_time(decision.setup_seconds)
-        return f"Rejected after {span} ({decision.reason}): {_LOST_UNDECIDED}."
+        return f"Turned away after {span}: {_LOST_UNDECIDED}."
     if decision.reason is RejectionReason.TENANT_NOT_CONFIGURED and call.summary.tenant_id == UNKNOWN_TENANT:
         cause = "the dialled number reaches no tenant" if call.summary.dialled else "no dialled number could be read"
-    said = f"Rejected after {span_of_time(decision.setup_seconds)} ({decision.reason}): {cause}"
+    said = f"Turned away after {span_of_time(decision.setup_seconds)}: {cause}"
     return said + _limit(decision.limit) + (f" ({decision.error_type})." if decision.error_type else ".")
 
 

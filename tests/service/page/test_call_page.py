@@ -29,7 +29,7 @@ def failed_tool(call: Call, tool: str) -> None:
 
 
 async def test_a_tool_nobody_knows_has_one_name(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
-    """In the sentence, the picture, the table and the list of calls that need a look."""
+    """In the sentence, the picture, the table and the list of calls that need attention."""
     call = talking(harness, "rtc_tool")
     failed_tool(call, OTHER)
     call.finish(EndReason.HANGUP)
@@ -66,7 +66,7 @@ async def test_no_other_errors_is_not_no_errors(harness: GatewayHarness, person:
     assert said.startswith("Other errors 0, of the session, the instructions and the call's states")
     assert said.endswith("None besides 1 failed tool call, which stands with turns and tools.")
     call.session_error("rate_limit_exceeded")
-    assert "session: rate_limit_exceeded" in page_errors(await shown(person, "/calls/rtc_tool"))
+    assert "reported by the carrier: rate_limit_exceeded" in page_errors(await shown(person, "/calls/rtc_tool"))
 
 
 def page_errors(page: Page) -> str:

@@ -138,7 +138,7 @@ async def test_what_records_do_not_keep_is_named(person: httpx2.AsyncClient, fie
         ("since=yesterday", "Received since (UTC): must be a date and a time, such as 2026-11-22T14:00:00"),
         ("caller_ends_with=12345", "Caller's last digits: must be one to four digits"),
         ("interrupted=perhaps", "Caller interrupted: must be yes or no"),
-        ("flag=<b>", "Worth a look: must be one of the choices"),
+        ("flag=<b>", "Needs attention for: must be one of the choices"),
     ],
 )
 async def test_a_malformed_value_is_named(person: httpx2.AsyncClient, query: str, said: str) -> None:
