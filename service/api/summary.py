@@ -75,7 +75,10 @@ class Percentiles(FrozenSchema):
 
 
 class CapacityUse(FrozenSchema):
-    """The used part of the calls allowed at once."""
+    """The used part of the calls allowed at once.
+
+    The limit holds for a whole fleet: with scope `process`, use is what the one process that answers used of it.
+    """
 
     limit: int | None = Field(description="Calls allowed at once, now; `null` for `_unknown` and `_other`.")
     peak_in_use: int | None = Field(
