@@ -120,10 +120,12 @@ def _capacity(figures: MetricsSummary, in_use: int, home: str, *, own: bool) -> 
     use = figures.windows.hour.capacity
     if use.limit is None:
         return _verdict("capacity", well=None, text="There is no limit to compare with.", link=home)
-    if use.limit and in_use >= use.limit:
-        text = f"All {use.limit} slots are taken: further calls are turned away."
-    elif in_use == 0 and use.limit == 0:
+    if use.limit == 0:
         text = "The limit is 0: every call is turned away."
+    elif in_use >= use.limit:
+        text = f"All {use.limit} slots are taken: further calls are turned away."
+    elif in_use == 0 and use.peak_in_use == 0 and not own:
+        text = f"None of {use.limit} slots has been in use in the last hour."
     else:
         text = f"{in_use} of {use.limit} slots are in use{_peak(use.peak_in_use, in_use, own=own)}."
     return _verdict("capacity", well=in_use < NEARLY_FULL * use.limit, text=text, link=f"{home}#limit")
@@ -145,11 +147,9 @@ def _rejections(hour: WindowSummary, search: str, whose: str, *, nobodys: bool) 
     if not hour.rejection_rate:
         return _verdict("rejections", well=True, text=f"No call{whose} was turned away in the last hour.", link=link)
     shares = {reason: getattr(hour.rejection_shares, reason.value) or 0.0 for reason in RejectionReason}
-    parts = ", ".join(
-        f"{percent(share, REJECTED_SHARE)} {REASONS[reason]}"
-        for reason, share in sorted(shares.items(), key=lambda x: -x[1])
-        if share
-    )
+    found = sorted(((share, REASONS[reason]) for reason, share in shares.items() if share), reverse=True)
+    # One reason has the whole share, which is said already.
+    parts = ", ".join(f"{percent(share, REJECTED_SHARE)} {why}" if len(found) > 1 else why for share, why in found)
     ours = sum(share for reason, share in shares.items() if reason is not RejectionReason.TENANT_NOT_CONFIGURED)
     if nobodys and hour.received is not None:
         # All of these calls are turned away, as there is no tenant to take them.

@@ -109,6 +109,11 @@ def state_words(state: str) -> str:
     return _STATUSES.get(name) or STATES[StateFilter(name)]
 
 
+_SAID_ALREADY: Final = "no_tenant"
+_DISABLED: Final = "tenant_disabled"
+# The two kinds of number without a tenant, as admission has them for error types.
+
+
 def outcome_words(outcome: CallOutcome | None, reason: str | None, error_type: str | None) -> str:
     """Return how a call turned out, and why: ``turned away: no free slot``; empty while it is not over."""
     if outcome is None:
@@ -116,9 +121,13 @@ def outcome_words(outcome: CallOutcome | None, reason: str | None, error_type: s
     said = OUTCOMES[outcome]
     if outcome is CallOutcome.FAILED:
         return f"{said}: {error_type}" if error_type else said
+    if error_type == _DISABLED:
+        return f"{said}: {words(error_type)}"
     cause = None if reason is None else WHY.get(reason, words(reason))
     why = said if cause is None or cause == said else f"{said}: {cause}"
-    return f"{why} ({error_type})" if error_type else why
+    if error_type in (None, _SAID_ALREADY):
+        return why
+    return f"{why} ({words(error_type) if outcome is CallOutcome.REJECTED else error_type})"
 
 
 def choices(words_of: Mapping[Code, str]) -> Mapping[str, str]:

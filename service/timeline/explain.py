@@ -292,7 +292,9 @@ def _circumstances(call: CallDetails) -> str:
     else:
         said = ""
     failure = standing_failure(call)
-    return f"{said}{',' if said else ''} after {failure.message}" if failure is not None else said
+    # After words about how long something lasted, it would say since when.
+    apart = "," if said or reason in (EndReason.SILENCE, EndReason.MAX_DURATION, EndReason.STALE) else ""
+    return f"{said}{apart} after {failure.message}" if failure is not None else said
 
 
 def _under_way(call: CallDetails) -> str:

@@ -143,8 +143,12 @@ def test_a_verdict_says_what_the_numbers_do(name: str, given: dict[str, Any], st
 def test_calls_turned_away_are_told_by_reason(reason: str, state: str) -> None:
     """A number that nobody has is the dialler's affair; anything else is ours."""
     shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {reason: 0.04}
-    seen, text = judged("rejections", rejection_rate=0.04, rejection_shares=shares)
-    assert (seen, text.startswith("4.0 % of calls were turned away in the last hour: 4.0 % ")) == (state, True)
+    said = {"capacity": "no free slot", "tenant_not_configured": "number without a tenant"}[reason]
+    text = f"4.0 % of calls were turned away in the last hour: {said}."
+    assert judged("rejections", rejection_rate=0.04, rejection_shares=shares) == (state, text)
+    shares["carrier_error"] = 0.01
+    two = f"5.0 % of calls were turned away in the last hour: 4.0 % {said}, 1.0 % carrier refused."
+    assert judged("rejections", rejection_rate=0.05, rejection_shares=shares) == (ATTENTION, two)
 
 
 @pytest.mark.parametrize(
@@ -169,8 +173,9 @@ def test_a_figure_is_told_from_its_limit(name: str, given: dict[str, Any], state
     ("rate", "state", "figure"), [(0.0099, WELL, "0.99 %"), (0.0102, ATTENTION, "1.02 %"), (0.01, ATTENTION, "1.0 %")]
 )
 def test_a_share_turned_away_is_told_from_its_limit(rate: float, state: str, figure: str) -> None:
-    """The whole, and the part each reason has in it."""
-    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {"capacity": rate}
+    """The whole, and the part each of several reasons has in it."""
+    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0)
+    shares |= {"capacity": rate, "tenant_not_configured": 0.5}
     seen, text = judged("rejections", rejection_rate=rate, rejection_shares=shares)
     assert (seen, text.count(f"{figure} ")) == (state, 2), text
 

@@ -168,7 +168,7 @@ async def test_other_refusals_stand_in_the_form_too(
         in (await refused(person, "since=2026-11-22T14:00:00&until=2026-11-22T13:00:00"))[1]
     )
     assert "Place in the list: is not the cursor" in (await refused(person, "cursor=nowhere"))[1]
-    assert "nor any on record, has this trace" in (await refused(person, f"trace_id={'0' * 32}", 404))[1]
+    assert "There is no call with this trace" in (await refused(person, f"trace_id={'0' * 32}", 404))[1]
     async with visit("one") as bound:
         answer = await bound.get("/search?outcom=rejected&tenant_id=tenant-001")
         assert (answer.status_code, "outcom" in answer.text) == (422, True)

@@ -3,6 +3,7 @@
 import pytest
 
 from service.api.call_search import CallSearchStatus, StateFilter
+from service.gateway.admission import NO_TENANT, TENANT_DISABLED
 from service.page.words import FLAGS, OUTCOMES, STATES, TROUBLES, WHY, outcome_words, state_words
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.record import CallFlag, CallOutcome, Trouble
@@ -31,6 +32,13 @@ def test_every_code_has_words() -> None:
         (CallOutcome.HANGUP, "hangup", None, "caller hung up"),
         (CallOutcome.REJECTED, "capacity", None, "turned away: no free slot"),
         (CallOutcome.REJECTED, "carrier_error", "500", "turned away: carrier refused (500)"),
+        (CallOutcome.REJECTED, "tenant_not_configured", NO_TENANT, "turned away: number without a tenant"),
+        (
+            CallOutcome.REJECTED,
+            "tenant_not_configured",
+            TENANT_DISABLED,
+            "turned away: tenant disabled",
+        ),
         (CallOutcome.UNANSWERED, "canceled", None, "not answered: caller gave up"),
         (CallOutcome.ABANDONED, "error", "404", "never started: error (404)"),
         (CallOutcome.FAILED, "error", "SessionLost", "failed: SessionLost"),
