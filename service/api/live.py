@@ -151,7 +151,7 @@ async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:
     except DirectoryUnavailableError:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "Whether there is such a tenant cannot be found out now.",
+            "The database does not answer now, and without it nobody knows if there is such a tenant.",
             headers={"Retry-After": "1"},
         ) from None
     if not known:

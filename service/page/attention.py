@@ -122,9 +122,11 @@ def reasons(call: CallSummary, silent_seconds: float = 0.0) -> Iterator[Reason]:
     if call.outcome is CallOutcome.FAILED:
         yield _WORST, f"failed ({call.error_type})"
     elif call.outcome is CallOutcome.STALE:
-        yield _WORST, "nothing was heard of it any more"
+        yield _WORST, "its process was lost" if call.lost else "nothing was heard of it any more"
     elif call.outcome is CallOutcome.ABANDONED:
         yield _BAD, "accepted, but never started"
+    elif call.outcome is CallOutcome.REJECTED and call.lost:
+        yield _WORST, "its process was lost before it had decided"
     elif call.outcome is CallOutcome.REJECTED:
         yield from _rejected(call.rejection_reason)
     elif call.outcome is CallOutcome.SILENCE:

@@ -35,7 +35,7 @@ async def now_fragments(facts: PageFacts, view: View) -> dict[str, str]:
     """Return the fragments of the first page."""
     found = await facts.overview()
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=False),
         "running": render("running.html", overview=found, of_all=True),
         "attention": render("attention.html", overview=found, of_all=True),
         "tenants": await _tenants(facts, view, own=found.own),

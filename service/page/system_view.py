@@ -212,7 +212,9 @@ async def system_fragments(facts: PageFacts, system: SystemFacts, _view: View) -
     findings = await facts.findings()
     alerts = await system.alerts(facts)
     return {
-        "verdicts": render("verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")]),
+        "verdicts": render(
+            "verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")], of_tenant=False
+        ),
         "process": render("system_process.html", overview=found, system=system),
         "alerts": render("system_alerts.html", alerts=alerts, shipped=SHIPPED),
         "checks": render("system_checks.html", report=report, checks=_CHECKS),

@@ -94,7 +94,7 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
     tenant: Tenant | None = kept["tenant"]
     window = WindowName.DAY if view.window == WindowName.DAY else WindowName.HOUR
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=True),
         "running": render("running.html", overview=found, of_all=False),
         "attention": render("attention.html", overview=found, of_all=False),
         "charts": render(

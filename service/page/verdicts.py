@@ -28,6 +28,7 @@ SILENT_SECONDS: Final = 30.0
 """Seconds without a sign of life after which a running call is worth a look."""
 SHOWN_OF_ID: Final = 8
 """Characters of a process's id that tell it from the others."""
+_BOTH: Final = 2
 _MOST_PLACES: Final = 6
 """The most decimal places of a figure."""
 
@@ -204,7 +205,7 @@ def processes_verdict(coverage: Coverage, link: str) -> Verdict:
     """Return whether the processes of a fleet tell of their calls, and what stands in for those that do not."""
     silent = coverage.known - coverage.answered
     if not silent:
-        text = f"All {coverage.known} processes tell of their calls." if coverage.known > 1 else "The process is alone."
+        text = f"{'Both' if coverage.known == _BOTH else f'All {coverage.known}'} processes answer."
         return _verdict("processes", well=True, text=text, link=link)
     named = ", ".join(name[:SHOWN_OF_ID] for name in coverage.silent[:NAMED])
     does, its = ("does", "its") if silent == 1 else ("do", "their")
@@ -250,7 +251,8 @@ def _exports(health: ExportHealth) -> Verdict:
     enabled = [signal for signal in health.signals if signal.enabled]
     failing = [signal for signal in enabled if signal.failing]
     if failing:
-        names = " and ".join(str(signal.signal.value) for signal in failing)
+        *others, last = (str(signal.signal.value) for signal in failing)
+        names = f"{', '.join(others)} and {last}" if others else last
         text = f"The export of {names} has failed for {_longest(failing)}."
         return _verdict("exports", well=False, text=text, link=link)
     if not enabled:

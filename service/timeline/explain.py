@@ -304,7 +304,8 @@ def _under_way(call: CallDetails) -> str:
     if summary.state is CallState.ACCEPTED:
         return f"Accepted {span_of_time(call.as_of)} after it was received; its media session has not begun."
     to = f", handed to {call.referred_to}" if call.referred_to else ""
-    said = f"{'Ending' if summary.ending else 'Running'}{to}, {span_of_time(summary.duration)} after its start"
+    span = span_of_time(summary.duration)
+    said = f"Ending{to}, {span} after its start" if summary.ending else f"Running{to} for {span}"
     waited = unanswered(call)
     if waited is not None:
         said += f"; the caller has been waiting for an answer for {span_of_time(waited)}"

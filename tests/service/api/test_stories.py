@@ -484,7 +484,7 @@ STORIES = {
     ),
     "refused hang-up": Story(
         refused_hangup,
-        "Running, 4.0 s after its start, after the hang-up was refused (503).",
+        "Running for 4.0 s, after the hang-up was refused (503).",
         {"state": "started"},
         {"state": "over"},
         {"state": "started"},
@@ -682,7 +682,7 @@ STORIES = {
     ),
     "waiting": Story(
         waiting,
-        "Running, 8.3 s after its start; the caller has been waiting for an answer for 4.5 s.",
+        "Running for 8.3 s; the caller has been waiting for an answer for 4.5 s.",
         {"state": "running", "slower_than": 4},
         {"slower_than": 5},
         {"longest_wait_seconds": 4.5},
@@ -691,7 +691,7 @@ STORIES = {
     ),
     "quiet": Story(
         quiet,
-        "Running, 14.8 s after its start. Nobody spoke for 12.0 s.",
+        "Running for 14.8 s. Nobody spoke for 12.0 s.",
         {"flag": "long_silence", "silent_longer_than": 11},
         {"silent_longer_than": 13},
         {"longest_silence_seconds": 12.0},
@@ -734,7 +734,7 @@ STORIES = {
     ),
     "resumed from the lost": Story(
         resumed_from_the_lost,
-        "Running, 37.5 s after its start. Taken over from a process that was lost 30.0 s after it was received.",
+        "Running for 37.5 s. Taken over from a process that was lost 30.0 s after it was received.",
         {"caller_hash": "c797d50ec17bf310"},
         {"caller_hash": "c797d50ec17bf311"},
         {"longest_silence_seconds": 8.0, "resumed": True},

@@ -356,7 +356,7 @@ async def test_the_live_page_says_whose_its_figures_are(both: Pair) -> None:
     }
     said = {one["name"]: one["text"] for one in overview["verdicts"]}
     assert said["failures"] == "No call of this process has ended in the last hour."
-    assert said["processes"] == "All 2 processes tell of their calls."
+    assert said["processes"] == "Both processes answer."
     of_tenant = plain(await both.second.client.get("/api/v1/overview?tenant_id=tenant-002"))
     assert of_tenant["attention"] == []
     async with httpx2.AsyncClient(base_url=both.second.client.base_url, headers=SAME, timeout=60) as person:
@@ -367,7 +367,7 @@ async def test_the_live_page_says_whose_its_figures_are(both: Pair) -> None:
         await mailbox(both.first).stop()
         mailbox(both.second).answer_seconds = 0.05
         async with asyncio.timeout(PATIENT_SECONDS):
-            while said["processes"].startswith("All"):
+            while said["processes"].startswith("Both"):
                 overview = plain(await both.second.client.get("/api/v1/overview"))
                 said = {one["name"]: one["text"] for one in overview["verdicts"]}
     assert re.fullmatch(r"1 of 2 processes does not answer \([0-9a-f]{8}\): its open calls are .*", said["processes"])

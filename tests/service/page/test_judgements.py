@@ -61,7 +61,8 @@ def test_figures_of_one_process_of_several_say_so(changed: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("coverage", "state", "text"),
     [
-        (Coverage(3, 3), "well", "All 3 processes tell of their calls."),
+        (Coverage(2, 2), "well", "Both processes answer."),
+        (Coverage(3, 3), "well", "All 3 processes answer."),
         (
             Coverage(1, 2, ("9d2f4b0e-5a39-4f1e",)),
             "attention",
@@ -73,7 +74,7 @@ def test_figures_of_one_process_of_several_say_so(changed: dict[str, Any]) -> No
             UNREADABLE,
         ),
     ],
-    ids=["all", "one is silent", "no records"],
+    ids=["both", "all", "one is silent", "no records"],
 )
 def test_a_process_that_is_lost_is_told_of(coverage: Coverage, state: str, text: str) -> None:
     """With its id, and where its calls are told from."""

@@ -125,6 +125,6 @@ def test_calls_under_way_say_how_far_they_are(kit: TelemetryKit) -> None:
     assert told(kit) == "Accepted 12 ms after it was received; its media session has not begun."
     call.started()
     kit.clock.advance(3)
-    assert told(kit) == "Running, 3.0 s after its start."
+    assert told(kit) == "Running for 3.0 s."
     call.referred("sales")
     assert told(kit) == "Ending, handed to sales, 3.0 s after its start."
