@@ -21,9 +21,18 @@ from service.api.summary import MetricsSummary, SummaryAnswers
 from service.http.readiness import Readiness
 from service.http.responses import MetricsScope
 from service.http.schemas import FrozenSchema, moment
-from service.page.attention import LOOKED_AT, AttentionCall, attention_query, needing_attention
+from service.page.attention import (
+    ATTENTION,
+    LOOKED_AT,
+    AttentionCall,
+    AttentionQuestion,
+    ToldAttention,
+    attention_query,
+    needing_attention,
+    worst_of,
+)
 from service.page.memo import Memo
-from service.page.verdicts import Verdict, service_verdicts, traffic_verdicts
+from service.page.verdicts import SYSTEM, Verdict, processes_verdict, service_verdicts, traffic_verdicts
 from service.reconciliation.consistency import Findings, Reconciler
 from service.records.calls import RecordsHealth
 from service.records.store import CallPages
@@ -50,7 +59,7 @@ RUNNING_LISTED: Final = 12
 
 
 class Processes(FrozenSchema):
-    """The processes whose calls are in; rates, shares and waits are of the process that answers."""
+    """The processes whose calls are in; what counts, rates, shares and waits are of, ``scope`` says."""
 
     answering: int = Field(description="Processes whose calls are in.")
     known: int = Field(description="Processes that are there.")
@@ -81,7 +90,12 @@ class Overview(FrozenSchema):
     verdicts: tuple[Verdict, ...] = Field(description="What is well and what is not.")
     running: tuple[RegisteredCall, ...] = Field(description="Running calls, the longest without a sign of life first.")
     running_count: int = Field(description="How many there are; the list ends at 12.")
-    attention: tuple[AttentionCall, ...] = Field(description="Calls of the last hour that need a look, worst first.")
+    attention: tuple[AttentionCall, ...] = Field(description="Calls of the last hour that need attention, worst first.")
+
+    @property
+    def own(self) -> bool:
+        """True if counts, rates, shares and waits are those of one process of several."""
+        return self.scope is MetricsScope.PROCESS and self.strip.processes.known > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +143,7 @@ class PageFacts:
         self._summaries: Memo[MetricsSummary] = Memo(MOMENT_SECONDS)
         self._rankings: Memo[RankedTenants] = Memo(RANKING_SECONDS)
         self._attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
+        self._own_attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
         self._findings: Memo[Findings] = Memo(COMPARISON_SECONDS)
         self._found: Findings | None = None
         self._comparing: asyncio.Task[Findings] | None = None
@@ -189,14 +204,14 @@ class PageFacts:
         return Overview(
             as_of=moment(now),
             since=moment(self._started),
-            scope=MetricsScope.PROCESS,
+            scope=figures.scope,
             tenant_id=tenant_id,
             strip=self._strip(figures, len(running), in_use, tenant, max(age, others.coverage.age_seconds), others),
             live=LiveMetrics.model_validate(live_numbers(telemetry.live.store.live(tenant_id))),
-            verdicts=await self._verdicts(tenant_id, figures, in_use, running),
+            verdicts=await self._verdicts(tenant_id, figures, in_use, running, others.coverage),
             running=tuple(running[:RUNNING_LISTED]),
             running_count=len(running),
-            attention=await self._needing_attention(tenant_id, running),
+            attention=await self._needing_attention(tenant_id),
         )
 
     async def _elsewhere(self) -> OpenCalls:
@@ -228,10 +243,19 @@ class PageFacts:
         )
 
     async def _verdicts(
-        self, tenant_id: str | None, figures: MetricsSummary, in_use: int, running: Sequence[RegisteredCall]
+        self,
+        tenant_id: str | None,
+        figures: MetricsSummary,
+        in_use: int,
+        running: Sequence[RegisteredCall],
+        coverage: Coverage,
     ) -> tuple[Verdict, ...]:
         home, search = homes_of(tenant_id)
-        verdicts = list(traffic_verdicts(figures, in_use, running, home=home, search=search))
+        own = figures.scope is MetricsScope.PROCESS and coverage.known > 1
+        verdicts = list(traffic_verdicts(figures, in_use, running, home=home, search=search, own=own))
+        if coverage.known > 1 and (tenant_id is None or not coverage.complete):
+            link = f"{SYSTEM}#process" if tenant_id is None else f"{home}#running"
+            verdicts.append(processes_verdict(coverage, link))
         if tenant_id is None:
             report = await self.parts.readiness.report()
             failed = {name: outcome.reason or "" for name, outcome in report.checks.items() if not outcome.ok}
@@ -246,18 +270,35 @@ class PageFacts:
             self._comparing.add_done_callback(lambda task: task.cancelled() or task.exception())
         return None if self._found is None else not self._found.inconsistencies
 
-    async def _needing_attention(
-        self, tenant_id: str | None, running: Sequence[RegisteredCall]
-    ) -> tuple[AttentionCall, ...]:
+    async def _needing_attention(self, tenant_id: str | None) -> tuple[AttentionCall, ...]:
+        elsewhere = self.parts.elsewhere
+        if elsewhere is None:
+            return await self._needing_attention_here(tenant_id)
+
+        async def make() -> tuple[AttentionCall, ...]:
+            asked = elsewhere.told_by_all(ATTENTION, ToldAttention, {"tenant_id": tenant_id})
+            own, (told, _) = await asyncio.gather(self._needing_attention_here(tenant_id), asked)
+            return worst_of([own, *(letter.calls for letter in told)])
+
+        return await self._attention.get(tenant_id, make)
+
+    async def _needing_attention_here(self, tenant_id: str | None) -> tuple[AttentionCall, ...]:
+        """Return the worst of this process's calls."""
         telemetry = self.parts.telemetry
 
         async def make() -> tuple[AttentionCall, ...]:
-            query = attention_query(telemetry.tracker.clock.now(), tenant_id)
-            silent = {call.call_id: call.last_seen_seconds for call in running}
-            page = await asyncio.to_thread(telemetry.recent.search, query, limit=LOOKED_AT)
+            now = telemetry.tracker.clock.now()
+            silent = {str(call.call_id): now.since(call.last_seen) for call in telemetry.tracker.open_calls()}
+            page = await asyncio.to_thread(telemetry.recent.search, attention_query(now, tenant_id), limit=LOOKED_AT)
             return needing_attention(page.calls, silent)
 
-        return await self._attention.get(tenant_id, make)
+        return await self._own_attention.get(tenant_id, make)
+
+    async def tell_attention(self, question: object) -> object:
+        """Return the worst of this process's calls, for another process's page."""
+        asked = AttentionQuestion.model_validate(question)
+        calls = await self._needing_attention_here(asked.tenant_id)
+        return ToldAttention(calls=calls).model_dump(mode="json")
 
 
 def homes_of(tenant_id: str | None) -> tuple[str, str]:

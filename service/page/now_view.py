@@ -1,4 +1,4 @@
-"""The first page: verdicts, running calls, calls that need a look, tenants ranked."""
+"""The first page: verdicts, running calls, calls that need attention, tenants ranked."""
 
 from typing import Any, Final
 
@@ -35,15 +35,15 @@ async def now_fragments(facts: PageFacts, view: View) -> dict[str, str]:
     """Return the fragments of the first page."""
     found = await facts.overview()
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=False),
         "running": render("running.html", overview=found, of_all=True),
         "attention": render("attention.html", overview=found, of_all=True),
-        "tenants": await _tenants(facts, view),
+        "tenants": await _tenants(facts, view, own=found.own),
         "counts": render("counts.html", overview=found),
     }
 
 
-async def _tenants(facts: PageFacts, view: View) -> str:
+async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
     ordering = Ordering(view.sort, view.order, view.window)
     page = await facts.ranking(RankingPage.at(ordering, TENANTS_LISTED, view.cursor))
     return render(
@@ -58,6 +58,7 @@ async def _tenants(facts: PageFacts, view: View) -> str:
         more=None if page.next_cursor is None else with_query("/", view.query, cursor=page.next_cursor),
         first=None if view.cursor is None else with_query("/", view.query, cursor=None),
         figure=_figure,
+        own=own,
     )
 
 

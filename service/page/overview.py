@@ -61,7 +61,7 @@ _OVERVIEW: Responses = {
     200: success(Overview, "What an operator looks at first.", EXAMPLE, METRICS_HEADERS),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        "There is no such tenant: it is not configured, and no call of it is known.",
         f"{PATH}?tenant_id=nobody",
     ),
     422: declared_invalid(f"{PATH}?tenant_id=", "query.tenant_id", "String should match pattern"),
@@ -75,7 +75,7 @@ def overview_router(*, facts: PageFacts, tenants: TenantDirectory, admin: AdminC
 
     @router.get(PATH, summary="The first page as data", operation_id="overview", responses=_OVERVIEW)
     async def overview(response: Response, tenant_id: TenantFilter = None) -> Overview:
-        """Show what runs, what is well and what is not, and which calls need a look; at most a second old."""
+        """Show what runs, what is well and what is not, and which calls need attention; at most a second old."""
         await known.demand(tenant_id)
         found = await facts.overview(tenant_id)
         response.headers.update(metrics_headers(found.strip.age_seconds))

@@ -135,6 +135,8 @@ def streams_router(
     router = page_router(sessions)
 
     async def streamed(request: Request, session: PageSession, view: View) -> Response:
+        if request.method == "HEAD":
+            return Response(headers=STREAM_HEADERS)
         live.end_with(request.scope.get("extensions", {}).get(STOPPING))
         try:
             live.admit(view, session.key)

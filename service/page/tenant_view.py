@@ -93,15 +93,14 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
     kept = await records.of(tenant_id)
     tenant: Tenant | None = kept["tenant"]
     window = WindowName.DAY if view.window == WindowName.DAY else WindowName.HOUR
-    figures = getattr((await facts.summary(tenant_id)).windows, "day" if window is WindowName.DAY else "hour")
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=True),
         "running": render("running.html", overview=found, of_all=False),
         "attention": render("attention.html", overview=found, of_all=False),
         "charts": render(
             "charts.html",
             charts=[{"chart": chart, "svg": draw(chart)} for chart in tenant_charts(facts, tenant_id, window)],
-            figures=figures,
+            own=found.own,
             windows=[
                 {"name": said, "href": with_query(f"/tenants/{tenant_id}", {}, window=query), "on": name is window}
                 for name, said, query in ((WindowName.HOUR, "1 h", None), (WindowName.DAY, "24 h", "24h"))

@@ -1,6 +1,7 @@
 """Calls of a fleet over HTTP: whichever process is asked, whatever the others do, the answer says what it covers."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from service.api import fleet_calls
 from service.fleet import mail
 from service.simulator.faults import CallFaults, Refuse
 from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import EndReason
 from tests.peers.peers import Peers
 from tests.service.fleet.pair import (
     BOUND,
@@ -32,6 +34,7 @@ from tests.service.page.browsing import SAME
 pytestmark = pytest.mark.peers
 
 CALLS = "/api/v1/calls"
+LIVE = "/api/v1/metrics/live/"
 
 
 @pytest.fixture
@@ -122,6 +125,19 @@ async def test_a_search_goes_through_the_calls_of_all(both: Pair) -> None:
     assert len(await ids(both.first, "?limit=5&scope=process")) == 2
     wrong = await both.first.client.get(f"{CALLS}?cursor=W10")
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "query.cursor")
+
+
+async def test_a_tenant_that_another_process_saw_is_known(both: Pair) -> None:
+    """Configured no more, it is asked about at any process: its calls are found, a misspelt one is 404."""
+    call_id = await over(both, both.first)
+    assert await both.first.container.records.flush(PATIENT_SECONDS)
+    tenant_id = plain(await both.first.client.get(f"{CALLS}/{call_id}"))["tenant_id"]
+    deleted = await both.first.client.delete(f"/api/v1/tenants/{tenant_id}", headers={"If-Match": "*"})
+    assert deleted.status_code == 204
+    assert await ids(both.second, f"?tenant_id={tenant_id}") == [call_id]
+    for path in (f"{CALLS}?tenant_id=", "/api/v1/call-records?tenant_id=", "/api/v1/overview?tenant_id=", LIVE):
+        answers = [await both.second.client.get(f"{path}{name}") for name in (tenant_id, f"{tenant_id}x")]
+        assert [answer.status_code for answer in answers] == [200, 404], path
 
 
 @pytest.mark.parametrize("which", ["first", "second"])
@@ -336,6 +352,37 @@ async def test_the_live_page_shows_the_fleet(both: Pair) -> None:
     assert {call["call_id"] for call in overview["running"]} == set(calls)
     assert (overview["running_count"], overview["strip"]["running"], overview["strip"]["in_use"]) == (2, 2, 2)
     assert overview["strip"]["processes"] == {"answering": 2, "known": 2}
+    await both.over()
+
+
+async def test_the_live_page_says_whose_its_figures_are(both: Pair) -> None:
+    """What all share is the fleet's; what a process counted is its own; calls that need attention are those of all."""
+    call_id = await over(both, both.first)
+    failed = both.first.container.telemetry.tracker.received("rtc_failed", "tenant-001")
+    failed.accepted()
+    failed.started()
+    failed.finish(EndReason.ERROR, error_type="SessionLost")
+    overview = plain(await both.second.client.get("/api/v1/overview"))
+    assert {call["call_id"]: call["reasons"] for call in overview["attention"]} == {
+        "rtc_failed": ["failed (SessionLost)"]
+    }
+    said = {one["name"]: one["text"] for one in overview["verdicts"]}
+    assert said["failures"] == "No call of this process has ended in the last hour."
+    assert said["processes"] == "Both processes answer."
+    of_tenant = plain(await both.second.client.get("/api/v1/overview?tenant_id=tenant-002"))
+    assert of_tenant["attention"] == []
+    async with httpx2.AsyncClient(base_url=both.second.client.base_url, headers=SAME, timeout=60) as person:
+        assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+        page = (await person.get("/")).text
+        assert ("Failed, this process" in page, "Counted <small>by this process since" in page) == (True, True)
+        assert call_id not in page
+        await mailbox(both.first).stop()
+        mailbox(both.second).answer_seconds = 0.05
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while said["processes"].startswith("Both"):
+                overview = plain(await both.second.client.get("/api/v1/overview"))
+                said = {one["name"]: one["text"] for one in overview["verdicts"]}
+    assert re.fullmatch(r"1 of 2 processes does not answer \([0-9a-f]{8}\): its open calls are .*", said["processes"])
     await both.over()
 
 
