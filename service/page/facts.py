@@ -1,6 +1,6 @@
 """The source of the pages' facts: the functions behind the JSON endpoints, each asked once for all viewers.
 
-One place to change when a fleet answers for its processes: everything the pages show comes through :class:`PageFacts`.
+Where there is a fleet its numbers are shown, and this process's where that cannot be answered, as the endpoints do.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from pydantic import Field
 from service.api.call_detail import CallLookup
 from service.api.capacity import RegisteredCall, registered, registered_call
 from service.api.elsewhere import CallsElsewhere, Coverage, OpenCalls
-from service.api.live import LiveMetrics, live_numbers
+from service.api.live import LiveAnswers, LiveMetrics
 from service.api.ranking import RankedTenants, RankingAnswers, RankingPage
-from service.api.scope import MetricsScopes
+from service.api.scope import Answered, Extent, FleetNumbers, MetricsScopes
 from service.api.summary import MetricsSummary, SummaryAnswers
+from service.fleet.live.counts import Coverage as FleetCoverage
 from service.http.readiness import Readiness
 from service.http.responses import MetricsScope
 from service.http.schemas import FrozenSchema, moment
@@ -52,6 +53,8 @@ MOMENT_SECONDS: Final = 0.9
 RANKING_SECONDS: Final = 5.0
 """Seconds for which a ranking stands, whose cost grows with the tenants."""
 ATTENTION_SECONDS: Final = 3.0
+COURSE_SECONDS: Final = 5.0
+"""Seconds for which the course of a window stands, whose parts are a minute long at least."""
 COMPARISON_SECONDS: Final = 20.0
 """Seconds for which a comparison of registry and live numbers stands, which looks at every tenant."""
 RUNNING_LISTED: Final = 12
@@ -82,7 +85,7 @@ class Overview(FrozenSchema):
     """The facts of the first page, of all tenants or of one."""
 
     as_of: datetime
-    since: datetime = Field(description="When counting began: the start of the process.")
+    since: datetime = Field(description="When counting began: the fleet's, or the start of the process.")
     scope: MetricsScope
     tenant_id: str | None = Field(description="`null`: all tenants together.")
     strip: Strip
@@ -133,14 +136,15 @@ class PageFacts:
 
     def __init__(self, parts: PageParts) -> None:
         self.parts = parts
-        self._started = parts.telemetry.tracker.clock.now()
         live, clock = parts.telemetry.live, parts.telemetry.tracker.clock
+        self._lives = LiveAnswers(live, _Checked(), parts.scopes)
         self._summarised = SummaryAnswers(live, parts.history, clock, _Checked(), parts.scopes)
         self._ranked = RankingAnswers(parts.history, clock, parts.scopes)
         self._reconciler = Reconciler(parts.telemetry.live, parts.telemetry.tracker)
-        self._overviews: Memo[Overview] = Memo(MOMENT_SECONDS)
+        self._overviews: Memo[Answered[Overview]] = Memo(MOMENT_SECONDS)
         self._others: Memo[OpenCalls] = Memo(MOMENT_SECONDS)
-        self._summaries: Memo[MetricsSummary] = Memo(MOMENT_SECONDS)
+        self._summaries: Memo[Answered[MetricsSummary]] = Memo(MOMENT_SECONDS)
+        self._courses: Memo[Sequence[HistoryStretch]] = Memo(COURSE_SECONDS)
         self._rankings: Memo[RankedTenants] = Memo(RANKING_SECONDS)
         self._attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
         self._own_attention: Memo[tuple[AttentionCall, ...]] = Memo(ATTENTION_SECONDS)
@@ -148,29 +152,40 @@ class PageFacts:
         self._found: Findings | None = None
         self._comparing: asyncio.Task[Findings] | None = None
 
-    async def summary(self, tenant_id: str | None = None) -> MetricsSummary:
+    async def summary(self, tenant_id: str | None = None) -> Answered[MetricsSummary]:
         """Return the derived figures of one tenant, or of all."""
-
-        async def make() -> MetricsSummary:
-            return (await self._summarised.of(MetricsScope.PROCESS, tenant_id)).body
-
-        return await self._summaries.get(tenant_id, make)
+        return await self._summaries.get(tenant_id, lambda: self._summarised.of(None, tenant_id))
 
     async def overview(self, tenant_id: str | None = None) -> Overview:
         """Return what the first page shows, of one tenant or of all."""
+        return (await self.answered_overview(tenant_id)).body
+
+    async def answered_overview(self, tenant_id: str | None = None) -> Answered[Overview]:
+        """Return the same with what its numbers cover."""
         return await self._overviews.get(tenant_id, lambda: self._overview(tenant_id))
 
     async def ranking(self, wanted: RankingPage) -> RankedTenants:
         """Return a page of the tenants ranked by a figure, at most some seconds old."""
 
         async def make() -> RankedTenants:
-            return (await self._ranked.page(MetricsScope.PROCESS, wanted)).body
+            return (await self._ranked.page(None, wanted)).body
 
         return await self._rankings.get(wanted, make)
 
-    def course(self, name: WindowName, selection: Selection, tenant_id: str | None) -> Sequence[HistoryStretch]:
+    async def course(self, name: WindowName, selection: Selection, tenant_id: str | None) -> Sequence[HistoryStretch]:
         """Return the parts of a window, for a chart."""
-        return self.parts.history.course(name, self.parts.telemetry.tracker.clock.now(), selection, tenant_id)
+
+        async def of_fleet(fleet: FleetNumbers) -> tuple[Sequence[HistoryStretch], FleetCoverage]:
+            counts, course = await fleet.course(name, selection, tenant_id)
+            return course, counts.coverage
+
+        async def of_process() -> Sequence[HistoryStretch]:
+            return self.parts.history.course(name, self.parts.telemetry.tracker.clock.now(), selection, tenant_id)
+
+        async def make() -> Sequence[HistoryStretch]:
+            return (await self.parts.scopes.answer(None, of_fleet, of_process)).body
+
+        return await self._courses.get((name, selection, tenant_id), make)
 
     async def findings(self) -> Findings:
         """Return the comparison of registry and live numbers, at most some seconds old."""
@@ -181,10 +196,19 @@ class PageFacts:
 
         return await self._findings.get(None, make)
 
-    async def _overview(self, tenant_id: str | None) -> Overview:
+    async def _numbers(self, tenant_id: str | None) -> tuple[Answered[MetricsSummary], Answered[dict[str, float]]]:
+        """Return figures and live numbers of the same processes."""
+        figures, live = await self.summary(tenant_id), await self._lives.of(None, tenant_id)
+        if figures.extent.scope is live.extent.scope:
+            return figures, live
+        # The store went away between the two, or came back: either is this process's to answer.
+        own = MetricsScope.PROCESS
+        return await self._summarised.of(own, tenant_id), await self._lives.of(own, tenant_id)
+
+    async def _overview(self, tenant_id: str | None) -> Answered[Overview]:
         telemetry = self.parts.telemetry
-        figures = await self.summary(tenant_id)
-        age = await telemetry.live.refreshed()
+        answered, live = await self._numbers(tenant_id)
+        figures = answered.body
         others = await self._elsewhere()
         now = telemetry.tracker.clock.now()
         own = [registered_call(call, now) for call in telemetry.tracker.open_calls()]
@@ -201,18 +225,20 @@ class PageFacts:
         tenant = None if tenant_id is None else TenantId(tenant_id)
         in_use = telemetry.tracker.usage(tenant).in_use
         in_use += sum(tenant_id in (None, call.tenant_id) for call in further)
-        return Overview(
+        extent: Extent = live.extent.aged(max(answered.extent.age_seconds, others.coverage.age_seconds))
+        overview = Overview(
             as_of=moment(now),
-            since=moment(self._started),
-            scope=figures.scope,
+            since=extent.since,
+            scope=extent.scope,
             tenant_id=tenant_id,
-            strip=self._strip(figures, len(running), in_use, tenant, max(age, others.coverage.age_seconds), others),
-            live=LiveMetrics.model_validate(live_numbers(telemetry.live.store.live(tenant_id))),
+            strip=self._strip(figures, len(running), in_use, tenant, extent.age_seconds, others),
+            live=LiveMetrics.model_validate(live.body),
             verdicts=await self._verdicts(tenant_id, figures, in_use, running, others.coverage),
             running=tuple(running[:RUNNING_LISTED]),
             running_count=len(running),
             attention=await self._needing_attention(tenant_id),
         )
+        return Answered(overview, extent)
 
     async def _elsewhere(self) -> OpenCalls:
         """Return the open calls of the fleet's other processes; none without a fleet."""

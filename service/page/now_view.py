@@ -49,7 +49,7 @@ async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
     return render(
         "tenants.html",
         page=page,
-        rows=[{"tenant": tenant, "spark": spark(facts, tenant.tenant_id)} for tenant in page.tenants],
+        rows=[{"tenant": tenant, "spark": await spark(facts, tenant.tenant_id)} for tenant in page.tenants],
         heads=[_head(view, name, title) for name, title in COLUMNS],
         windows=[
             {"name": said, "href": with_query("/", view.query, window=name, cursor=None), "on": name == view.window}
@@ -62,9 +62,9 @@ async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
     )
 
 
-def spark(facts: PageFacts, tenant_id: str | None) -> Markup:
+async def spark(facts: PageFacts, tenant_id: str | None) -> Markup:
     """Return the calls a minute over the last hour, as a small picture."""
-    course = facts.course(WindowName.HOUR, RECEIVED, tenant_id)
+    course = await facts.course(WindowName.HOUR, RECEIVED, tenant_id)
     return sparkline(parts_of(course, _by_minute), HOUR_SECONDS, "Calls a minute over the last hour")
 
 

@@ -99,7 +99,7 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
         "attention": render("attention.html", overview=found, of_all=False),
         "charts": render(
             "charts.html",
-            charts=[{"chart": chart, "svg": draw(chart)} for chart in tenant_charts(facts, tenant_id, window)],
+            charts=[{"chart": chart, "svg": draw(chart)} for chart in await tenant_charts(facts, tenant_id, window)],
             own=found.own,
             windows=[
                 {"name": said, "href": with_query(f"/tenants/{tenant_id}", {}, window=query), "on": name is window}
@@ -120,9 +120,9 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
     }
 
 
-def tenant_charts(facts: PageFacts, tenant_id: str, window: WindowName) -> list[Chart]:
+async def tenant_charts(facts: PageFacts, tenant_id: str, window: WindowName) -> list[Chart]:
     """Return the charts of a tenant over a window: calls running, calls a minute, and the wait for an answer."""
-    course = facts.course(window, _CHOSEN, tenant_id)
+    course = await facts.course(window, _CHOSEN, tenant_id)
     # A young process has but a part of the window, which would be a sliver of its chart.
     seconds = max(SHORTEST_SECONDS, min(_SECONDS[window], max((part.start for part in course), default=0.0)))
 
