@@ -12,6 +12,7 @@ import pytest
 from service.api import fleet_calls
 from service.fleet import mail
 from service.simulator.faults import CallFaults, Refuse
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import EndReason
 from tests.peers.peers import Peers
@@ -30,10 +31,12 @@ from tests.service.fleet.pair import (
 )
 from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, running_harness
 from tests.service.page.browsing import SAME
+from tests.service.page.comparing import first_page_compared, tenants_page_compared
 
 pytestmark = pytest.mark.peers
 
 CALLS = "/api/v1/calls"
+ANSWERED = CallScript("answered", (AgentGreets(AgentSpeaks("Hello.")), CallerSpeaks("Hi."), AgentSpeaks("Yes?")))
 LIVE = "/api/v1/metrics/live/"
 
 
@@ -355,35 +358,78 @@ async def test_the_live_page_shows_the_fleet(both: Pair) -> None:
     await both.over()
 
 
-async def test_the_live_page_says_whose_its_figures_are(both: Pair) -> None:
-    """What all share is the fleet's; what a process counted is its own; calls that need attention are those of all."""
-    call_id = await over(both, both.first)
+async def test_the_live_page_says_what_the_api_says_of_the_fleet(both: Pair) -> None:
+    """Field by field as of one process, from whichever is asked, and of a tenant that has called the other alone."""
+    both.carrier.target = str(both.second.client.base_url)
+    await both.second.call(ANSWERED, call_id=fresh_id())
+    failed = both.first.container.telemetry.tracker.received("rtc_failed", "tenant-002")
+    failed.accepted()
+    failed.started()
+    failed.finish(EndReason.ERROR, error_type="SessionLost")
+    await published(both)
+    for harness in (both.first, both.second):
+        async with httpx2.AsyncClient(base_url=harness.client.base_url, headers=SAME, timeout=60) as person:
+            assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+            assert await first_page_compared(harness, person) == 2
+            await tenants_page_compared(harness, person, "tenant-002")
+            assert "this process" not in (await person.get("/")).text
+        answer = await harness.client.get("/api/v1/overview")
+        overview = plain(answer)
+        assert (overview["scope"], answer.headers["X-Metrics-Scope"]) == ("fleet", "fleet")
+        assert answer.headers["X-Metrics-Processes"] == "2/2"
+        assert (overview["strip"]["failed_share"], overview["live"]["failed_calls"]) == (0.5, 1)
+    await both.over()
+
+
+async def test_the_live_page_says_which_process_does_not_answer(both: Pair) -> None:
+    """Calls that need attention are those of all, and a silent process is named."""
     failed = both.first.container.telemetry.tracker.received("rtc_failed", "tenant-001")
     failed.accepted()
     failed.started()
     failed.finish(EndReason.ERROR, error_type="SessionLost")
+    await published(both)
     overview = plain(await both.second.client.get("/api/v1/overview"))
     assert {call["call_id"]: call["reasons"] for call in overview["attention"]} == {
         "rtc_failed": ["failed (SessionLost)"]
     }
     said = {one["name"]: one["text"] for one in overview["verdicts"]}
-    assert said["failures"] == "No call of this process has ended in the last hour."
+    assert said["failures"] == "100 % of calls ended with an error in the last hour: 1 of 1."
     assert said["processes"] == "Both processes answer."
     of_tenant = plain(await both.second.client.get("/api/v1/overview?tenant_id=tenant-002"))
     assert of_tenant["attention"] == []
-    async with httpx2.AsyncClient(base_url=both.second.client.base_url, headers=SAME, timeout=60) as person:
-        assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
-        page = (await person.get("/")).text
-        assert ("Failed, this process" in page, "Counted <small>by this process since" in page) == (True, True)
-        assert call_id not in page
-        await mailbox(both.first).stop()
-        mailbox(both.second).answer_seconds = 0.05
-        async with asyncio.timeout(PATIENT_SECONDS):
-            while said["processes"].startswith("Both"):
-                overview = plain(await both.second.client.get("/api/v1/overview"))
-                said = {one["name"]: one["text"] for one in overview["verdicts"]}
+    await mailbox(both.first).stop()
+    mailbox(both.second).answer_seconds = 0.05
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while said["processes"].startswith("Both"):
+            overview = plain(await both.second.client.get("/api/v1/overview"))
+            said = {one["name"]: one["text"] for one in overview["verdicts"]}
     assert re.fullmatch(r"1 of 2 processes does not answer \([0-9a-f]{8}\): its open calls are .*", said["processes"])
     await both.over()
+
+
+async def test_the_live_page_without_the_store(tmp_path: Path, peers: Peers) -> None:
+    """What a process counted is its own then, and says so."""
+    store = peers.redis()
+    async with pair(tmp_path, store.url) as both:
+        await over(both, both.first)
+        await published(both)
+        await both.second.client.get("/api/v1/overview")
+        store.kill()
+        fleet = both.second.container.fleet
+        assert fleet is not None
+        await both.second.until(lambda: fleet.member.away, "the store to be missed")
+        overview = plain(await both.second.client.get("/api/v1/overview"))
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while overview["scope"] == "fleet":
+                # It stands for a moment.
+                overview = plain(await both.second.client.get("/api/v1/overview"))
+        said = {one["name"]: one["text"] for one in overview["verdicts"]}
+        assert said["failures"] == "No call of this process has ended in the last hour."
+        base = both.second.client.base_url
+        async with httpx2.AsyncClient(base_url=base, headers=SAME, timeout=60) as person:
+            assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+            page = (await person.get("/")).text
+            assert ("Failed, this process" in page, "Counted <small>by this process since" in page) == (True, True)
 
 
 async def test_the_live_page_finds_and_shows_calls_of_others(both: Pair) -> None:
