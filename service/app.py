@@ -57,15 +57,16 @@ from service.http.readiness import (
 from service.http.security import AdminCheck, require_admin
 from service.page.examination import WAIT_SECONDS, Examination
 from service.page.facts import PageParts
+from service.page.guard import shown_to_people
 from service.page.mounting import LivePage
 from service.page.sessions import IDLE_SECONDS, MAX_SECONDS, MAX_SESSIONS, LocalSessions, PageSessions
 from service.page.shared_sessions import SharedSessions
 from service.page.system_view import SystemFacts
 from service.reconciliation.reconciliation import build_reconciliation
 from service.records.calls import RecordsState
+from service.records.directory import SeenTenants
 from service.records.store import CallPages
 from service.settings import Settings, load_settings
-from service.tenants.repository import ConfiguredTenants
 from service.timeline.serializer import TraceUrls
 from service.usage.freezing import Freezer
 from service.usage.report import UsageReader
@@ -103,7 +104,7 @@ def app_of(container: Container) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    use_problem_details(app)
+    use_problem_details(app, shown_to_people)
     app.add_middleware(TrailingSlashes)
     instrumentation = instrument(
         app,
@@ -128,7 +129,7 @@ def app_of(container: Container) -> FastAPI:
         container.telemetry,
         admin,
         limits=container.limits,
-        tenants=ConfiguredTenants(container.tenants),
+        tenants=SeenTenants(container.tenants, CallPages(container.database)),
         history=container.history,
         past=RecordedPast(container.records),
         urls=TraceUrls(container.settings.trace_url_template),
@@ -140,6 +141,8 @@ def app_of(container: Container) -> FastAPI:
         app.include_router(router)
     page = _page(container, readiness, calls)
     page.mount(app, admin)
+    if container.mailbox is not None:
+        page.tell(container.mailbox)
     return app
 
 
@@ -252,7 +255,8 @@ def _routers(
 ) -> Iterator[APIRouter]:
     """Return the routes that need the service's database, and the public ones."""
     clock, database = container.telemetry.tracker.clock, container.database
-    known = TenantCheck(container.telemetry.live, ConfiguredTenants(container.tenants), scopes)
+    seen = SeenTenants(container.tenants, CallPages(container.database))
+    known = TenantCheck(container.telemetry.live, seen, scopes)
     yield reconcile_router(
         reconciliation=build_reconciliation(
             container.settings,

@@ -38,8 +38,8 @@ from telemetry.semconv.attributes import CallId
 
 SVG = "image/svg+xml"
 
-UNKNOWN_CALL = "No call this process knows, nor any on record, has this id."
-UNKNOWN_TRACE = "No call this process knows, nor any on record, has this trace."
+UNKNOWN_CALL = "There is no call with this id, neither in memory nor on record."
+UNKNOWN_TRACE = "There is no call with this trace, neither in memory nor on record."
 UNANSWERED = "Not every process of the fleet answered; without scope=fleet the answer is what is known."
 
 T = TypeVar("T")

@@ -31,6 +31,7 @@ pre{overflow:auto;padding:.6rem;border:1px solid var(--line)}
 b.method{display:inline-block;min-width:4.5rem}.dim{color:var(--dim)}
 table{border-collapse:collapse}td,th{text-align:left;padding:.2rem .8rem .2rem 0;vertical-align:top}
 """
+_READING: Final = ["GET", "HEAD"]
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
 
 
@@ -39,12 +40,12 @@ def documentation_router(*, admin: AdminCheck | None) -> APIRouter:
     guards = [] if admin is None else [Depends(admin)]
     router = APIRouter(include_in_schema=False, dependencies=[*guards, Depends(known_parameters)])
 
-    @router.get(DOCUMENT_PATH)
+    @router.api_route(DOCUMENT_PATH, methods=_READING)
     def document(request: Request) -> Response:
         """Show the OpenAPI document."""
         return json_response(request.app.openapi())
 
-    @router.get(PAGE_PATH)
+    @router.api_route(PAGE_PATH, methods=_READING)
     def page(request: Request) -> Response:
         """Show it for people."""
         return HTMLResponse("".join(_page(request.app.openapi())), headers=_HEADERS)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, Protocol, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +18,8 @@ from service.records.record import StoredCall
 from service.timeline.detail import CallDetail
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.search import CallQuery, Reception
+
+T = TypeVar("T", bound=BaseModel)
 
 NAMED: Final = 20
 """The most processes that a header names."""
@@ -182,6 +184,12 @@ class CallsElsewhere(Protocol):
 
     async def hang_up(self, call_id: str, holder: str) -> HangUpAnswer:
         """Have the process that holds the call hang up."""
+        ...
+
+    async def told_by_all(
+        self, name: str, letter: type[T], question: Mapping[str, object] = ...
+    ) -> tuple[Sequence[T], Coverage]:
+        """Return what every other process answers to a question of this name, and which did not; likewise."""
         ...
 
 

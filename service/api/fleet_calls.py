@@ -211,10 +211,10 @@ class FleetCalls:
             return HangUpAnswer(HangUpOutcome.SILENT)
 
     async def told_by_all(
-        self, name: str, letter: type[T], body: Mapping[str, object] = MappingProxyType({})
+        self, name: str, letter: type[T], question: Mapping[str, object] = MappingProxyType({})
     ) -> tuple[Sequence[T], Coverage]:
         """Return what every other process answers to a question of this name, and which did not."""
-        asked = await self._ask_all(name, dict(body), letter)
+        asked = await self._ask_all(name, dict(question), letter)
         return tuple(asked.answers.values()), self._coverage(asked, None)
 
     async def _ask_all(self, name: str, body: object, letter: type[BaseModel], holder: str | None = None) -> _Asked:

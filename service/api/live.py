@@ -76,7 +76,7 @@ EXAMPLE = {
 _LIVE: Responses = unanswered_response(f"{_PATH}/live") | {
     200: success(LiveMetrics, "The twelve numbers.", EXAMPLE, NUMBERS_HEADERS)
 }
-_NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it has been counted."
+_NO_SUCH_TENANT = "There is no such tenant: it is not configured, and no call of it is known."
 _TENANT: Responses = {
     404: declared(ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN), _NO_SUCH_TENANT, f"{_PATH}/live/nobody"),
     422: declared_invalid(
@@ -212,7 +212,7 @@ async def demand_tenant(tenants: TenantDirectory, tenant_id: str) -> None:
     except DirectoryUnavailableError:
         raise ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
-            "Whether there is such a tenant cannot be found out now.",
+            "The database does not answer now, and without it nobody knows if there is such a tenant.",
             headers={"Retry-After": "1"},
         ) from None
     if not known:

@@ -17,7 +17,8 @@ from service.http.problems import ProblemError
 from service.http.responses import METRICS_HEADERS, MetricsScope, metrics_headers
 from telemetry.clock import Clock, SystemClock
 from telemetry.metrics.figures import Window
-from telemetry.metrics.history import Ranked, Ranking
+from telemetry.metrics.history import HistoryStretch, Ranked, Ranking
+from telemetry.metrics.live_table import Selection
 from telemetry.metrics.past import WindowName
 from telemetry.metrics.reader import LiveMetricsReader
 
@@ -75,6 +76,12 @@ class FleetNumbers(Protocol):
 
     async def rows(self, tenants: Iterable[str]) -> tuple[Mapping[str, Row], Coverage]:
         """Return the counts of these tenants; an empty name is that of all together."""
+        ...
+
+    async def course(
+        self, name: WindowName, selection: Selection, tenant_id: str | None = None
+    ) -> tuple[FleetCounts, tuple[HistoryStretch, ...]]:
+        """Return the same with the parts of a window, the oldest first, in chosen numbers."""
         ...
 
     async def ranked(self, ranking: Ranking, count: int, after: Ranked | None) -> FleetRanked:

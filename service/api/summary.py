@@ -81,7 +81,10 @@ class Percentiles(FrozenSchema):
 
 
 class CapacityUse(FrozenSchema):
-    """The used part of the calls allowed at once."""
+    """The used part of the calls allowed at once.
+
+    The limit holds for a whole fleet: with scope `process`, use is what the one process that answers used of it.
+    """
 
     limit: int | None = Field(description="Calls allowed at once, now; `null` for `_unknown` and `_other`.")
     peak_in_use: int | None = Field(
@@ -203,7 +206,7 @@ _SUMMARY: Responses = unanswered_response(PATH) | {
 _TENANT: Responses = {
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        "There is no such tenant: it is not configured, and no call of it is known.",
         f"{PATH}/nobody",
     ),
     422: declared_invalid(f"{PATH}/\x00", "path.tenant_id", "String should match pattern '^[^\\x00-\\x1f\\x7f]+$'"),

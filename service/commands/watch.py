@@ -37,7 +37,7 @@ def watch(
     url: Url = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Show what runs, what is well and what is not, and which calls need a look, once a second until Ctrl-C.
+    """Show what runs, what is well and what is not, and which calls need attention, once a second until Ctrl-C.
 
     Exit codes: 0 shown, 1 refused with the reason on standard error, 2 there is no such tenant.
     """
@@ -94,18 +94,20 @@ def _parts(found: Overview) -> Iterator[RenderableType]:
     yield _running(found)
     yield Text()
     yield _attention(found)
-    yield Text(f"\nof {found.as_of:%H:%M:%S} UTC, counted since {found.since:%Y-%m-%d %H:%M:%S} UTC", style="dim")
+    by = "by this process " if found.own else ""
+    since = f"{found.since:%Y-%m-%d %H:%M:%S}"
+    yield Text(f"\nof {found.as_of:%H:%M:%S} UTC, counted {by}since {since} UTC", style="dim")
 
 
 def _strip(found: Overview) -> Table:
-    strip = found.strip
+    strip, whose = found.strip, ", this process" if found.own else ""
     table = Table(box=None, padding=(0, 3, 0, 0))
     rate = _UNKNOWN if strip.calls_per_minute is None else f"{strip.calls_per_minute:.1f}"
     figures = {
         "running": f"{strip.running} of {strip.limit}",
-        "calls a minute": rate,
-        "failed": _UNKNOWN if strip.failed_share is None else percent(strip.failed_share),
-        "answer p95": _UNKNOWN if strip.turn_p95_seconds is None else span_of_time(strip.turn_p95_seconds),
+        f"calls a minute{whose}": rate,
+        f"failed{whose}": _UNKNOWN if strip.failed_share is None else percent(strip.failed_share),
+        f"answer p95{whose}": _UNKNOWN if strip.turn_p95_seconds is None else span_of_time(strip.turn_p95_seconds),
         "processes": f"{strip.processes.answering} of {strip.processes.known}, {strip.age_seconds:.1f} s old",
     }
     if found.tenant_id is not None:
@@ -136,8 +138,8 @@ def _running(found: Overview) -> RenderableType:
 
 def _attention(found: Overview) -> RenderableType:
     if not found.attention:
-        return Text("No call of the last hour needs a look.", style="dim")
-    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title="need a look")
+        return Text("No call of the last hour needs attention.", style="dim")
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left", title="need attention")
     for head in ("call", "tenant", "why"):
         table.add_column(head, header_style="dim", no_wrap=head != "why")
     for call in found.attention:

@@ -197,6 +197,11 @@ class Peaks:
             return None
         return max([self.in_use, *(most for minute, most in self.by_minute if minute >= start_ms // 60_000)])
 
+    def between(self, start_ms: int, end_ms: int) -> int | None:
+        """Return the most between two moments; None if no slot was taken or given back."""
+        found = (most for minute, most in self.by_minute if start_ms // 60_000 <= minute < end_ms / 60_000)
+        return max(found, default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class Process:

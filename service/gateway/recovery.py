@@ -123,7 +123,7 @@ class Recovery:
 
     def _resume(self, orphan: OrphanedCall, tenant: CallTenant, attached: Attached) -> None:
         now = self._tracker.clock.now()
-        since = now if orphan.started_ms is None else orphan.last_activity(now)
+        since = now if orphan.started_ms is None else orphan.billed_until(now)
         call = self._taken_over(orphan, tenant, orphan.state, since)
         if orphan.state is CallState.PENDING:
             call.accepted(since, resumed=True)

@@ -27,32 +27,47 @@ _METHODS: Final = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _logger = logging.getLogger(__name__)
 
 
-def use_problem_details(app: FastAPI) -> None:
+ErrorPage = Callable[[Request, ProblemError], Response | None]
+"""Makes the page of an error for people; returns None for a program's request."""
+
+
+def _no_page(_request: Request, _error: ProblemError) -> None:
+    """Return None: the application has no pages."""
+
+
+def use_problem_details(app: FastAPI, page: ErrorPage = _no_page) -> None:
     """Answer every error of ``app`` with problem details, and say so in its OpenAPI document.
 
-    Covers what routes raise, what validation finds, the router's own 404 and 405, and errors nobody handled.
+    Covers what routes raise, what validation finds, the router's own 404 and 405, and errors nobody handled. An
+    application with pages makes a ``page`` of the router's own errors, and of those nobody handled, for people.
     """
-    app.add_exception_handler(HTTPException, _http_exception)
+
+    async def raised(request: Request, error: Exception) -> Response:
+        return _http_exception(request, cast("HTTPException", error), page)
+
+    def failed(request: Request) -> Response:
+        return _written(request, ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, UNHANDLED), page)
+
+    app.add_exception_handler(HTTPException, raised)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_middleware(UnhandledErrors, failure=_failure)
+    app.add_middleware(UnhandledErrors, failure=failed)
     describe_problems(
         app, Problem, invalid=declared_invalid("/api/v1/calls", "query.limit", "Input should be a number")
     )
 
 
-def _failure(path: str) -> Response:
-    return problem_response(path, ProblemError(HTTPStatus.INTERNAL_SERVER_ERROR, UNHANDLED))
+def _written(request: Request, error: ProblemError, page: ErrorPage) -> Response:
+    return page(request, error) or problem_response(request.scope["path"], error)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    raised = cast("HTTPException", error)
+def _http_exception(request: Request, raised: HTTPException, page: ErrorPage) -> Response:
     if raised.status_code < HTTPStatus.BAD_REQUEST:
         return Response(status_code=raised.status_code, headers=raised.headers)
     if not isinstance(raised, ProblemError):
         raised = ProblemError(raised.status_code, _detail(raised), headers=raised.headers)
     if raised.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         raised.headers = {**(raised.headers or {}), "Allow": ", ".join(_methods(request))}
-    return problem_response(request.scope["path"], raised)
+    return _written(request, raised, page)
 
 
 def _methods(request: Request) -> list[str]:
@@ -73,13 +88,13 @@ def _detail(raised: HTTPException) -> str:
 
 
 class UnhandledErrors:
-    """Middleware that gives the response that ``failure`` makes for the path, and logs where the error came from.
+    """Middleware that gives the response that ``failure`` makes of the request, and logs where the error came from.
 
     The log has no message of an error, which may quote what a caller said or dialled. After the answer has begun, the
     error is raised on too: only the server can still break the connection off.
     """
 
-    def __init__(self, app: ASGIApp, failure: Callable[[str], ASGIApp]) -> None:
+    def __init__(self, app: ASGIApp, failure: Callable[[Request], ASGIApp]) -> None:
         self._app = app
         self._failure = failure
 
@@ -104,7 +119,7 @@ class UnhandledErrors:
             _log(scope, error)
             if begun:
                 raise
-            await self._failure(scope["path"])(scope, receive, send)
+            await self._failure(Request(scope))(scope, receive, send)
 
 
 def _log(scope: Scope, error: Exception) -> None:

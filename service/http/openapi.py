@@ -31,7 +31,7 @@ class Tag(StrEnum):
 
 OPENAPI_TAGS: Final = [
     {"name": Tag.METRICS.value, "description": "What has been counted, and the registry of calls behind it."},
-    {"name": Tag.CALLS.value, "description": "The calls that are under way."},
+    {"name": Tag.CALLS.value, "description": "The calls under way and over: listed, found, and each by itself."},
     {"name": Tag.CARRIER.value, "description": "Where the carrier announces calls; signed, without a token."},
     {"name": Tag.USAGE.value, "description": "How long calls ran, for billing: exact, rounded, frozen and corrected."},
     {

@@ -27,6 +27,10 @@ async def known_parameters(request: Request) -> None:
     demand_known(request)
 
 
+TWICE: Final = "is there more than once"
+"""The fault of a parameter or a field of which nobody can say which value is meant."""
+
+
 def demand_known(request: Request, *, besides: Collection[str] = (), of: str = "endpoint") -> None:
     """Do the same for a route that takes the parameters ``besides`` too, and is a kind ``of`` thing to its users."""
     given = Counter(name for name, _ in request.query_params.multi_items())
@@ -34,7 +38,7 @@ def demand_known(request: Request, *, besides: Collection[str] = (), of: str = "
         return
     known = query_names(request.scope["route"].dependant).union(besides)
     faults = [(name, f"is no parameter of this {of}") for name in given if name not in known]
-    faults += [(name, "is there more than once") for name, times in given.items() if name in known and times > 1]
+    faults += [(name, TWICE) for name, times in given.items() if name in known and times > 1]
     if faults:
         raise invalid_request([{"loc": ("query", name), "msg": fault} for name, fault in faults])
 

@@ -74,8 +74,8 @@ def _calls(pages: Pages, sessions: PageSessions, hang_ups: HangUps) -> APIRouter
             {"strip": await pages.strip(view)},
             title="Hang up",
             question="Hang up this call?",
-            consequence=f"{call.explanation} The carrier ends it at once, for caller and agent. Call {call_id} of "
-            f"{call.tenant_id}; the audit keeps that you did it.",
+            consequence=f"Call {call_id} of {call.tenant_id}. {call.explanation} The carrier ends it at once, for "
+            "caller and agent. The audit keeps that you did it.",
             act="Hang up",
             back=call_page(call_id),
             danger=True,

@@ -216,7 +216,7 @@ def _calls(facts: AlertFacts) -> Iterator[AlertCondition]:
         "TenantCallsRejected",
         Severity.PAGE,
         f"a tenant had {REJECTED_CALLS} calls or more turned away within 1 h, and none accepted",
-        "no such tenant" if rejected is None else f"{rejected[0]}: {counted(rejected[1], 'call')}",
+        "no tenant" if rejected is None else f"{rejected[0]}: {counted(rejected[1], 'call')}",
         rejected is not None and rejected[1] >= REJECTED_CALLS,
         2,
     )

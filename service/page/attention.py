@@ -1,20 +1,24 @@
-"""Calls that need a look, the worst first, each with its reasons in words."""
+"""Calls that need attention, the worst first, each with its reasons in words."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from heapq import nlargest
 from typing import Final
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from service.http.problems import writable
 from service.http.schemas import FrozenSchema, moment
-from service.page.verdicts import REASONS, SILENT_SECONDS
+from service.page.verdicts import SILENT_SECONDS
+from service.page.words import REASONS
 from service.timeline.explain import as_tool, span_of_time
 from telemetry.clock import Instant
 from telemetry.recent.record import CallOutcome, CallSummary
 from telemetry.recent.search import CallQuery
 from telemetry.semconv.attributes import RejectionReason, TenantId
+
+ATTENTION: Final = "attention"
+"""The name under which processes ask each other for these calls."""
 
 LOOK_BACK_SECONDS: Final = 3600.0
 """Calls received longer ago are not listed."""
@@ -39,7 +43,10 @@ Reason = tuple[int, str]
 
 
 class AttentionCall(FrozenSchema):
-    """One call that needs a look."""
+    """One call that needs attention."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Another process tells it, too; a newer version may tell more.
 
     call_id: str
     tenant_id: str
@@ -49,6 +56,33 @@ class AttentionCall(FrozenSchema):
         description="The sum of its reasons' weights: 3 for a failure, 2 for a bad sign, 1 for an odd one."
     )
     reasons: tuple[str, ...] = Field(description="Why, in words, the worst first.")
+
+
+class ToldAttention(FrozenSchema):
+    """The calls that need attention, as one process tells them to another."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    calls: tuple[AttentionCall, ...]
+
+
+class AttentionQuestion(FrozenSchema):
+    """The question for them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tenant_id: str | None
+
+
+def worst_of(told: Iterable[Sequence[AttentionCall]], most: int = LISTED) -> tuple[AttentionCall, ...]:
+    """Return the worst of what several processes tell, each call once, of equal ones the latest first."""
+    once: dict[str, AttentionCall] = {}
+    for calls in told:
+        for call in calls:
+            # Of two processes that had the call one after the other, the one that has more to say.
+            if call.call_id not in once or once[call.call_id].score < call.score:
+                once[call.call_id] = call
+    return tuple(nlargest(most, once.values(), key=lambda call: (call.score, call.received_at)))
 
 
 def attention_query(now: Instant, tenant_id: str | None) -> CallQuery:
@@ -84,13 +118,15 @@ def needing_attention(
 
 
 def reasons(call: CallSummary, silent_seconds: float = 0.0) -> Iterator[Reason]:
-    """Yield what makes a call need a look; a running one showed no sign of life for ``silent_seconds``."""
+    """Yield what makes a call need attention; a running one showed no sign of life for ``silent_seconds``."""
     if call.outcome is CallOutcome.FAILED:
         yield _WORST, f"failed ({call.error_type})"
     elif call.outcome is CallOutcome.STALE:
-        yield _WORST, "nothing was heard of it any more"
+        yield _WORST, "its process was lost" if call.lost else "nothing was heard of it any more"
     elif call.outcome is CallOutcome.ABANDONED:
         yield _BAD, "accepted, but never started"
+    elif call.outcome is CallOutcome.REJECTED and call.lost:
+        yield _WORST, "its process was lost before it had decided"
     elif call.outcome is CallOutcome.REJECTED:
         yield from _rejected(call.rejection_reason)
     elif call.outcome is CallOutcome.SILENCE:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -127,7 +127,12 @@ def local_path(text: str) -> str:
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages, with the headers of all pages."""
+    """A route whose errors are pages, with the headers of all pages; what takes GET takes HEAD, too."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
+        super().__init__(path, endpoint, **options)
+        if self.methods and "GET" in self.methods:
+            self.methods.add("HEAD")  # the server leaves the body out (RFC 9110 §9.3.2)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler."""
@@ -158,7 +163,8 @@ def _tidied(request: Request) -> Response | None:
     given = request.query_params.multi_items()
     if request.method not in READING or all(value for _, value in given):
         return None
-    return RedirectResponse(with_query(request.url.path, dict(given)), HTTPStatus.SEE_OTHER)
+    filled = urlencode([(name, value) for name, value in given if value])  # one that is there twice stays a fault
+    return RedirectResponse(f"{request.url.path}?{filled}" if filled else request.url.path, HTTPStatus.SEE_OTHER)
 
 
 def _signed_out(request: Request) -> Response:
@@ -168,6 +174,15 @@ def _signed_out(request: Request) -> Response:
         # A link from elsewhere comes without the cookie (SameSite=Strict); the page that asks again brings it.
         return HTMLResponse(render("again.html", path=local_path(str(request.url.path))))
     return RedirectResponse(sign_in_path(request), HTTPStatus.SEE_OTHER)
+
+
+def shown_to_people(request: Request, error: HTTPException) -> Response | None:
+    """Return the page of an error where no page's route was reached; None for a program, which gets JSON."""
+    if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
+        return None
+    response = error_page(error)
+    response.headers.update(HEADERS)
+    return response
 
 
 def error_page(error: HTTPException) -> Response:

@@ -6,9 +6,11 @@ from fastapi import APIRouter, FastAPI
 
 from service.api.hang_up import HangUps, hang_up_router
 from service.api.tenants.changes import TenantChanges
+from service.fleet.mail import Mailbox
 from service.http.security import AdminAttempts, AdminCheck, AdminGate
 from service.http.tokens import AdminTokens
 from service.page.actions import actions_router
+from service.page.attention import ATTENTION
 from service.page.facts import PageFacts, PageParts
 from service.page.live import LivePages
 from service.page.overview import overview_router
@@ -20,7 +22,7 @@ from service.page.system_view import SystemFacts
 from service.page.tenant_view import TenantRecords
 from service.page.viewing import View
 from service.page.views import Pages
-from service.tenants.repository import ConfiguredTenants
+from service.records.directory import SeenTenants
 
 
 class LivePage:
@@ -41,7 +43,7 @@ class LivePage:
         self._hang_ups = hang_ups
         self._gate = AdminGate(tokens, attempts)
         self._facts = PageFacts(parts)
-        self._tenants = ConfiguredTenants(parts.tenants)
+        self._tenants = SeenTenants(parts.tenants, parts.pages)
         self.sessions = sessions
         self.pages = Pages(self._facts, TenantRecords(parts.tenants, parts.usage), system)
         self.live: LivePages[View] = LivePages(self.pages.fragments)
@@ -50,6 +52,10 @@ class LivePage:
         """Add the page's routes to an application, and the overview that ``admin`` guards."""
         for router in self._routers(admin):
             app.include_router(router)
+
+    def tell(self, mailbox: Mailbox) -> None:
+        """Have other processes' pages told which calls of this one need attention."""
+        mailbox.answer(ATTENTION, self._facts.tell_attention)
 
     async def stop(self) -> None:
         """End every stream."""

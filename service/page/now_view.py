@@ -1,4 +1,4 @@
-"""The first page: verdicts, running calls, calls that need a look, tenants ranked."""
+"""The first page: verdicts, running calls, calls that need attention, tenants ranked."""
 
 from typing import Any, Final
 
@@ -35,21 +35,21 @@ async def now_fragments(facts: PageFacts, view: View) -> dict[str, str]:
     """Return the fragments of the first page."""
     found = await facts.overview()
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=False),
         "running": render("running.html", overview=found, of_all=True),
         "attention": render("attention.html", overview=found, of_all=True),
-        "tenants": await _tenants(facts, view),
+        "tenants": await _tenants(facts, view, own=found.own),
         "counts": render("counts.html", overview=found),
     }
 
 
-async def _tenants(facts: PageFacts, view: View) -> str:
+async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
     ordering = Ordering(view.sort, view.order, view.window)
     page = await facts.ranking(RankingPage.at(ordering, TENANTS_LISTED, view.cursor))
     return render(
         "tenants.html",
         page=page,
-        rows=[{"tenant": tenant, "spark": spark(facts, tenant.tenant_id)} for tenant in page.tenants],
+        rows=[{"tenant": tenant, "spark": await spark(facts, tenant.tenant_id)} for tenant in page.tenants],
         heads=[_head(view, name, title) for name, title in COLUMNS],
         windows=[
             {"name": said, "href": with_query("/", view.query, window=name, cursor=None), "on": name == view.window}
@@ -58,12 +58,13 @@ async def _tenants(facts: PageFacts, view: View) -> str:
         more=None if page.next_cursor is None else with_query("/", view.query, cursor=page.next_cursor),
         first=None if view.cursor is None else with_query("/", view.query, cursor=None),
         figure=_figure,
+        own=own,
     )
 
 
-def spark(facts: PageFacts, tenant_id: str | None) -> Markup:
+async def spark(facts: PageFacts, tenant_id: str | None) -> Markup:
     """Return the calls a minute over the last hour, as a small picture."""
-    course = facts.course(WindowName.HOUR, RECEIVED, tenant_id)
+    course = await facts.course(WindowName.HOUR, RECEIVED, tenant_id)
     return sparkline(parts_of(course, _by_minute), HOUR_SECONDS, "Calls a minute over the last hour")
 
 

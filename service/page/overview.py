@@ -7,10 +7,11 @@ from fastapi import APIRouter, Response
 
 from service.api.live import EXAMPLE as LIVE_EXAMPLE
 from service.api.live import UNKNOWN, TenantCheck
+from service.api.scope import NUMBERS_HEADERS
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
 from service.http.parameters import TenantFilter
 from service.http.problems import ProblemError
-from service.http.responses import METRICS_HEADERS, admin_router, metrics_headers
+from service.http.responses import admin_router
 from service.http.security import AdminCheck
 from service.page.facts import Overview, PageFacts
 from service.tenants.directory import TenantDirectory
@@ -58,10 +59,10 @@ EXAMPLE: Final[dict[str, Any]] = {
 }
 """For the OpenAPI document."""
 _OVERVIEW: Responses = {
-    200: success(Overview, "What an operator looks at first.", EXAMPLE, METRICS_HEADERS),
+    200: success(Overview, "What an operator looks at first.", EXAMPLE, NUMBERS_HEADERS),
     404: declared(
         ProblemError(HTTPStatus.NOT_FOUND, UNKNOWN),
-        "There is no such tenant: it is not configured, and no call of it has been counted.",
+        "There is no such tenant: it is not configured, and no call of it is known.",
         f"{PATH}?tenant_id=nobody",
     ),
     422: declared_invalid(f"{PATH}?tenant_id=", "query.tenant_id", "String should match pattern"),
@@ -71,14 +72,14 @@ _OVERVIEW: Responses = {
 def overview_router(*, facts: PageFacts, tenants: TenantDirectory, admin: AdminCheck) -> APIRouter:
     """Return the route ``/api/v1/overview``; ``admin`` decides who may use it."""
     router = admin_router(Tag.METRICS, admin)
-    known = TenantCheck(facts.parts.telemetry.live, tenants)
+    known = TenantCheck(facts.parts.telemetry.live, tenants, facts.parts.scopes)
 
     @router.get(PATH, summary="The first page as data", operation_id="overview", responses=_OVERVIEW)
     async def overview(response: Response, tenant_id: TenantFilter = None) -> Overview:
-        """Show what runs, what is well and what is not, and which calls need a look; at most a second old."""
+        """Show what runs, what is well and what is not, and which calls need attention; at most a second old."""
         await known.demand(tenant_id)
-        found = await facts.overview(tenant_id)
-        response.headers.update(metrics_headers(found.strip.age_seconds))
-        return found
+        found = await facts.answered_overview(tenant_id)
+        response.headers.update(found.extent.headers())
+        return found.body
 
     return router

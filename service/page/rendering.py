@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from service.page.verdicts import counted, percent
-from service.timeline.explain import as_tool, span_of_time
+from service.page.words import TROUBLES, outcome_words, state_words, words
+from service.timeline.explain import as_tool, span_of_time, tool_error
 from service.timeline.svg import undirected
 
 FOLDER: Final = Path(__file__).parent
@@ -121,12 +122,16 @@ def _environment() -> Environment:
         apart=apart,
         undirected=undirected,
         as_tool=as_tool,
+        tool_error=tool_error,
         counted=counted,
         initial=lambda text: text[:1].upper() + text[1:],
+        words=words,
+        state_words=state_words,
         call_page=call_page,
         tenant_page=tenant_page,
     )
     environment.globals.update(unknown=unknown, with_query=with_query, static=static)
+    environment.globals.update(outcome_words=outcome_words, troubles=TROUBLES)
     return environment
 
 

@@ -123,8 +123,8 @@ def pages_router(*, pages: Pages, sessions: PageSessions, tenants: TenantDirecto
 
 async def demand_seen(pages: Pages, tenants: TenantDirectory, view: View) -> None:
     """Raise a 404 :class:`ProblemError` for a tenant that is neither counted nor configured."""
-    tenant_id = view.subject or ""
-    if pages.facts.parts.telemetry.live.store.position(tenant_id) is None:
+    tenant_id, parts = view.subject or "", pages.facts.parts
+    if parts.telemetry.live.store.position(tenant_id) is None and not await parts.scopes.fleet_has_seen(tenant_id):
         await demand_tenant(tenants, tenant_id)
 
 
@@ -135,6 +135,8 @@ def streams_router(
     router = page_router(sessions)
 
     async def streamed(request: Request, session: PageSession, view: View) -> Response:
+        if request.method == "HEAD":
+            return Response(headers=STREAM_HEADERS)
         live.end_with(request.scope.get("extensions", {}).get(STOPPING))
         try:
             live.admit(view, session.key)

@@ -1,6 +1,7 @@
 """The form of the search: its fields, and what is wrong with those that were sent."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -9,13 +10,12 @@ from typing import Final
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.api.call_search import StateFilter
-from service.http.parameters import in_utc
+from service.http.parameters import TWICE, in_utc
 from service.http.problems import ProblemError, invalid_request
 from service.page.whole import PAUSED
+from service.page.words import FLAGS, OUTCOMES, STATES, WHY, choices, plain_choices
 from service.records.store import Wanted
-from telemetry.recent.record import CallFlag, CallOutcome
-from telemetry.semconv.attributes import CallDirection, EndReason, Fault, RejectionReason, UnansweredReason
+from telemetry.semconv.attributes import CallDirection, Fault
 
 
 class SearchedIn(StrEnum):
@@ -49,31 +49,26 @@ class Field:
         return self.name in RECORDED
 
 
-def _choices(*kinds: Iterable[StrEnum]) -> dict[str, str]:
-    values = (one.value for kind in kinds for one in kind)
-    return {value: value.replace("_", " ") for value in values}
-
-
 _YES_NO: Final = {"true": "yes", "false": "no"}
 _CHOICE: Final = "must be one of the choices"
 _SECONDS: Final = "must be a number of seconds from 0, such as 2.5"
 _TIME: Final = "must be a date and a time, such as 2026-11-22T14:00:00"
-_REASONS: Final = dict(sorted(_choices(RejectionReason, UnansweredReason, EndReason).items()))
+_REASONS: Final = dict(sorted(WHY.items(), key=lambda reason: reason[1]))
 
 FIELDS: Final = (
     Field("tenant_id", "Tenant"),
-    Field("outcome", "Outcome", _CHOICE, _choices(CallOutcome)),
-    Field("state", "State", _CHOICE, _choices(StateFilter)),
+    Field("outcome", "Outcome", _CHOICE, choices(OUTCOMES)),
+    Field("state", "State", _CHOICE, choices(STATES)),
     Field("reason", "Reason", _CHOICE, _REASONS),
-    Field("flag", "Worth a look", _CHOICE, _choices(CallFlag)),
+    Field("flag", "Needs attention for", _CHOICE, choices(FLAGS)),
     Field("slower_than", "Waited longer than (s)", _SECONDS, hint="2.5", mode="decimal"),
     Field("caller_ends_with", "Caller's last digits", "must be one to four digits", hint="5678", mode="numeric"),
     Field("since", "Received since (UTC)", _TIME, timed=True),
     Field("until", "Received before (UTC)", _TIME, timed=True),
     Field("trace_id", "Trace id", "must be 32 characters from 0 to 9 and a to f"),
     Field("caller_hash", "Caller's hash", "must be 16 characters from 0 to 9 and a to f", lesser=True),
-    Field("fault", "Whose fault", _CHOICE, _choices(Fault), lesser=True),
-    Field("direction", "Direction", _CHOICE, _choices(CallDirection), lesser=True),
+    Field("fault", "Whose fault", _CHOICE, plain_choices(Fault), lesser=True),
+    Field("direction", "Direction", _CHOICE, plain_choices(CallDirection), lesser=True),
     Field("source", "Reported by", hint="direct", lesser=True),
     Field("error_type", "Error type", lesser=True),
     Field("failed_tool", "Failed tool", lesser=True),
@@ -103,9 +98,14 @@ class Trouble:
     detail: str
 
 
-def demand_answerable(given: Collection[str], where: SearchedIn) -> None:
-    """Raise a 422 problem that names every parameter there is none of, and those that records do not keep."""
-    problems = [{"loc": ("query", name), "msg": "is no field of the search"} for name in _unknown(given)]
+def demand_answerable(given: Sequence[str], where: SearchedIn) -> None:
+    """Raise a 422 problem that names every parameter there is none of or too many, and those that records do not keep.
+
+    Args:
+        given: The name of each parameter that was sent, as often as it was.
+        where: The place to be searched.
+    """
+    problems = [{"loc": ("query", name), "msg": fault} for name, fault in _misplaced(given).items()]
     if where is SearchedIn.RECORDS:
         surplus = (
             field.name for field in FIELDS if field.name in given and not field.kept and field.name != "trace_id"
@@ -117,12 +117,12 @@ def demand_answerable(given: Collection[str], where: SearchedIn) -> None:
         raise invalid_request(problems)
 
 
-def troubles(error: HTTPException | RequestValidationError, given: Collection[str]) -> Sequence[Trouble]:
-    """Return what an error is about in the words of the form; ``given`` are the names of all that was sent."""
+def troubles(error: HTTPException | RequestValidationError, given: Sequence[str]) -> Sequence[Trouble]:
+    """Return what an error is about in the words of the form; ``given`` names all that was sent, as often as it was."""
     if isinstance(error, RequestValidationError):
         told = {str(one["loc"][1]): str(one["msg"]) for one in error.errors()}
         told = {name: _NEEDS.get(name) or detail for name, detail in told.items()}
-        told |= dict.fromkeys(_unknown(given), "is no field of the search")
+        told |= _misplaced(given)
     elif isinstance(error, ProblemError) and error.errors:
         told = {one.field.removeprefix("query."): one.detail for one in error.errors}
     else:
@@ -141,5 +141,9 @@ def local_time(sent: str) -> str | None:
     return None if at.microsecond else at.replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _unknown(given: Collection[str]) -> list[str]:
-    return [name for name in given if name not in _LABELS]
+def _misplaced(given: Sequence[str]) -> dict[str, str]:
+    """Return what is wrong with the names of parameters, whatever their values."""
+    faults = {name: TWICE for name, times in Counter(given).items() if times > 1}
+    return {name: "is no field of the search" for name in given if name not in _LABELS} | {
+        name: fault for name, fault in faults.items() if name in _LABELS
+    }

@@ -41,7 +41,7 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
             """Return the form as it was sent, with what is wrong with it; nothing is listed."""
             if isinstance(error, HTTPException) and error.status_code == HTTPStatus.FORBIDDEN:
                 return await super().faulty(request, error)
-            page = await _page(request, pages, wrong=troubles(error, request.query_params.keys()))
+            page = await _page(request, pages, wrong=troubles(error, names_of(request)))
             page.status_code = getattr(error, "status_code", HTTPStatus.UNPROCESSABLE_ENTITY)
             page.headers.update(getattr(error, "headers", None) or {})
             return page
@@ -59,7 +59,7 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
         """Find calls."""
         access, parts = session.token.access, pages.facts.parts
         asked = replace(wanted or Search(CallQuery(), CALLS_LISTED, None), limit=CALLS_LISTED)
-        demand_answerable(request.query_params.keys(), where)
+        demand_answerable(names_of(request), where)
         if access.tenants is not None and asked.query.tenant_id is None:
             return RedirectResponse(
                 with_query("/search", dict(request.query_params), tenant_id=min(access.tenants)), HTTPStatus.SEE_OTHER
@@ -72,6 +72,11 @@ def search_router(*, pages: Pages, sessions: PageSessions) -> APIRouter:
         return await _page(request, pages, await _found(pages, asked, where, access))
 
     return router
+
+
+def names_of(request: Request) -> list[str]:
+    """Return the name of each parameter of a query, as often as it is there."""
+    return [name for name, _ in request.query_params.multi_items()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
 from service.http.bodies import read_body
-from service.http.problems import ProblemError
+from service.http.parameters import TWICE
+from service.http.problems import ProblemError, invalid_request
 from service.http.security import AdminGate, client_address
 from service.http.tokens import fingerprint
 from service.page.guard import SIGN_IN, PageRoute, cookie_name, demand_same_origin, local_path
@@ -36,17 +37,21 @@ _Next = Annotated[str, Query(alias="next", max_length=2_000)]
 
 
 async def form_of(request: Request) -> Form:
-    """Return the fields of a form as browsers send it; of a field that is there twice, the last.
+    """Return the fields of a form as browsers send it.
 
     Raises:
-        ProblemError: 413 for a form over :data:`MAX_FORM_BYTES`, 400 for one of over :data:`MAX_FIELDS` fields.
+        ProblemError: 413 for a form over :data:`MAX_FORM_BYTES`, 400 for one of over :data:`MAX_FIELDS` fields, 422 for
+            a field that is there more than once.
     """
     body = await read_body(request, MAX_FORM_BYTES)
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise ProblemError(HTTPStatus.BAD_REQUEST, f"The form has more than {MAX_FIELDS} fields.") from None
-    return {name: values[-1] for name, values in fields.items()}
+    repeated = [{"loc": ("body", name), "msg": TWICE} for name, values in fields.items() if len(values) > 1]
+    if repeated:
+        raise invalid_request(repeated)
+    return {name: values[0] for name, values in fields.items()}
 
 
 def sign_in_router(*, gate: AdminGate, sessions: PageSessions) -> APIRouter:

@@ -135,6 +135,17 @@ _STATES: Final[Mapping[RecordsState, str]] = {
 }
 
 
+_CHECKS: Final[Mapping[str, str]] = {
+    "database": "Database answers",
+    "fleet": "Fleet's store answers",
+    "draining": "Takes new calls",
+    "registry": "Room for calls",
+    "records": "Records are kept",
+    "secrets": "Secrets are set",
+}
+"""The readiness checks in words, by their names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A figure with the words that explain it."""
@@ -201,10 +212,12 @@ async def system_fragments(facts: PageFacts, system: SystemFacts, _view: View) -
     findings = await facts.findings()
     alerts = await system.alerts(facts)
     return {
-        "verdicts": render("verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")]),
+        "verdicts": render(
+            "verdicts.html", verdicts=[one for one in found.verdicts if one.link.startswith("/system")], of_tenant=False
+        ),
         "process": render("system_process.html", overview=found, system=system),
         "alerts": render("system_alerts.html", alerts=alerts, shipped=SHIPPED),
-        "checks": render("system_checks.html", report=report),
+        "checks": render("system_checks.html", report=report, checks=_CHECKS),
         "stores": render(
             "system_stores.html",
             system=system,

@@ -93,15 +93,14 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
     kept = await records.of(tenant_id)
     tenant: Tenant | None = kept["tenant"]
     window = WindowName.DAY if view.window == WindowName.DAY else WindowName.HOUR
-    figures = getattr((await facts.summary(tenant_id)).windows, "day" if window is WindowName.DAY else "hour")
     return {
-        "verdicts": render("verdicts.html", verdicts=found.verdicts),
+        "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=True),
         "running": render("running.html", overview=found, of_all=False),
         "attention": render("attention.html", overview=found, of_all=False),
         "charts": render(
             "charts.html",
-            charts=[{"chart": chart, "svg": draw(chart)} for chart in tenant_charts(facts, tenant_id, window)],
-            figures=figures,
+            charts=[{"chart": chart, "svg": draw(chart)} for chart in await tenant_charts(facts, tenant_id, window)],
+            own=found.own,
             windows=[
                 {"name": said, "href": with_query(f"/tenants/{tenant_id}", {}, window=query), "on": name is window}
                 for name, said, query in ((WindowName.HOUR, "1 h", None), (WindowName.DAY, "24 h", "24h"))
@@ -121,9 +120,9 @@ async def tenant_fragments(facts: PageFacts, records: TenantRecords, view: View)
     }
 
 
-def tenant_charts(facts: PageFacts, tenant_id: str, window: WindowName) -> list[Chart]:
+async def tenant_charts(facts: PageFacts, tenant_id: str, window: WindowName) -> list[Chart]:
     """Return the charts of a tenant over a window: calls running, calls a minute, and the wait for an answer."""
-    course = facts.course(window, _CHOSEN, tenant_id)
+    course = await facts.course(window, _CHOSEN, tenant_id)
     # A young process has but a part of the window, which would be a sliver of its chart.
     seconds = max(SHORTEST_SECONDS, min(_SECONDS[window], max((part.start for part in course), default=0.0)))
 

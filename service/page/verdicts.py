@@ -7,8 +7,10 @@ from typing import Final
 from pydantic import Field
 
 from service.api.capacity import RegisteredCall
+from service.api.elsewhere import NAMED, Coverage
 from service.api.summary import MetricsSummary, WindowSummary
 from service.http.schemas import FrozenSchema
+from service.page.words import REASONS
 from service.records.calls import RecordsHealth, RecordsState
 from service.timeline.explain import span_of_time
 from telemetry.export.health import ExportHealth, SignalHealth
@@ -24,6 +26,9 @@ SLOW_ANSWER_SECONDS: Final = 2.0
 """The wait for an answer that 95 of 100 turns should not exceed."""
 SILENT_SECONDS: Final = 30.0
 """Seconds without a sign of life after which a running call is worth a look."""
+SHOWN_OF_ID: Final = 8
+"""Characters of a process's id that tell it from the others."""
+_BOTH: Final = 2
 _MOST_PLACES: Final = 6
 """The most decimal places of a figure."""
 
@@ -44,16 +49,6 @@ class Verdict(FrozenSchema):
     state: VerdictState
     text: str = Field(description="The judgement in a sentence.")
     link: str = Field(description="The page that tells more.")
-
-
-REASONS: Final[Mapping[RejectionReason, str]] = {
-    RejectionReason.CAPACITY: "no free slot",
-    RejectionReason.TENANT_NOT_CONFIGURED: "number without a tenant",
-    RejectionReason.TENANT_LOOKUP_FAILED: "tenant could not be looked up",
-    RejectionReason.INSTRUCTIONS_MISSING: "no instructions",
-    RejectionReason.CARRIER_ERROR: "carrier refused",
-}
-"""The reasons for which calls are turned away, in words."""
 
 
 def percent(share: float, limit: float | None = None) -> str:
@@ -87,11 +82,17 @@ def _apart(
 
 def counted(count: int, what: str) -> str:
     """Return a count with its noun: ``1 turn``, ``1,200 turns``."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
+    return f"{count:,} {what}{'' if count == 1 else 'es' if what.endswith('s') else 's'}"
 
 
 def traffic_verdicts(
-    figures: MetricsSummary, in_use: int, running: Sequence[RegisteredCall], *, home: str, search: str
+    figures: MetricsSummary,
+    in_use: int,
+    running: Sequence[RegisteredCall],
+    *,
+    home: str,
+    search: str,
+    own: bool = False,
 ) -> Iterator[Verdict]:
     """Yield what can be said of one tenant, or of all together.
 
@@ -101,11 +102,13 @@ def traffic_verdicts(
         running: Its calls that run.
         home: The page of the tenant, or of all.
         search: The search for its calls, ready for more parameters.
+        own: True if the figures are those of one process of several, which is then said.
     """
-    yield _capacity(figures, in_use, home)
-    yield _rejections(figures.windows.hour, search, nobodys=figures.tenant_id == UNKNOWN_TENANT)
-    yield _failures(figures.windows.hour, search)
-    yield _answers(figures, search)
+    yield _capacity(figures, in_use, home, own=own)
+    hour, whose = figures.windows.hour, " of this process" if own else ""
+    yield _rejections(hour, search, whose, nobodys=figures.tenant_id == UNKNOWN_TENANT)
+    yield _failures(hour, search, whose)
+    yield _answers(figures, search, whose)
     yield _silence(running, home)
 
 
@@ -114,69 +117,73 @@ def _verdict(name: str, *, well: bool | None, text: str, link: str) -> Verdict:
     return Verdict(name=name, state=state, text=text, link=link)
 
 
-def _capacity(figures: MetricsSummary, in_use: int, home: str) -> Verdict:
+def _capacity(figures: MetricsSummary, in_use: int, home: str, *, own: bool) -> Verdict:
     use = figures.windows.hour.capacity
     if use.limit is None:
         return _verdict("capacity", well=None, text="There is no limit to compare with.", link=home)
-    if use.limit and in_use >= use.limit:
-        text = f"All {use.limit} slots are taken: further calls are turned away."
-    elif in_use == 0 and use.limit == 0:
+    if use.limit == 0:
         text = "The limit is 0: every call is turned away."
+    elif in_use >= use.limit:
+        text = f"All {use.limit} slots are taken: further calls are turned away."
+    elif in_use == 0 and use.peak_in_use == 0 and not own:
+        text = f"None of {use.limit} slots has been in use in the last hour."
     else:
-        # The peak is this process's own: where a fleet holds more than that at once, it says nothing.
-        peak = (
-            ""
-            if use.peak_in_use is None or use.peak_in_use < in_use
-            else f"; at most {use.peak_in_use} in the last hour"
-        )
-        text = f"{in_use} of {use.limit} slots are in use{peak}."
+        text = f"{in_use} of {use.limit} slots are in use{_peak(use.peak_in_use, in_use, own=own)}."
     return _verdict("capacity", well=in_use < NEARLY_FULL * use.limit, text=text, link=f"{home}#limit")
 
 
-def _rejections(hour: WindowSummary, search: str, *, nobodys: bool) -> Verdict:
+def _peak(most: int | None, in_use: int, *, own: bool) -> str:
+    if most is None:
+        return ""
+    if own:
+        return f"; this process alone held at most {most} in the last hour"
+    # A peak below what is held now is from a moment before.
+    return "" if most < in_use else f"; at most {most} in the last hour"
+
+
+def _rejections(hour: WindowSummary, search: str, whose: str, *, nobodys: bool) -> Verdict:
     link = f"{search}outcome=rejected"
     if hour.rejection_rate is None:
-        return _verdict("rejections", well=None, text="No call was decided upon in the last hour.", link=link)
+        return _verdict("rejections", well=None, text=f"No call{whose} was decided upon in the last hour.", link=link)
     if not hour.rejection_rate:
-        return _verdict("rejections", well=True, text="No call was turned away in the last hour.", link=link)
+        return _verdict("rejections", well=True, text=f"No call{whose} was turned away in the last hour.", link=link)
     shares = {reason: getattr(hour.rejection_shares, reason.value) or 0.0 for reason in RejectionReason}
-    parts = ", ".join(
-        f"{percent(share, REJECTED_SHARE)} {REASONS[reason]}"
-        for reason, share in sorted(shares.items(), key=lambda x: -x[1])
-        if share
-    )
+    found = sorted(((share, REASONS[reason]) for reason, share in shares.items() if share), reverse=True)
+    # One reason has the whole share, which is said already.
+    parts = ", ".join(f"{percent(share, REJECTED_SHARE)} {why}" if len(found) > 1 else why for share, why in found)
     ours = sum(share for reason, share in shares.items() if reason is not RejectionReason.TENANT_NOT_CONFIGURED)
     if nobodys and hour.received is not None:
         # All of these calls are turned away, as there is no tenant to take them.
-        calls = counted(hour.received, "call")
+        calls = counted(hour.received, "call") + whose
         text = (
             f"{calls} reached no tenant in the last hour: {parts}."
             if ours
             else f"{calls} to numbers no tenant has, in the last hour."
         )
     else:
-        text = f"{percent(hour.rejection_rate, REJECTED_SHARE)} of calls were turned away in the last hour: {parts}."
+        rate = percent(hour.rejection_rate, REJECTED_SHARE)
+        text = f"{rate} of calls{whose} were turned away in the last hour: {parts}."
     return _verdict("rejections", well=ours < REJECTED_SHARE, text=text, link=link)
 
 
-def _failures(hour: WindowSummary, search: str) -> Verdict:
+def _failures(hour: WindowSummary, search: str, whose: str) -> Verdict:
     link = f"{search}outcome=failed"
     if hour.error_rate is None:
-        return _verdict("failures", well=None, text="No call has ended in the last hour.", link=link)
+        return _verdict("failures", well=None, text=f"No call{whose} has ended in the last hour.", link=link)
     if not hour.error_rate:
-        return _verdict("failures", well=True, text="No call ended with an error in the last hour.", link=link)
+        return _verdict("failures", well=True, text=f"No call{whose} ended with an error in the last hour.", link=link)
     rate = percent(hour.error_rate, FAILING_SHARE)
-    text = f"{rate} of calls ended with an error in the last hour: {hour.failed} of {hour.ended}."
+    text = f"{rate} of calls{whose} ended with an error in the last hour: {hour.failed} of {hour.ended}."
     return _verdict("failures", well=hour.error_rate < FAILING_SHARE, text=text, link=link)
 
 
-def _answers(figures: MetricsSummary, search: str) -> Verdict:
+def _answers(figures: MetricsSummary, search: str, whose: str) -> Verdict:
     link = f"{search}slower_than={SLOW_ANSWER_SECONDS:g}"
     waited = figures.windows.five_minutes.turn_latency_seconds.p95
     if waited is None:
-        return _verdict("answers", well=None, text="No caller was answered in the last 5 minutes.", link=link)
+        return _verdict("answers", well=None, text=f"No caller{whose} was answered in the last 5 minutes.", link=link)
     within = _apart(waited, SLOW_ANSWER_SECONDS, span_of_time, lambda value, places: f"{value:.{places}f} s")
-    text = f"95 of 100 answers came within {within} in the last 5 minutes."
+    text = f"95 of 100 answers{whose} came within {within} in the last 5 minutes."
     return _verdict("answers", well=waited <= SLOW_ANSWER_SECONDS, text=text, link=link)
 
 
@@ -192,6 +199,23 @@ def _silence(running: Sequence[RegisteredCall], home: str) -> Verdict:
 
 
 SYSTEM: Final = "/system"
+
+
+def processes_verdict(coverage: Coverage, link: str) -> Verdict:
+    """Return whether the processes of a fleet tell of their calls, and what stands in for those that do not."""
+    silent = coverage.known - coverage.answered
+    if not silent:
+        text = f"{'Both' if coverage.known == _BOTH else f'All {coverage.known}'} processes answer."
+        return _verdict("processes", well=True, text=text, link=link)
+    named = ", ".join(name[:SHOWN_OF_ID] for name in coverage.silent[:NAMED])
+    does, its = ("does", "its") if silent == 1 else ("do", "their")
+    found = (
+        f"{its} calls are not shown, as the records cannot be read"
+        if coverage.from_record is None
+        else f"{its} open calls are shown from their records"
+    )
+    text = f"{silent} of {counted(coverage.known, 'process')} {does} not answer ({named}): {found}."
+    return _verdict("processes", well=False, text=text, link=link)
 
 
 def service_verdicts(
@@ -227,7 +251,8 @@ def _exports(health: ExportHealth) -> Verdict:
     enabled = [signal for signal in health.signals if signal.enabled]
     failing = [signal for signal in enabled if signal.failing]
     if failing:
-        names = " and ".join(str(signal.signal.value) for signal in failing)
+        *others, last = (str(signal.signal.value) for signal in failing)
+        names = f"{', '.join(others)} and {last}" if others else last
         text = f"The export of {names} has failed for {_longest(failing)}."
         return _verdict("exports", well=False, text=text, link=link)
     if not enabled:

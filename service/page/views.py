@@ -30,7 +30,9 @@ class Pages:
     async def strip(self, view: View) -> str:
         """Return the strip of figures that stands on every page."""
         overview = await self.facts.overview(view.strip_tenant)
-        return render("strip.html", strip=overview.strip, tenant_id=view.strip_tenant)
+        return render(
+            "strip.html", overview=overview, tenant_id=view.strip_tenant, of_tenant=view.page is PageName.TENANT
+        )
 
     async def _own(self, view: View) -> dict[str, str]:
         match view.page:

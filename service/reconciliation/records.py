@@ -157,7 +157,8 @@ def _rejections(field: Field, within: Condition, twice: Number) -> RowSum:
 
 def _elsewhere() -> Number:
     """Return the most of a taken-over call's time that others can have billed: all but what ran here."""
-    here = case((_ROW.last_seen_ms > _CLAIMED_MS, _ROW.last_seen_ms - _CLAIMED_MS), else_=0)
+    billed_until = _ROW.usage_from_ms + _ROW.billed_ms
+    here = case((billed_until > _CLAIMED_MS, billed_until - _CLAIMED_MS), else_=0)
     here = case((_ROW.duration_source == DurationSource.LAST_SIGN_OF_LIFE.value, 0), else_=here)
     return case((_ROW.billed_ms > here, _ROW.billed_ms - here), else_=0)
 

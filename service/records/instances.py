@@ -130,8 +130,8 @@ class OrphanedCall:
     received_ms: int
     started_ms: int | None
     last_seen_ms: int
-    billed_ms: int
-    """Call time up to the last activity, in milliseconds."""
+    billed_until_ms: int
+    """The moment up to which call time is billed; of a call that has not started, its last activity."""
     trace_id: str | None
     """32 hexadecimal digits: the trace to continue."""
     span_id: str | None
@@ -154,8 +154,8 @@ class OrphanedCall:
             record.state,
             record.received_ms,
             record.started_ms,
-            record.last_seen_ms,
-            record.billed_ms,
+            record.last_activity_ms,
+            record.billed_until_ms,
             record.trace_id,
             record.span_id,
             record.direction,
@@ -196,12 +196,20 @@ class OrphanedCall:
         )
 
     def last_activity(self, now: Instant) -> Instant:
-        """Return the last activity on this process's clock.
+        """Return the last activity on this process's clock."""
+        return _on_clock(self.last_seen_ms, now)
+
+    def billed_until(self, now: Instant) -> Instant:
+        """Return the moment up to which call time is billed, on this process's clock.
 
         Reported as the moment the call started again, it makes the gap count as call time: no process watched it, but
         the session that still lives shows that it ran.
         """
-        return now.minus(max(0.0, now.unix_nanos / 1e9 - self.last_seen_ms / 1e3))
+        return _on_clock(self.billed_until_ms, now)
+
+
+def _on_clock(at_ms: int, now: Instant) -> Instant:
+    return now.minus(max(0.0, now.unix_nanos / 1e9 - at_ms / 1e3))
 
 
 async def take_over(

@@ -100,6 +100,18 @@ class StoredCall:
         return self.duration_source is DurationSource.LAST_SIGN_OF_LIFE
 
     @property
+    def last_activity_ms(self) -> int:
+        """The last activity, and never before what is on record of the call."""
+        return max(self.last_seen_ms, self._last_step_ms)
+
+    @property
+    def billed_until_ms(self) -> int:
+        """The moment up to which call time is billed; of a call that has not started, its last activity."""
+        if self.started_ms is None:
+            return self.last_activity_ms
+        return min(self.last_activity_ms, self.usage_from_ms + self.billed_ms)
+
+    @property
     def taken_over(self) -> bool:
         """True if the process that holds the call is not the one that was told of it first."""
         return self.claim // 1_000 != self.received_ms
@@ -136,12 +148,17 @@ class StoredCall:
                 setattr(self, column, (getattr(self, column) or 0) + count)
 
     def close(self, state: CallState, outcome: CallOutcome, reason: str, error_type: str | None, at_ms: int) -> None:
-        """Bring the record to a terminal state."""
+        """Bring the record to a terminal state. An end reported for before what is on record is put after it."""
         self.state = state
         self.outcome = outcome
         self.reason = reason
         self.error_type = error_type
-        self.ended_ms = at_ms
+        self.ended_ms = max(at_ms, self._last_step_ms)
+
+    @property
+    def _last_step_ms(self) -> int:
+        steps = (self.decided_ms, self.started_ms, self.first_audio_ms, self.referred_ms)
+        return max(self.received_ms, *(at_ms or 0 for at_ms in steps))
 
 
 def readable(rows: Iterable[Mapping[Any, Any]]) -> list[StoredCall]:

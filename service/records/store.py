@@ -297,6 +297,12 @@ class CallPages:
         last = found[limit - 1] if len(found) > limit else None
         return Page(readable(found[:limit]), None if last is None else Place(last["received_ms"], last["call_id"]))
 
+    async def any_of(self, tenant_id: str) -> bool:
+        """Return True if there is a call of this tenant on record; raise what the database raises."""
+        found = select(CALLS.c.call_id).where(CALLS.c.tenant_id == tenant_id).limit(1)
+        async with self._database.reading() as session:
+            return (await session.execute(found)).first() is not None
+
     async def open_but_of(self, instance_ids: Sequence[str], limit: int) -> Sequence[StoredCall]:
         """Return open calls of other processes than these, the first received first; raise what the database raises."""
         row = CALLS.c

@@ -127,7 +127,7 @@ class TrackedRecord:
         # The newest version of which the database has every column.
         self._shaped = record.version
         # The newest version in which more changed than a heartbeat changes.
-        self._anchor_ms = record.usage_from_ms if record.started_ms is None else record.last_seen_ms
+        self._anchor_ms = record.usage_from_ms if record.started_ms is None else record.billed_until_ms
         self._anchor_seconds = self.seconds
         self._talk: TalkSums | None = None
 
@@ -157,15 +157,19 @@ class TrackedRecord:
         self.changed(shape=True)
 
     def anchor(self, at_ms: int) -> None:
-        """Derive the last activity from the time billed, from this moment on."""
+        """Derive the moment of a heartbeat from the time billed, from this moment on."""
         self._anchor_ms, self._anchor_seconds = at_ms, self.seconds
+        self.seen(at_ms)
+
+    def seen(self, at_ms: int) -> None:
+        """Note activity of the call, without billing."""
         self.record.last_seen_ms = max(self.record.last_seen_ms, at_ms)
 
     def bill(self, seconds: float) -> None:
-        """Add call time; its end is the call's last activity."""
+        """Add call time; the call was active until its end."""
         self.seconds += seconds
         self.record.billed_ms = round(self.seconds * 1000)
-        self.record.last_seen_ms = self._anchor_ms + round((self.seconds - self._anchor_seconds) * 1000)
+        self.seen(self._anchor_ms + round((self.seconds - self._anchor_seconds) * 1000))
 
     def waited(self, seconds: float) -> None:
         """Note for how long the caller waited."""
@@ -174,7 +178,8 @@ class TrackedRecord:
     def end_as_stale(self) -> None:
         """End the call at its last activity: its process died, and the call with it or not long after."""
         record = self.record
-        last = record.last_seen_ms
+        billed_until_ms = record.billed_until_ms
+        last = record.last_seen_ms = record.last_activity_ms
         if record.state is CallState.PENDING:
             reason = RejectionReason.CARRIER_ERROR
             record.close(CallState.REJECTED, CallOutcome.REJECTED, reason, STALE, last)
@@ -182,6 +187,8 @@ class TrackedRecord:
             record.close(CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, None, last)
         else:
             record.close(CallState.ENDED, CallOutcome.STALE, EndReason.STALE, None, last)
+            # The time since its last heartbeat in which it was still active.
+            record.billed_ms += last - billed_until_ms
             record.duration_ms = record.billed_ms
         record.duration_source = DurationSource.LAST_SIGN_OF_LIFE
         self.changed(shape=True)
@@ -219,7 +226,8 @@ class Change:
 def _accepted(tracked: TrackedRecord, event: CallAccepted) -> None:
     if tracked.record.state is CallState.PENDING:
         tracked.record.state = CallState.ACCEPTED
-        tracked.record.decided_ms = tracked.record.last_seen_ms = event.at.unix_ms
+        tracked.record.decided_ms = event.at.unix_ms
+        tracked.seen(event.at.unix_ms)
         tracked.waited(event.setup_seconds)
 
 
@@ -362,10 +370,15 @@ _OF_TALK: Final[Mapping[type[Event], Reducer]] = {
 }
 # They need no writing of their own: what they change is written with the next heartbeat, or with the end.
 
+_ACTIVITY: Final = frozenset({CallReferred, FirstAudio} | (_OF_GOING_ON.keys() - {CallHeartbeat}) | _OF_TALK.keys())
+"""The events that show the call alive at their own moment; a heartbeat's activity is the end of the time it bills."""
+
 
 def reduce(tracked: TrackedRecord, event: Event) -> bool:
     """Bring the record up to date with an event that :func:`changes_record`; return true if it is to be written now."""
     kind = type(event)
+    if kind in _ACTIVITY:
+        tracked.seen(event.at.unix_ms)
     talk = _OF_TALK.get(kind)
     if talk is not None:
         talk(tracked, event)

@@ -4,10 +4,13 @@ from typing import Protocol
 
 
 class TenantDirectory(Protocol):
-    """The tenants that are configured."""
+    """The tenants that are configured, or have been seen."""
 
     async def knows(self, tenant_id: str) -> bool:
-        """Return True if there is such a tenant, enabled or not; ``tenant_id`` is any text without control characters.
+        """Return True if there is such a tenant, enabled or not, or calls of it are known.
+
+        Args:
+            tenant_id: any text without control characters.
 
         Raises:
             DirectoryUnavailableError: if that cannot be found out now.
@@ -16,4 +19,4 @@ class TenantDirectory(Protocol):
 
 
 class DirectoryUnavailableError(Exception):
-    """The configured tenants cannot be looked up now."""
+    """The tenants cannot be looked up now."""

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from service.storage.database import DATABASE_ERRORS
-from service.tenants.directory import DirectoryUnavailableError
 from service.tenants.spec import TenantSpec
 from service.tenants.tenant import (
     AuditPage,
@@ -128,19 +126,3 @@ class TenantRepository(CallTenants, Protocol):
     async def delete(self, tenant_id: str, *, actor: str, expected_version: int | None = None) -> None:
         """Remove the tenant with its numbers and instructions; its audit stays."""
         ...
-
-
-class ConfiguredTenants:
-    """The :class:`TenantDirectory` of a repository."""
-
-    __slots__ = ("_tenants",)
-
-    def __init__(self, tenants: TenantRepository) -> None:
-        self._tenants = tenants
-
-    async def knows(self, tenant_id: str) -> bool:
-        """Return True if there is such a tenant; raises :class:`DirectoryUnavailableError`."""
-        try:
-            return await self._tenants.by_id(tenant_id) is not None
-        except DATABASE_ERRORS as error:
-            raise DirectoryUnavailableError from error

@@ -300,7 +300,7 @@ EXAMPLE: Final[dict[str, Any]] = {
     "state": "rejected",
     "outcome": "rejected",
     "explanation": (
-        "Rejected after 12 ms (capacity): there was no free slot; the tenant's limit of 10 was reached, with 10 in use."
+        "Turned away after 12 ms: there was no free slot; the tenant's limit of 10 was reached, with 10 in use."
     ),
     "caller": "…5678",
     "caller_hash": "c797d50ec17bf310",

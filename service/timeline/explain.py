@@ -233,14 +233,14 @@ def _further(call: CallDetails) -> Iterable[str]:
 def _rejected(call: CallDetails) -> str:
     decision = call.decision
     if decision is None or decision.reason is None:
-        return "Rejected."
+        return "Turned away."
     cause = _REJECTED[decision.reason]
     if call.summary.lost:
         span = span_of_time(decision.setup_seconds)
-        return f"Rejected after {span} ({decision.reason}): {_LOST_UNDECIDED}."
+        return f"Turned away after {span}: {_LOST_UNDECIDED}."
     if decision.reason is RejectionReason.TENANT_NOT_CONFIGURED and call.summary.tenant_id == UNKNOWN_TENANT:
         cause = "the dialled number reaches no tenant" if call.summary.dialled else "no dialled number could be read"
-    said = f"Rejected after {span_of_time(decision.setup_seconds)} ({decision.reason}): {cause}"
+    said = f"Turned away after {span_of_time(decision.setup_seconds)}: {cause}"
     return said + _limit(decision.limit) + (f" ({decision.error_type})." if decision.error_type else ".")
 
 
@@ -292,7 +292,9 @@ def _circumstances(call: CallDetails) -> str:
     else:
         said = ""
     failure = standing_failure(call)
-    return f"{said}{',' if said else ''} after {failure.message}" if failure is not None else said
+    # After words about how long something lasted, it would say since when.
+    apart = "," if said or reason in (EndReason.SILENCE, EndReason.MAX_DURATION, EndReason.STALE) else ""
+    return f"{said}{apart} after {failure.message}" if failure is not None else said
 
 
 def _under_way(call: CallDetails) -> str:
@@ -302,7 +304,8 @@ def _under_way(call: CallDetails) -> str:
     if summary.state is CallState.ACCEPTED:
         return f"Accepted {span_of_time(call.as_of)} after it was received; its media session has not begun."
     to = f", handed to {call.referred_to}" if call.referred_to else ""
-    said = f"{'Ending' if summary.ending else 'Running'}{to}, {span_of_time(summary.duration)} after its start"
+    span = span_of_time(summary.duration)
+    said = f"Ending{to}, {span} after its start" if summary.ending else f"Running{to} for {span}"
     waited = unanswered(call)
     if waited is not None:
         said += f"; the caller has been waiting for an answer for {span_of_time(waited)}"

@@ -117,13 +117,19 @@ class ExplicitHistogram:
 
 
 class _Side:
-    """The buckets of the positive or of the negative values; their indices run from ``first`` on."""
+    """The buckets of the positive or of the negative values; their indices run from ``first`` on.
+
+    Neither the first nor the last is empty: the SDK appends empty ones as room to grow, and a range that reached over
+    these would cost resolution.
+    """
 
     __slots__ = ("counts", "first")
 
     def __init__(self, first: int = 0, counts: Sequence[int] = ()) -> None:
-        self.first = first
-        self.counts = list(counts) if any(counts) else []
+        filled = [bucket for bucket, count in enumerate(counts) if count]
+        begin, end = (filled[0], filled[-1] + 1) if filled else (0, 0)
+        self.first = first + begin
+        self.counts = list(counts[begin:end])
 
     @property
     def last(self) -> int:

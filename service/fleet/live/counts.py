@@ -1,10 +1,11 @@
 """What all processes of a fleet have counted together, since the fleet began and in windows up to now."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from service.fleet.live.fields import GAUGES, ROW, Row, amounts, minus
+from service.fleet.store import Peaks
 from telemetry.metrics.figures import Window
 from telemetry.metrics.history import HistoryStretch
 from telemetry.metrics.live_table import BOUNDS, MS_PER_SECOND, Distribution, Numbers, Selection
@@ -18,6 +19,9 @@ _STEPS: Final[Mapping[WindowName, tuple[int, int]]] = {
     WindowName.DAY: (1440, 60),
 }
 # Minutes of each window, and of the steps that its edge is exact to the half of.
+
+_GROUPS: Final = ((6, 1), (66, 5), (1500, 60))
+# Minutes back to which a sum is remembered in steps of so many minutes.
 
 COUNTED: Final = slice(len(GAUGES), -len(BOUNDS))
 """The part of a row that a window has."""
@@ -95,14 +99,37 @@ class FleetCounts:
         later = [row for minute, row in self.past if minute >= start_ms // _MINUTE_MS]
         return start_ms, later[-1] if later else self.row
 
-    def course(self, name: WindowName, selection: Selection) -> tuple[HistoryStretch, ...]:
-        """Return the parts of a window between the minutes that are remembered, the oldest first."""
+    def course(self, name: WindowName, selection: Selection, peaks: Peaks | None = None) -> tuple[HistoryStretch, ...]:
+        """Return the parts of a window between the minutes that are remembered, the oldest first.
+
+        A part in which nothing was counted may be long; one in which something was is a minute, five, or an hour long.
+        Of a part in which no slot was taken or given back, ``peaks`` do not tell the most that were held.
+        """
         start_ms, before = self._before(name)
-        edges = [(minute * _MINUTE_MS, row) for minute, row in self.past if minute * _MINUTE_MS > start_ms]
         places = [len(GAUGES) + column for column in selection.columns()]
+        edges = [(minute * _MINUTE_MS, row) for minute, row in self.past if minute * _MINUTE_MS > start_ms]
         parts, begun = [], before or [0] * len(self.row)
-        for until, row in (*reversed(edges), (self.now_ms, self.row)):
+        for until_ms, row in (*reversed(edges), (self.now_ms, self.row)):
             added = tuple(row[place] - begun[place] for place in places)
-            parts.append(HistoryStretch((self.now_ms - start_ms) / 1000, (self.now_ms - until) / 1000, added, None))
-            start_ms, begun = until, row
+            for first, last, numbers in self._settled(start_ms, until_ms, added):
+                peak = None if peaks is None else peaks.between(first, last)
+                began, ended = (self.now_ms - first) / 1000, (self.now_ms - last) / 1000
+                parts.append(HistoryStretch(began, ended, numbers, peak))
+            start_ms, begun = until_ms, row
         return tuple(parts)
+
+    def _settled(
+        self, start_ms: int, until_ms: int, added: tuple[int, ...]
+    ) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+        """Yield what was counted between two minutes that are remembered, and the time in which nothing was.
+
+        The store remembers a minute when a sum changes in it, and further back the first one of five and of an hour: so
+        whatever was counted was counted in the minute, the five, or the hour that the first one begins.
+        """
+        minute = start_ms // _MINUTE_MS
+        age = self.now_ms // _MINUTE_MS - minute
+        size = next((size for most, size in _GROUPS if age <= most), _GROUPS[-1][1])
+        end_ms = min((minute // size + 1) * size * _MINUTE_MS, until_ms)
+        yield start_ms, end_ms, added
+        if end_ms < until_ms:
+            yield end_ms, until_ms, (0,) * len(added)

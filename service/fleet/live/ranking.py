@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import sub
 from time import monotonic
 from typing import Final
 
@@ -42,7 +43,7 @@ KEPT_SECONDS: Final = 300.0
 """Seconds after the last question for which the copy is kept."""
 
 MAX_TENANTS: Final = 50_000
-"""The most tenants that are ranked: some 2 kB each, and half as much for a refreshment."""
+"""The most tenants that are ranked: 1 kB each, more where numbers are large, and as much again for a refreshment."""
 
 MAX_ORDERS: Final = 12
 """The most orders, of a figure in a window, that are kept sorted; of those asked for last."""
@@ -55,7 +56,7 @@ _WINDOWS: Final = (WindowName.FIVE_MINUTES, WindowName.HOUR, WindowName.DAY)
 _SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
 _NOW: Final = Instant(0.0, 0)
 # A copy is of one moment, whenever it is looked at.
-_WIDER: Final = "hiq"
+_WIDTHS: Final = "bhiq"
 
 Columns = list["array[int]"]
 """By number, in the order of a window's; in each the tenants by position. As narrow as what is in them."""
@@ -71,20 +72,30 @@ class FleetRanked:
     coverage: Coverage
 
 
+def _wide_enough(column: "array[int]", values: Sequence[int]) -> "array[int]":
+    """Return the column, or one like it that has room for these values, too."""
+    for code in _WIDTHS[_WIDTHS.index(column.typecode) :]:
+        try:
+            array(code, values)
+        except OverflowError:
+            continue
+        return column if code == column.typecode else array(code, column)
+    raise OverflowError
+
+
 def _put(columns: Columns, number: int, position: int, value: int) -> None:
-    column = columns[number]
     try:
-        column[position] = value
+        columns[number][position] = value
     except OverflowError:
-        for code in _WIDER[_WIDER.find(column.typecode) + 1 :]:
-            try:
-                wide = array(code, column)
-                wide[position] = value
-            except OverflowError:
-                continue
-            columns[number] = wide
-            return
-        raise
+        columns[number] = _wide_enough(columns[number], (value,))
+        columns[number][position] = value
+
+
+def _append(columns: Columns, rows: Sequence[Sequence[int]]) -> None:
+    """Append tenants, a row of numbers each."""
+    for number, values in enumerate(yielding(zip(*rows, strict=True))):
+        columns[number] = _wide_enough(columns[number], values)
+        columns[number].extend(values)
 
 
 @dataclass(slots=True)
@@ -121,40 +132,51 @@ class _Copy:
 
     def take(self, number: int, moved: Sequence[WindowName], found: Sequence[Changed]) -> None:
         """Take tenants of a bucket: their sums if they changed, and what they were when ``moved`` windows began."""
+        fresh: dict[WindowName, list[Sequence[int]]] = {name: [] for name in WindowName}
         for changed in yielding(found):
-            position = self._position(changed.tenant_id, number)
-            if changed.sum:
-                self._counted(position, read(changed.sum)[COUNTED])
-            for name, begun in zip(moved, changed.begun, strict=True):
-                # Without a line nothing was added since: what was counted then is what is counted now.
-                before = read(begun)[COUNTED] if begun else None
-                for column, total in enumerate(self.tables[WindowName.SINCE_START]):
-                    added = 0 if before is None else total[position] - before[column]
-                    if self.tables[name][column][position] != added:
-                        _put(self.tables[name], column, position, added)
+            numbers = read(changed.sum)[COUNTED] if changed.sum else None
+            position = self.places.get(changed.tenant_id)
+            if position is None:
+                self.places[changed.tenant_id] = len(self.tenants)
+                self.tenants.append(changed.tenant_id)
+                self.bucket_of.append(number)
+                # Of one that the last refreshment did not see, everything was added since.
+                numbers = numbers or [0] * ROW_WIDTH
+                begun = {name: _since(numbers, text) for name, text in zip(moved, changed.begun, strict=True)}
+                for name, rows in fresh.items():
+                    rows.append(begun.get(name, numbers))
+                continue
+            if numbers is not None:
+                self._counted(position, numbers)
+            totals = self._row(WindowName.SINCE_START, position) if moved else []
+            for name, text in zip(moved, changed.begun, strict=True):
+                self._set(name, position, _since(totals, text))
+        for name, rows in fresh.items():
+            _append(self.tables[name], rows)
 
-    def _position(self, tenant_id: str, number: int) -> int:
-        known = self.places.get(tenant_id)
-        if known is not None:
-            return known
-        position = self.places[tenant_id] = len(self.tenants)
-        self.tenants.append(tenant_id)
-        self.bucket_of.append(number)
-        for columns in self.tables.values():
-            for column in columns:
-                column.append(0)
-        return position
+    def _row(self, name: WindowName, position: int) -> list[int]:
+        return [column[position] for column in self.tables[name]]
 
-    def _counted(self, position: int, numbers: Sequence[int]) -> None:
+    def _set(self, name: WindowName, position: int, numbers: list[int]) -> None:
+        known = self._row(name, position)
+        if numbers != known:
+            for column, (number, before) in enumerate(zip(numbers, known, strict=True)):
+                if number != before:
+                    _put(self.tables[name], column, position, number)
+
+    def _counted(self, position: int, numbers: list[int]) -> None:
         """Set a sum. Whatever it grew by has been added in every window; what it was when they began stays."""
-        totals = self.tables[WindowName.SINCE_START]
-        for column, number in enumerate(numbers):
-            grown = number - totals[column][position]
-            if grown:
-                _put(totals, column, position, number)
-                for name in _WINDOWS:
-                    columns = self.tables[name]
-                    _put(columns, column, position, columns[column][position] + grown)
+        known = self._row(WindowName.SINCE_START, position)
+        if numbers != known:
+            for column, (number, before) in enumerate(zip(numbers, known, strict=True)):
+                if number != before:
+                    for columns in self.tables.values():
+                        _put(columns, column, position, columns[column][position] + number - before)
+
+
+def _since(totals: Sequence[int], begun: str) -> list[int]:
+    """Return what was added since a sum was as this text has it, which is empty if nothing was."""
+    return list(map(sub, totals, read(begun)[COUNTED])) if begun else [0] * ROW_WIDTH
 
 
 def _no_tenants() -> Columns:

@@ -19,7 +19,8 @@ from service.fleet.store import Peaks, SlotStore
 from service.storage.database import DATABASE_ERRORS
 from telemetry.metrics.figures import Window
 from telemetry.metrics.gauges import Limits
-from telemetry.metrics.history import Ranked, Ranking
+from telemetry.metrics.history import HistoryStretch, Ranked, Ranking
+from telemetry.metrics.live_table import Selection
 from telemetry.metrics.past import WindowName
 from telemetry.metrics.reader import LiveMetricsReader
 from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
@@ -137,6 +138,14 @@ class FleetNumbers:
         if unknown:
             windows = {window: replace(found, numbers=()) for window, found in windows.items()}
         return counts, windows
+
+    async def course(
+        self, name: WindowName, selection: Selection, tenant_id: str | None = None
+    ) -> tuple[FleetCounts, tuple[HistoryStretch, ...]]:
+        """Return the counts with the parts of a window, the oldest first; raise as :meth:`counts`."""
+        tenant = TOTAL if tenant_id is None else tenant_id
+        counts, peaks = await asyncio.gather(self.counts(tenant_id, past=True), self._peaks(tenant))
+        return counts, counts.course(name, selection, None if tenant in _SEVERAL else peaks)
 
     async def ranked(self, ranking: Ranking, count: int, after: Ranked | None = None) -> FleetRanked:
         """Return so many tenants in order, behind ``after`` if it is given.

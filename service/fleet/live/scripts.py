@@ -191,6 +191,18 @@ return {found, redis.call('HGET', meta, 'generation') or '', redis.call('HGET', 
 """Return the sums of some tenants of a bucket, each with what one process has added to it, as one moment."""
 
 CHANGED: Final = _script("""
+-- Lines are long: they are looked at where they are, and only the one that is meant is taken out.
+local function begun(before, first)
+  local from, text, stop = 1, nil, nil
+  while from <= #before do
+    local last = string.find(before, '\\n', from, true) or #before + 1
+    local _, space, minute = string.find(before, '^(%d+) ', from)
+    if tonumber(minute) < first then break end
+    text, stop, from = space + 1, last - 1, last + 1
+  end
+  return text and string.sub(before, text, stop) or ''
+end
+
 local since, rank, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local found, last = {}, 1
 if most > 0 then
@@ -203,13 +215,7 @@ if most > 0 then
     found[#found + 1] = new and redis.call('HGET', sums, tenant) or ''
     local before = #ARGV > 3 and redis.call('HGET', past, tenant) or ''
     for place = 4, #ARGV do
-      local first, begun = tonumber(ARGV[place]), ''
-      for line in string.gmatch(before, '[^\\n]+') do
-        local minute, text = string.match(line, '^(%d+) (.*)$')
-        if tonumber(minute) < first then break end
-        begun = text
-      end
-      found[#found + 1] = begun
+      found[#found + 1] = begun(before, tonumber(ARGV[place]))
     end
   end
 end

@@ -484,7 +484,7 @@ STORIES = {
     ),
     "refused hang-up": Story(
         refused_hangup,
-        "Running, 4.0 s after its start, after the hang-up was refused (503).",
+        "Running for 4.0 s, after the hang-up was refused (503).",
         {"state": "started"},
         {"state": "over"},
         {"state": "started"},
@@ -541,13 +541,13 @@ STORIES = {
     ),
     "unknown number": Story(
         unknown_number,
-        "Rejected after 12 ms (tenant_not_configured): the dialled number reaches no tenant.",
+        "Turned away after 12 ms: the dialled number reaches no tenant.",
         {"reason": "tenant_not_configured"},
         {"reason": "capacity"},
     ),
     "disabled tenant": Story(
         disabled_tenant,
-        "Rejected after 12 ms (tenant_not_configured): the tenant of the dialled number is disabled.",
+        "Turned away after 12 ms: the tenant of the dialled number is disabled.",
         {"tenant_id": "acme", "outcome": "rejected"},
     ),
     "fallback": Story(
@@ -575,29 +575,27 @@ STORIES = {
     ),
     "capacity": Story(
         calls.rejected,
-        "Rejected after 12 ms (capacity): there was no free slot; "
-        "the tenant's limit of 10 was reached, with 10 in use.",
+        "Turned away after 12 ms: there was no free slot; the tenant's limit of 10 was reached, with 10 in use.",
         {"reason": "capacity"},
         {"reason": "carrier_error"},
         {"state": "rejected"},
     ),
     "lookup failed": Story(
         lookup_failed,
-        "Rejected after 12 ms (tenant_lookup_failed): "
-        "the tenant of the dialled number could not be looked up (timeout).",
+        "Turned away after 12 ms: the tenant of the dialled number could not be looked up (timeout).",
         {"reason": "tenant_lookup_failed", "error_type": "timeout"},
         {"reason": "tenant_not_configured"},
     ),
     "no instructions": Story(
         no_instructions,
-        "Rejected after 12 ms (instructions_missing): there were no instructions for the agent.",
+        "Turned away after 12 ms: there were no instructions for the agent.",
         {"reason": "instructions_missing"},
         moments=("instructions error: OperationalError",),
         warnings=("instructions failed",),
     ),
     "refused acceptance": Story(
         refused_acceptance,
-        "Rejected after 312 ms (carrier_error): the carrier did not take the acceptance (500).",
+        "Turned away after 312 ms: the carrier did not take the acceptance (500).",
         {"error_type": "500"},
         {"error_type": "404"},
         moments=("accept failed: 500",),
@@ -684,7 +682,7 @@ STORIES = {
     ),
     "waiting": Story(
         waiting,
-        "Running, 8.3 s after its start; the caller has been waiting for an answer for 4.5 s.",
+        "Running for 8.3 s; the caller has been waiting for an answer for 4.5 s.",
         {"state": "running", "slower_than": 4},
         {"slower_than": 5},
         {"longest_wait_seconds": 4.5},
@@ -693,7 +691,7 @@ STORIES = {
     ),
     "quiet": Story(
         quiet,
-        "Running, 14.8 s after its start. Nobody spoke for 12.0 s.",
+        "Running for 14.8 s. Nobody spoke for 12.0 s.",
         {"flag": "long_silence", "silent_longer_than": 11},
         {"silent_longer_than": 13},
         {"longest_silence_seconds": 12.0},
@@ -736,7 +734,7 @@ STORIES = {
     ),
     "resumed from the lost": Story(
         resumed_from_the_lost,
-        "Running, 37.5 s after its start. Taken over from a process that was lost 30.0 s after it was received.",
+        "Running for 37.5 s. Taken over from a process that was lost 30.0 s after it was received.",
         {"caller_hash": "c797d50ec17bf310"},
         {"caller_hash": "c797d50ec17bf311"},
         {"longest_silence_seconds": 8.0, "resumed": True},
@@ -744,7 +742,7 @@ STORIES = {
     ),
     "taken up": Story(
         taken_up,
-        "Rejected after 30.0 s (instructions_missing): there were no instructions for the agent. "
+        "Turned away after 30.0 s: there were no instructions for the agent. "
         "Taken over from another process 30.0 s after it was received.",
         {"caller_ends_with": "78", "slower_than": 29},
         {"slower_than": 31},
@@ -771,7 +769,7 @@ STORIES = {
     ),
     "lost undecided": Story(
         lost_undecided,
-        "Rejected after 25.0 s (carrier_error): its process was lost (killed, or cut off from the database) before it "
+        "Turned away after 25.0 s: its process was lost (killed, or cut off from the database) before it "
         "had decided. No process remembers the call: this is what its record keeps.",
         {"outcome": "rejected", "error_type": "stale"},
         warnings=("call rejected",),

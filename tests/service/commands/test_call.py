@@ -123,7 +123,7 @@ def test_what_the_service_refuses_is_told(url: str, runner: CliRunner) -> None:
     unknown = runner.invoke(app, ["call", "rtc_none", "--url", url, "--token", TOKEN])
     assert (unknown.exit_code, unknown.output) == (
         1,
-        "404: No call this process knows, nor any on record, has this id.\n",
+        "404: There is no call with this id, neither in memory nor on record.\n",
     )
     wrong = runner.invoke(app, ["call", "rtc_none", "--url", url])
     assert (wrong.exit_code, wrong.output.startswith("401: Send an admin token")) == (1, True)

@@ -27,7 +27,7 @@ def printed(found: Overview) -> str:
 
 
 def test_a_reading_is_shown_whole() -> None:
-    """Figures, verdicts with their signs, running calls, and calls that need a look with their reasons."""
+    """Figures, verdicts with their signs, running calls, and calls that need attention with their reasons."""
     said = printed(overview())
     for text in (
         "12 of 100",
@@ -50,7 +50,7 @@ def test_what_is_not_known_is_a_dash_and_what_is_empty_is_said() -> None:
     said = printed(overview(strip=strip, running=(), attention=()))
     assert said.count(" -  ") == 3
     assert "No call is running." in said
-    assert "No call of the last hour needs a look." in said
+    assert "No call of the last hour needs attention." in said
 
 
 def test_names_of_others_are_texts() -> None:

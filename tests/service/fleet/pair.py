@@ -83,3 +83,16 @@ def plain(answer: httpx2.Response) -> dict[str, Any]:
     """The body of an answer that must be 200."""
     body: dict[str, Any] = answer.raise_for_status().json()
     return body
+
+
+async def published(both: Pair) -> None:
+    """Wait until the store has what both services have counted so far, and both have heard of each other."""
+    for harness in (both.first, both.second, both.first):
+        counting = harness.container.counting
+        assert counting is not None
+        publisher, passes = counting._publisher, 0
+        # The first pass may have begun before; one that failed, on a machine that is busy, says nothing.
+        while passes < 2:
+            failed = publisher.health().failures
+            await publisher._worker.passed()
+            passes += publisher.health().failures == failed

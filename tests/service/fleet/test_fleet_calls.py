@@ -1,6 +1,7 @@
 """Calls of a fleet over HTTP: whichever process is asked, whatever the others do, the answer says what it covers."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,32 @@ import pytest
 from service.api import fleet_calls
 from service.fleet import mail
 from service.simulator.faults import CallFaults, Refuse
+from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from telemetry.calls.lifecycle import CallState
+from telemetry.semconv.attributes import EndReason
 from tests.peers.peers import Peers
-from tests.service.fleet.pair import BOUND, OTHER, PATIENT_SECONDS, READS, SHORT, TALK, Pair, pair, plain, token
+from tests.service.fleet.pair import (
+    BOUND,
+    OTHER,
+    PATIENT_SECONDS,
+    READS,
+    SHORT,
+    TALK,
+    Pair,
+    pair,
+    plain,
+    published,
+    token,
+)
 from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, running_harness
 from tests.service.page.browsing import SAME
+from tests.service.page.comparing import first_page_compared, tenants_page_compared
 
 pytestmark = pytest.mark.peers
 
 CALLS = "/api/v1/calls"
+ANSWERED = CallScript("answered", (AgentGreets(AgentSpeaks("Hello.")), CallerSpeaks("Hi."), AgentSpeaks("Yes?")))
+LIVE = "/api/v1/metrics/live/"
 
 
 @pytest.fixture
@@ -110,6 +128,19 @@ async def test_a_search_goes_through_the_calls_of_all(both: Pair) -> None:
     assert len(await ids(both.first, "?limit=5&scope=process")) == 2
     wrong = await both.first.client.get(f"{CALLS}?cursor=W10")
     assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "query.cursor")
+
+
+async def test_a_tenant_that_another_process_saw_is_known(both: Pair) -> None:
+    """Configured no more, it is asked about at any process: its calls are found, a misspelt one is 404."""
+    call_id = await over(both, both.first)
+    assert await both.first.container.records.flush(PATIENT_SECONDS)
+    tenant_id = plain(await both.first.client.get(f"{CALLS}/{call_id}"))["tenant_id"]
+    deleted = await both.first.client.delete(f"/api/v1/tenants/{tenant_id}", headers={"If-Match": "*"})
+    assert deleted.status_code == 204
+    assert await ids(both.second, f"?tenant_id={tenant_id}") == [call_id]
+    for path in (f"{CALLS}?tenant_id=", "/api/v1/call-records?tenant_id=", "/api/v1/overview?tenant_id=", LIVE):
+        answers = [await both.second.client.get(f"{path}{name}") for name in (tenant_id, f"{tenant_id}x")]
+        assert [answer.status_code for answer in answers] == [200, 404], path
 
 
 @pytest.mark.parametrize("which", ["first", "second"])
@@ -327,6 +358,80 @@ async def test_the_live_page_shows_the_fleet(both: Pair) -> None:
     await both.over()
 
 
+async def test_the_live_page_says_what_the_api_says_of_the_fleet(both: Pair) -> None:
+    """Field by field as of one process, from whichever is asked, and of a tenant that has called the other alone."""
+    both.carrier.target = str(both.second.client.base_url)
+    await both.second.call(ANSWERED, call_id=fresh_id())
+    failed = both.first.container.telemetry.tracker.received("rtc_failed", "tenant-002")
+    failed.accepted()
+    failed.started()
+    failed.finish(EndReason.ERROR, error_type="SessionLost")
+    await published(both)
+    for harness in (both.first, both.second):
+        async with httpx2.AsyncClient(base_url=harness.client.base_url, headers=SAME, timeout=60) as person:
+            assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+            assert await first_page_compared(harness, person) == 2
+            await tenants_page_compared(harness, person, "tenant-002")
+            assert "this process" not in (await person.get("/")).text
+        answer = await harness.client.get("/api/v1/overview")
+        overview = plain(answer)
+        assert (overview["scope"], answer.headers["X-Metrics-Scope"]) == ("fleet", "fleet")
+        assert answer.headers["X-Metrics-Processes"] == "2/2"
+        assert (overview["strip"]["failed_share"], overview["live"]["failed_calls"]) == (0.5, 1)
+    await both.over()
+
+
+async def test_the_live_page_says_which_process_does_not_answer(both: Pair) -> None:
+    """Calls that need attention are those of all, and a silent process is named."""
+    failed = both.first.container.telemetry.tracker.received("rtc_failed", "tenant-001")
+    failed.accepted()
+    failed.started()
+    failed.finish(EndReason.ERROR, error_type="SessionLost")
+    await published(both)
+    overview = plain(await both.second.client.get("/api/v1/overview"))
+    assert {call["call_id"]: call["reasons"] for call in overview["attention"]} == {
+        "rtc_failed": ["failed (SessionLost)"]
+    }
+    said = {one["name"]: one["text"] for one in overview["verdicts"]}
+    assert said["failures"] == "100 % of calls ended with an error in the last hour: 1 of 1."
+    assert said["processes"] == "Both processes answer."
+    of_tenant = plain(await both.second.client.get("/api/v1/overview?tenant_id=tenant-002"))
+    assert of_tenant["attention"] == []
+    await mailbox(both.first).stop()
+    mailbox(both.second).answer_seconds = 0.05
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while said["processes"].startswith("Both"):
+            overview = plain(await both.second.client.get("/api/v1/overview"))
+            said = {one["name"]: one["text"] for one in overview["verdicts"]}
+    assert re.fullmatch(r"1 of 2 processes does not answer \([0-9a-f]{8}\): its open calls are .*", said["processes"])
+    await both.over()
+
+
+async def test_the_live_page_without_the_store(tmp_path: Path, peers: Peers) -> None:
+    """What a process counted is its own then, and says so."""
+    store = peers.redis()
+    async with pair(tmp_path, store.url) as both:
+        await over(both, both.first)
+        await published(both)
+        await both.second.client.get("/api/v1/overview")
+        store.kill()
+        fleet = both.second.container.fleet
+        assert fleet is not None
+        await both.second.until(lambda: fleet.member.away, "the store to be missed")
+        overview = plain(await both.second.client.get("/api/v1/overview"))
+        async with asyncio.timeout(PATIENT_SECONDS):
+            while overview["scope"] == "fleet":
+                # It stands for a moment.
+                overview = plain(await both.second.client.get("/api/v1/overview"))
+        said = {one["name"]: one["text"] for one in overview["verdicts"]}
+        assert said["failures"] == "No call of this process has ended in the last hour."
+        base = both.second.client.base_url
+        async with httpx2.AsyncClient(base_url=base, headers=SAME, timeout=60) as person:
+            assert (await person.post("/sign-in", data={"token": TOKEN})).status_code == 303
+            page = (await person.get("/")).text
+            assert ("Failed, this process" in page, "Counted <small>by this process since" in page) == (True, True)
+
+
 async def test_the_live_page_finds_and_shows_calls_of_others(both: Pair) -> None:
     """Its search goes through the fleet, says who did not answer, and leads to the page of any call, to be hung up."""
     call_id = await both.talking()
@@ -363,20 +468,22 @@ async def harness_alone(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def test_the_registry_of_the_fleet(both: Pair) -> None:
-    """Slots are the store's, calls and counts those of both, from either; without an answer of all there is none."""
+    """Slots are the store's, calls and counts those of both, from either; a process that is silent is named."""
     debug = "/api/v1/metrics/capacity/debug"
     calls = [await both.talking(both.first), await both.talking(both.second), await both.talking(both.first)]
-    for harness in (both.first, both.second):
-        answer = await harness.client.get(f"{debug}?scope=fleet")
+    await published(both)
+    for harness, query in ((both.first, "?scope=fleet"), (both.second, "")):
+        answer = await harness.client.get(f"{debug}{query}")
         told = plain(answer)
         assert (answer.headers["X-Metrics-Scope"], told["scope"], told["mode"]) == ("fleet", "fleet", "fleet")
+        assert answer.headers["X-Calls-Processes"] == "2/2"
         assert [call["call_id"] for call in told["active_calls"]] == calls
         everyone, tenant = told["global"], told["tenants"]["tenant-001"]
         for slots in (everyone, tenant):
             assert [slots[name] for name in ("in_use", "available", "active", "pending")] == [3, 97, 3, 0]
-            assert slots["peak_in_use_5m"] is None
+            assert slots["peak_in_use_5m"] == 3
         assert (told["consistent"], told["inconsistencies"]) == (True, [])
-    own = await both.second.client.get(debug)
+    own = await both.second.client.get(f"{debug}?scope=process")
     assert (own.headers["X-Metrics-Scope"], plain(own)["global"]["in_use"]) == ("process", 1)
     refused = await both.second.client.get(f"{debug}?scope=fleet", headers=token(BOUND))
     assert refused.status_code == 403
@@ -384,5 +491,9 @@ async def test_the_registry_of_the_fleet(both: Pair) -> None:
     mailbox(both.second).answer_seconds = 0.05
     missing = await both.second.client.get(f"{debug}?scope=fleet")
     assert missing.status_code == 503
-    assert missing.headers["X-Calls-Silent"] == both.first.container.instance_id
+    left = await both.second.client.get(debug)
+    for answer in (missing, left):
+        assert answer.headers["X-Calls-Silent"] == both.first.container.instance_id
+    assert [call["call_id"] for call in plain(left)["active_calls"]] == [calls[1]]
+    assert plain(left)["global"]["active"] == 3
     await both.over()

@@ -70,7 +70,7 @@ def _around(moment: datetime) -> str:
         (CallState.PENDING, None, None, "Being decided upon"),
         (CallState.ACCEPTED, None, None, "Accepted"),
         (CallState.STARTED, None, None, "Running"),
-        (CallState.REJECTED, CallOutcome.REJECTED, RejectionReason.CARRIER_ERROR, "Rejected after 2.0 s"),
+        (CallState.REJECTED, CallOutcome.REJECTED, RejectionReason.CARRIER_ERROR, "Turned away after 2.0 s"),
         (CallState.UNANSWERED, CallOutcome.UNANSWERED, UnansweredReason.CANCELED, "the caller gave up"),
         (CallState.ABANDONED, CallOutcome.ABANDONED, EndReason.STALE, "never started"),
         (CallState.ENDED, CallOutcome.FAILED, EndReason.ERROR, "Failed after 30.0 s"),

@@ -140,7 +140,7 @@ class RecoveryHarness:
             received_ms=last_ms - 10_000,
             started_ms=last_ms - 5_000 if state is CallState.STARTED else None,
             last_seen_ms=last_ms,
-            billed_ms=5_000 if state is CallState.STARTED else 0,
+            billed_until_ms=last_ms,
             trace_id=TRACE,
             span_id=SPAN,
             direction=CallDirection.INBOUND,

@@ -7,7 +7,7 @@ import httpx2
 from service.page.attention import reasons
 from telemetry.calls.call import Call
 from telemetry.recent.search import CallQuery
-from telemetry.semconv.attributes import OTHER, EndReason
+from telemetry.semconv.attributes import OTHER, CallId, EndReason, UnansweredReason
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import Page, shown
 
@@ -29,7 +29,7 @@ def failed_tool(call: Call, tool: str) -> None:
 
 
 async def test_a_tool_nobody_knows_has_one_name(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
-    """In the sentence, the picture, the table and the list of calls that need a look."""
+    """In the sentence, the picture, the table and the list of calls that need attention."""
     call = talking(harness, "rtc_tool")
     failed_tool(call, OTHER)
     call.finish(EndReason.HANGUP)
@@ -66,7 +66,7 @@ async def test_no_other_errors_is_not_no_errors(harness: GatewayHarness, person:
     assert said.startswith("Other errors 0, of the session, the instructions and the call's states")
     assert said.endswith("None besides 1 failed tool call, which stands with turns and tools.")
     call.session_error("rate_limit_exceeded")
-    assert "session: rate_limit_exceeded" in page_errors(await shown(person, "/calls/rtc_tool"))
+    assert "reported by the carrier: rate_limit_exceeded" in page_errors(await shown(person, "/calls/rtc_tool"))
 
 
 def page_errors(page: Page) -> str:
@@ -95,3 +95,25 @@ async def test_the_link_to_the_picture_says_what_it_is(harness: GatewayHarness, 
     (link,) = [one for one in page.blocks if (one["attributes"].get("href") or "").endswith("timeline.svg")]
     assert link["text"] == "Timeline as a picture (SVG)"
     assert (await person.get(link["attributes"]["href"])).headers["content-type"].startswith("image/svg+xml")
+
+
+async def test_an_unanswered_call_is_not_still_to_come(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """It is over: nothing says that it has not started yet, or is not decided upon yet, in memory or on record."""
+    tracker = harness.container.telemetry.tracker
+    call = tracker.received("rtc_1", "tenant-001", caller="+14155550123", dialled="+18005550000")
+    waiting = (await shown(person, "/calls/rtc_1")).text(id="call-facts")
+    assert all(said in waiting for said in ("it has not started", "not yet decided upon", "it is not over"))
+    call.unanswered(UnansweredReason.CANCELED)
+    assert await harness.container.records.flush(60)
+    for place in ("memory", "record"):
+        page = await shown(person, "/calls/rtc_1")
+        facts = page.text(id="call-facts")
+        assert "Outcome not answered: caller gave up" in facts, place
+        assert "(it never started)" in facts, place
+        assert "(it was over before it was decided upon)" in facts, place
+        assert not [said for said in ("not yet", "has not started", "not over") if said in facts], place
+        assert ("only its record is left" in page.text(id="call-head")) is (place == "record")
+        recent = harness.container.telemetry.recent
+        with recent._lock:
+            if CallId("rtc_1") in recent._calls:
+                recent._forget(recent._calls.pop(CallId("rtc_1")))

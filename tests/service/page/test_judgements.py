@@ -1,14 +1,16 @@
-"""Verdicts and calls that need a look: judged by the numbers, said in words."""
+"""Verdicts and calls that need attention: judged by the numbers, said in words."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from service.api.capacity import RegisteredCall
+from service.api.elsewhere import Coverage
 from service.api.summary import EXAMPLE_WINDOW, MetricsSummary
-from service.page.attention import needing_attention, reasons
-from service.page.verdicts import VerdictState, percent, traffic_verdicts
+from service.page.attention import LISTED, AttentionCall, needing_attention, reasons, worst_of
+from service.page.verdicts import VerdictState, percent, processes_verdict, traffic_verdicts
 from telemetry.calls.events import Phase
 from telemetry.calls.lifecycle import CallState
 from telemetry.recent.search import CallQuery
@@ -37,6 +39,61 @@ def judged(name: str, in_use: int = 3, running: tuple[RegisteredCall, ...] = (),
     verdicts = traffic_verdicts(figures(changed), in_use, running, home="/", search="/search?")
     (found,) = [(one.state.value, one.text) for one in verdicts if one.name == name]
     return found
+
+
+UNREADABLE = (
+    "2 of 3 processes do not answer (9d2f4b0e, 7c1f4b0e): their calls are not shown, as the records cannot be read."
+)
+
+
+@pytest.mark.parametrize("changed", [{}, {"error_rate": None, "rejection_rate": None}, {"error_rate": 0.5}])
+def test_figures_of_one_process_of_several_say_so(changed: dict[str, Any]) -> None:
+    """Each sentence that rests on them names whose they are; what the fleet shares, its slots, does not."""
+    if changed:
+        changed = {**changed, "turn_latency_seconds": dict.fromkeys(("p50", "p90", "p95", "p99"))}
+    verdicts = traffic_verdicts(figures(changed), 8, (), home="/", search="/search?", own=True)
+    said = {one.name: one.text for one in verdicts}
+    assert said["capacity"] == "8 of 10 slots are in use; this process alone held at most 6 in the last hour."
+    assert all("of this process" in said[name] for name in ("rejections", "failures", "answers")), said
+    assert said["silence"] == "No call is running."
+
+
+@pytest.mark.parametrize(
+    ("coverage", "state", "text"),
+    [
+        (Coverage(2, 2), "well", "Both processes answer."),
+        (Coverage(3, 3), "well", "All 3 processes answer."),
+        (
+            Coverage(1, 2, ("9d2f4b0e-5a39-4f1e",)),
+            "attention",
+            "1 of 2 processes does not answer (9d2f4b0e): its open calls are shown from their records.",
+        ),
+        (
+            Coverage(1, 3, ("9d2f4b0e-5a39", "7c1f4b0e-5a39"), from_record=None),
+            "attention",
+            UNREADABLE,
+        ),
+    ],
+    ids=["both", "all", "one is silent", "no records"],
+)
+def test_a_process_that_is_lost_is_told_of(coverage: Coverage, state: str, text: str) -> None:
+    """With its id, and where its calls are told from."""
+    found = processes_verdict(coverage, "/system#process")
+    assert (found.state.value, found.text) == (state, text)
+
+
+def attention(call_id: str, score: int, second: int = 0) -> AttentionCall:
+    """One that a process tells."""
+    at = datetime(2026, 11, 22, 20, 0, second, tzinfo=UTC)
+    return AttentionCall(call_id=call_id, tenant_id="acme", received_at=at, running=False, score=score, reasons=())
+
+
+def test_the_worst_of_several_processes_are_told_once() -> None:
+    """The worst first, of equal ones the latest; of a call that two know, what the one knows that knows more."""
+    told = [[attention("rtc_1", 3), attention("rtc_2", 1)], [attention("rtc_2", 5), attention("rtc_3", 3, second=1)]]
+    found = [(call.call_id, call.score) for call in worst_of(told)]
+    assert found == [("rtc_2", 5), ("rtc_3", 3), ("rtc_1", 3)]
+    assert len(worst_of([[attention(f"rtc_{number}", 1) for number in range(20)]])) == LISTED
 
 
 def silent(seconds: float) -> RegisteredCall:
@@ -87,8 +144,12 @@ def test_a_verdict_says_what_the_numbers_do(name: str, given: dict[str, Any], st
 def test_calls_turned_away_are_told_by_reason(reason: str, state: str) -> None:
     """A number that nobody has is the dialler's affair; anything else is ours."""
     shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {reason: 0.04}
-    seen, text = judged("rejections", rejection_rate=0.04, rejection_shares=shares)
-    assert (seen, text.startswith("4.0 % of calls were turned away in the last hour: 4.0 % ")) == (state, True)
+    said = {"capacity": "no free slot", "tenant_not_configured": "number without a tenant"}[reason]
+    text = f"4.0 % of calls were turned away in the last hour: {said}."
+    assert judged("rejections", rejection_rate=0.04, rejection_shares=shares) == (state, text)
+    shares["carrier_error"] = 0.01
+    two = f"5.0 % of calls were turned away in the last hour: 4.0 % {said}, 1.0 % carrier refused."
+    assert judged("rejections", rejection_rate=0.05, rejection_shares=shares) == (ATTENTION, two)
 
 
 @pytest.mark.parametrize(
@@ -113,8 +174,9 @@ def test_a_figure_is_told_from_its_limit(name: str, given: dict[str, Any], state
     ("rate", "state", "figure"), [(0.0099, WELL, "0.99 %"), (0.0102, ATTENTION, "1.02 %"), (0.01, ATTENTION, "1.0 %")]
 )
 def test_a_share_turned_away_is_told_from_its_limit(rate: float, state: str, figure: str) -> None:
-    """The whole, and the part each reason has in it."""
-    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0) | {"capacity": rate}
+    """The whole, and the part each of several reasons has in it."""
+    shares = dict.fromkeys((each.value for each in RejectionReason), 0.0)
+    shares |= {"capacity": rate, "tenant_not_configured": 0.5}
     seen, text = judged("rejections", rejection_rate=rate, rejection_shares=shares)
     assert (seen, text.count(f"{figure} ")) == (state, 2), text
 

@@ -6,7 +6,7 @@ from dataclasses import fields
 import httpx2
 import pytest
 
-from service.page.rendering import apart, number, seconds, share, static
+from service.page.rendering import apart, static
 from service.records.calls import RecordsHealth
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerSpeaks, CallScript
 from service.timeline.explain import span_of_time
@@ -14,6 +14,7 @@ from telemetry.calls.call import Call
 from telemetry.semconv.attributes import EndReason
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import Page, SignedIn, shown
+from tests.service.page.comparing import first_page_compared, tenants_page_compared
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -41,36 +42,13 @@ async def traffic(harness: GatewayHarness) -> None:
 async def test_the_first_page_says_what_the_api_says(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
     """Field by field: the twelve numbers, the strip, each verdict, each running call, each tenant's figures."""
     await traffic(harness)
-    page = await shown(person, "/")
-    overview = await harness.get("/api/v1/overview")
-    live = await harness.get("/api/v1/metrics/live")
-    assert overview["live"] == live
-    for name, value in live.items():
-        assert page.text(data_field=name) == number(value), name
-    strip = overview["strip"]
-    said = page.text(id="strip")
-    assert f"Calls running {strip['running']} of {strip['limit']}" in said
-    assert f"Failed {share(strip['failed_share'])}" in said
-    assert f"Answer p95 {seconds(strip['turn_p95_seconds'])}" in said
-    for verdict in overview["verdicts"]:
-        assert verdict["text"] in page.text(id=f"verdict-{verdict['name']}")
-    ranked = await harness.get("/api/v1/metrics/tenants?sort=received&window=1h")
-    rows = page.texts("tr", "tenants")[1:]
-    assert len(rows) == len(ranked["tenants"]) == 3
-    for row, tenant in zip(rows, ranked["tenants"], strict=True):
-        figures = tenant["summary"]
-        expected = (tenant["tenant_id"], number(figures["received"]), number(figures["minutes"]))
-        assert row.startswith(" ".join(map(str, expected))), row
-        for value in (figures["error_rate"], figures["rejection_rate"]):
-            assert value is None or str(share(value)) in row
+    assert await first_page_compared(harness, person) == 3
 
 
 async def test_a_tenants_page_says_what_the_api_says(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
     """Its counts, limit, numbers, usage and changes."""
     await traffic(harness)
-    page = await shown(person, "/tenants/tenant-001")
-    for name, value in (await harness.get("/api/v1/metrics/live/tenant-001")).items():
-        assert page.text(data_field=name) == number(value), name
+    page = await tenants_page_compared(harness, person, "tenant-001")
     tenant = await harness.get("/api/v1/tenants/tenant-001")
     settings = page.text(id="settings")
     assert ", ".join(tenant["numbers"]) in settings

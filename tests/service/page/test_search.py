@@ -138,7 +138,7 @@ async def test_what_records_do_not_keep_is_named(person: httpx2.AsyncClient, fie
         ("since=yesterday", "Received since (UTC): must be a date and a time, such as 2026-11-22T14:00:00"),
         ("caller_ends_with=12345", "Caller's last digits: must be one to four digits"),
         ("interrupted=perhaps", "Caller interrupted: must be yes or no"),
-        ("flag=<b>", "Worth a look: must be one of the choices"),
+        ("flag=<b>", "Needs attention for: must be one of the choices"),
     ],
 )
 async def test_a_malformed_value_is_named(person: httpx2.AsyncClient, query: str, said: str) -> None:
@@ -168,7 +168,7 @@ async def test_other_refusals_stand_in_the_form_too(
         in (await refused(person, "since=2026-11-22T14:00:00&until=2026-11-22T13:00:00"))[1]
     )
     assert "Place in the list: is not the cursor" in (await refused(person, "cursor=nowhere"))[1]
-    assert "nor any on record, has this trace" in (await refused(person, f"trace_id={'0' * 32}", 404))[1]
+    assert "There is no call with this trace" in (await refused(person, f"trace_id={'0' * 32}", 404))[1]
     async with visit("one") as bound:
         answer = await bound.get("/search?outcom=rejected&tenant_id=tenant-001")
         assert (answer.status_code, "outcom" in answer.text) == (422, True)

@@ -1,8 +1,10 @@
 """Calls that a process left open are found by proof, taken over by one process alone, and billed once."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from opentelemetry.trace import get_current_span
 
 from service.records.calls import HEARTBEAT_SECONDS, CallRecords
@@ -10,6 +12,8 @@ from service.records.instances import Holder, OrphanedCall, Watch
 from service.records.record import StoredCall
 from service.records.writer import Durability
 from service.storage.database import Database
+from telemetry.calls.call import Call
+from telemetry.calls.events import TokenUsage
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import CallId, EndReason, RejectionReason
 from telemetry.testing import FakeClock, TelemetryKit
@@ -28,6 +32,29 @@ async def _left_by_dead(harness: RecordsHarness, *, seconds: float = 60.0) -> No
     await dead.die()
 
 
+def _first_audio(call: Call, _clock: FakeClock) -> None:
+    call.agent_started_speaking()
+
+
+def _turn_after_talk(call: Call, clock: FakeClock) -> None:
+    call.agent_started_speaking()
+    clock.advance(1)
+    call.agent_stopped_speaking()
+    clock.advance(1)
+    call.caller_started_speaking()
+
+
+def _tokens(call: Call, _clock: FakeClock) -> None:
+    call.tokens_used(TokenUsage(input=100, output=20), "gpt-realtime")
+
+
+def _refer(call: Call, _clock: FakeClock) -> None:
+    call.referred("sales")
+
+
+_LAST_ACTS = (_first_audio, _turn_after_talk, _tokens, _refer)
+
+
 async def test_open_calls_of_a_dead_process_are_found_at_once(harness: RecordsHarness) -> None:
     """A process that died on this machine is known dead without waiting: each open call is answered with its state."""
     await _left_by_dead(harness)
@@ -38,7 +65,7 @@ async def test_open_calls_of_a_dead_process_are_found_at_once(harness: RecordsHa
         "rtc_accepted": CallState.ACCEPTED,
         "rtc_started": CallState.STARTED,
     }
-    assert found[CallId("rtc_started")].billed_ms == 60_000
+    assert found[CallId("rtc_started")].billed_until_ms == harness.clock.now().unix_ms
     assert await next_one.records.recover() == []
 
 
@@ -57,6 +84,55 @@ async def test_a_call_that_is_gone_ends_at_its_last_activity(harness: RecordsHar
         "rtc_started": ("ended", "stale", 60_000, "last_sign_of_life"),
     }
     assert all(row["ended_ms"] == row["last_seen_ms"] for row in rows.values())
+
+
+@pytest.mark.parametrize("last_act", _LAST_ACTS, ids=lambda act: act.__name__.strip("_"))
+async def test_nothing_on_record_lies_after_the_end(
+    harness: RecordsHarness, last_act: Callable[[Call, FakeClock], object]
+) -> None:
+    """A call whose process died is over when it was last active, and billed to there, heartbeat or not."""
+    dead = await harness.keeper("dead")
+    call = dead.running()
+    harness.clock.advance(5)
+    call.heartbeat()
+    harness.clock.advance(2)
+    last_act(call, harness.clock)
+    last_ms = harness.clock.now().unix_ms
+    await dead.flushed()
+    await dead.die()
+    harness.clock.advance(1000)
+    next_one = await harness.keeper("next")
+    (orphan,) = await next_one.records.recover()
+    assert orphan.last_activity(harness.clock.now()).unix_ms == last_ms
+    assert next_one.records.end_as_stale(orphan)
+    await next_one.flushed()
+    row = await harness.row()
+    assert row["ended_ms"] == row["last_seen_ms"] == last_ms
+    assert row["duration_ms"] == row["billed_ms"] == last_ms - row["started_ms"]
+    moments = {name: row[name] for name in ("decided_ms", "started_ms", "first_audio_ms", "referred_ms")}
+    assert not {name: at_ms for name, at_ms in moments.items() if at_ms is not None and at_ms > last_ms}
+    assert (row["conversation_ms"] or 0) <= row["duration_ms"]
+
+
+async def test_activity_after_the_last_heartbeat_is_billed_once_by_the_next_process(harness: RecordsHarness) -> None:
+    """The process that goes on bills from where the last heartbeat billed to, not from the activity after it."""
+    dead = await harness.keeper("dead")
+    call = dead.running()
+    harness.clock.advance(5)
+    call.heartbeat()
+    harness.clock.advance(2)
+    call.agent_started_speaking()
+    await dead.flushed()
+    await dead.die()
+    harness.clock.advance(3)
+    next_one = await harness.keeper("next")
+    (orphan,) = await next_one.records.recover()
+    since = orphan.billed_until(harness.clock.now())
+    resumed = next_one.tracker.taken_over(orphan.call_id, orphan.tenant_id, orphan.state, at=since, since=since)
+    resumed.heartbeat()
+    await next_one.flushed()
+    row = await harness.row()
+    assert (row["billed_ms"], row["last_seen_ms"]) == (10_000, harness.clock.now().unix_ms)
 
 
 async def test_a_second_start_changes_nothing_twice(harness: RecordsHarness) -> None:
@@ -157,7 +233,7 @@ async def test_a_stopping_process_hands_its_calls_over(harness: RecordsHarness) 
     assert await first.records.hand_over(BUDGET) == 1
     call.ended(EndReason.SHUTDOWN)
     found = await second.records.recover()
-    assert [(c.call_id, c.billed_ms) for c in found] == [("rtc_1", 3000)]
+    assert [(c.call_id, c.billed_until_ms - (c.started_ms or 0)) for c in found] == [("rtc_1", 3000)]
     await first.records.stop(BUDGET)
     row = await harness.row()
     assert (row["instance_id"], row["ended_ms"], row["handed_over_ms"]) == ("second", None, None)

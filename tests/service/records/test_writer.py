@@ -240,6 +240,19 @@ async def test_a_swept_call_is_billed_to_its_last_sign_of_life(harness: RecordsH
     assert row["ended_ms"] == row["last_seen_ms"] == START_MS + 30_000
 
 
+async def test_no_reported_end_lies_before_what_came_before_it(harness: RecordsHarness) -> None:
+    """A source that dates the end before the first audio leaves a record in which the end is the last moment."""
+    keeper = await harness.keeper()
+    call = keeper.running()
+    began = harness.clock.now()
+    harness.clock.advance(3)
+    call.agent_started_speaking()
+    call.ended(EndReason.HANGUP, at=began)
+    await keeper.flushed()
+    row = await harness.row()
+    assert row["ended_ms"] == row["first_audio_ms"] == START_MS + 3000
+
+
 async def test_many_calls_at_once_are_each_written_once(harness: RecordsHarness) -> None:
     """More calls than one batch holds all arrive, with their own times."""
     keeper = await harness.keeper()

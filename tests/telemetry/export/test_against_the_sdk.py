@@ -1,10 +1,10 @@
 """What is exported is what the SDK's own reader and exporter would have sent, point by point."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
@@ -135,7 +135,21 @@ def _filled(buckets: Any) -> dict[int, int]:  # noqa: ANN401 -- a message nested
     return {index: count for index, count in enumerate(buckets.bucket_counts, start=buckets.offset) if count}
 
 
+GROWN: Final[tuple[Step, ...]] = (
+    ("spread", "acme", 0.0),
+    ("call", "acme", 0.0),
+    ("call", "acme", 0.0),
+    ("fold", "", 0.0),
+    ("fold", "", 0.0),
+    ("spread", "acme", 0.0),
+    ("call", "acme", 0.0),
+    ("spread", "acme", 245.25),
+)
+"""A second collection whose buckets end in empty ones, wide enough to cost the sum of both its resolution."""
+
+
 @pytest.mark.parametrize("temporality", list(Temporality))
+@example(story=[*GROWN])
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(story=steps())
 def test_the_same_points_as_the_sdk(

@@ -1,0 +1,99 @@
+"""Addresses as people, proxies and programs ask for them: without a body, mistyped, twice, and where nothing is."""
+
+import httpx2
+import pytest
+
+from service.page.guard import HEADERS
+from tests.service.gateway.harness import GatewayHarness
+from tests.service.page.browsing import Page, shown
+from tests.service.page.test_search import refused
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/tenants/tenant-001", "/search", "/system", "/sign-in", "/static/page.css", "/docs", "/openapi.json"]
+)
+async def test_a_head_is_a_get_without_a_body(person: httpx2.AsyncClient, path: str) -> None:
+    """Whoever only looks if a page is there gets its status and type, and not a byte of it."""
+    got, head = await person.get(path), await person.head(path)
+    assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_a_head_of_a_stream_opens_none(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """It ends at once, instead of following a page that nobody sees."""
+    head = await person.head("/live")
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert (await person.head("/live/tenants/nobody")).status_code == 404
+    anyone = await harness.client.head("/")
+    assert (anyone.status_code, anyone.headers["location"]) == (303, "/sign-in")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/tenants", "/tenants/", "/tenants/a%2Fb", "/calls", "/calls/", "/live/calls", "/static/a/b"]
+)
+async def test_where_nothing_is_a_browser_is_shown_a_page(harness: GatewayHarness, path: str) -> None:
+    """It leads to the first page and is guarded as every page is; a program gets JSON, as it does below /api."""
+    answer = await harness.client.get(path, headers=BROWSER)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "/" in Page.of(answer.text).links()
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    program = await harness.client.get(path)
+    api = await harness.client.get("/api/v1/nothing", headers=BROWSER)
+    assert {program.headers["content-type"], api.headers["content-type"]} == {"application/problem+json"}
+
+
+async def test_a_method_that_a_page_does_not_take_is_a_page_too(person: httpx2.AsyncClient) -> None:
+    """With the methods it takes, as for programs."""
+    answer = await person.post("/system", headers=BROWSER)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert "does not take this method" in Page.of(answer.text).text(_class="card")
+
+
+async def test_a_page_that_fails_says_so_as_a_page(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """Without a word of the cause, which the log has."""
+
+    def fail() -> None:
+        raise RuntimeError("the cause")
+
+    harness.container.telemetry.live.refreshed = fail  # type: ignore[method-assign,assignment]
+    answer = await person.get("/", headers=BROWSER)
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "its log names the cause" in answer.text
+    assert "the cause<" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/?sort=minutes&sort=received", "sort"),
+        ("/?sort=minutes&sort=received&window=", "sort"),
+        ("/tenants/tenant-001?window=1h&window=24h", "window"),
+        ("/system?paused=1&paused=1", "paused"),
+    ],
+)
+async def test_a_parameter_that_is_there_twice_is_named(person: httpx2.AsyncClient, path: str, said: str) -> None:
+    """Neither value is taken for the one that was meant."""
+    answer = await person.get(path, follow_redirects=True)
+    assert answer.status_code == 422
+    assert f"{said}: is there more than once" in Page.of(answer.text).text(_class="plain faults")
+
+
+async def test_a_search_for_two_of_a_kind_is_refused(person: httpx2.AsyncClient) -> None:
+    """In the form, beside whatever else is wrong; a field that a form sent empty is not one of them."""
+    assert "Tenant: is there more than once" in (await refused(person, "tenant_id=tenant-001&tenant_id=tenant-002"))[1]
+    both = (await refused(person, "slower_than=abc&reason=capacity&reason=capacity"))[1]
+    assert "Reason: is there more than once" in both
+    assert "Waited longer than (s): must be" in both
+    assert "Where: is there more than once" in (await refused(person, "where=memory&where=records"))[1]
+    answer = await person.get("/search?tenant_id=tenant-001&tenant_id=&outcome=", follow_redirects=True)
+    assert (answer.status_code, answer.url.query) == (200, b"tenant_id=tenant-001")
+
+
+async def test_a_form_with_a_field_twice_changes_nothing(person: httpx2.AsyncClient) -> None:
+    """The page names the field."""
+    await shown(person, "/tenants/tenant-001/limit")
+    answer = await person.post("/tenants/tenant-001/limit", data={"limit": ["1", "2"], "version": "1"})
+    assert answer.status_code == 422
+    assert "limit: is there more than once" in Page.of(answer.text).text(_class="plain faults")
