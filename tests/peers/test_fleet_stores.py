@@ -1,8 +1,10 @@
 """A fleet on each arrangement of real Redis servers: what holds after the primary that has its slots was killed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gc
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from tests.peers.peers import Peers
 from tests.peers.redis import Redis
 from tests.peers.redis_fleets import RedisCluster, RedisSentinel, replicated
 from tests.service.fleet.harness import FleetMember, fleet_of, until
+from tests.support.proxy import proxy_to
 
 LIMIT = 12
 BEAT_SECONDS = 0.5
@@ -171,3 +174,65 @@ async def test_a_certificate_of_nobody_we_know(secured: tuple[Redis, Path], tmp_
     with pytest.raises(StoreUnusableError, match=r"^REDIS_URL: no answer from"):
         async with connected(address(secured[0], tmp_path / "other.pem")):
             pass
+
+
+@contextmanager
+def nothing_left_open() -> Iterator[None]:
+    """Fail if something that the context has opened, in an event loop that is over by its end, was left open."""
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert [str(each.message) for each in left if issubclass(each.category, ResourceWarning)] == []
+
+
+async def refused(connection: StoreConnection) -> None:
+    with suppress(StoreUnusableError):
+        await check_store(connection)
+
+
+async def used_at_once(connection: StoreConnection) -> None:
+    await asyncio.gather(*(check_store(connection) for _ in range(5)))
+
+
+async def cut_short(connection: StoreConnection) -> None:
+    waiting = asyncio.create_task(connection.receive("{test:mail}:in:one", 60))
+    await check_store(connection)
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("login", "use"),
+    [("calls:wrong", refused), ("calls:p%40ss%2Fword", used_at_once), ("calls:p%40ss%2Fword", cut_short)],
+    ids=["refused", "used at once", "cut short"],
+)
+async def test_a_closed_connection_leaves_nothing_open(
+    secured: tuple[Redis, Path], login: str, use: Callable[[StoreConnection], Awaitable[None]]
+) -> None:
+    """Closing waits until the server has answered, however late, also for connections at which something failed."""
+    server, authority = secured
+
+    async def client(port: int) -> None:
+        url = address(server, authority, login).replace(f":{server.port}/", f":{port}/")
+        connection = StoreConnection(StoreAddress.parse(url))
+        await use(connection)
+        await connection.close()
+
+    async with proxy_to(f"redis://{HOST}:{server.port}/0") as proxy:
+        proxy.request_delay_seconds = 0.05
+        with nothing_left_open():
+            await asyncio.to_thread(asyncio.run, client(proxy.port))
+
+
+async def test_a_store_that_stands_still_is_let_go_of(secured: tuple[Redis, Path]) -> None:
+    """What it does not close in good order is broken off."""
+    server, authority = secured
+
+    async def client() -> None:
+        connection = StoreConnection(StoreAddress.parse(address(server, authority)))
+        await used_at_once(connection)
+        with server.frozen():
+            await connection.close()
+
+    with nothing_left_open():
+        await asyncio.to_thread(asyncio.run, client())
