@@ -200,8 +200,12 @@ class FleetCapacity:
 
     def _give_back(self, call_id: CallId) -> None:
         held = self._held.forget(call_id)
-        # The slot of a call that is another's by now is that one's to take; freed here, it could go to a third call.
-        if held is not None and not self._handed_over and not self._claims.is_lost(call_id):
+        if held is None or self._handed_over:
+            return
+        if self._claims.is_lost(call_id):
+            # The slot is for the one that has the call now to take; freed here, it could go to a third call.
+            self._member.seen.lost(held.tenant_id)
+        else:
             self._release(call_id, held.claim)
 
     def _let_go_of(self, wanted: Wanted) -> None:

@@ -74,6 +74,13 @@ class FleetSeen:
             self._tenants.popitem(last=False)
             self._complete = False
 
+    def lost(self, tenant_id: TenantId) -> None:
+        """Note that a call of this process is another's by now: it was its own in what was seen, and is no more."""
+        self._total = self._total._replace(own=max(0, self._total.own - 1))
+        sight = self._tenants.get(tenant_id)
+        if sight is not None:
+            self._tenants[tenant_id] = sight._replace(own=max(0, sight.own - 1))
+
     def listed(
         self, since: int, total: int, tenants: Mapping[TenantId, int], own: Mapping[TenantId, int], *, complete: bool
     ) -> None:

@@ -70,6 +70,18 @@ def test_a_tenant_has_a_share_of_its_own() -> None:
     assert fleet.allowed_of(OnOutage.SHARE, TenantId("new"), 9) == 4
 
 
+def test_a_call_that_is_anothers_is_no_more_its_own() -> None:
+    """What a process held falls by it, in total and of its tenant, and never below nothing."""
+    fleet = seen(living=2, rank=0, total=4, own=1)
+    fleet.saw_tenant(ACME, 2, own=1)
+    for _ in range(2):
+        fleet.lost(ACME)
+        assert fleet.allowed(OnOutage.SHARE, 10) == 3
+        assert fleet.allowed_of(OnOutage.SHARE, ACME, 4) == 1
+    fleet.lost(TenantId("unseen"))
+    assert fleet.total == 4
+
+
 def test_tenants_remembered_are_bounded() -> None:
     """Of more tenants than are remembered, those that called longest ago are forgotten."""
     fleet = FleetSeen()
