@@ -36,12 +36,13 @@ class Closings:
             await asyncio.wait(self._closing)
 
     async def _close(self, writer: asyncio.StreamWriter) -> None:
-        try:
+        if not writer.is_closing():  # asked twice, a TLS transport cannot be broken off any more
             writer.close()
-            with suppress(OSError):  # of a connection that was broken, and of one that takes too long
-                async with asyncio.timeout(self._within):
-                    await writer.wait_closed()
+        # Not cancelled by a time-out: what is awaited there is the connection's own future.
+        closed = asyncio.ensure_future(writer.wait_closed())
+        try:
+            await asyncio.wait([closed], timeout=self._within)
         finally:
             writer.transport.abort()
-        with suppress(OSError):
-            await writer.wait_closed()
+        with suppress(OSError):  # of a connection that was broken
+            await closed

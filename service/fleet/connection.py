@@ -92,7 +92,7 @@ class StoreConnection:
             "username": address.username,
             "password": address.password,
             "socket_timeout": self._answer_seconds,
-            "socket_connect_timeout": ANSWER_SECONDS,
+            "socket_connect_timeout": self._answer_seconds,
             "decode_responses": True,
             "encoding_errors": "surrogatepass",  # ids come from outside, and one must not fail a whole batch
         }
@@ -104,7 +104,7 @@ class StoreConnection:
         common["db"] = address.database
         if address.kind is StoreKind.SENTINEL:
             own = {name.removeprefix("sentinel_"): value for name, value in address.options if "sentinel" in name}
-            waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+            waits = {"socket_timeout": self._answer_seconds, "socket_connect_timeout": self._answer_seconds}
             tls: dict[str, Any] = {"ssl": True, **options} if address.tls else {}
             self._sentinel = _Sentinels(address.hosts, own | waits | tls)
             primary: Redis = self._sentinel.master_for(str(address.service), **common, **tls)
