@@ -57,8 +57,9 @@ class Minutes:
 
     @property
     def beyond(self) -> float:
-        """The seconds that are counted beyond what the carrier saw and its process did."""
-        return self.billed - (self.call.ended - self.call.sidebands[0][0]) - self.late
+        """The seconds that are counted beyond what the carrier saw, and a process did."""
+        ended = self.call.ended if self.seen else self.call.sidebands[-1][1]
+        return self.billed - (ended - self.call.sidebands[0][0]) - self.late
 
 
 def wrong_minutes(
