@@ -48,7 +48,10 @@ def test_a_port_that_is_taken_leaves_no_database(tmp_path: Path, words: tuple[st
 
 
 @pytest.mark.endurance
-def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("--workers", "3"), marks=pytest.mark.peers)], ids=["alone", "three workers"]
+)
+def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Calls that the stop cuts off are among the ends, with a reason that says so."""
     port = free_port()
 
@@ -63,7 +66,7 @@ def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path) ->
 
     program = Program("demo", tmp_path)
     environment = {"HOST": HOST, "PORT": str(port), "ADMIN_TOKEN": TOKEN}
-    program.start(_command("demo", "--calls-per-second", "8"), several_talk, environment=environment)
+    program.start(_command("demo", "--calls-per-second", "8", *workers), several_talk, environment=environment)
     assert program.stop(signal.SIGINT) == 0, program.log[-3000:]
     summary = program.log.partition("The run as the carrier saw it")[2]
     heads = next(line.split() for line in summary.splitlines() if line.split()[:1] == ["active"])
