@@ -130,7 +130,9 @@ looking = st.lists(st.booleans(), min_size=60, max_size=60)
 
 @settings(max_examples=30, deadline=None)
 @example([received("call-0", "acme"), handed_over("call-0"), received("call-0", "globex")], [True] * 60)
-@example([received("call-0", "acme"), handed_over("call-0"), taken_over("call-0", "acme", CallState.STARTED)], [True] * 60)
+@example(
+    [received("call-0", "acme"), handed_over("call-0"), taken_over("call-0", "acme", CallState.STARTED)], [True] * 60
+)
 @given(scripts, looking)
 def test_the_live_numbers_equal_a_brute_force_model_at_every_moment(script: list[Step], looks: list[bool]) -> None:
     """After every report, in any order, the live view holds the invariants and equals the model, as do the SDK's."""
