@@ -9,8 +9,8 @@ from telemetry.testing import TelemetryKit, capture
 pytest_plugins = [
     "tests.peers.plugin",
     "tests.support.databases",
-    "tests.support.loops",
     "tests.support.order",
+    "tests.support.sharing",
     "tests.support.stores",
 ]
 
