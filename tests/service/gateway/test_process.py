@@ -68,14 +68,6 @@ def _says_why(said: str, reason: str) -> None:
     assert "secret" not in said
 
 
-@pytest.mark.parametrize(
-    "words", ["serve", "demo", "simulate", "doctor", "tenants list", "tenants import"], ids=lambda words: words
-)
-def test_the_commands_are_there(words: str) -> None:
-    """Every command of the contract answers ``--help``."""
-    assert CliRunner().invoke(app, [*words.split(), "--help"]).exit_code == 0
-
-
 @pytest.mark.endurance
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_signal_ends_it_in_good_order(tmp_path: Path, number: signal.Signals) -> None:
