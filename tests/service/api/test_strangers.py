@@ -72,6 +72,13 @@ def url(module_url: str) -> str:
 
 
 @pytest.fixture
+def own_url(tmp_path: Path) -> Iterator[str]:
+    """Of a service that nobody has asked anything yet."""
+    with serving(build(tmp_path)) as base:
+        yield base
+
+
+@pytest.fixture
 def admin(url: str) -> Iterator[httpx2.Client]:
     with httpx2.Client(
         verify=TLS, base_url=url, headers={HEADER: TOKEN}, trust_env=False, timeout=WAIT_SECONDS
@@ -273,22 +280,22 @@ def test_an_identifier_is_text(admin: httpx2.Client, identifier: object) -> None
 
 
 def test_wrong_tokens_are_braked_and_the_right_one_elsewhere_is_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    own_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a burst an address is told to wait; one line is logged; another address notices nothing."""
     path = "/api/v1/calls"
 
     def ask(token: str, local: str) -> tuple[int, dict[str, str]]:
-        status, headers, _ = answer_to(url, head_of("GET", path, f"{HEADER}: {token}"), local=local)
+        status, headers, _ = answer_to(own_url, head_of("GET", path, f"{HEADER}: {token}"), local=local)
         return status, headers
 
-    with serving(build(tmp_path)) as url, caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING):
         assert [ask("wrong", "127.0.0.2")[0] for _ in range(BURST)] == [401] * BURST
         status, headers = ask("wrong", "127.0.0.2")
         assert (status, int(headers["retry-after"]) > 0) == (429, True)
         assert ask(TOKEN, "127.0.0.2")[0] == 429
         assert ask(TOKEN, "127.0.0.3")[0] == 200
-        assert answer_to(url, head_of("GET", "/livez"), local="127.0.0.2")[0] == 200
+        assert answer_to(own_url, head_of("GET", "/livez"), local="127.0.0.2")[0] == 200
     assert len([record for record in caplog.records if "admin token" in record.getMessage()]) == 1
     assert "wrong" not in caplog.text.replace("(wrong)", "")
 
