@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as pb
@@ -155,6 +155,8 @@ def without_zeros_alone(story: Iterable[Step]) -> list[Step]:
 
 
 @settings(max_examples=100, deadline=None)
+@example(story=[("observe", tenant, 0.25) for tenant in TENANTS])
+@example(story=[("observe", tenant, 0.25) for tenant in TENANTS] + [("fold", "", 0.0), ("observe", "cedar", 0.5)])
 @given(story=steps())
 def test_past_the_limit_the_same_series_as_the_sdk(story: list[Step]) -> None:
     """Two tenants have series of their own; the others count together in one that says so, on both sides."""
@@ -213,3 +215,18 @@ def _starts(resources: Iterable[pb.ResourceMetrics]) -> Iterator[tuple[tuple[obj
                         (metric.name, tuple(a.SerializeToString() for a in point.attributes)),
                         point.start_time_unix_nano,
                     )
+
+
+def test_totals_past_the_limit_are_added_up_in_deltas_too() -> None:
+    """What the series past the limit has grown by is what its totals have grown by together."""
+    bench = SideBySide(Temporality.DELTA, limit=2)
+
+    def grown() -> float:
+        told = flat(bench.ours())
+        (value,) = [said["value"] for key, said in told.items() if key[0] == "observed" and "overflow" in str(key[1])]
+        return float(value[2])  # type: ignore[index]
+
+    bench.observed = dict.fromkeys(TENANTS, 1.0)
+    assert grown() == 2.0
+    bench.observed |= {"cedar": 1.5, "dogwood": 4.0}
+    assert grown() == 3.5
