@@ -28,8 +28,8 @@ from service.simulator.script_writer import Shares
 from service.simulator.traffic import Plan
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
-from telemetry.semconv.attributes import CallId, EndReason
-from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
+from telemetry.semconv.attributes import EndReason
+from tests.service.gateway.harness import SETTLED_SECONDS, GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
@@ -213,7 +213,7 @@ async def test_a_call_ends_at_its_limit(tmp_path: Path, limit: dict[str, Any], r
         assert report.end == "agent_hung_up"
         assert (summary.end_reason, summary.error_type) == (reason, None)
         assert summary.duration >= 0.5
-        await harness.container.records.ensure_written(CallId(call_id), 30.0)
+        assert await harness.container.records.flush(SETTLED_SECONDS)
         (row,) = (await harness.get("/api/v1/call-records"))["calls"]
         assert row["outcome"] == reason.value
         assert (await harness.numbers())["failed_calls"] == 0
