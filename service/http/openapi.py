@@ -64,7 +64,7 @@ def declared(
     """Declare an error response for the OpenAPI document, with ``error`` as its example.
 
     Its schema is the same for all, and :func:`describe_problems` adds it: to state it here would have FastAPI make a
-    validator of it for every response of every route, which is an eighth of the time that the application takes.
+    validator of it for every response of every route: an eighth of the time it takes to build the application.
     """
     content = {PROBLEM_JSON: {"example": problem_content(instance, error)}}
     return {"description": description, "content": content, "headers": dict(headers or {})}
