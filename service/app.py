@@ -14,7 +14,14 @@ from service.api.call_records import RecordedPast, call_records_router
 from service.api.calls import own_open_calls
 from service.api.capacity import alone
 from service.api.documentation import documentation_router
-from service.api.fleet import fleet_information, fleet_router, mail_information, store_reachable
+from service.api.fleet import (
+    counts_information,
+    counts_sent,
+    fleet_information,
+    fleet_router,
+    mail_information,
+    store_reachable,
+)
 from service.api.fleet_calls import FleetCalls, OwnCalls
 from service.api.fleet_exemplars import ToldExamples
 from service.api.fleet_registry import StoredFleetRegistry
@@ -281,12 +288,14 @@ def _readiness(container: Container) -> Readiness:
         # Tenants that are remembered are served without the database, and records wait on disk. Past their grace
         # every call would be turned away, and is better sent where there is a database.
         served = container.started.is_set() and container.tenant_cache.answers_alone
-        return {"secrets", "records", "fleet", "database"} if served else {"secrets", "records", "fleet"}
+        always = {"secrets", "records", "fleet", "counts"}
+        return always | {"database"} if served else always
 
     return Readiness(
         {
             "database": database_reachable(container.database),
             **({} if container.fleet is None else {"fleet": store_reachable(container.fleet)}),
+            **({} if container.counting is None else {"counts": counts_sent(container.counting)}),
             "draining": not_draining(lambda: container.leaving.is_set() or container.manager.draining),
             "registry": registry_has_room(container.telemetry.tracker),
             "records": records_kept(
@@ -300,6 +309,7 @@ def _readiness(container: Container) -> Readiness:
             "records": lambda: asdict(container.records.health()),
             "sampling": lambda: asdict(container.sampler.health()),
             **({} if container.fleet is None else {"fleet": fleet_information(container.fleet)}),
+            **({} if container.counting is None else {"counts": counts_information(container.counting)}),
             **({} if container.mailbox is None else {"mail": mail_information(container.mailbox)}),
         },
         degrading=degrading,

@@ -58,11 +58,12 @@ class PeriodicWorker:
             await asyncio.gather(task, return_exceptions=True)
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        while True:
+        """Work until cancelled, also by a cancellation that the work mistook for a failure of its own."""
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():
             await self._due()
             self._demand.clear()
-            while await self._pass():
+            while await self._pass() and not (task and task.cancelling()):
                 pass
 
     def wake(self) -> None:

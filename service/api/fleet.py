@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service.fleet.errors import StoreAwayError
 from service.fleet.fleet import Fleet
+from service.fleet.live.counting import FleetCounting
 from service.fleet.mail import Mailbox
 from service.fleet.member import CapacityMode
 from service.fleet.sharing import OnOutage
@@ -153,6 +154,10 @@ def _of_process(process: Process) -> Iterator[str]:
         yield f"{name} held {told} slots at its last heartbeat, and {process.held} are under its name since"
 
 
+UNSENT_SECONDS: Final = 10.0
+"""Seconds without news from this process after which the others' numbers are said to miss it."""
+
+
 def store_reachable(fleet: Fleet) -> Check:
     """Return a check that fails while slots are decided upon without the store."""
 
@@ -164,9 +169,26 @@ def store_reachable(fleet: Fleet) -> Check:
     return check
 
 
+def counts_sent(counting: FleetCounting) -> Check:
+    """Return a check that fails while the other processes miss what this one has counted lately."""
+
+    async def check() -> str | None:
+        seconds = counting.health().unsent_seconds
+        if seconds is None or seconds < UNSENT_SECONDS:
+            return None
+        return f"what this process counted in the last {seconds:.0f} s has not reached the fleet's store"
+
+    return check
+
+
 def fleet_information(fleet: Fleet) -> Information:
     """Return how the fleet is seen here."""
     return lambda: asdict(fleet.health())
+
+
+def counts_information(counting: FleetCounting) -> Information:
+    """Return what became of the counts that this process sends to the fleet."""
+    return lambda: asdict(counting.health())
 
 
 def mail_information(mailbox: Mailbox) -> Information:

@@ -83,3 +83,23 @@ async def test_it_starts_once_and_stops_once() -> None:
         await worker.stop()
     assert not worker.running
     assert [task.get_name() for task in asyncio.all_tasks()].count("work") == 0
+
+
+async def test_it_ends_though_its_work_takes_a_cancellation_for_a_failure() -> None:
+    """As a client of a store does, which tells of a broken connection when it is cancelled in the middle."""
+    begun = asyncio.Event()
+    failures: list[Exception] = []
+
+    async def broken() -> bool:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+        return False
+
+    worker = PeriodicWorker(broken, interval=0.001, failed=failures.append, name="work")
+    worker.start()
+    await begun.wait()
+    await worker.stop()
+    assert [type(failure) for failure in failures] == [ConnectionError]

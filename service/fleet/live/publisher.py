@@ -42,6 +42,8 @@ class PublishingHealth:
     """Times rows could not be sent; they are sent again."""
     resent: int
     """Times the store had lost rows, and everything was sent again."""
+    unsent_seconds: float | None
+    """Since everything counted had been sent; None before the first time."""
     last_error: str | None
     """The kind of the last failure since the start."""
 
@@ -99,6 +101,7 @@ class Publisher:
         self._buckets = [_Bucket() for _ in ALL_BUCKETS]
         self._sent_rows = self._failures = self._resent = 0
         self._last_error: str | None = None
+        self._sent_at: float | None = None
         self.heard: Heard | None = None
         """None before rows were sent under the present epoch."""
         self._worker = PeriodicWorker(
@@ -133,7 +136,8 @@ class Publisher:
 
     def health(self) -> PublishingHealth:
         """Return the counts of what was sent."""
-        return PublishingHealth(self._sent_rows, self._failures, self._resent, self._last_error)
+        since = None if self._sent_at is None else monotonic() - self._sent_at
+        return PublishingHealth(self._sent_rows, self._failures, self._resent, since, self._last_error)
 
     # Sending ----------------------------------------------------------------------------------------------------------
 
@@ -148,7 +152,7 @@ class Publisher:
             await self.publish()
             if self._holder:
                 await self._folding.fold(self._holder)
-        except (StoreAwayError, NotPublishedError, *DATABASE_ERRORS) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever fails here, the process is to stop in good order
             _logger.warning("the last counts could not be folded here: %s", type(error).__name__)
 
     async def publish(self) -> None:
@@ -245,7 +249,8 @@ class Publisher:
             self._all_of(number)
         bucket.generation, bucket.acknowledged = sent.generation, bucket.sequence
         if number == TOTAL_BUCKET:
-            self.heard = Heard(monotonic(), sent.oldest_ms / 1000, sent.speaking)
+            self._sent_at = monotonic()
+            self.heard = Heard(self._sent_at, sent.oldest_ms / 1000, sent.speaking)
 
     async def _mend(self, number: int, problem: Exception) -> None:
         if not isinstance(problem, NotFilledError):
@@ -257,5 +262,5 @@ class Publisher:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._last_error = type(error).__name__
-        if not isinstance(error, (StoreAwayError, NotPublishedError, *DATABASE_ERRORS)):
+        if not isinstance(error, (StoreAwayError, NotPublishedError, NotFilledError, *DATABASE_ERRORS)):
             _logger.error("counts could not be sent to the fleet", exc_info=error)

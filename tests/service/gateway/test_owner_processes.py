@@ -44,10 +44,11 @@ class Process:
         return answer
 
     async def live(self) -> dict[str, float]:
-        return await self.get("/api/v1/metrics/live")
+        """Return what this process counts alone."""
+        return await self.get("/api/v1/metrics/live?scope=process")
 
     async def idle(self) -> bool:
-        return not (await self.get("/api/v1/metrics/capacity/debug"))["global"]["in_use"]
+        return not (await self.get("/api/v1/metrics/capacity/debug?scope=process"))["global"]["in_use"]
 
     def signal(self, number: signal.Signals) -> None:
         self.service._program._signal_family(number)

@@ -1,5 +1,6 @@
 """Rankings of a fleet: pages are what sorting every tenant's windows gives, as the store moves on and windows slide."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from itertools import count, product
 from random import Random
@@ -67,9 +68,12 @@ def remember(store_url: str, seed: int) -> None:
             if text is None:
                 continue
             row, lines = read(str(text)), []
-            for minutes in sorted(rng.sample(MINUTES_AGO, rng.randrange(len(MINUTES_AGO)))):
+            minutes = [now - ago for ago in sorted(rng.sample(MINUTES_AGO, rng.randrange(1, len(MINUTES_AGO))))]
+            # A sum carries the minute that it changed in last, of which there is a line.
+            client.hset(keys[0], tenant_id, json.dumps({**json.loads(str(text)), "m": minutes[0]}))
+            for minute in minutes:
                 row = [rng.randint(0, number) for number in row]
-                lines.append(f"{now - minutes} {written(row)}")
+                lines.append(f"{minute} {written(row)}")
             client.hset(keys[1], tenant_id, "\n".join(lines))
 
 
