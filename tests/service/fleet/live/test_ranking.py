@@ -12,7 +12,7 @@ from service.fleet.connection import StoreConnection
 from service.fleet.live import ranking as fleet_ranking
 from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.fields import read, written
-from service.fleet.live.scripts import bucket_keys
+from service.fleet.live.scripts import CHANGED, bucket_keys
 from service.fleet.live.store import bucket_of
 from service.fleet.store import Wanted
 from service.storage.database import Database
@@ -39,6 +39,7 @@ async def both(connection: StoreConnection, sqlite_url: str) -> AsyncIterator[li
         for process in processes:
             await process.start()
             await process.publish()
+            process.counting.numbers.ranking.fill_seconds = 60.0
         yield processes
         for process in processes:
             process.close()
@@ -198,6 +199,29 @@ async def test_a_store_that_was_filled_again_is_copied_anew(
             await process.publish()
     await two.counting.numbers.ranking._keep()
     assert (await two.counting.numbers.ranked(ranking, 9)).ranked == [("acme", 2)]
+
+
+async def test_a_copy_that_is_long_on_its_way(both: list[CountingProcess]) -> None:
+    """Nobody waits for it longer than is said; it comes all the same, and the next question has it."""
+    one, two = both
+    ranking = Ranking(FIGURES["received"], WindowName.HOUR, descending=True)
+    ended(one.call("a", "acme"), 5, one.kit)
+    await one.publish()
+    two.fleet.faulty.hanging.add(CHANGED)
+    copies = two.counting.numbers.ranking
+    copies.fill_seconds = 0.01
+    with pytest.raises(FleetUnansweredError, match="being copied"):
+        await two.counting.numbers.ranked(ranking, 9)
+    two.fleet.faulty.go_on.set()
+    copies.fill_seconds = 60.0
+    assert (await two.counting.numbers.ranked(ranking, 9)).ranked == [("acme", 1)]
+    two.fleet.faulty.go_on.clear()
+    assert copies._shown is not None
+    copies._shown._taken -= 30.0
+    copies.fill_seconds = 0.01
+    assert (await two.counting.numbers.ranked(ranking, 9)).coverage.age_seconds > 30
+    two.fleet.faulty.go_on.set()
+    await copies.stop()
 
 
 async def test_more_tenants_than_are_ranked_is_said(
