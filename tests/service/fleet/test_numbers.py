@@ -123,8 +123,8 @@ async def test_a_tenant_that_only_the_other_has_seen(both: Pair) -> None:
         assert (await both.second.client.get(f"{path}/nobody")).status_code == 404
         of_process = await both.second.client.get(f"{path}/nobody?scope=process")
         assert (of_process.status_code, of_process.headers["X-Metrics-Scope"]) == (404, "process")
-    of_process = plain(await both.second.client.get(f"{METRICS}/live/_unknown?scope=process"))
-    assert of_process["rejected_calls_tenant_not_configured"] == 0
+    own = plain(await both.second.client.get(f"{METRICS}/live/_unknown?scope=process"))
+    assert own["rejected_calls_tenant_not_configured"] == 0
     assert (await both.second.client.get("/api/v1/calls?tenant_id=nobody")).status_code == 404
 
 
