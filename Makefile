@@ -6,6 +6,9 @@ READY  := $(VENV)/.ready
 # Two a core: a test of the service waits half of its time for a server, a database or a process it has started.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 
+# Tests start interpreters by the hundred, each of which would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all lowest peers check sbom bench bench-all lock clean
 

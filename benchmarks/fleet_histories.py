@@ -1,6 +1,6 @@
-"""Histories of fleets under faults, judged: three, eight and 220 real processes on a real Redis.
+"""Histories of fleets under faults, judged: three, eight and 220 real processes on a real Redis, and on a cluster.
 
-The longer matrix beside the ten seeds of the tests (``tests/histories``): what is measured is how often it is wrong.
+The longer matrix beside the twenty seeds of the tests (``tests/histories``): what is measured is how often it is wrong.
 """
 
 import asyncio
@@ -16,7 +16,8 @@ from tests.peers.binaries import find
 MANY: Final = 220
 PLANS: Final = [
     *(
-        Plan(100 * processes + limit + seed, processes, limit, on_outage=on_outage)
+        Plan(100 * processes + limit + seed, processes, limit, on_outage=on_outage, cluster=cluster)
+        for cluster in (False, True)
         for processes in (3, 8)
         for limit in (10, 100)
         for on_outage in (OnOutage.SHARE, OnOutage.CLOSED)
@@ -41,8 +42,11 @@ async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             outcomes.append(await run(plan, Path(folder)))
         print(outcomes[-1].report, flush=True)
-    for processes in (3, 8, MANY):
-        _say(f"{processes} processes", [each for each in outcomes if each.plan.processes == processes])
+    for cluster in (False, True):
+        for processes in (3, 8, MANY):
+            plans = [each for each in outcomes if (each.plan.processes, each.plan.cluster) == (processes, cluster)]
+            if plans:
+                _say(f"{processes} processes{' on a cluster' if cluster else ''}", plans)
 
 
 def _say(whose: str, outcomes: list[Outcome]) -> None:
@@ -54,6 +58,7 @@ def _say(whose: str, outcomes: list[Outcome]) -> None:
     verdict.figure(f"{whose}: calls decided", sum(each.decided.total() for each in verdicts))
     verdict.figure(f"{whose}: faults", sum(each.faults.total() for each in verdicts))
     verdict.figure(f"{whose}: above the limit, in windows", sum(each.over_seconds for each in verdicts), " s")
+    verdict.figure(f"{whose}: most calls above the limit, in windows", max(each.most_above.above for each in verdicts))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,13 @@ import pytest
 
 from telemetry.testing import TelemetryKit, capture
 
-pytest_plugins = ["tests.peers.plugin", "tests.support.databases", "tests.support.order", "tests.support.stores"]
+pytest_plugins = [
+    "tests.peers.plugin",
+    "tests.support.databases",
+    "tests.support.order",
+    "tests.support.sharing",
+    "tests.support.stores",
+]
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import sys
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,22 +152,31 @@ async def _run_fleet(
     options: DemoOptions, settings: Settings, tenants: list[Tenant], carrier: Simulator, tell: Tell
 ) -> None:
     specs = [TenantSpec.model_validate(tenant) for tenant in tenants]
-    async with a_store(settings) as store:
+    traffic = Traffic(carrier, options.plan())
+    # Callers are on the line until the workers have ended their calls: it is the stop that ends them, nobody hangs up.
+    async with a_store(settings) as store, _task_of("callscope-demo-traffic") as calling:
         fleet = DemoFleet(settings, options.workers, store)
         async with fleet.serving(specs, tell) as (address, workers), fleet.watched() as slots:
             carrier.target = address
             _introduce(address, settings, tell)
             tell(f"  workers       {', '.join(map(str, workers.pids))}: `kill -9` one of them\n")
-            tasks = [
-                asyncio.create_task(Traffic(carrier, options.plan()).run(), name="callscope-demo-traffic"),
-                asyncio.create_task(_tell_workers(slots, tell), name="callscope-demo-board"),
-            ]
-            try:
+            calling(traffic.run())
+            async with _task_of("callscope-demo-board") as showing:
+                showing(_tell_workers(slots, tell))
                 await workers.run()
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+            traffic.stop()
+
+
+@asynccontextmanager
+async def _task_of(name: str) -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
+    """Give what begins a task, which ends with the context."""
+    begun: list[asyncio.Task[None]] = []
+    try:
+        yield lambda work: begun.append(asyncio.create_task(work, name=name))
+    finally:
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
 
 
 async def _tell_workers(slots: SlotStore, tell: Tell) -> None:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from uuid import uuid4
 
 import typer
@@ -22,6 +22,9 @@ from service.simulator.traffic import Plan, run
 from service.tenants.errors import ImportRefusedError
 from service.tenants.importing import read_file
 
+TARGET: Final = "http://127.0.0.1:8000"
+"""The gateway that is called unless others are named."""
+
 _SHARES = ", ".join(f"{name}={share:g}" for name, share in asdict(USUAL).items())
 
 
@@ -30,7 +33,10 @@ def simulate(
     secret: Annotated[
         str, typer.Option(envvar="OPENAI_WEBHOOK_SECRET", help="Signs the webhooks: whsec_<base64>, as the gateway's.")
     ],
-    target: Annotated[str, typer.Option(help="The gateway that is called.")] = "http://127.0.0.1:8000",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="The gateway that is called; repeatable: deliveries go to all in turn.", show_default=TARGET),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is every IPv4 address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Where the gateway reaches the carrier; 0 takes any.")] = 9000,
     calls_per_second: Annotated[float, typer.Option(help="Calls begun a second, on average.")] = 5.0,
@@ -46,6 +52,9 @@ def simulate(
         list[str] | None, typer.Option(help=f"How often what happens, NAME=SHARE; repeatable. Usual: {_SHARES}.")
     ] = None,
     time_scale: Annotated[float, typer.Option(help="Real seconds that a second of conversation takes.")] = 1.0,
+    linger: Annotated[
+        float, typer.Option(min=0, help="Seconds a call goes on for another process once its gateway has left it.")
+    ] = 0.0,
     fallback_instructions: Annotated[
         str | None, typer.Option(envvar="FALLBACK_INSTRUCTIONS", help="As the gateway's, to see when it uses them.")
     ] = None,
@@ -67,10 +76,11 @@ def simulate(
             numbers=_numbers(tenants, tenants_file),
             time_scale=TimeScale(scale=time_scale),
             fallback_instructions=fallback_instructions,
+            linger_seconds=linger,
             host=host,
             port=port,
         )
-        carrier = Simulator(line, target=target)
+        carrier = Simulator(line, target=_targets(target or [TARGET]))
     except (ValueError, ImportRefusedError) as error:
         raise typer.BadParameter(str(error)) from error
     try:
@@ -79,6 +89,13 @@ def simulate(
         typer.echo(f"the carrier cannot listen on port {port}: {error.strerror}", err=True)
         raise typer.Exit(1) from error
     _report(carrier, plan, report)
+
+
+def _targets(texts: Sequence[str]) -> Sequence[str]:
+    for text in texts:
+        if not text.startswith(("http://", "https://")):
+            raise ValueError(f"a target must begin with http:// or https://, got {text!r}")
+    return [text.rstrip("/") for text in texts]
 
 
 def _shares(texts: Sequence[str]) -> Shares:

@@ -40,22 +40,28 @@ class Unanswered(Enum):
 class _Asked:
     wanted: Wanted
     total_limit: int
-    since: float
+    until: int
+    """The end of its wait; see :class:`_Patience`."""
     answer: asyncio.Future[Answer | Unanswered]
 
 
 class _Patience:
-    """The rest of the wait of some calls, in slices."""
+    """Waits for the store in slices, and counts them: what calls have waited is what was counted meanwhile.
 
-    def __init__(self, slice_seconds: float, waited: float) -> None:
-        self._slice_seconds = slice_seconds
-        self._slices = max(1, _SLICES - int(waited / slice_seconds))
+    Not by the clock: a call that had to wait for this process itself has not waited for the store.
+    """
 
-    async def wait_for(self, task: asyncio.Future[Any]) -> bool:
-        """Wait for a task, as long as there is patience left; return true once it is done."""
-        while not task.done() and self._slices:
-            self._slices -= 1
-            await asyncio.wait([task], timeout=self._slice_seconds)
+    def __init__(self) -> None:
+        self.waited = 0
+        """Slices since the start."""
+
+    async def wait_for(self, task: asyncio.Future[Any], until: int, slice_seconds: float) -> bool:
+        """Wait for a task until so many slices have passed, and for one at least; return true once it is done."""
+        while not task.done():
+            self.waited += 1
+            await asyncio.wait([task], timeout=slice_seconds)
+            if self.waited >= until:
+                break
         return task.done()
 
 
@@ -77,6 +83,7 @@ class SlotAsking:
         self.decision_seconds = DECISION_SECONDS
         """Seconds the store may take to answer about calls."""
         self._asked: list[_Asked] = []
+        self._patience = _Patience()
         self._late: set[asyncio.Task[Acquired]] = set()
         self.worker = PeriodicWorker(self._ask_some, interval=NEVER, failed=_log, name="callscope-fleet-asking")
 
@@ -96,8 +103,8 @@ class SlotAsking:
         """Return the store's answer about a new call, or the cause of there being none."""
         if self._member.away:
             return Unanswered.AWAY
-        loop = asyncio.get_running_loop()
-        asked = _Asked(wanted, total_limit, loop.time(), loop.create_future())
+        answer = asyncio.get_running_loop().create_future()
+        asked = _Asked(wanted, total_limit, self._patience.waited + _SLICES, answer)
         self._asked.append(asked)
         self.worker.wake()
         return await asked.answer
@@ -113,28 +120,26 @@ class SlotAsking:
 
     async def _ask(self, asked: Sequence[_Asked]) -> None:
         """Ask about these in one script for each limit of the total, which all but never differs."""
-        waited = asyncio.get_running_loop().time() - asked[0].since
-        patience = _Patience(self.decision_seconds / _SLICES, waited)
         for total_limit in {each.total_limit for each in asked}:
-            await self._settle([each for each in asked if each.total_limit == total_limit], total_limit, patience)
+            await self._settle([each for each in asked if each.total_limit == total_limit], total_limit, asked[0].until)
 
-    async def _settle(self, together: Sequence[_Asked], total_limit: int, patience: _Patience) -> None:
+    async def _settle(self, together: Sequence[_Asked], total_limit: int, until: int) -> None:
         for _ in range(_TRIES):
-            if self._member.asserting and not await self._heartbeat(patience):
+            if self._member.asserting and not await self._heartbeat(until):
                 return
             if self._member.away:
                 # Nobody waits for a store that is known to be away.
                 _leave(together, Unanswered.AWAY)
                 return
-            if await self._answered(together, total_limit, patience) or not await self._heartbeat(patience):
+            if await self._answered(together, total_limit, until) or not await self._heartbeat(until):
                 return
 
-    async def _answered(self, together: Sequence[_Asked], total_limit: int, patience: _Patience) -> bool:
+    async def _answered(self, together: Sequence[_Asked], total_limit: int, until: int) -> bool:
         """Ask once; return false if the store refused or could not be reached, so that a heartbeat is to tell."""
         floor, holder = self._member.known_writes, self._member.holder
         wanted = [each.wanted for each in together]
         asking = asyncio.create_task(self._store.acquire(holder, wanted, total_limit), name="callscope-acquire")
-        if not await patience.wait_for(asking):
+        if not await self._waited_for(asking, until):
             self._late.add(asking)
             asking.add_done_callback(partial(self._came_late, wanted))
             self._member.doubt(StoreAwayError(f"no answer within {self.decision_seconds * 1000:.0f} ms"))
@@ -154,13 +159,16 @@ class SlotAsking:
         self._take(together, acquired)
         return True
 
-    async def _heartbeat(self, patience: _Patience) -> bool:
+    async def _heartbeat(self, until: int) -> bool:
         """Wait for the heartbeat that is to tell whether the store is there; return false if that takes too long."""
         heartbeat = asyncio.ensure_future(self._member.asked())
         try:
-            return await patience.wait_for(heartbeat)
+            return await self._waited_for(heartbeat, until)
         finally:
             heartbeat.cancel()
+
+    async def _waited_for(self, task: asyncio.Future[Any], until: int) -> bool:
+        return await self._patience.wait_for(task, until, self.decision_seconds / _SLICES)
 
     def _take(self, asked: Sequence[_Asked], acquired: Acquired) -> None:
         member = self._member

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
@@ -21,6 +22,17 @@ _logger = logging.getLogger(__name__)
 
 MAX_RELEASING: Final = 10_000
 """Slots that wait to be given back; further ones are found when process and store are compared."""
+
+
+@dataclass(slots=True)
+class _Leaving:
+    """A slot that is to be given back."""
+
+    claim: int
+    tenant_id: TenantId | None
+    """None if it was never held here, though the store may have given it."""
+    moment: int
+    """The moment, of what was seen of the fleet, at which it was given up."""
 
 
 class Claims(Protocol):
@@ -56,7 +68,7 @@ class FleetCapacity:
         self.on_outage = on_outage
         self.asking = SlotAsking(store, member, held, self._let_go_of)
         """The questions to the store about new calls."""
-        self._releasing: dict[CallId, int] = {}
+        self._releasing: dict[CallId, _Leaving] = {}
         self._holding = 0
         self._handed_over = False
         self.decided_locally = 0
@@ -200,29 +212,38 @@ class FleetCapacity:
 
     def _give_back(self, call_id: CallId) -> None:
         held = self._held.forget(call_id)
-        # The slot of a call that is another's by now is that one's to take; freed here, it could go to a third call.
-        if held is not None and not self._handed_over and not self._claims.is_lost(call_id):
-            self._release(call_id, held.claim)
+        if held is None or self._handed_over:
+            return
+        if self._claims.is_lost(call_id):
+            # The slot is for the one that has the call now to take; freed here, it could go to a third call.
+            self._member.seen.gave_up(held.tenant_id, self._member.seen.moment)
+        else:
+            self._release(call_id, held.claim, held.tenant_id)
 
     def _let_go_of(self, wanted: Wanted) -> None:
         self._held.forget(wanted.call_id)
-        self._release(wanted.call_id, wanted.claim)
+        self._release(wanted.call_id, wanted.claim, None)
 
-    def _release(self, call_id: CallId, claim: int) -> None:
+    def _release(self, call_id: CallId, claim: int, tenant_id: TenantId | None) -> None:
         if len(self._releasing) < MAX_RELEASING:
-            self._releasing[call_id] = claim
+            self._releasing[call_id] = _Leaving(claim, tenant_id, self._member.seen.moment)
         self._giving_back.wake()
 
     async def _release_some(self) -> bool:
         if not self._releasing or self._member.away:
             return False
         batch = dict(list(self._releasing.items())[:AT_ONCE])
+        for leaving in batch.values():
+            if leaving.tenant_id is not None:
+                # Whether or not the answer comes: from here on the slot may be anybody's.
+                self._member.seen.gave_up(leaving.tenant_id, leaving.moment)
+                leaving.tenant_id = None
         floor, holder = self._member.known_writes, self._member.holder
         moment = self._member.seen.moment
-        released = await self._store.release(holder, batch)
+        released = await self._store.release(holder, {call_id: leaving.claim for call_id, leaving in batch.items()})
         self._changed(holder, floor, released)
-        for call_id, claim in batch.items():
-            if self._releasing.get(call_id) == claim:
+        for call_id, leaving in batch.items():
+            if self._releasing.get(call_id) is leaving:
                 del self._releasing[call_id]
         if not self._member.settling and moment == self._member.seen.moment:
             # Places given back are everybody's: a share counts on what it has left of them, as on any free place.

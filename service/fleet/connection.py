@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -18,6 +20,7 @@ from redis.exceptions import (
 )
 
 from service.fleet.address import StoreAddress, StoreKind
+from service.fleet.closing import CLOSE_SECONDS, Closings
 from service.fleet.errors import StoreAwayError, StoreUnusableError
 from service.fleet.scripts import Script
 from service.fleet.store import ANSWER_SECONDS
@@ -27,6 +30,25 @@ _REDIRECTED: Final = 1
 
 _AWAY: Final = (RedisError, RedisClusterException, OSError)
 # A cluster's client tells of nodes that cannot be reached by an error of a family of its own.
+
+
+class _Closed(AbstractConnection):
+    """A connection that is known until it is closed.
+
+    The client forgets one at which something failed as soon as it has begun to close it, and lets go of all others
+    without a word about those that take too long.
+    """
+
+    closings: Closings
+
+    # What the client tells of the cause is another in each of its versions.
+    async def disconnect(self, nowait: bool = False, **cause: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Close the connection, if there is one; return once it is closed, or at once with ``nowait``."""
+        writer = self._writer
+        closing = None if writer is None else self.closings.begin(writer)
+        await super().disconnect(nowait=True, **cause)
+        if closing is not None and not nowait:
+            await asyncio.wait([closing])
 
 
 class _Sentinels(Sentinel):
@@ -58,8 +80,10 @@ class StoreConnection:
     def __init__(self, address: StoreAddress, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._address = address
         self._answer_seconds = answer_seconds
+        self._closings = Closings()
         self._sentinel: _Sentinels | None = None
         self._client: Redis | RedisCluster = self._connect()
+        self._know_connections()
 
     def _connect(self) -> Redis | RedisCluster:
         address = self._address
@@ -68,7 +92,7 @@ class StoreConnection:
             "username": address.username,
             "password": address.password,
             "socket_timeout": self._answer_seconds,
-            "socket_connect_timeout": ANSWER_SECONDS,
+            "socket_connect_timeout": self._answer_seconds,
             "decode_responses": True,
             "encoding_errors": "surrogatepass",  # ids come from outside, and one must not fail a whole batch
         }
@@ -80,7 +104,7 @@ class StoreConnection:
         common["db"] = address.database
         if address.kind is StoreKind.SENTINEL:
             own = {name.removeprefix("sentinel_"): value for name, value in address.options if "sentinel" in name}
-            waits = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+            waits = {"socket_timeout": self._answer_seconds, "socket_connect_timeout": self._answer_seconds}
             tls: dict[str, Any] = {"ssl": True, **options} if address.tls else {}
             self._sentinel = _Sentinels(address.hosts, own | waits | tls)
             primary: Redis = self._sentinel.master_for(str(address.service), **common, **tls)
@@ -89,6 +113,21 @@ class StoreConnection:
             return Redis(unix_socket_path=address.socket, **common)
         ((host, port),) = address.hosts
         return Redis(host=host, port=port, ssl=address.tls, **common, **options)
+
+    def _know_connections(self) -> None:
+        """Have every connection that is opened be one whose end is waited for."""
+        if isinstance(self._client, RedisCluster):
+            nodes = self._client.nodes_manager
+            known = self._known(nodes.connection_kwargs["connection_class"])
+            nodes.connection_kwargs["connection_class"] = known
+            for node in nodes.startup_nodes.values():
+                node.connection_class = known
+            return
+        for client in (self._client, *(self._sentinel.known if self._sentinel else ())):
+            client.connection_pool.connection_class = self._known(client.connection_pool.connection_class)
+
+    def _known(self, kind: type[AbstractConnection]) -> type[Any]:
+        return type(kind.__name__, (_Closed, kind), {"closings": self._closings})
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[str | int]) -> Any:  # noqa: ANN401
         """Return what a script answers.
@@ -169,10 +208,13 @@ class StoreConnection:
             raise _unusable(f"no answer from {shown} ({kind}); start it, correct the address, or unset it") from None
 
     async def close(self) -> None:
-        """Let go of every connection."""
-        await self._client.aclose()
-        for sentinel in self._sentinel.known if self._sentinel else ():
-            await sentinel.aclose()
+        """Let go of every connection, and return once all are closed, in good order or not."""
+        clients = [self._client, *(self._sentinel.known if self._sentinel else ())]
+        with suppress(TimeoutError):
+            # Connections close at the same time; another time-out is for what the client does besides.
+            async with asyncio.timeout(2 * CLOSE_SECONDS):
+                await asyncio.gather(*(client.aclose() for client in clients), return_exceptions=True)
+        await self._closings.over()
 
 
 def _unusable(problem: str) -> StoreUnusableError:

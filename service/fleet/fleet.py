@@ -133,6 +133,7 @@ class Fleet:
         try:
             await self.member.join()
             await self.member.beat()
+            await self.store.prepare(self.member.holder)
         except StoreAwayError as error:
             raise StoreUnusableError(
                 f"REDIS_URL: the store took no change ({error}); it must be a primary that is not loading"

@@ -26,6 +26,12 @@ class _Sight(NamedTuple):
     in_use: int
     own: int
     moment: int
+    counted: int
+    """The moment at which ``own`` was counted."""
+
+    def without(self, gone: int) -> "_Sight":
+        """Return the sight without a slot that was given up at a moment: it was counted if that was later."""
+        return self._replace(own=self.own - 1) if self.own and gone >= self.counted else self
 
 
 class FleetSeen:
@@ -41,7 +47,7 @@ class FleetSeen:
         self.stale = False
         """True if the numbers are too old to count on places that were free."""
         self._moment = 0
-        self._total = _Sight(0, 0, 0)
+        self._total = _Sight(0, 0, 0, 0)
         self._tenants: OrderedDict[TenantId, _Sight] = OrderedDict()
         self._complete = True
 
@@ -60,19 +66,29 @@ class FleetSeen:
         """The tenants that called last."""
         return list(self._tenants)
 
-    def saw(self, total: int, own: int) -> None:
-        """Note the slots in use, and of these this process's."""
+    def saw(self, total: int, own: int, *, counted: int | None = None) -> None:
+        """Note the slots in use, and of these this process's, counted at a moment; now, unless that is told."""
         self._moment += 1
-        self._total = _Sight(total, own, self._moment)
+        self._total = _Sight(total, own, self._moment, self._moment if counted is None else counted)
 
-    def saw_tenant(self, tenant_id: TenantId, in_use: int, own: int) -> None:
+    def saw_tenant(self, tenant_id: TenantId, in_use: int, own: int, *, counted: int | None = None) -> None:
         """Note a tenant's slots in use, and of these this process's."""
         self._moment += 1
-        self._tenants[tenant_id] = _Sight(in_use, own, self._moment)
+        self._tenants[tenant_id] = _Sight(in_use, own, self._moment, self._moment if counted is None else counted)
         self._tenants.move_to_end(tenant_id)
         if len(self._tenants) > MAX_TENANTS:
             self._tenants.popitem(last=False)
             self._complete = False
+
+    def gave_up(self, tenant_id: TenantId, moment: int) -> None:
+        """Note that a slot is not this process's any more, or may not be, which it gave up at that moment.
+
+        Its call is another's by now, or the store was told to give it to anybody: filled again here, it would be
+        counted twice.
+        """
+        self._total = self._total.without(moment)
+        if tenant_id in self._tenants:
+            self._tenants[tenant_id] = self._tenants[tenant_id].without(moment)
 
     def listed(
         self, since: int, total: int, tenants: Mapping[TenantId, int], own: Mapping[TenantId, int], *, complete: bool
@@ -92,9 +108,9 @@ class FleetSeen:
         self._complete = complete
         for tenant_id, in_use in tenants.items():
             if tenant_id not in self._tenants or self._tenants[tenant_id].moment <= since:
-                self.saw_tenant(tenant_id, in_use, own.get(tenant_id, 0))
+                self.saw_tenant(tenant_id, in_use, own.get(tenant_id, 0), counted=since)
         if self._total.moment <= since:
-            self.saw(total, sum(own.values()))
+            self.saw(total, sum(own.values()), counted=since)
 
     def allowed(self, on_outage: OnOutage, limit: int) -> int:
         """Return the slots that this process may hold by itself, of ``limit`` for the fleet.
@@ -106,7 +122,7 @@ class FleetSeen:
 
     def allowed_of(self, on_outage: OnOutage, tenant_id: TenantId, limit: int) -> int:
         """Return likewise the slots of one tenant; none of one of which it is not known what the fleet holds."""
-        unseen = _Sight(0 if self._complete else limit, 0, 0)
+        unseen = _Sight(0 if self._complete else limit, 0, 0, 0)
         return self._allowed(on_outage, limit, self._tenants.get(tenant_id, unseen))
 
     def _allowed(self, on_outage: OnOutage, limit: int, sight: _Sight) -> int:

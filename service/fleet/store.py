@@ -1,5 +1,6 @@
 """The places of all calls of a fleet, as the store's scripts keep them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -281,6 +282,15 @@ class SlotStore:
         before, writes, born, answers = _registered(await self._run(ACQUIRE, arguments))
         decided = [Answer(Decision(decision), of_tenant, total) for decision, of_tenant, total in answers]
         return Acquired(decided, before, writes, int(born) / 1000)
+
+    async def prepare(self, holder: str) -> None:
+        """Have connections open and scripts known before the first call comes, which has no time for either.
+
+        Raises UnregisteredError if the store does not know the process.
+        """
+        # At the same time, so that each has a connection of its own. Asked about no call, they change nothing.
+        nothing = (self.acquire(holder, [], 0), self.release(holder, {}), self.hold(holder, []), self.usage())
+        await asyncio.gather(*nothing)
 
     async def hold(self, holder: str, calls: Sequence[HeldCall]) -> Hold:
         """Hold the slots of running calls, whatever the limits.

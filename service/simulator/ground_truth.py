@@ -1,12 +1,15 @@
 """The ground truth: the carrier's counts, made as it happens, and the comparison of a gateway's own with them."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
 
 import httpx2
+
+GLOBAL = "global"
+"""The scope of the numbers over all tenants."""
 
 LIVE_FIELDS = (
     "active_calls",
@@ -74,6 +77,10 @@ sideband itself, as one does that stops. ``left_open``: the gateway closed the s
 ``accepts_lost``: an accept was carried out and its answer never arrived. ``violations``: the gateway asked for what the
 protocol does not allow (:class:`ProtocolBreach`)."""
 
+MOST_AT_ONCE = "most_at_once"
+"""The most calls that ran at the same time, in all and by tenant: from the acceptance that the gateway knows of to the
+call's end. What a limit on calls is held against; the total's is not the sum of the tenants'."""
+
 MAX_REPORTED_CALLS = 20_000
 """The truth lists so many of the latest calls; the numbers cover all."""
 
@@ -123,12 +130,15 @@ class CallReport:
 class GroundTruth:
     """Counts by tenant. Tenants come from configuration, so the table is bounded by it."""
 
-    __slots__ = ("_counts", "_now", "_reports", "_running", "_violations")
+    __slots__ = ("_accepted", "_accepted_of", "_counts", "_most", "_now", "_reports", "_running", "_violations")
 
     def __init__(self, tenant_ids: Iterable[str], now: Callable[[], float]) -> None:
         self._counts: dict[str, dict[str, float]] = {tenant_id: {} for tenant_id in tenant_ids}
         self._now = now
         self._running: dict[str, tuple[str, float]] = {}
+        self._accepted: dict[str, str] = {}
+        self._accepted_of: Counter[str] = Counter()
+        self._most: Counter[str] = Counter()
         self._reports: deque[CallReport] = deque(maxlen=MAX_REPORTED_CALLS)
         self._violations: deque[ProtocolBreach] = deque(maxlen=MAX_REPORTED_CALLS)
 
@@ -141,6 +151,24 @@ class GroundTruth:
         """Count a breach of the protocol, and keep it for the report."""
         self.add(tenant_id, "violations")
         self._violations.append(violation)
+
+    @property
+    def accepted(self) -> Collection[str]:
+        """The calls that are accepted and not over."""
+        return self._accepted.keys()
+
+    def began(self, tenant_id: str, call_id: str) -> None:
+        """Note that a call was accepted, and the gateway knows it."""
+        self._accepted[call_id] = tenant_id
+        self._accepted_of[tenant_id] += 1
+        self._most[GLOBAL] = max(self._most[GLOBAL], len(self._accepted))
+        self._most[tenant_id] = max(self._most[tenant_id], self._accepted_of[tenant_id])
+
+    def over(self, call_id: str) -> None:
+        """Note that a call is over; does nothing if it was never accepted, or that is known."""
+        tenant_id = self._accepted.pop(call_id, None)
+        if tenant_id is not None:
+            self._accepted_of[tenant_id] -= 1
 
     def started(self, tenant_id: str, call_id: str) -> None:
         """Note that a sideband opened."""
@@ -164,9 +192,12 @@ class GroundTruth:
     def counts(self) -> dict[str, Any]:
         """Return the numbers at this moment, in all and by tenant, the minutes of running calls included."""
         running = self._running_minutes()
-        tenants = {tenant: _row(counts, running.get(tenant, 0.0)) for tenant, counts in self._counts.items()}
-        fields = LIVE_FIELDS + EXTRA_FIELDS
-        return {"global": {field: sum(row[field] for row in tenants.values()) for field in fields}, "tenants": tenants}
+        tenants = {
+            tenant: _row(counts, running.get(tenant, 0.0)) | {MOST_AT_ONCE: self._most[tenant]}
+            for tenant, counts in self._counts.items()
+        }
+        total = {field: sum(row[field] for row in tenants.values()) for field in LIVE_FIELDS + EXTRA_FIELDS}
+        return {GLOBAL: total | {MOST_AT_ONCE: self._most[GLOBAL]}, "tenants": tenants}
 
     def as_json(self) -> dict[str, Any]:
         """Return the whole truth at this moment: the numbers, the latest calls, what broke the protocol."""
@@ -208,10 +239,14 @@ def progress_line(ground_truth: Mapping[str, Any]) -> str:
 
 
 def summary(ground_truth: Mapping[str, Any]) -> str:
-    """Return the twelve live fields in all and by tenant, then what else was counted, then breaches of the protocol."""
+    """Return the twelve live fields in all and by tenant, and the most calls at once, then what else was counted.
+
+    Breaches of the protocol come last, a line each.
+    """
     totals = ground_truth["global"]
-    rows = [_summary_row(field, ground_truth) for field in LIVE_FIELDS]
-    others = [f"{field:40}{totals[field]:>12.10g}" for field in totals if field not in LIVE_FIELDS and totals[field]]
+    fields = (*LIVE_FIELDS, MOST_AT_ONCE)
+    rows = [_summary_row(field, ground_truth) for field in fields]
+    others = [f"{field:40}{totals[field]:>12.10g}" for field in totals if field not in fields and totals[field]]
     breaches = [f"violation: {entry['what']} ({entry['call_id']})" for entry in ground_truth["violations"]]
     return "\n".join([_summary_heading(ground_truth), *rows, "", *others, *breaches])
 
@@ -232,9 +267,6 @@ def _shown(ground_truth: Mapping[str, Any]) -> list[str]:
 
 SECONDS_A_CALL = 0.25
 """Seconds the two ends may differ about one call: each starts and stops where it learns of it."""
-
-GLOBAL = "global"
-"""The scope of the numbers over all tenants."""
 
 LIVE_PATH = "/api/v1/metrics/live"
 """The path of a gateway's live numbers; below it, by tenant id."""

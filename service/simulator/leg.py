@@ -189,6 +189,7 @@ class CallLeg:
         """Note that the call is over, before its sideband learns of it: nobody attaches to it from here on."""
         if self.state is LegState.ATTACHED:
             self.record.cuts()
+        self.record.ends()
         self.state = LegState.CLOSING
 
     def detach(self, closing: Closing) -> None:

@@ -136,6 +136,7 @@ class CallNotes:
         if not self.accepted:
             self.accepted = True
             self.count("accepted_calls")
+            self._ground_truth.began(self.dialled.tenant_id, self.dialled.call_id)
 
     def refer_known(self) -> None:
         """Note that the gateway knows that its refer was taken; it is a transfer unless nothing comes of it."""
@@ -157,6 +158,10 @@ class CallNotes:
         """Note that an open sideband is about to be closed or broken."""
         self._cut_at = self._now()
 
+    def ends(self) -> None:
+        """Note that nobody is on the line any more, which the gateway is about to learn."""
+        self._ground_truth.over(self.dialled.call_id)
+
     def opened(self) -> None:
         """Note that the sideband is open."""
         self.started = True
@@ -171,6 +176,7 @@ class CallNotes:
 
     def finished(self, end: End) -> None:
         """Note that the call is over. An accept the gateway never learned of leaves nothing it could abandon."""
+        self.ends()
         self.end = end
         field = _COUNTED_ENDS.get(end)
         if field is not None and (end is not End.ABANDONED or self.accepted):

@@ -1,7 +1,8 @@
 """The simulated carrier as a whole: serves call control, places calls, knows what happened."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import itertools
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -51,7 +52,9 @@ class CarrierOptions:
 class Simulator:
     """A carrier that listens while its context is open."""
 
-    def __init__(self, options: CarrierOptions, *, target: str = "", clock: Clock | None = None) -> None:
+    def __init__(
+        self, options: CarrierOptions, *, target: str | Sequence[str] = "", clock: Clock | None = None
+    ) -> None:
         key_of(options.secret)
         self._options = options
         self._clock = clock or SystemClock()
@@ -64,8 +67,9 @@ class Simulator:
         api = CarrierApi(self._registry, sidebands, time_scale=options.time_scale, api_key=options.api_key)
         self._listener = Listener(api.app(), host=options.host, port=options.port)
         self._open = AsyncExitStack()
-        self.target = target
-        """The gateway's address, such as ``http://127.0.0.1:8000``; to be set before the first call."""
+        self.targets: Sequence[str] = (target,) if isinstance(target, str) else tuple(target)
+        """The addresses of the gateway's processes, to which deliveries go in turn; repeated ones, too."""
+        self._turn = itertools.count()
 
     async def __aenter__(self) -> Self:
         """Listen; raises :class:`OSError` when the port is taken."""
@@ -93,6 +97,18 @@ class Simulator:
     def base_url(self) -> str:
         """The ``base_url`` a gateway gives its SDK client."""
         return f"http://{self._listener.address}/v1"
+
+    @property
+    def target(self) -> str:
+        """The gateway's address, such as ``http://127.0.0.1:8000``, or its first; to be set before the first call."""
+        return self.targets[0]
+
+    @target.setter
+    def target(self, target: str) -> None:
+        self.targets = (target,)
+
+    def _next_target(self) -> str:
+        return self.targets[next(self._turn) % len(self.targets)]
 
     @property
     def numbers(self) -> Mapping[str, str]:
@@ -123,7 +139,7 @@ class Simulator:
         created_at = self._clock.now().unix_nanos // 1_000_000_000
 
         async def post(webhook_id: str) -> list[int]:
-            return await self._sender.deliver(lambda: self.target, webhook_id, call.webhook_body(created_at))
+            return await self._sender.deliver(self._next_target, webhook_id, call.webhook_body(created_at))
 
         try:
             await run_call(call, leg, post, ring_seconds=self._options.ring_seconds)

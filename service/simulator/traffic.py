@@ -170,7 +170,7 @@ async def run(
     """Run a plan in the foreground; raises :class:`OSError` when the carrier cannot listen."""
     traffic = Traffic(carrier, plan)
     async with carrier:
-        tell(f"the carrier serves {carrier.base_url} and calls {carrier.target}")
+        tell(f"the carrier serves {carrier.base_url} and calls {', '.join(carrier.targets)}")
         with _stopped_by_signals(traffic):
             async with _progress(carrier, tell, progress_seconds):
                 await traffic.run()

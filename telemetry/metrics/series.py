@@ -10,9 +10,9 @@ import logging
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
@@ -287,9 +287,11 @@ class SeriesTable:
             stream.bounds = getattr(points[0], "explicit_bounds", ())
         self._time = max(self._time, points[0].time_unix_nano)
         stream.observed = self._number
-        fold: Callable[[Stream, Series, Any], None] = self._set if observable else self._add
+        if observable:
+            self._set_all(stream, cast("Sequence[NumberDataPoint]", points))  # observables have no histograms
+            return
         for point in points:
-            fold(stream, self._series(stream, point.attributes or {}, point.start_time_unix_nano), point)
+            self._add(stream, self._series(stream, point.attributes or {}, point.start_time_unix_nano), point)
 
     def _series(self, stream: Stream, attributes: Mapping[str, Any], start: int | None) -> Series:
         key = series_key(attributes)
@@ -320,6 +322,18 @@ class SeriesTable:
             series.pending.fold(point)
         if point.exemplars:
             self._note_exemplars(stream, series, point)
+
+    def _set_all(self, stream: Stream, points: Iterable[NumberDataPoint]) -> None:
+        """Set what was observed at once; totals that share the series past the limit are one total, and set as one."""
+        shared: NumberDataPoint | None = None
+        for point in points:
+            series = self._series(stream, point.attributes or {}, point.start_time_unix_nano or None)
+            if series.attributes is OVERFLOW and stream.descriptor.data is Sum:
+                shared = point if shared is None else replace(point, value=shared.value + point.value)
+            else:
+                self._set(stream, series, point)
+        if shared is not None:
+            self._set(stream, self._series(stream, OVERFLOW, None), shared)
 
     def _set(self, stream: Stream, series: Series, point: NumberDataPoint) -> None:
         """Replace a total by the one observed; one that fell has begun anew."""
@@ -375,9 +389,7 @@ class SeriesTable:
             stream = self._streams[descriptor] = Stream(descriptor, own=True)
         self._number += 1
         stream.observed = self._number
-        for attributes, value in values:
-            series = self._series(stream, attributes, None)
-            self._set(stream, series, NumberDataPoint(attributes, series.start, self._time, value))
+        self._set_all(stream, (NumberDataPoint(attributes, 0, self._time, value) for attributes, value in values))
 
     @contextmanager
     def pinned(self, *, deltas: bool = False) -> Iterator[Pin]:

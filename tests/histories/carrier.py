@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.histories.events import Event, Kind
+from tests.histories.events import Count, Event, Kind, Seen, seen_of
 from tests.histories.worker import Order
 from tests.peers.binaries import ROOT
 
@@ -131,6 +131,7 @@ class Carrier:
             return
         heir = self._random.choice(heirs)
         for call in calls:
+            self.note(Kind.MOVED, heir.name, call)
             self._claims[call] += 1
             self._owner[call] = self.running[call] = heir.name
             self._moving.add(call)
@@ -157,10 +158,17 @@ class Carrier:
             owner.send(do="end", call=call)
 
     def note(
-        self, kind: Kind, process: str = "", call: str = "", tenant: str = "", by: str = "", since: float = 0.0
+        self,
+        kind: Kind,
+        process: str = "",
+        call: str = "",
+        tenant: str = "",
+        by: str = "",
+        since: float = 0.0,
+        seen: Seen | None = None,
     ) -> None:
         """Write an event down."""
-        self.history.append(Event(self.now(), kind, process, call, tenant, by, since))
+        self.history.append(Event(self.now(), kind, process, call, tenant, by, since, seen))
 
     def now(self) -> float:
         """Return the seconds since the beginning."""
@@ -185,17 +193,31 @@ class Carrier:
         process.pid = pid
         process.ready.set()
 
-    def _ok(self, process: LightProcess, call: str, by: str) -> None:
+    def _ok(self, process: LightProcess, call: str, by: str, seen: Mapping[str, Any] | None) -> None:
         if self.undecided.pop(call, None) is None:
             # Said before its process was killed: the carrier hears it all the same, and the call runs.
             self._over.discard(call)
-        self.note(Kind.OK, process.name, call, by=by)
+        self.note(Kind.OK, process.name, call, by=by, seen=None if seen is None else self._told(seen))
         self.running[call] = process.name
         if not self.stay:
             seconds = self._random.expovariate(1 / self._seconds)
             asyncio.get_running_loop().call_later(seconds, self.end, call)
         if not process.alive:
             self.move_calls(process)
+
+    def _told(self, seen: Mapping[str, Any]) -> Seen:
+        """Return what a process saw, with its moments counted from the beginning."""
+        told = seen_of(seen)
+        return replace(
+            told,
+            total=self._since_the_beginning(told.total),
+            tenant=self._since_the_beginning(told.tenant),
+            sent=told.sent - self._begun,
+            answered=told.answered - self._begun,
+        )
+
+    def _since_the_beginning(self, count: Count) -> Count:
+        return replace(count, sent=count.sent - self._begun, answered=count.answered - self._begun)
 
     def _refused(self, process: LightProcess, call: str, by: str) -> None:
         self.undecided.pop(call, None)

@@ -3,8 +3,9 @@
 A call that the store let in counts against the limit from then on. One that a share let in, or whose slot the store may
 have lost, counts once its process, or whichever has taken it over, has sent a heartbeat since: until then it is in a
 window that ``docs/fleet.md`` states. So: **whenever the store lets a call in, the calls that count, with this one, are
-no more than the limit**. Where no share decided and the store lost nothing, that is every call, always. And a share
-decides only in a process that has found the store away.
+no more than the limit**. Where no share decided and the store lost nothing, that is every call, always. A share
+decides only in a process that has found the store away, and never lets in more than its rule and what the process saw
+allow; so the calls of a window, too, are bounded at every moment (:mod:`tests.histories.shares`).
 """
 
 from collections import Counter
@@ -12,19 +13,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tests.histories.events import By, Event, Final, Kind
+from tests.histories.shares import Excess, Running, Shares
 
 NEVER = float("inf")
 ALWAYS = float("-inf")
-
-
-@dataclass(slots=True)
-class _Running:
-    process: str
-    tenant: str
-    since: float
-    """The moment at which it came to its process."""
-    counts_from: float
-    """The moment from which the store knows of the call."""
 
 
 @dataclass(slots=True)
@@ -41,6 +33,10 @@ class Verdict:
     """The most that did so while no call was in a window."""
     over_seconds: float = 0.0
     """Seconds during which more ran than the limit."""
+    most_above: Excess = field(default_factory=Excess)
+    """The most above the limit, with what shares and losses accounted for then."""
+    episodes: int = 0
+    """Times that a process let calls in by its share."""
 
     @property
     def valid(self) -> bool:
@@ -54,16 +50,18 @@ class Judge:
     Args:
         total_limit: calls that may run at once.
         limits: those of tenants that have a limit of their own.
+        silence_seconds: the age of a heartbeat from which its process is fenced.
         shares: true if a process may let calls in by its share while the store is away.
     """
 
-    def __init__(self, total_limit: int, limits: Mapping[str, int], *, shares: bool) -> None:
+    def __init__(self, total_limit: int, limits: Mapping[str, int], silence_seconds: float, *, shares: bool) -> None:
         self._total_limit = total_limit
         self._limits = limits
         self._shares = shares
         self._away: set[str] = set()
         self._verdict = Verdict()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
+        self._by_shares = Shares(total_limit, limits, silence_seconds, self._running)
         self._announced: dict[str, Event] = {}
         self._decided: set[str] = set()
         self._last_loss = ALWAYS
@@ -79,6 +77,7 @@ class Judge:
                 Kind.OK: self._ok,
                 Kind.REFUSED: self._refused,
                 Kind.END: self._end,
+                Kind.MOVED: self._moved,
                 Kind.TAKEN: self._taken,
                 Kind.AWAY: self._goes_away,
                 Kind.BEAT: self._beat,
@@ -87,6 +86,7 @@ class Judge:
             }.get(event.kind, self._nothing)
             handler(event)
         self._finish(final)
+        self._verdict.most_above, self._verdict.episodes = self._by_shares.most, self._by_shares.episodes
         return self._verdict
 
     def _wrong(self, event: Event, what: str) -> None:
@@ -127,20 +127,28 @@ class Judge:
         announced = self._announced[event.call]
         lost = announced.at <= self._last_loss
         counts_from = ALWAYS if event.by == By.STORE and not lost else NEVER
-        call = self._running[event.call] = _Running(event.process, announced.tenant, event.at, counts_from)
+        call = self._running[event.call] = Running(
+            event.process, announced.tenant, event.at, event.at, counts_from, lost=lost and event.by == By.STORE
+        )
         running = len(self._running)
         self._verdict.most = max(self._verdict.most, running)
         if all(each.counts_from is not NEVER for each in self._running.values()):
             self._verdict.most_outside = max(self._verdict.most_outside, running)
-        if event.by == By.SHARE and not (self._shares and event.process in self._away):
-            self._wrong(event, "let in by a share that did not apply")
+        if event.by == By.SHARE:
+            if not (self._shares and event.process in self._away):
+                self._wrong(event, "let in by a share that did not apply")
+            for what in self._by_shares.by_share(event, announced.tenant):
+                self._wrong(event, what)
         if event.by == By.STORE:
+            self._by_shares.by_store(event.at)
             others = [each for each in self._running.values() if each is not call and each.counts_from <= announced.at]
             self._within(event, 1 + len(others), self._total_limit, "the limit")
             limit = self._limits.get(call.tenant)
             if limit is not None:
                 of_tenant = 1 + sum(each.tenant == call.tenant for each in others)
                 self._within(event, of_tenant, limit, "its tenant's limit")
+        for what in self._by_shares.within_bound(event.at):
+            self._wrong(event, what)
 
     def _within(self, event: Event, running: int, limit: int, whose: str) -> None:
         if running > limit:
@@ -150,19 +158,28 @@ class Judge:
         self._decide(event)
 
     def _end(self, event: Event) -> None:
-        if self._running.pop(event.call, None) is None:
+        call = self._running.pop(event.call, None)
+        if call is None:
             self._wrong(event, "ended without running")
+        else:
+            self._by_shares.ended(event.call, call, event.at)
+
+    def _moved(self, event: Event) -> None:
+        call = self._running.get(event.call)
+        if call is not None:
+            call.moving = True
 
     def _taken(self, event: Event) -> None:
         call = self._running.get(event.call)
         if call is not None:  # it may have ended meanwhile
-            call.process, call.since = event.process, event.at
+            call.process, call.since, call.moving = event.process, event.at, False
 
     def _goes_away(self, event: Event) -> None:
         self._away.add(event.process)
 
     def _beat(self, event: Event) -> None:
         self._away.discard(event.process)
+        self._by_shares.beat(event)
         for call in self._running.values():
             told = call.process == event.process and event.since > max(self._last_loss, call.since)
             if told and call.counts_from is NEVER:
@@ -170,11 +187,13 @@ class Judge:
 
     def _loss(self, event: Event) -> None:
         self._last_loss = event.at
+        self._by_shares.loss(event.at)
         for call in self._running.values():
-            call.counts_from = NEVER
+            call.counts_from, call.lost = NEVER, True
 
     def _kill(self, event: Event) -> None:
         self._dead.add(event.process)
+        self._by_shares.kill(event.process)
 
     def _finish(self, final: Final) -> None:
         end = Event(self._before, Kind.END)
@@ -199,7 +218,8 @@ def judge(
     *,
     total_limit: int,
     limits: Mapping[str, int] | None = None,
+    silence_seconds: float = 1.5,
     shares: bool = True,
 ) -> Verdict:
     """Return what is wrong with a history."""
-    return Judge(total_limit, limits or {}, shares=shares).judge(events, final)
+    return Judge(total_limit, limits or {}, silence_seconds, shares=shares).judge(events, final)

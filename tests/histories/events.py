@@ -1,10 +1,11 @@
 """What happens to a fleet, in the order in which the carrier saw it: the history that is judged."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -20,6 +21,8 @@ class Kind(StrEnum):
     """A running call is over."""
     TAKEN = "taken"
     """A running call is another process's by now, and that one has told the store so."""
+    MOVED = "moved"
+    """A running call is on record another process's, which has yet to take it over."""
     BEAT = "beat"
     """A heartbeat of the process, sent at ``since``, was answered; the store holds what the process holds."""
     AWAY = "away"
@@ -47,6 +50,34 @@ class By(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """Slots in use as a process saw them last, in total or of one tenant."""
+
+    in_use: int
+    own: int
+    """Those of them that were the process's."""
+    sent: float
+    """The moment before which the store was not asked …"""
+    answered: float
+    """… and that at which it had answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The fleet as a process saw it last when it let a call in by its share."""
+
+    total: Count
+    tenant: Count
+    living: int
+    """Processes that lived."""
+    rank: int
+    """The place of this one among them, from 0."""
+    sent: float
+    answered: float
+    """The moments between which these two were so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One event; the carrier's own record of what runs follows from those of its calls."""
 
@@ -59,6 +90,8 @@ class Event:
     by: str = ""
     since: float = 0.0
     """The moment at which a heartbeat was sent."""
+    seen: Seen | None = None
+    """What a share stood on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +115,13 @@ def write(file: Path, events: Iterable[Event]) -> None:
 
 def read(file: Path) -> list[Event]:
     """Return a history that was written."""
-    lines = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
-    return [Event(**{**line, "kind": Kind(line["kind"])}) for line in lines]
+    return [_event(json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _event(line: Mapping[str, Any]) -> Event:
+    return Event(**{**line, "kind": Kind(line["kind"]), "seen": seen_of(line["seen"]) if line["seen"] else None})
+
+
+def seen_of(told: Mapping[str, Any]) -> Seen:
+    """Return what a process has told that it saw."""
+    return Seen(**{**told, "total": Count(**told["total"]), "tenant": Count(**told["tenant"])})

@@ -6,19 +6,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final
 
-import redis.asyncio
-
 from tests.histories.carrier import Carrier, LightProcess
 from tests.histories.events import Kind
+from tests.histories.stores import Proxies, Store
 from tests.histories.worker import Order
-from tests.peers.redis import Redis
-from tests.support.proxy import FaultyProxy, nothing, target_of
+from tests.support.proxy import nothing
 
 Fault = Callable[[], Awaitable[None]]
 
-TAKES_NOTHING: Final = ("kill", "stop", "stand_still", "starve", "lose", "cut", "late", "outage")
+TAKES_NOTHING: Final = ("kill", "stop", "stand_still", "starve", "lose", "cut", "partition", "late", "outage")
 """Faults after which the store has all that it acknowledged."""
-LOSES: Final = ("flush", "fail_over")
+FAIL_OVER: Final = "fail_over"
+LOSES: Final = ("flush", FAIL_OVER)
 """Faults after which it may have not."""
 
 
@@ -27,8 +26,8 @@ class Faults:
 
     Args:
         carrier: of the calls.
-        proxies: before the store, one for each process.
-        stores: the primary, and a replica of it to fail over to.
+        proxies: before the store, those of each process.
+        store: what has the slots.
         replace: returns the order of a process that stands in for a killed one, with a proxy of its own.
         random: chooses.
         beat_seconds: between two heartbeats of a process.
@@ -37,24 +36,18 @@ class Faults:
     def __init__(
         self,
         carrier: Carrier,
-        proxies: dict[str, FaultyProxy],
-        stores: tuple[Redis, Redis],
+        proxies: dict[str, Proxies],
+        store: Store,
         replace: Callable[[], Awaitable[Order]],
         random: Random,
         beat_seconds: float,
     ) -> None:
         self._carrier = carrier
         self._proxies = proxies
-        self._primary, self._replica = stores
+        self._store = store
         self._replace = replace
         self._random = random
         self._beat_seconds = beat_seconds
-        self._failed_over = False
-
-    @property
-    def store_url(self) -> str:
-        """The address of the store that is the primary now."""
-        return self._replica.url if self._failed_over else self._primary.url
 
     async def happen(self, names: Sequence[str]) -> None:
         """Let these faults happen one after the other, with all well between them."""
@@ -65,7 +58,7 @@ class Faults:
     def _one(self) -> LightProcess:
         return self._random.choice(self._carrier.awake)
 
-    def _some(self) -> list[FaultyProxy]:
+    def _some(self) -> list[Proxies]:
         """Return the proxies of all processes, or of one."""
         everyone = [self._proxies[process.name] for process in self._carrier.living]
         return everyone if self._random.random() < 0.5 else [self._random.choice(everyone)]
@@ -113,10 +106,10 @@ class Faults:
         some = self._some()
         self._fault("lose")
         for proxy in some:
-            proxy.loses = lambda _request: self._random.random() < 0.3
+            proxy.lose(lambda _request: self._random.random() < 0.3)
         await asyncio.sleep(2 * self._beat_seconds)
         for proxy in some:
-            proxy.loses = nothing
+            proxy.lose(nothing)
 
     async def cut(self) -> None:
         """Cut one process off from a store that all others reach."""
@@ -126,15 +119,26 @@ class Faults:
         await asyncio.sleep(2 * self._beat_seconds)
         proxy.down = False
 
+    async def partition(self) -> None:
+        """Cut some off until they are fenced, from a store that the others reach and fill."""
+        living = [process.name for process in self._carrier.living]
+        self._fault("partition")
+        some = [self._proxies[name] for name in self._random.sample(living, self._random.randint(1, len(living) - 1))]
+        for proxy in some:
+            proxy.down = True
+        await asyncio.sleep(5 * self._beat_seconds)
+        for proxy in some:
+            proxy.down = False
+
     async def late(self) -> None:
         """Have answers come later than a call may wait."""
         some = self._some()
         self._fault("late")
         for proxy in some:
-            proxy.delay_seconds = 0.06 + 0.1 * self._random.random()
+            proxy.delay(0.06 + 0.1 * self._random.random())
         await asyncio.sleep(2 * self._beat_seconds)
         for proxy in some:
-            proxy.delay_seconds = 0.0
+            proxy.delay(0.0)
 
     async def outage(self) -> None:
         """Take the store from everybody."""
@@ -148,24 +152,19 @@ class Faults:
     async def flush(self) -> None:
         """Empty the store."""
         self._carrier.note(Kind.LOSS, by="flush")
-        async with redis.asyncio.Redis.from_url(self.store_url) as client:
-            await client.flushall()
+        await self._store.flush()
         self._carrier.note(Kind.LOSS)
 
     async def fail_over(self) -> None:
-        """Put a replica in the primary's place that has missed the last of what it acknowledged."""
-        if self._failed_over:
-            return
-        async with redis.asyncio.Redis.from_url(self._replica.url) as client:
-            await client.replicaof("NO", "ONE")
-        await asyncio.sleep(0.3)
-        self._carrier.note(Kind.LOSS, by="fail_over")
-        await asyncio.to_thread(self._primary.kill)
-        self._failed_over = True
-        for proxy in self._proxies.values():
-            proxy.target = target_of(self._replica.url)
-            proxy.cut()
-        self._carrier.note(Kind.LOSS)
+        """Have another server take the slots, which has missed the last of what was acknowledged."""
+        by = "fail_over"
+
+        def lost() -> None:
+            nonlocal by
+            self._carrier.note(Kind.LOSS, by=by)
+            by = ""
+
+        await self._store.fail_over(lost)
 
     def _fault(self, name: str) -> None:
         self._carrier.note(Kind.FAULT, by=name)

@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import redis.asyncio
-
 from service.fleet.address import StoreAddress
 from service.fleet.connection import StoreConnection
-from service.fleet.scripts import keys_of
 from service.fleet.sharing import OnOutage
 from service.fleet.store import SlotStore
 from tests.histories.carrier import Carrier
 from tests.histories.checker import Verdict, judge
 from tests.histories.events import By, Event, Final, Kind, write
-from tests.histories.faults import LOSES, TAKES_NOTHING, Faults
+from tests.histories.faults import FAIL_OVER, LOSES, TAKES_NOTHING, Faults
+from tests.histories.stores import Cluster, Pair, Proxies, Store
 from tests.histories.worker import PREFIX, Order
-from tests.peers.redis import Redis
-from tests.support.proxy import FaultyProxy, proxy_to
 
 TENANT = "half"
 """A tenant that may have half of all calls; the others may have all."""
@@ -46,12 +42,16 @@ class Plan:
     on_outage: OnOutage = OnOutage.SHARE
     beat_seconds: float = 0.5
     """Between two heartbeats: a quarter of what it is in service, so that there is more to judge in the same time."""
+    cluster: bool = False
+    """True for a cluster of six nodes, whose primary is killed again and again."""
 
     @property
     def title(self) -> str:
         """The run in a line."""
+        store = " on a cluster" if self.cluster else ""
         return (
-            f"seed {self.seed}: {self.processes} processes, {self.limit} calls at once, on an outage {self.on_outage}"
+            f"seed {self.seed}: {self.processes} processes{store}, {self.limit} calls at once,"
+            f" on an outage {self.on_outage}"
         )
 
 
@@ -67,13 +67,14 @@ class Outcome:
     @property
     def report(self) -> str:
         """What happened, in a few lines."""
-        verdict = self.verdict
+        verdict, above = self.verdict, self.verdict.most_above
         decided = ", ".join(f"{count} {by}" for by, count in sorted(verdict.decided.items()))
         faults = ", ".join(f"{count} {name}" for name, count in sorted(verdict.faults.items()))
         lines = [
             f"{self.plan.title}: {'right' if verdict.valid else 'WRONG'} after {self.seconds:.0f} s",
             f"  decided: {decided}",
             f"  most at once {verdict.most}, {verdict.most_outside} outside windows; over {verdict.over_seconds:.2f} s",
+            f"  shares: {verdict.episodes} times; most above the limit {above.above}, of {above.allowed} allowed",
             f"  done to it: {faults}",
         ]
         return "\n".join(lines + [f"  ! {violation}" for violation in verdict.violations[:10]])
@@ -86,55 +87,50 @@ class _Run:
         self._stack = stack
         self.random = Random(plan.seed)  # noqa: S311 -- a run is to be had again
         self.carrier = Carrier(folder / "carrier.sock", self.random, seconds=plan.limit / 250)
-        self._proxies: dict[str, FaultyProxy] = {}
+        self._proxies: dict[str, Proxies] = {}
         self._started = self._announced = 0
-        self.stores = tuple(self._redis(name) for name in ("primary", "replica"))
-
-    def _redis(self, name: str) -> Redis:
-        folder = self._folder / name
-        folder.mkdir()
-        return Redis(folder)
+        self._store: Store = Cluster(folder, self.random) if plan.cluster else Pair(folder)
 
     async def happen(self) -> Outcome:
         """Let the run happen."""
-        primary, replica = self.stores
-        for store in (primary, replica):
-            await asyncio.to_thread(store.start)
-            self._stack.callback(store.stop)
-        async with redis.asyncio.Redis.from_url(replica.url) as client:
-            await client.replicaof("127.0.0.1", primary.url.rpartition(":")[2].partition("/")[0])
+        await self._store.start(self._stack)
         await self._stack.enter_async_context(self.carrier.on_the_air())
         await self.carrier.start([await self._order() for _ in range(self._plan.processes)])
-        faults = Faults(
-            self.carrier, self._proxies, (primary, replica), self._order, self.random, self._plan.beat_seconds
-        )
+        faults = Faults(self.carrier, self._proxies, self._store, self._order, self.random, self._plan.beat_seconds)
         chosen = self._chosen()
         await asyncio.gather(self._calls(), faults.happen(chosen))
-        final = await self._settled(faults.store_url)
+        final = await self._settled()
         history = self.carrier.history
         verdict = judge(
             history,
             final,
             total_limit=self._plan.limit,
             limits={TENANT: self._plan.limit // 2},
+            silence_seconds=3 * self._plan.beat_seconds,
             shares=self._plan.on_outage is OnOutage.SHARE,
         )
         return Outcome(self._plan, verdict, history, self.carrier.now())
 
     def _chosen(self) -> list[str]:
-        """Return the faults: with ``closed`` those that take nothing, so that never a call may be over."""
-        names = TAKES_NOTHING if self._plan.on_outage is OnOutage.CLOSED else TAKES_NOTHING + LOSES
-        return self.random.choices(names, k=self._plan.faults)
+        """Return the faults: with ``closed`` those that take nothing, so that never a call may be over.
+
+        A cluster is failed over in any case, twice at least.
+        """
+        plan = self._plan
+        names = TAKES_NOTHING if plan.on_outage is OnOutage.CLOSED else TAKES_NOTHING + LOSES
+        always = [FAIL_OVER] * 2 if plan.cluster else []
+        chosen = self.random.choices(names, k=plan.faults - len(always)) + always
+        self.random.shuffle(chosen)
+        return chosen
 
     async def _order(self) -> Order:
         self._started += 1
         name = f"p{self._started}"
-        first = next(iter(self._proxies.values()), None)
-        proxy = await self._stack.enter_async_context(proxy_to(self.stores[0].url))
-        if first is not None:
-            proxy.target, proxy.down = first.target, first.down and all(each.down for each in self._proxies.values())
-        self._proxies[name] = proxy
-        return Order(name, proxy.url, self._plan.on_outage, self._plan.beat_seconds, self._plan.limit)
+        url, proxies = await self._store.proxies(self._stack)
+        proxies.down = bool(self._proxies) and all(each.down for each in self._proxies.values())
+        self._proxies[name] = proxies
+        plan, ports = self._plan, proxies.ports if self._plan.cluster else {}
+        return Order(name, url, plan.on_outage, plan.beat_seconds, plan.limit, ports)
 
     async def _calls(self) -> None:
         """Announce the calls in bursts, each to a process of its own."""
@@ -157,9 +153,9 @@ class _Run:
         awake = {process.name for process in self.carrier.awake}
         return sum(owner in awake for owner in self.carrier.undecided.values())
 
-    async def _settled(self, store_url: str) -> Final:
+    async def _settled(self) -> Final:
         """End all calls, see that as many as may get in do, end these, and return what is left then."""
-        connection = StoreConnection(StoreAddress.parse(store_url))
+        connection = StoreConnection(StoreAddress.parse(self._store.url))
         store = SlotStore(connection, PREFIX)
         try:
             await self._empty(store)
@@ -172,8 +168,7 @@ class _Run:
             own = sum(each["held"] for each in await self.carrier.counted())
         finally:
             await connection.close()
-        async with redis.asyncio.Redis.from_url(store_url, decode_responses=True) as client:
-            tenants = sum(map(int, (await client.hgetall(keys_of(PREFIX)[1])).values()))
+        tenants = sum(await self._store.tenants())
         return Final(places, held if held == tenants else max(held, tenants), let_in, own)
 
     async def _empty(self, store: SlotStore) -> None:
@@ -218,6 +213,7 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=6)
     parser.add_argument("--on-outage", default="share")
     parser.add_argument("--beat", type=float, default=0.5)
+    parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--history", type=Path)
     chosen = parser.parse_args()
     plan = Plan(
@@ -228,6 +224,7 @@ def main() -> None:
         chosen.faults,
         OnOutage(chosen.on_outage),
         chosen.beat,
+        chosen.cluster,
     )
     with tempfile.TemporaryDirectory() as folder:
         outcome = asyncio.run(run(plan, Path(folder)))

@@ -1,19 +1,32 @@
 """The judge itself: histories that are wrong in one way each, and must be found to be."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.histories.checker import judge
-from tests.histories.events import By, Event, Final, Kind, read, write
+from tests.histories.events import By, Count, Event, Final, Kind, Seen, read, write
+from tests.histories.shares import Excess
 
 FINE = Final({}, 0, 2, 0)
+BEFORE = (0.0, 0.0)
+"""Before the first event of a history."""
 
 
-def history(*steps: str) -> list[Event]:
+def sight(in_use: int, own: int, living: int, rank: int, at: tuple[float, float] = BEFORE) -> Seen:
+    """Return what a process saw between two moments, in total and of the tenant ``t``."""
+    return Seen(Count(in_use, own, *at), Count(in_use, own, *at), living, rank, *at)
+
+
+EMPTY = sight(0, 0, 1, 0)
+"""A fleet of one process without a call."""
+
+
+def history(*steps: str, seen: Mapping[str, Seen] | Seen | None = EMPTY) -> list[Event]:
     """Return a history of steps such as ``ok a p share``: kind, call, process, and how it was decided.
 
-    A heartbeat, ``beat p 3``, was sent at that moment; each step takes a second.
+    A heartbeat, ``beat p 3``, was sent at that moment; each step takes a second. Shares stand on what was ``seen``.
     """
     events = []
     for at, step in enumerate(steps, start=1):
@@ -27,13 +40,18 @@ def history(*steps: str) -> list[Event]:
         else:
             call, process, by = (*words, "one", "")[:3] if len(words) == 1 else (*words, "")[:3]
             default = By.STORE if kind == "ok" else By.LIMIT if kind == "refused" else ""
-            events.append(Event(float(at), Kind(kind), process, call, call[0], by or default, float(at) - 0.5))
+            saw = (seen[process] if isinstance(seen, Mapping) else seen) if (kind, by) == ("ok", By.SHARE) else None
+            events.append(Event(float(at), Kind(kind), process, call, call[0], by or default, float(at) - 0.5, saw))
     return events
 
 
-def wrong(*steps: str, final: Final = FINE) -> str:
+def wrong(
+    *steps: str, final: Final = FINE, seen: Mapping[str, Seen] | Seen | None = EMPTY, silence_seconds: float = 1.5
+) -> str:
     """Return what is wrong with a history where two calls may run, and one of the tenant ``t``."""
-    return "; ".join(judge(history(*steps), final, total_limit=2, limits={"t": 1}).violations)
+    events = history(*steps, seen=seen)
+    verdict = judge(events, final, total_limit=2, limits={"t": 1}, silence_seconds=silence_seconds)
+    return "; ".join(verdict.violations)
 
 
 def test_a_history_that_is_right() -> None:
@@ -128,6 +146,82 @@ def test_a_share_over_the_limit_shows() -> None:
     assert (verdict.violations, verdict.most, verdict.most_outside, verdict.over_seconds) == ([], 3, 0, 1.0)
 
 
+SHARES = ("away two", "invoke a two", "ok a two share")
+
+
+def test_a_share_is_what_a_process_held_and_its_part() -> None:
+    """Of two places that were free it has one; a call that is another's by then is none of its own."""
+    more = ("invoke b two", "ok b two share", "end a", "end b")
+    half = sight(0, 0, 2, 0)
+    assert wrong(*SHARES, "end a", *more[:2], "end b", seen=half) == ""
+    assert "over its share: 2 of its calls run, of 1" in wrong(*SHARES, *more, seen=half)
+    assert wrong(*SHARES, "moved a one", *more, seen=half) == ""
+    assert "over its share: 1 of its calls run, of 0" in wrong(*SHARES, "end a", seen=sight(1, 0, 2, 1))
+    assert "without having seen" in wrong(*SHARES, "end a", seen=None)
+
+
+def test_a_share_of_a_tenants_places() -> None:
+    """One place of a tenant is the first of two processes'."""
+    share = ("away two", "invoke t1 two", "ok t1 two share", "end t1")
+    assert wrong(*share, seen=sight(0, 0, 2, 0)) == ""
+    assert "its share of the tenant's places: 1 of its calls run, of 0" in wrong(*share, seen=sight(0, 0, 2, 1))
+
+
+def test_what_a_share_stands_on_must_have_been_so() -> None:
+    """Slots that the store surely had while it was asked, and processes that surely lived, must have been seen."""
+    steps = ("invoke c", "ok c", "away two", "invoke a two", "ok a two share", "end a", "end c")
+    says = "counted on 0 slots in use of all, where the store had 1"
+    assert says in wrong(*steps, seen=sight(0, 0, 2, 0, (2.5, 2.6)))
+    assert wrong(*steps, seen=sight(0, 0, 2, 0, (1.9, 2.6))) == "", "it may have been asked before"
+    ended = (*steps[:2], "end c", *steps[2:-1])
+    assert wrong(*ended, seen=sight(0, 0, 2, 0, (2.5, 3.1))) == "", "it may have answered after the end"
+    assert wrong(*steps[:2], "loss flush", *steps[2:], seen=sight(0, 0, 2, 0, (3.5, 3.6))) == ""
+    lives = ("beat one 0.9", "beat two 1.9", *SHARES, "end a")
+    says = "counted on 1 processes, itself in place 0, where 2 lived"
+    assert says in wrong(*lives, seen=sight(0, 0, 1, 0, (2.1, 2.2)))
+    assert wrong(*lives, seen=sight(0, 0, 1, 0, (2.1, 2.5))) == "", "it may have been fenced"
+    assert wrong(*lives, seen=sight(0, 0, 1, 0, (1.5, 2.2))) == "", "its heartbeat may have come later"
+    assert "itself in place 1" in wrong(*SHARES, "end a", seen=sight(0, 0, 1, 1))
+
+
+def test_a_process_that_is_cut_off_can_exceed_the_limit_by_its_part() -> None:
+    """The others fill all places meanwhile; how many were above, and how many might have been, is told."""
+    others = ("invoke c", "ok c", "invoke d", "ok d")
+    ends = ("end a", "end c", "end d")
+    cut_off = history("beat two 0.5", *SHARES, *others, *ends, seen=sight(0, 1, 2, 0))
+    verdict = judge(cut_off, FINE, total_limit=2, silence_seconds=60)
+    assert (verdict.violations, verdict.most_above, verdict.episodes) == ([], Excess(1, 1), 1)
+
+
+def test_a_share_applies_again_once_its_calls_are_over() -> None:
+    """A process lets in its part again while another has let in its own."""
+    others = ("away three", "invoke b three", "ok b three share", "end b")
+    again = ("invoke c two", "ok c two share", "invoke d", "ok d", "invoke e", "ok e")
+    steps = (*SHARES, "end a", *others, *again, "end c", "end d", "end e")
+    verdict = judge(history(*steps, seen=sight(0, 0, 2, 0)), FINE, total_limit=2, silence_seconds=60)
+    assert (verdict.violations, verdict.most_above) == ([], Excess(1, 1))
+
+
+def test_a_process_that_may_be_fenced_can_exceed_the_limit_by_what_it_held_too() -> None:
+    """The slots of its calls that are over are the others' then."""
+    steps = ("beat two 0.5", *SHARES, "invoke b two", "ok b two share", "invoke c", "ok c", "invoke d", "ok d")
+    cut_off = history(*steps, *ENDS, "end d", seen=sight(0, 1, 2, 0))
+    fenced = judge(cut_off, FINE, total_limit=2, silence_seconds=7)
+    assert (fenced.violations, fenced.most_above) == ([], Excess(2, 2))
+    living = judge(cut_off, FINE, total_limit=2, silence_seconds=60)
+    assert "4 calls run, and shares and losses account for 3" in living.violations[0]
+
+
+def test_processes_that_see_the_same_share_the_places_once() -> None:
+    """If nobody was let in since, all together keep to the limit; a process that takes a place for its own does not."""
+    steps = ("invoke c", "ok c", "away one", "invoke b", "ok b one share", "away two", "invoke a two", "ok a two share")
+    seen = {"one": sight(1, 1, 2, 0, (2.5, 2.6)), "two": sight(1, 1, 2, 1, (2.5, 2.6))}
+    assert "3 calls run, and shares and losses account for 2" in wrong(*steps, *ENDS, seen=seen, silence_seconds=60)
+    let_in = ("invoke d three", "ok d three", "invoke c three", "ok c three", *SHARES)
+    both = (*let_in, "away one", "invoke b", "ok b one share", *ENDS, "end d")
+    assert wrong(*both, seen={"one": sight(0, 0, 2, 0), "two": sight(0, 0, 2, 1)}) == "", "the store let two in since"
+
+
 def test_a_loss_is_a_window_until_each_process_has_sent_a_heartbeat() -> None:
     """Slots that the store may have lost count again once their process has told of them."""
     lost = ("invoke a", "ok a", "invoke b two", "ok b two", "loss flush")
@@ -157,6 +251,8 @@ def test_a_dead_process_calls_count_once_taken_over() -> None:
 
 def test_a_history_on_disk(tmp_path: Path) -> None:
     """A history that was written reads the same."""
-    events = history("invoke a", "ok a", "beat one 1", "loss flush", "end a")
+    events = history(
+        "invoke a", "ok a", "beat one 1", "loss flush", "end a", "away two", "invoke b two", "ok b two share"
+    )
     write(tmp_path / "history.jsonl", events)
     assert read(tmp_path / "history.jsonl") == events

@@ -1,4 +1,4 @@
-"""Ten histories of real processes and a real Redis under faults that a seed chooses: each is judged, and is right."""
+"""Histories of real processes under faults that a seed chooses, ten on one Redis and ten on a cluster of six nodes."""
 
 import sys
 import tempfile
@@ -24,9 +24,21 @@ PLANS = [
     Plan(9, 8, 100, on_outage=SHARE),
     Plan(10, 3, 10, on_outage=SHARE),
 ]
+CLUSTERS = [
+    Plan(21, 3, 10, on_outage=CLOSED, cluster=True),
+    Plan(22, 8, 100, on_outage=CLOSED, cluster=True),
+    Plan(23, 3, 100, on_outage=CLOSED, cluster=True),
+    Plan(24, 8, 10, on_outage=CLOSED, cluster=True),
+    Plan(25, 3, 10, on_outage=SHARE, cluster=True),
+    Plan(26, 8, 100, on_outage=SHARE, cluster=True),
+    Plan(27, 3, 100, on_outage=SHARE, cluster=True),
+    Plan(28, 8, 10, on_outage=SHARE, cluster=True),
+    Plan(29, 8, 100, on_outage=SHARE, cluster=True),
+    Plan(30, 3, 10, on_outage=SHARE, cluster=True),
+]
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.title)
+@pytest.mark.parametrize("plan", [*PLANS, *CLUSTERS], ids=lambda plan: plan.title)
 async def test_a_history_is_right(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     """Of five thousand calls never more than the limit run outside the stated windows, each once, and no slot leaks."""
     with tempfile.TemporaryDirectory() as folder:  # a socket's path must be short

@@ -8,27 +8,31 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from redis.asyncio.cluster import NodesManager, RedisCluster
+from redis.exceptions import MovedError
+
 from service.fleet.address import StoreAddress
-from service.fleet.asking import Unanswered
+from service.fleet.asking import SlotAsking, Unanswered
 from service.fleet.capacity import FleetCapacity
 from service.fleet.connection import StoreConnection
 from service.fleet.errors import StoreAwayError
 from service.fleet.held import HeldCalls
 from service.fleet.member import Member
 from service.fleet.repair import Repair
-from service.fleet.sharing import OnOutage
-from service.fleet.store import SlotStore, Wanted
+from service.fleet.sharing import FleetSeen, OnOutage
+from service.fleet.store import Acquired, Beat, Released, Scripts, SlotStore, Wanted
 from service.gateway.capacity import InDoubt, RunningCall, Slot
 from service.records.store import Owner
 from telemetry.calls.events import LimitHit
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import SystemClock
 from telemetry.semconv.attributes import CallId, TenantId
-from tests.histories.events import By
+from tests.histories.events import By, Count, Seen
 
 PREFIX = "history"
 
@@ -45,6 +49,8 @@ class Order:
     on_outage: str
     beat_seconds: float
     total_limit: int
+    proxies: Mapping[str, int] = field(default_factory=dict)
+    """Ports of a cluster's nodes, each with that of the proxy before it."""
 
 
 class _Line:
@@ -93,15 +99,93 @@ class _Records:
         }
 
 
+_SENT: ContextVar[float] = ContextVar("sent", default=float("-inf"))
+# When the store was asked what a task has just been answered.
+
+
+class _NotingStore(SlotStore):
+    """The real store, which notes when it was asked."""
+
+    def __init__(self, scripts: Scripts, prefix: str, *, silence_seconds: float) -> None:
+        super().__init__(scripts, prefix, silence_seconds=silence_seconds)
+        self.asked_at: dict[int, float] = {}
+        """Answers about new calls, by their ids: another task than the one that asks takes them."""
+
+    async def beat(self, *arguments: Any, **options: Any) -> Beat:  # noqa: ANN401 -- those of the real one
+        _SENT.set(time.monotonic())
+        return await super().beat(*arguments, **options)
+
+    async def release(self, holder: str, calls: Mapping[CallId, int]) -> Released:
+        _SENT.set(time.monotonic())
+        return await super().release(holder, calls)
+
+    async def acquire(self, holder: str, wanted: Sequence[Wanted], total_limit: int) -> Acquired:
+        sent = time.monotonic()
+        acquired = await super().acquire(holder, wanted, total_limit)
+        self.asked_at[id(acquired)] = sent
+        return acquired
+
+
+class _NotingSeen(FleetSeen):
+    """What was really seen, with when that was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        never = (float("-inf"), float("-inf"))
+        self._total_at = self._all_at = self._listed_at = never
+        self._tenants_at: dict[TenantId, tuple[float, float]] = {}
+
+    def saw(self, total: int, own: int, *, counted: int | None = None) -> None:
+        super().saw(total, own, counted=counted)
+        self._total_at = _now()
+
+    def saw_tenant(self, tenant_id: TenantId, in_use: int, own: int, *, counted: int | None = None) -> None:
+        super().saw_tenant(tenant_id, in_use, own, counted=counted)
+        self._tenants_at[tenant_id] = _now()
+
+    def listed(self, *arguments: Any, complete: bool) -> None:  # noqa: ANN401 -- those of the real one
+        super().listed(*arguments, complete=complete)
+        self._listed_at = _now()
+        self._all_at = self._listed_at if complete else self._all_at
+
+    def told(self, tenant_id: TenantId) -> Seen:
+        """Return what a share for a call of this tenant stands on."""
+        total, tenant = self._total, self._tenants.get(tenant_id)
+        of_tenant = (0, 0) if tenant is None else (tenant.in_use, tenant.own)
+        at = self._all_at if tenant is None else self._tenants_at[tenant_id]
+        return Seen(
+            Count(total.in_use, total.own, *self._total_at),
+            Count(*of_tenant, *at),
+            self.living,
+            self.rank,
+            *self._listed_at,
+        )
+
+
+def _now() -> tuple[float, float]:
+    return _SENT.get(), time.monotonic()
+
+
+class _NotingAsking(SlotAsking):
+    """The real questions, whose answers are known to have been asked for when they were."""
+
+    def _take(self, asked: Sequence[Any], acquired: Acquired) -> None:
+        assert isinstance(self._store, _NotingStore)
+        _SENT.set(self._store.asked_at.pop(id(acquired)))
+        super()._take(asked, acquired)
+
+
 class _NotingCapacity(FleetCapacity):
     """The real capacity, which notes how calls were decided."""
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 -- those of the real one
         super().__init__(*arguments)
-        self.by_share: set[CallId] = set()
+        self.asking = _NotingAsking(self._store, self._member, self._held, self._let_go_of)
+        self.by_share: dict[CallId, Seen] = {}
 
     def _decided_here(self, wanted: Wanted, total_limit: int, cause: Unanswered) -> Slot | LimitHit | InDoubt:
-        self.by_share.add(wanted.call_id)
+        assert isinstance(self._member.seen, _NotingSeen)
+        self.by_share[wanted.call_id] = self._member.seen.told(wanted.tenant_id)
         return super()._decided_here(wanted, total_limit, cause)
 
 
@@ -121,6 +205,26 @@ class _NotingMember(Member):
         super()._went_away(error)
 
 
+def _connected(order: Order) -> StoreConnection:
+    """Return a connection to the store, whose nodes are behind proxies of this process's own if it is a cluster."""
+    connection = StoreConnection(StoreAddress.parse(order.url))
+    if order.proxies:
+        # For this process alone, which was made for it.
+        move = NodesManager.move_slot
+
+        def proxy(node: tuple[str, int]) -> tuple[str, int]:
+            return node[0], order.proxies.get(str(node[1]), node[1])
+
+        async def moved(nodes: NodesManager, error: MovedError) -> None:
+            error.host, error.port = proxy((error.host, error.port))
+            await move(nodes, error)
+
+        assert isinstance(connection._client, RedisCluster)
+        connection._client.nodes_manager.address_remap = proxy
+        NodesManager.move_slot = moved  # type: ignore[method-assign, assignment]
+    return connection
+
+
 class Worker:
     """The process, from its start to its end."""
 
@@ -128,12 +232,13 @@ class Worker:
         self._order, self._line = order, line
         clock = SystemClock()
         self._records, self._held = _Records(line), HeldCalls()
-        self._connection = StoreConnection(StoreAddress.parse(order.url))
-        store = SlotStore(self._connection, PREFIX, silence_seconds=3 * order.beat_seconds)
+        self._connection = _connected(order)
+        store = _NotingStore(self._connection, PREFIX, silence_seconds=3 * order.beat_seconds)
         self._member = _NotingMember(
             store, order.name, lambda: "db", dict, self._held, clock, beat_seconds=order.beat_seconds
         )
         self._member.line = line
+        self._member.seen = _NotingSeen()
         on_outage = OnOutage(order.on_outage)
         self._capacity = _NotingCapacity(store, self._member, self._held, self._records, on_outage)
         self._repair = Repair(store, self._member, self._held, self._records, clock, age_seconds=3600.0)
@@ -188,15 +293,15 @@ class Worker:
     async def _admit(self, call: str, tenant: str, limit: int) -> None:
         call_id = CallId(call)
         answer = await self._capacity.admit(call_id, TenantId(tenant), limit=limit, total_limit=self._order.total_limit)
-        by_share = call_id in self._capacity.by_share
-        self._capacity.by_share.discard(call_id)
+        seen = self._capacity.by_share.pop(call_id, None)
         if isinstance(answer, Slot):
             if self._records.is_lost(call_id):
                 return  # another has it by now
             self._slots[call_id] = answer
-            self._line.send(say="ok", call=call, by=By.SHARE if by_share else By.STORE)
+            by = By.STORE if seen is None else By.SHARE
+            self._line.send(say="ok", call=call, by=by, seen=None if seen is None else asdict(seen))
         else:
-            by = By.DOUBT if isinstance(answer, InDoubt) else By.SHARE if by_share else By.LIMIT
+            by = By.DOUBT if isinstance(answer, InDoubt) else By.LIMIT if seen is None else By.SHARE
             self._line.send(say="refused", call=call, by=by)
 
     def _end(self, call_id: CallId) -> None:

@@ -1,13 +1,11 @@
 """A real Alertmanager with this repository's routes, and somebody who is told."""
 
 import json
-import threading
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import yaml
@@ -15,6 +13,7 @@ import yaml
 from tests.peers.binaries import require
 from tests.peers.collector import CONFIG
 from tests.peers.network import HOST, answers, free_port
+from tests.peers.posts import PostServer
 from tests.peers.program import Program
 
 SHIPPED_ROUTES = CONFIG / "alertmanager" / "alertmanager.yml"
@@ -36,35 +35,22 @@ class Notification:
         return sorted(alert["labels"]["alertname"] for alert in self.alerts)
 
 
-class Inbox:
-    """A webhook receiver on loopback that keeps each notification; it listens while the context lasts."""
+class Inbox(PostServer):
+    """A webhook receiver that keeps each notification."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.notifications: list[Notification] = []
-        self._server = ThreadingHTTPServer((HOST, 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        """The address that takes notifications."""
-        return f"http://{HOST}:{self._server.server_address[1]}/"
 
     def of(self, receiver: str) -> list[Notification]:
         """The notifications to one receiver, in the order they came."""
         return [notification for notification in self.notifications if notification.receiver == receiver]
 
-    def __enter__(self) -> Self:
-        """Start answering."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop answering and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def posted(self, path: str, headers: Mapping[str, str], body: bytes) -> HTTPStatus:  # noqa: ARG002 -- see the base
+        """Keep one notification."""
+        told = json.loads(body)
+        self.notifications.append(Notification(told["receiver"], told["alerts"]))
+        return HTTPStatus.OK
 
 
 class Alertmanager:
@@ -129,17 +115,3 @@ def _settings(url_file: Path) -> dict[str, Any]:
         for webhook in receiver["webhook_configs"]:
             webhook["url_file"] = str(url_file)
     return settings
-
-
-def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            inbox.notifications.append(Notification(told["receiver"], told["alerts"]))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class names it so
-            """Stay silent: what arrived is what counts."""
-
-    return Handler

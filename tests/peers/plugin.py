@@ -35,15 +35,13 @@ def _programs(owner: pytest.Item | pytest.Collector, folders: pytest.TempPathFac
         yield programs
 
 
-@pytest.hookimpl(tryfirst=True)  # before markers choose, and before a parallel run reads the groups
+@pytest.hookimpl(tryfirst=True)  # before markers choose
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a real program, and keep the tests that share some in one process of a parallel run."""
+    """Mark what needs a real program."""
     for item in items:
         needed = REAL & set(getattr(item, "fixturenames", ()))
         if needed or (item.path.parent == HERE and item.path.name != "test_peers.py"):
             item.add_marker(pytest.mark.peers)
-        if "module_peers" in needed:
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.hookimpl(wrapper=True)

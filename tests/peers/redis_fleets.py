@@ -105,14 +105,37 @@ class RedisCluster:
     def owner(self, key: str) -> Redis:
         """Return the primary that has this key."""
         for node in self._nodes:
-            try:
-                with _client(node) as client:
-                    if client.info("replication")["role"] == "master":
-                        client.exists(key)
-                        return node
-            except redis.RedisError:
-                continue
+            if self._has(node, key):
+                return node
         raise AssertionError(f"no node has {key}")
+
+    @property
+    def ports(self) -> list[int]:
+        """The nodes' ports."""
+        return [node.port for node in self._nodes]
+
+    def replica_of(self, primary: Redis) -> Redis:
+        """Return the replica that follows a primary."""
+        with _client(primary) as client:
+            port = int(client.info("replication")["slave0"]["port"])
+        return next(node for node in self._nodes if node.port == port)
+
+    def owner_is(self, node: Redis, key: str) -> None:
+        """Wait until this node has the key."""
+        until(lambda: self._has(node, key), "the replica to take the primary's place")
+
+    def bring_back(self, node: Redis) -> None:
+        """Start a node again that was killed, and wait until the cluster is whole: it follows who took its place."""
+        node.start()
+        until(lambda: all(self._whole(each) for each in self._nodes), "the cluster to be whole again")
+
+    def _has(self, node: Redis, key: str) -> bool:
+        try:
+            with _client(node) as client:
+                primary = client.info("replication")["role"] == "master"
+                return bool(primary and client.exists(key) >= 0)
+        except redis.RedisError:
+            return False
 
     def stop(self) -> int | None:
         """Let all nodes end."""

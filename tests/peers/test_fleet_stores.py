@@ -1,8 +1,10 @@
 """A fleet on each arrangement of real Redis servers: what holds after the primary that has its slots was killed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import gc
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,21 +16,27 @@ from service.fleet.connection import StoreConnection
 from service.fleet.errors import StoreUnusableError
 from service.fleet.scripts import keys_of
 from service.fleet.sharing import OnOutage
+from service.fleet.store import ANSWER_SECONDS
 from service.gateway.capacity import Slot
 from tests.peers.network import HOST
 from tests.peers.peers import Peers
 from tests.peers.redis import Redis
 from tests.peers.redis_fleets import RedisCluster, RedisSentinel, replicated
 from tests.service.fleet.harness import FleetMember, fleet_of, until
+from tests.support.proxy import proxy_to
 
 LIMIT = 12
 BEAT_SECONDS = 0.5
 
 
+PATIENT_SECONDS = 60.0
+"""Seconds a store may take to answer on a busy machine where nothing depends on how soon it does."""
+
+
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[StoreConnection]:
+async def connected(url: str, answer_seconds: float = ANSWER_SECONDS) -> AsyncIterator[StoreConnection]:
     """A connection to a store on which a fleet can stand."""
-    connection = StoreConnection(StoreAddress.parse(url))
+    connection = StoreConnection(StoreAddress.parse(url), answer_seconds=answer_seconds)
     try:
         await check_store(connection)
         yield connection
@@ -145,7 +153,10 @@ def address(server: Redis, authority: Path, login: str = "calls:p%40ss%2Fword") 
 
 async def test_tls_and_a_user_with_the_documented_rights(secured: tuple[Redis, Path]) -> None:
     """They suffice for the checks at the start and all that a fleet does."""
-    async with connected(address(*secured)) as connection, fleet_of(connection, "one", "two") as (one, two):
+    async with (
+        connected(address(*secured), PATIENT_SECONDS) as connection,
+        fleet_of(connection, "one", "two") as (one, two),
+    ):
         (slot,) = await one.let_in("a")
         assert await two.in_store() == {"a": "one"}
         assert (await two.store.look()).in_use == 1
@@ -160,7 +171,7 @@ async def test_tls_and_a_user_with_the_documented_rights(secured: tuple[Redis, P
 async def test_a_wrong_password_is_said(secured: tuple[Redis, Path], login: str, says: str) -> None:
     """One sentence names the variable, and shows no password."""
     with pytest.raises(StoreUnusableError, match=rf"^REDIS_URL: .*{says}") as refused:
-        async with connected(address(*secured, login)):
+        async with connected(address(*secured, login), PATIENT_SECONDS):
             pass
     assert "wrong" not in str(refused.value)
 
@@ -169,5 +180,68 @@ async def test_a_certificate_of_nobody_we_know(secured: tuple[Redis, Path], tmp_
     """A server that cannot prove who it is is no store."""
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     with pytest.raises(StoreUnusableError, match=r"^REDIS_URL: no answer from"):
-        async with connected(address(secured[0], tmp_path / "other.pem")):
+        async with connected(address(secured[0], tmp_path / "other.pem"), PATIENT_SECONDS):
             pass
+
+
+@contextmanager
+def nothing_left_open() -> Iterator[None]:
+    """Fail if something that the context has opened, in an event loop that is over by its end, was left open."""
+    gc.collect()  # what others have left is none of this
+    with warnings.catch_warnings(record=True) as left:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert [str(each.message) for each in left if issubclass(each.category, ResourceWarning)] == []
+
+
+async def refused(connection: StoreConnection) -> None:
+    with suppress(StoreUnusableError):
+        await check_store(connection)
+
+
+async def used_at_once(connection: StoreConnection) -> None:
+    await asyncio.gather(*(check_store(connection) for _ in range(5)))
+
+
+async def cut_short(connection: StoreConnection) -> None:
+    waiting = asyncio.create_task(connection.receive("{test:mail}:in:one", 60))
+    await check_store(connection)
+    waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("login", "use"),
+    [("calls:wrong", refused), ("calls:p%40ss%2Fword", used_at_once), ("calls:p%40ss%2Fword", cut_short)],
+    ids=["refused", "used at once", "cut short"],
+)
+async def test_a_closed_connection_leaves_nothing_open(
+    secured: tuple[Redis, Path], login: str, use: Callable[[StoreConnection], Awaitable[None]]
+) -> None:
+    """Closing waits until the server has answered, however late, also for connections at which something failed."""
+    server, authority = secured
+
+    async def client(port: int) -> None:
+        url = address(server, authority, login).replace(f":{server.port}/", f":{port}/")
+        connection = StoreConnection(StoreAddress.parse(url), answer_seconds=PATIENT_SECONDS)
+        await use(connection)
+        await connection.close()
+
+    async with proxy_to(f"redis://{HOST}:{server.port}/0") as proxy:
+        proxy.request_delay_seconds = 0.05
+        with nothing_left_open():
+            await asyncio.to_thread(asyncio.run, client(proxy.port))
+
+
+async def test_a_store_that_stands_still_is_let_go_of(secured: tuple[Redis, Path]) -> None:
+    """What it does not close in good order is broken off."""
+    server, authority = secured
+
+    async def client() -> None:
+        connection = StoreConnection(StoreAddress.parse(address(server, authority)), answer_seconds=PATIENT_SECONDS)
+        await used_at_once(connection)
+        with server.frozen():
+            await connection.close()
+
+    with nothing_left_open():
+        await asyncio.to_thread(asyncio.run, client())

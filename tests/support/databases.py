@@ -1,9 +1,10 @@
 """Real databases for tests: one PostgreSQL a test process, and each test's database copied from a migrated one."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped] # it ships none
@@ -24,11 +25,23 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield programs.postgres().url
 
 
+@cache
+def migrated_content() -> bytes:
+    """Return the content of a SQLite file with the newest schema and nothing in it, made once a test process.
+
+    Not to be called where an event loop runs.
+    """
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "callscope.db"
+        asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
+        return file.read_bytes()
+
+
 @pytest.fixture(scope="session")
 def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the newest schema and nothing in it, to be copied."""
     file = tmp_path_factory.mktemp("migrated") / "callscope.db"
-    asyncio.run(migrated(f"sqlite+aiosqlite:///{file}"))
+    file.write_bytes(migrated_content())
     return file
 
 
@@ -41,9 +54,11 @@ def migrated_template(postgres_server: str) -> str:
 
 
 @pytest.fixture
-def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+def sqlite_url(tmp_path: Path) -> str:
     """The address of a SQLite database with the newest schema."""
-    return f"sqlite+aiosqlite:///{shutil.copy(migrated_file, tmp_path / 'callscope.db')}"
+    file = tmp_path / "callscope.db"
+    file.write_bytes(migrated_content())
+    return f"sqlite+aiosqlite:///{file}"
 
 
 @pytest.fixture

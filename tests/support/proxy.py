@@ -29,6 +29,8 @@ class FaultyProxy:
         self.loses: Loses = nothing
         self.delay_seconds = 0.0
         """Seconds that each reply takes longer."""
+        self.request_delay_seconds = 0.0
+        """Seconds that each request takes longer."""
         self.lost = 0
         """Replies that were lost."""
         self.port = 0
@@ -100,6 +102,8 @@ class FaultyProxy:
             while data := await reader.read(65_536):
                 if self.loses(data):
                     losing.set()
+                if self.request_delay_seconds:
+                    await asyncio.sleep(self.request_delay_seconds)
                 there.write(data)
                 await there.drain()
 

@@ -19,6 +19,7 @@ from service.container import build_container
 from service.http.security import BURST
 from service.http.tokens import HEADER
 from service.settings import Settings
+from tests.support.databases import migrated_content
 from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 TOKEN = "the-token-of-these-tests"
@@ -35,26 +36,45 @@ VALUES = {
 PUBLIC = {"/api/v1/openai/webhook", "/api/v1/health", "/livez", "/readyz"}
 
 
-def build(sqlite_url: str, tmp_path: Path, **chosen: object) -> FastAPI:
+def build(folder: Path, **chosen: object) -> FastAPI:
     """Build the service over a database that is there."""
+    database = folder / "callscope.db"
+    database.write_bytes(migrated_content())
     settings = {
         "app_env": "test",
         "admin_token": TOKEN,
-        "database_url": sqlite_url,
-        "spill_folder": tmp_path / "spill",
+        "database_url": f"sqlite+aiosqlite:///{database}",
+        "spill_folder": folder / "spill",
         "openai_base_url": "http://127.0.0.1:9",
     }
     return app_of(build_container(Settings.model_validate(settings | chosen)))
 
 
-@pytest.fixture
-def app(sqlite_url: str, tmp_path: Path) -> FastAPI:
-    return build(sqlite_url, tmp_path)
+@pytest.fixture(scope="module")
+def module_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    return build(tmp_path_factory.mktemp("strangers"))
+
+
+@pytest.fixture(scope="module")
+def module_url(module_app: FastAPI) -> Iterator[str]:
+    with serving(module_app) as base:
+        yield base
 
 
 @pytest.fixture
-def url(app: FastAPI) -> Iterator[str]:
-    with serving(app) as base:
+def app(module_app: FastAPI) -> FastAPI:
+    return module_app
+
+
+@pytest.fixture
+def url(module_url: str) -> str:
+    return module_url
+
+
+@pytest.fixture
+def own_url(tmp_path: Path) -> Iterator[str]:
+    """Of a service that nobody has asked anything yet."""
+    with serving(build(tmp_path)) as base:
         yield base
 
 
@@ -259,12 +279,14 @@ def test_an_identifier_is_text(admin: httpx2.Client, identifier: object) -> None
     assert answer.status_code == 422
 
 
-def test_wrong_tokens_are_braked_and_the_right_one_elsewhere_is_not(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_tokens_are_braked_and_the_right_one_elsewhere_is_not(
+    own_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """After a burst an address is told to wait; one line is logged; another address notices nothing."""
     path = "/api/v1/calls"
 
     def ask(token: str, local: str) -> tuple[int, dict[str, str]]:
-        status, headers, _ = answer_to(url, head_of("GET", path, f"{HEADER}: {token}"), local=local)
+        status, headers, _ = answer_to(own_url, head_of("GET", path, f"{HEADER}: {token}"), local=local)
         return status, headers
 
     with caplog.at_level(logging.WARNING):
@@ -273,7 +295,7 @@ def test_wrong_tokens_are_braked_and_the_right_one_elsewhere_is_not(url: str, ca
         assert (status, int(headers["retry-after"]) > 0) == (429, True)
         assert ask(TOKEN, "127.0.0.2")[0] == 429
         assert ask(TOKEN, "127.0.0.3")[0] == 200
-        assert answer_to(url, head_of("GET", "/livez"), local="127.0.0.2")[0] == 200
+        assert answer_to(own_url, head_of("GET", "/livez"), local="127.0.0.2")[0] == 200
     assert len([record for record in caplog.records if "admin token" in record.getMessage()]) == 1
     assert "wrong" not in caplog.text.replace("(wrong)", "")
 
@@ -287,14 +309,14 @@ def test_the_documentation_asks_nothing_of_others(admin: httpx2.Client) -> None:
     assert [path for path in document["paths"] if path not in page.text] == []
 
 
-def test_in_prod_the_documentation_needs_the_token(sqlite_url: str, tmp_path: Path) -> None:
+def test_in_prod_the_documentation_needs_the_token(tmp_path: Path) -> None:
     """Elsewhere anybody may read it."""
     secrets = {
         "openai_api_key": "sk-of-the-tests-0123456789abcdef",
         "openai_webhook_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
         "admin_token": "a-token-that-is-long-enough-for-prod",
     }
-    app = build(sqlite_url, tmp_path, app_env="prod", **secrets)
+    app = build(tmp_path, app_env="prod", **secrets)
     with (
         serving(app) as url,
         httpx2.Client(verify=TLS, base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client,

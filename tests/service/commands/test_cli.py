@@ -64,9 +64,10 @@ def test_help_lists_every_command_and_imports_none() -> None:
     assert not [line for line in listed if line.endswith("...")], "a line of the list is cut at 80 columns"
 
 
+@pytest.mark.endurance
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_of_the_list_is_there(name: str) -> None:
-    """The target that the list names is a command, which explains itself."""
+    """The target that the list names is a command, which explains itself in a process that has loaded nothing else."""
     shown = _python("from service.__main__ import main; main()", name, "--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert f"callscope {name}" in shown.stdout

@@ -1,10 +1,8 @@
 """``callscope demo`` as a process: what it says at its end."""
 
-import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from typer.testing import CliRunner
 from service.cli import app
 from tests.peers.network import HOST, free_port
 from tests.peers.program import Program
-from tests.peers.waiting import TIMEOUT
 
 TOKEN = "token-of-the-demo"
 
@@ -29,26 +26,22 @@ def test_help_says_how_to_choose_the_port() -> None:
     assert "PORT=8001" in CliRunner().invoke(app, ["demo", "--help"]).output
 
 
-@pytest.mark.parametrize("words", [("demo",), ("serve",)], ids=" ".join)
-def test_a_port_that_is_taken_leaves_no_database(tmp_path: Path, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["demo", "serve"])
+def test_a_port_that_is_taken_leaves_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     """The start is refused in one sentence, before anything is made in the folder."""
+    monkeypatch.chdir(tmp_path)
     with socket.create_server((HOST, 0)) as taken:
-        port = str(taken.getsockname()[1])
-        refused = subprocess.run(  # noqa: S603 -- this very interpreter
-            _command(*words),
-            cwd=tmp_path,
-            env={**os.environ, "HOST": HOST, "PORT": port, "ADMIN_TOKEN": TOKEN, "APP_ENV": "dev"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT,
-        )
-    assert (refused.returncode, refused.stderr.startswith("HOST, PORT: cannot listen: ")) == (1, True), refused.stderr
+        environment = {"HOST": HOST, "PORT": str(taken.getsockname()[1]), "ADMIN_TOKEN": TOKEN, "APP_ENV": "dev"}
+        refused = CliRunner().invoke(app, [command], env=environment)
+    assert (refused.exit_code, refused.stderr.startswith("HOST, PORT: cannot listen: ")) == (1, True), refused.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.endurance
-def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "workers", [(), pytest.param(("--workers", "3"), marks=pytest.mark.peers)], ids=["alone", "three workers"]
+)
+def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path, workers: tuple[str, ...]) -> None:
     """Calls that the stop cuts off are among the ends, with a reason that says so."""
     port = free_port()
 
@@ -63,7 +56,7 @@ def test_the_reasons_add_up_to_the_ends_after_an_interruption(tmp_path: Path) ->
 
     program = Program("demo", tmp_path)
     environment = {"HOST": HOST, "PORT": str(port), "ADMIN_TOKEN": TOKEN}
-    program.start(_command("demo", "--calls-per-second", "8"), several_talk, environment=environment)
+    program.start(_command("demo", "--calls-per-second", "8", *workers), several_talk, environment=environment)
     assert program.stop(signal.SIGINT) == 0, program.log[-3000:]
     summary = program.log.partition("The run as the carrier saw it")[2]
     heads = next(line.split() for line in summary.splitlines() if line.split()[:1] == ["active"])

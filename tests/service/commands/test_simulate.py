@@ -3,17 +3,25 @@
 import asyncio
 import json
 import os
+import re
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import typer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from typer.testing import CliRunner
 
 from service.commands.simulate import simulate
+from service.simulator.delivery import WEBHOOK_PATH
 from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.traffic import Plan, run
 from tests.service.simulator.harness import SECRET, SimulatorHarness
+from tests.support.server import serving
 
 app = typer.Typer()
 app.command()(simulate)
@@ -35,6 +43,37 @@ def test_a_run_ends_with_the_truth(tmp_path: Path) -> None:
     assert (truth["seed"], truth["global"]["placed"]) == (5, 3)
     assert set(truth["tenants"]) == {"_unknown", "tenant-001", "tenant-002"}
     assert [call["end"] for call in truth["calls"]] == ["gone"] * 3
+    assert re.search(r"^most_at_once +0 ", output, re.MULTILINE)
+    assert truth["global"]["most_at_once"] == 0
+
+
+def test_every_target_is_called() -> None:
+    """Deliveries go to the targets in turn, and the run names all of them."""
+    taken = Counter[str]()
+
+    async def take(request: Request) -> Response:
+        taken[f"http://{request.headers['host']}"] += 1
+        return Response()
+
+    gateway = Starlette(routes=[Route(WEBHOOK_PATH, take, methods=["POST"])])
+    with serving(gateway) as first, serving(gateway) as second:
+        options = [
+            "--secret",
+            SECRET,
+            "--port",
+            "0",
+            "--calls",
+            "5",
+            "--calls-per-second",
+            "100",
+            "--time-scale",
+            "0.01",
+        ]
+        shares = ["--share", "late=1", "--share", "duplicates=0"]
+        answer = CliRunner().invoke(app, [*options, *shares, "--target", first, "--target", f"{second}/"])
+        assert answer.exit_code == 0, answer.output
+        assert f" and calls {first}, {second}\n" in answer.output
+    assert sorted(taken.items()) == sorted([(first, 3), (second, 2)])
 
 
 def test_tenants_can_come_from_a_file(tmp_path: Path) -> None:
@@ -55,6 +94,8 @@ def test_tenants_can_come_from_a_file(tmp_path: Path) -> None:
         (["--secret", SECRET, "--share", "hangups"], "could not convert"),
         (["--secret", SECRET, "--calls-per-second", "0"], "calls per second"),
         (["--secret", SECRET, "--tenants-file", "nowhere.json"], "No such file"),
+        (["--secret", SECRET, "--target", "127.0.0.1:8000"], "must begin with http://"),
+        (["--secret", SECRET, "--linger", "-1"], "--linger"),
     ],
 )
 def test_a_wrong_option_is_told(options: list[str], problem: str) -> None:

@@ -1,42 +1,67 @@
-"""The limit as the carrier sees it: accepted calls that run at the same time."""
+"""When each call was watched, as the carrier saw it: the sidebands of one call after the other, and its end."""
 
-from collections import Counter
+import time
+from dataclasses import dataclass, field
 
 import pytest
 
-from service.simulator.record import CallNotes, End
+from service.simulator.leg import CallLeg, Closing
 
 
-class RunningAtCarrier:
-    """Counts the calls between the answer to their accept and their end, and keeps the most there ever were."""
+@dataclass(slots=True)
+class Watched:
+    """One call that was started, on the monotonic clock."""
+
+    sidebands: list[tuple[float, float]] = field(default_factory=list)
+    """Each one's opening and end, in order."""
+    opened: float | None = None
+    """The opening of the one that is open now."""
+    ended: float = 0.0
+
+    @property
+    def watched_to_the_end(self) -> bool:
+        """True if somebody saw the end as it came."""
+        return bool(self.sidebands) and self.sidebands[-1][1] == self.ended
+
+
+class WatchedAtCarrier:
+    """Notes when sidebands open and end."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.running: set[str] = set()
-        self.most = 0
-        self.of_tenant: Counter[str] = Counter()
-        self.most_of_tenant: Counter[str] = Counter()
-        accept_known, finished = CallNotes.accept_known, CallNotes.finished
+        self.calls: dict[str, Watched] = {}
+        attach, leave, close, detach = CallLeg.attach, CallLeg.leave, CallLeg.close, CallLeg.detach
 
-        def accepted(notes: CallNotes) -> None:
-            accept_known(notes)
-            self._began(notes)
+        def attached(leg: CallLeg) -> bool:
+            opened = attach(leg)
+            if opened:
+                self._of(leg).opened = time.monotonic()
+            return opened
 
-        def over(notes: CallNotes, end: End) -> None:
-            self._ended(notes)
-            finished(notes, end)
+        def left(leg: CallLeg) -> None:
+            self._ends(leg)
+            leave(leg)
 
-        monkeypatch.setattr(CallNotes, "accept_known", accepted)
-        monkeypatch.setattr(CallNotes, "finished", over)
+        def closed(leg: CallLeg) -> None:
+            self._of(leg).ended = time.monotonic()
+            self._ends(leg)
+            close(leg)
 
-    def _began(self, notes: CallNotes) -> None:
-        call_id, tenant = notes.dialled.call_id, notes.dialled.tenant_id
-        if call_id not in self.running:
-            self.running.add(call_id)
-            self.of_tenant[tenant] += 1
-            self.most = max(self.most, len(self.running))
-            self.most_of_tenant[tenant] = max(self.most_of_tenant[tenant], self.of_tenant[tenant])
+        def detached(leg: CallLeg, closing: Closing) -> None:
+            if not self._of(leg).ended:
+                self._of(leg).ended = time.monotonic()
+                self._ends(leg)
+            detach(leg, closing)
 
-    def _ended(self, notes: CallNotes) -> None:
-        if notes.dialled.call_id in self.running:
-            self.running.discard(notes.dialled.call_id)
-            self.of_tenant[notes.dialled.tenant_id] -= 1
+        monkeypatch.setattr(CallLeg, "attach", attached)
+        monkeypatch.setattr(CallLeg, "leave", left)
+        monkeypatch.setattr(CallLeg, "close", closed)
+        monkeypatch.setattr(CallLeg, "detach", detached)
+
+    def _of(self, leg: CallLeg) -> Watched:
+        return self.calls.setdefault(leg.record.dialled.call_id, Watched())
+
+    def _ends(self, leg: CallLeg) -> None:
+        call = self._of(leg)
+        if call.opened is not None:
+            call.sidebands.append((call.opened, call.ended or time.monotonic()))
+            call.opened = None

@@ -146,6 +146,20 @@ async def test_shares_never_exceed_the_limit(connection: StoreConnection) -> Non
         assert len(await members[0].in_store()) == 10
 
 
+async def test_a_call_that_is_anothers_leaves_no_place_behind(connection: StoreConnection) -> None:
+    """A member that is cut off and whose call another has taken over fills its part, and not that call's place."""
+    async with fleet_of(connection, "one", "two") as (one, two):
+        slots = await one.let_in("a", "b")
+        await two.let_in("c")
+        await one.member.beat()
+        await one.loses_the_store()
+        one.records.lost.add(CallId("a"))
+        slots[0].release()
+        answers = [await one.admit(f"one-{n}", total=9) for n in range(9)]
+        assert sum(isinstance(answer, Slot) for answer in answers) == 3, "half of the six places that were free"
+        assert len(one.held) == 4
+
+
 async def test_a_take_over_moves_the_slot(connection: StoreConnection) -> None:
     """A dead member's running call is counted once before, while and after another goes on with it."""
     records = FakeRecords()

@@ -1,10 +1,12 @@
 """Decisions in doubt: the store did not answer in time, and may be deciding for all others."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
 
+from service.fleet.asking import _SLICES
 from service.fleet.connection import StoreConnection
 from service.fleet.member import CapacityMode
 from service.fleet.scripts import ACQUIRE, BEAT
@@ -45,6 +47,21 @@ async def test_a_late_answer_lets_nobody_in(connection: StoreConnection, on_outa
         await one.released()
         assert await one.in_store() == {"b": "two"}
         assert isinstance(await one.admit("c"), Slot)
+
+
+async def test_waiting_for_the_process_itself_is_no_waiting_for_the_store(connection: StoreConnection) -> None:
+    """A member that stood still for longer than a call may wait gives the store its whole time all the same."""
+    async with fleet_of(connection, "one") as (one,):
+        slow(one)
+        asked = asyncio.create_task(one.admit("a"))
+        await asyncio.sleep(0)
+        time.sleep(2 * DEADLINE)  # noqa: ASYNC251 -- the event loop is to stand still
+        assert await asked == InDoubt()
+        assert one.capacity.asking._patience.waited == _SLICES
+        assert await one.admit("b") == InDoubt()
+        assert one.capacity.asking._patience.waited == 2 * _SLICES
+        quick(one)
+        await until(lambda: not one.capacity.asking.late)
 
 
 async def test_a_late_answer_asks_the_heartbeat_at_once(connection: StoreConnection) -> None:
@@ -155,3 +172,15 @@ async def test_places_given_back_are_shared(connection: StoreConnection) -> None
         await one.loses_the_store()
         answers = [await one.admit(f"e{n}", total=4) for n in range(4)]
         assert sum(isinstance(answer, Slot) for answer in answers) == 2
+
+
+async def test_a_place_given_back_without_an_answer_is_shared(connection: StoreConnection) -> None:
+    """The store gave it back, and the reply was lost: others may fill it, so a member's share counts it as free."""
+    async with fleet_of(connection, "one", "two") as (one, two):
+        slots = await one.let_in("a", "b")
+        one.faulty.loses_replies = True
+        slots[0].release()
+        await until(lambda: one.member.away)
+        assert len(await two.let_in(*"cde")) == 3
+        answers = [await one.admit(f"f{n}", total=4) for n in range(4)]
+        assert sum(isinstance(answer, Slot) for answer in answers) == 1, "the first half of two places"

@@ -13,7 +13,6 @@ from service.simulator.tenants import numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
 from tests.peers.gateway import FALLBACK, eventually
 from tests.peers.service import SECRET, Service
-from tests.service.fleet.carrier import RunningAtCarrier
 from tests.service.gateway.crashes import recorded
 from tests.service.gateway.harness import a_call
 from tests.service.gateway.test_one_owner import deliver_to
@@ -80,7 +79,6 @@ async def test_one_limit_over_three_processes(
     url: str, store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ninety calls, each announced to all three at once: never more than the limit run, and no slot is left over."""
-    at_carrier = RunningAtCarrier(monkeypatch)
     async with fleet(3, url, store_url, tmp_path) as (carrier, running):
         deliver_to(carrier, monkeypatch, *(process.service.address for process in running))
         await asyncio.gather(*(carrier.place_call(a_call(carrier, SHORT)) for _ in range(90)))
@@ -89,7 +87,7 @@ async def test_one_limit_over_three_processes(
             return not await running[0].slots()
 
         await eventually(empty, "no slot to be held")
-        assert at_carrier.most == LIMIT
+        assert carrier.counts()["global"]["most_at_once"] == LIMIT
         live = [await process.live() for process in running]
         decided = sum(each["accepted_calls"] + each["rejected_calls_capacity"] for each in live)
         assert decided == 90

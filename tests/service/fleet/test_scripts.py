@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from service.fleet.address import StoreAddress
 from service.fleet.connection import StoreConnection
-from service.fleet.scripts import KEYS, keys_of
+from service.fleet.scripts import ACQUIRE, HOLD, KEYS, RELEASE, keys_of
 from service.fleet.store import Decision, HeldCall, Place, SlotStore, UnregisteredError, Wanted, instance_of
 from telemetry.semconv.attributes import CallId, TenantId
 
@@ -220,3 +220,18 @@ async def test_a_silent_process_is_fenced_once(connection: StoreConnection, stor
     await store.hold(returned, [HeldCall(CallId("rtc_1"), 1, TenantId("acme"))])
     assert (await store.beat(returned, {})).held == 1
     assert [process.holder for process in (await store.look()).processes if process.beat_age_seconds is None] == []
+
+
+async def test_a_store_is_prepared_for_the_first_call(connection: StoreConnection) -> None:
+    """Connections are open and the scripts known, and nothing has changed."""
+    store = SlotStore(connection, "test")
+    _, holder = await store.join("one", "db", {})
+    assert isinstance(connection._client, redis.asyncio.Redis)
+    await connection._client.script_flush()
+    await connection._client.connection_pool.disconnect()
+    await store.prepare(holder)
+    known = await connection._client.script_exists(*(each.digest for each in (ACQUIRE, RELEASE, HOLD)))
+    assert known == [True] * 3
+    assert sum(each.is_connected for each in connection._client.connection_pool._available_connections) >= 3
+    view = await store.look()
+    assert (view.in_use, [process.writes for process in view.processes]) == (0, [0])

@@ -70,6 +70,32 @@ def test_a_tenant_has_a_share_of_its_own() -> None:
     assert fleet.allowed_of(OnOutage.SHARE, TenantId("new"), 9) == 4
 
 
+def test_a_slot_that_was_given_up_is_no_more_its_own() -> None:
+    """What a process held falls by it, in total and of its tenant, and never below nothing."""
+    fleet = seen(living=2, rank=0, total=4, own=1)
+    fleet.saw_tenant(ACME, 2, own=1)
+    for _ in range(2):
+        fleet.gave_up(ACME, fleet.moment)
+        assert fleet.allowed(OnOutage.SHARE, 10) == 3
+        assert fleet.allowed_of(OnOutage.SHARE, ACME, 4) == 1
+    fleet.gave_up(TenantId("unseen"), fleet.moment)
+    assert fleet.total == 4
+
+
+def test_a_slot_that_was_given_up_before_is_none_of_those_counted() -> None:
+    """An answer counts what is held when it comes, a heartbeat what was held when it was sent."""
+    fleet = seen(living=2, rank=0, total=4, own=2)
+    before = fleet.moment
+    fleet.saw(4, own=1)
+    fleet.gave_up(ACME, before)
+    assert fleet.allowed(OnOutage.SHARE, 10) == 1 + 3
+    sent = fleet.moment
+    fleet.listed(sent, 4, {ACME: 1}, {ACME: 1}, complete=True)
+    fleet.gave_up(ACME, sent)
+    assert fleet.allowed(OnOutage.SHARE, 10) == 0 + 3
+    assert fleet.allowed_of(OnOutage.SHARE, ACME, 3) == 0 + 1
+
+
 def test_tenants_remembered_are_bounded() -> None:
     """Of more tenants than are remembered, those that called longest ago are forgotten."""
     fleet = FleetSeen()

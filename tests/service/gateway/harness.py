@@ -36,6 +36,7 @@ from telemetry.metrics.live_table import Numbers
 from telemetry.recent.record import CallDetails, CallSummary
 from telemetry.semconv.attributes import CallId
 from tests.service.gateway.receptions import Receptions, untrue_times
+from tests.support.databases import migrated_content
 from tests.support.server import TLS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -68,6 +69,7 @@ class GatewayHarness:
     def __init__(self, container: Container, carrier: Simulator, client: httpx2.AsyncClient) -> None:
         self.container, self.carrier, self.client = container, carrier, client
         self._receptions = Receptions(container.carrier)
+        self._before: dict[str | None, Numbers] = {}
         self._rng = Random(7)  # noqa: S311 - reproducible, not secret
 
     @property
@@ -133,11 +135,20 @@ class GatewayHarness:
             raise AssertionError(f"waited {SETTLED_SECONDS:g} s for {what}") from None
 
     async def numbers(self, tenant_id: str | None = None) -> Numbers:
-        """Everything the live view counts."""
+        """Everything the live view counts, since :meth:`count_anew` where that was called."""
         await self.container.telemetry.live.refreshed(SETTLED_SECONDS)
         numbers = self.container.telemetry.live.store.numbers(tenant_id)
         assert numbers is not None
-        return numbers
+        before = self._before.get(tenant_id, {})
+        return {name: number - before.get(name, 0) for name, number in numbers.items()}
+
+    async def count_anew(self) -> None:
+        """Have :meth:`numbers` leave out all calls until now, which have to be over."""
+        await self.settled()
+        live = self.container.telemetry.live
+        await live.refreshed(SETTLED_SECONDS)
+        found = {tenant_id: live.store.numbers(tenant_id) for tenant_id in (None, *live.store.tenants())}
+        self._before = {tenant_id: numbers for tenant_id, numbers in found.items() if numbers is not None}
 
     async def differences(self) -> list[CountDifference]:
         """Where the admin endpoints and the carrier's truth disagree; for tests in which all calls are over.
@@ -230,12 +241,15 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 
 @asynccontextmanager
-async def on_the_air(*, tenants: int = 2, time_scale: TimeScale = QUICK) -> AsyncIterator[Simulator]:
+async def on_the_air(
+    *, tenants: int = 2, time_scale: TimeScale = QUICK, ring_seconds: float = 30.0
+) -> AsyncIterator[Simulator]:
     """A carrier whose callers dial the numbers of so many tenants, and stay on the line when a gateway leaves."""
     line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(simulated_tenants(tenants)),
         time_scale=time_scale,
+        ring_seconds=ring_seconds,
         linger_seconds=SETTLED_SECONDS,
         fallback_instructions=FALLBACK,
     )
@@ -253,9 +267,12 @@ async def serving(
     **chosen: Any,  # noqa: ANN401 - settings of every type
 ) -> AsyncIterator[GatewayHarness]:
     """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
+    database = folder / "callscope.db"
+    if not database.exists():
+        database.write_bytes(await asyncio.to_thread(migrated_content))
     settings = Settings(
         app_env="test",
-        database_url=SecretStr(f"sqlite+aiosqlite:///{folder / 'callscope.db'}"),
+        database_url=SecretStr(f"sqlite+aiosqlite:///{database}"),
         openai_api_key=SecretStr("simulated"),
         openai_base_url=carrier.base_url,
         openai_webhook_secret=(SecretStr(SECRET),),
@@ -287,11 +304,12 @@ async def running_harness(
     *,
     tenants: int = 2,
     time_scale: TimeScale = QUICK,
+    ring_seconds: float = 30.0,
     **chosen: Any,  # noqa: ANN401 - what serving() takes
 ) -> AsyncIterator[GatewayHarness]:
     """A service and a carrier of its own."""
     async with (
-        on_the_air(tenants=tenants, time_scale=time_scale) as carrier,
+        on_the_air(tenants=tenants, time_scale=time_scale, ring_seconds=ring_seconds) as carrier,
         serving(carrier, folder, **chosen) as harness,
     ):
         yield harness

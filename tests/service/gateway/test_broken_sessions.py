@@ -28,8 +28,8 @@ from service.simulator.script_writer import Shares
 from service.simulator.traffic import Plan
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
-from telemetry.semconv.attributes import CallId, EndReason
-from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
+from telemetry.semconv.attributes import EndReason
+from tests.service.gateway.harness import SETTLED_SECONDS, GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
@@ -51,30 +51,28 @@ async def broken(
 
 
 @pytest.mark.parametrize("code", [code for code in CODES if code != 1006], ids=repr)
-async def test_a_session_that_breaks_is_attached_again(tmp_path: Path, code: int | None) -> None:
+async def test_a_session_that_breaks_is_attached_again(shared: GatewayHarness, code: int | None) -> None:
     """Reset or closed by whatever code: one call, one trace, the gap on its timeline and in its minutes."""
-    async with running_harness(tmp_path) as harness:
-        report, record = await broken(harness, SidebandBreak(12, code))
-        assert (report.counts["sidebands_broken"], report.counts["sidebands_reattached"]) == (1, 1)
-        assert report.end == "agent_hung_up"
-        assert (record.summary.end_reason, record.summary.error_type) == (EndReason.COMPLETED, None)
-        assert phases(record) == [(Phase.REATTACH, None)]
-        assert record.trace is not None
-        assert "reattach" in {span.name for span in record.trace.spans}
-        numbers = await harness.numbers()
-        assert (numbers["started_calls"], numbers["ended_calls"], numbers["failed_calls"]) == (1, 1, 0)
-        assert await harness.differences() == []
+    report, record = await broken(shared, SidebandBreak(12, code))
+    assert (report.counts["sidebands_broken"], report.counts["sidebands_reattached"]) == (1, 1)
+    assert report.end == "agent_hung_up"
+    assert (record.summary.end_reason, record.summary.error_type) == (EndReason.COMPLETED, None)
+    assert phases(record) == [(Phase.REATTACH, None)]
+    assert record.trace is not None
+    assert "reattach" in {span.name for span in record.trace.spans}
+    numbers = await shared.numbers()
+    assert (numbers["started_calls"], numbers["ended_calls"], numbers["failed_calls"]) == (1, 1, 0)
+    assert await shared.differences() == []
 
 
-async def test_a_session_may_break_again_and_again(tmp_path: Path) -> None:
+async def test_a_session_may_break_again_and_again(shared: GatewayHarness) -> None:
     """Each break is replaced, also one whose first handshakes fail."""
-    async with running_harness(tmp_path) as harness:
-        breaks = (SidebandBreak(8), SidebandBreak(8, 1012, refusals=(503,)), SidebandBreak(8, 1011))
-        report, record = await broken(harness, *breaks)
-        assert report.counts["sidebands_reattached"] == report.counts["sidebands_broken"] == 3
-        assert phases(record) == [(Phase.REATTACH, None)] * 3
-        assert record.summary.end_reason is EndReason.COMPLETED
-        assert await harness.differences() == []
+    breaks = (SidebandBreak(8), SidebandBreak(8, 1012, refusals=(503,)), SidebandBreak(8, 1011))
+    report, record = await broken(shared, *breaks)
+    assert report.counts["sidebands_reattached"] == report.counts["sidebands_broken"] == 3
+    assert phases(record) == [(Phase.REATTACH, None)] * 3
+    assert record.summary.end_reason is EndReason.COMPLETED
+    assert await shared.differences() == []
 
 
 @pytest.mark.parametrize(
@@ -88,15 +86,14 @@ async def test_a_session_may_break_again_and_again(tmp_path: Path) -> None:
     ids=repr,
 )
 async def test_a_call_that_is_not_found_was_over_when_it_broke(
-    tmp_path: Path, ending: CallerHangsUp | SidebandCloses, reason: EndReason, error_type: str | None
+    shared: GatewayHarness, ending: CallerHangsUp | SidebandCloses, reason: EndReason, error_type: str | None
 ) -> None:
     """404 on attaching: no gap is shown, and the call ended at the moment of the break."""
-    async with running_harness(tmp_path) as harness:
-        report, record = await broken(harness, script=CallScript("over", (HELLO, *TURN), ending))
-        assert (record.summary.end_reason, record.summary.error_type) == (reason, error_type)
-        assert phases(record) == []
-        assert "sidebands_reattached" not in report.counts
-        assert await harness.differences() == []
+    report, record = await broken(shared, script=CallScript("over", (HELLO, *TURN), ending))
+    assert (record.summary.end_reason, record.summary.error_type) == (reason, error_type)
+    assert phases(record) == []
+    assert "sidebands_reattached" not in report.counts
+    assert await shared.differences() == []
 
 
 async def test_a_call_that_cannot_be_attached_to_is_hung_up(
@@ -130,17 +127,16 @@ async def test_a_call_that_can_be_neither_attached_nor_hung_up_ended_when_it_bro
         assert record.summary.ended == pytest.approx(gap.start)
 
 
-async def test_a_tool_answers_on_the_connection_that_replaces_its_own(tmp_path: Path) -> None:
+async def test_a_tool_answers_on_the_connection_that_replaces_its_own(shared: GatewayHarness) -> None:
     """A tool that runs while the sideband breaks is answered on the next, and the model goes on."""
     script = CallScript("tool", (HELLO, CallerSpeaks("When?"), AgentUsesTool("current_time"), AgentSpeaks("Now.")))
-    async with running_harness(tmp_path) as harness:
-        whole = await harness.place(script)
-        events = int(whole.counts["turns"])
-        assert events == 1
-        for after in range(10, 24):
-            report, record = await broken(harness, SidebandBreak(after), script=script)
-            assert report.counts["sidebands_reattached"] == 1
-            assert record.summary.end_reason is EndReason.HANGUP
+    whole = await shared.place(script)
+    events = int(whole.counts["turns"])
+    assert events == 1
+    calls = (broken(shared, SidebandBreak(after), script=script) for after in range(10, 24))
+    for report, record in await asyncio.gather(*calls):
+        assert report.counts["sidebands_reattached"] == 1
+        assert record.summary.end_reason is EndReason.HANGUP
 
 
 NONSENSE: tuple[SendsUnusable, ...] = (
@@ -179,29 +175,27 @@ async def test_messages_that_cannot_be_used_end_nothing(tmp_path: Path, caplog: 
     assert len(logged) == len(set(logged)) == 5
 
 
-async def test_a_transfer_that_came_to_nothing_is_no_transfer(tmp_path: Path) -> None:
+async def test_a_transfer_that_came_to_nothing_is_no_transfer(shared: GatewayHarness) -> None:
     """REFER is answered 200 and the call goes on: it ends as what happened afterwards, and counts as no hand-off."""
     transfer = AgentUsesTool("transfer_call", '{"target": "sales"}')
     script = CallScript("ignored", (HELLO, CallerSpeaks("Sales!"), transfer, AgentSpeaks("..."), *TURN, *TURN, *TURN))
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        report = await harness.call(script, faults=CallFaults(refer_ignored=True), call_id=call_id)
-        summary = harness.record(call_id).summary
-        assert report.counts["refers_ignored"] == 1
-        assert (summary.end_reason, summary.outcome) == (EndReason.HANGUP, CallOutcome.HANGUP)
-        assert (await harness.numbers())["referred_calls"] == 0
-        assert any(phase.phase is Phase.TRANSFER for phase in harness.record(call_id).phases)
-        assert await harness.differences() == []
+    call_id = fresh_id()
+    report = await shared.call(script, faults=CallFaults(refer_ignored=True), call_id=call_id)
+    summary = shared.record(call_id).summary
+    assert report.counts["refers_ignored"] == 1
+    assert (summary.end_reason, summary.outcome) == (EndReason.HANGUP, CallOutcome.HANGUP)
+    assert (await shared.numbers())["referred_calls"] == 0
+    assert any(phase.phase is Phase.TRANSFER for phase in shared.record(call_id).phases)
+    assert await shared.differences() == []
 
 
-async def test_a_transfer_that_happens_is_one(tmp_path: Path) -> None:
+async def test_a_transfer_that_happens_is_one(shared: GatewayHarness) -> None:
     """The session's end after a refer shows that the caller was handed over."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(CallScript("refer", (HELLO, *TURN), AgentTransfers("sales")), call_id=call_id)
-        assert harness.record(call_id).summary.outcome is CallOutcome.REFERRED
-        assert (await harness.numbers())["referred_calls"] == 1
-        assert await harness.differences() == []
+    call_id = fresh_id()
+    await shared.call(CallScript("refer", (HELLO, *TURN), AgentTransfers("sales")), call_id=call_id)
+    assert shared.record(call_id).summary.outcome is CallOutcome.REFERRED
+    assert (await shared.numbers())["referred_calls"] == 1
+    assert await shared.differences() == []
 
 
 @pytest.mark.parametrize(
@@ -219,7 +213,7 @@ async def test_a_call_ends_at_its_limit(tmp_path: Path, limit: dict[str, Any], r
         assert report.end == "agent_hung_up"
         assert (summary.end_reason, summary.error_type) == (reason, None)
         assert summary.duration >= 0.5
-        await harness.container.records.ensure_written(CallId(call_id), 30.0)
+        assert await harness.container.records.flush(SETTLED_SECONDS)
         (row,) = (await harness.get("/api/v1/call-records"))["calls"]
         assert row["outcome"] == reason.value
         assert (await harness.numbers())["failed_calls"] == 0
@@ -235,15 +229,14 @@ async def test_a_call_within_its_limits_runs_to_its_end(tmp_path: Path) -> None:
         assert harness.record(call_id).summary.end_reason is EndReason.COMPLETED
 
 
-async def test_the_caller_waits_from_the_moment_of_falling_silent(tmp_path: Path) -> None:
+async def test_the_caller_waits_from_the_moment_of_falling_silent(shared: GatewayHarness) -> None:
     """The silence by which the end of speech is detected is part of the wait for the answer."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        script = CallScript("asked", (HELLO, CallerSpeaks("Well?"), AgentSpeaks("Well.", think_seconds=40.0)))
-        report = await harness.call(script, call_id=call_id)
-        (turn,) = harness.record(call_id).turns
-        (ground_truth,) = report.turn_seconds
-        assert turn.time_to_first_audio == pytest.approx(ground_truth, abs=0.1)
+    call_id = fresh_id()
+    script = CallScript("asked", (HELLO, CallerSpeaks("Well?"), AgentSpeaks("Well.", think_seconds=40.0)))
+    report = await shared.call(script, call_id=call_id)
+    (turn,) = shared.record(call_id).turns
+    (ground_truth,) = report.turn_seconds
+    assert turn.time_to_first_audio == pytest.approx(ground_truth, abs=0.1)
 
 
 async def test_several_break_at_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The whole service's OpenAPI document: valid, complete, closed, with examples that are what they claim to be."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +23,30 @@ Json = dict[str, Any]
 WEBHOOK = "/api/v1/openai/webhook"
 
 
-@pytest.fixture
-async def document(tmp_path: Path) -> Json:
+@pytest.fixture(scope="module")
+def module_document(tmp_path_factory: pytest.TempPathFactory) -> Json:
     """The document of a service that has not started."""
+    folder = tmp_path_factory.mktemp("document")
     chosen = {
         "app_env": "test",
-        "database_url": f"sqlite+aiosqlite:///{tmp_path / 'callscope.db'}",
-        "spill_folder": tmp_path / "spill",
+        "database_url": f"sqlite+aiosqlite:///{folder / 'callscope.db'}",
+        "spill_folder": folder / "spill",
     }
-    container = build_container(Settings.model_validate(chosen))
-    document = app_of(container).openapi()
-    await container.stop()
-    return document
+
+    async def made() -> Json:
+        container = build_container(Settings.model_validate(chosen))
+        try:
+            return app_of(container).openapi()
+        finally:
+            await container.stop()
+
+    return asyncio.run(made())
+
+
+@pytest.fixture
+def document(module_document: Json) -> Json:
+    """The same, for one test that reads it."""
+    return module_document
 
 
 def operations(document: Json) -> Iterator[tuple[str, Json]]:
@@ -59,12 +72,12 @@ def examples(content: Json) -> list[Any]:
     ]
 
 
-async def test_the_document_is_valid(document: Json) -> None:
+def test_the_document_is_valid(document: Json) -> None:
     """It is OpenAPI by the specification's own schema."""
     validate(document)
 
 
-async def test_every_operation_is_described(document: Json) -> None:
+def test_every_operation_is_described(document: Json) -> None:
     """Each has a summary, a description, an id of its own and tags that the document explains."""
     assert document["tags"] == OPENAPI_TAGS
     explained = {tag["name"] for tag in OPENAPI_TAGS}
@@ -75,7 +88,7 @@ async def test_every_operation_is_described(document: Json) -> None:
     assert {tag for operation in found.values() for tag in operation["tags"]} == explained
 
 
-async def test_every_answer_is_closed(document: Json) -> None:
+def test_every_answer_is_closed(document: Json) -> None:
     """No answer can have a field that the document does not know."""
     open_schemas = [
         name
@@ -85,7 +98,7 @@ async def test_every_answer_is_closed(document: Json) -> None:
     assert open_schemas == []
 
 
-async def test_every_answer_has_examples_of_its_schema(document: Json) -> None:
+def test_every_answer_has_examples_of_its_schema(document: Json) -> None:
     """Each example passes the schema beside it, and no answer lacks one; errors are problem details."""
     missing, checked = [], 0
     for name, media_type, content in contents(document):
@@ -100,7 +113,7 @@ async def test_every_answer_has_examples_of_its_schema(document: Json) -> None:
     assert checked > 100
 
 
-async def test_the_webhooks_request_is_described(document: Json) -> None:
+def test_the_webhooks_request_is_described(document: Json) -> None:
     """Its three signed headers, and a body whose example passes its schema."""
     webhook = document["paths"][WEBHOOK]["post"]
     assert [parameter["name"] for parameter in webhook["parameters"]] == [
@@ -112,10 +125,9 @@ async def test_the_webhooks_request_is_described(document: Json) -> None:
     OAS31Validator(content["schema"]).validate(content["example"])
 
 
-async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
+async def test_the_webhook_answers_as_declared(document: Json, tmp_path: Path) -> None:
     """Taken, duplicate, ignored, malformed, unsigned, too large and refused: each answer is one of the document's."""
     async with running_harness(tmp_path) as harness:
-        contract = Contract(app_of(harness.container).openapi())
         answers = [
             await harness.deliver(announcement(), webhook_id="wh_1"),
             await harness.deliver(announcement(), webhook_id="wh_1"),
@@ -127,6 +139,7 @@ async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
         await harness.container.manager.drain()
         answers.append(await harness.deliver(announcement()))
     assert [answer.status_code for answer in answers] == [200, 200, 200, 400, 401, 413, 503]
+    contract = Contract(document)
     for answer in answers:
         contract.check(answer)
 
@@ -134,7 +147,7 @@ async def test_the_webhook_answers_as_declared(tmp_path: Path) -> None:
 LONG = re.compile(r"\d\.\d{7,}")
 
 
-async def test_no_answer_has_more_decimal_places_than_mean_anything(tmp_path: Path) -> None:
+async def test_no_answer_has_more_decimal_places_than_mean_anything(document: Json, tmp_path: Path) -> None:
     """After real calls, every route that needs no parameter, and every view of a call, answers numbers for people."""
     async with running_harness(tmp_path) as harness:
         call_id = fresh_id()
@@ -142,8 +155,7 @@ async def test_no_answer_has_more_decimal_places_than_mean_anything(tmp_path: Pa
         await harness.call(script, call_id=call_id)
         await harness.container.records.flush(60)
         await harness.container.sampler.sample()
-        methods = app_of(harness.container).openapi()["paths"]
-        plain = [path for path, known in methods.items() if "get" in known and "{" not in path]
+        plain = [path for path, known in document["paths"].items() if "get" in known and "{" not in path]
         assert len(plain) > 12, plain
         for path in (*plain, f"/api/v1/calls/{call_id}", f"/api/v1/calls/{call_id}/timeline.svg"):
             answer = await harness.client.get(path, params=FILTERED.get(path, {}))
@@ -155,10 +167,9 @@ FILTERED = {"/api/v1/usage": {"from": "2025-11-01", "to": "2025-12-01"}}
 """Other parameters that a route with a filter by tenant needs."""
 
 
-async def test_a_filter_by_a_tenant_that_there_is_not_is_answered_404(tmp_path: Path) -> None:
+async def test_a_filter_by_a_tenant_that_there_is_not_is_answered_404(document: Json, tmp_path: Path) -> None:
     """Every route of the document with such a filter says so; a configured tenant without a call is merely empty."""
     async with running_harness(tmp_path) as harness:
-        document = app_of(harness.container).openapi()
         contract = Contract(document)
         paths = [
             path

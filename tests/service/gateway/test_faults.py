@@ -1,9 +1,12 @@
 """Carrier and database failing at every step: each call ends in a state with a reason, and nothing stays held."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
+from service.gateway.carriers import openai_realtime
 from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.call import ONCE, Delivery
 from service.simulator.faults import (
@@ -35,6 +38,21 @@ PLAIN = CallScript(
 )
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_harness_in_haste(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayHarness]:
+    """A service that waits for its carrier half a second at most, and callers who do not let it ring for long."""
+    folder = tmp_path_factory.mktemp("hasty")
+    async with running_harness(folder, timeouts=SHORT_TIMEOUTS, ring_seconds=5.0) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def hasty(module_harness_in_haste: GatewayHarness) -> GatewayHarness:
+    """The same for one test, which finds nothing counted yet."""
+    await module_harness_in_haste.count_anew()
+    return module_harness_in_haste
+
+
 @pytest.mark.parametrize(
     ("fault", "error_type"),
     [
@@ -49,17 +67,16 @@ PLAIN = CallScript(
     ],
     ids=repr,
 )
-async def test_an_accept_that_fails(tmp_path: Path, fault: ControlFault, error_type: str) -> None:
+async def test_an_accept_that_fails(hasty: GatewayHarness, fault: ControlFault, error_type: str) -> None:
     """It is asked once, the call is rejected with the carrier's error, and a call taken all the same is hung up."""
-    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
-        call_id = fresh_id()
-        await harness.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
-        summary = harness.record(call_id).summary
-        assert (summary.rejection_reason, summary.error_type) == (RejectionReason.CARRIER_ERROR, error_type)
-        numbers = await harness.numbers()
-        assert (numbers["accepted_calls"], numbers["rejected_calls_carrier_error"]) == (0, 1)
-        await _nothing_is_held(harness)
-        assert harness.carrier.running == 0
+    call_id = fresh_id()
+    await hasty.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
+    summary = hasty.record(call_id).summary
+    assert (summary.rejection_reason, summary.error_type) == (RejectionReason.CARRIER_ERROR, error_type)
+    numbers = await hasty.numbers()
+    assert (numbers["accepted_calls"], numbers["rejected_calls_carrier_error"]) == (0, 1)
+    await _nothing_is_held(hasty)
+    assert hasty.carrier.running == 0
 
 
 @pytest.mark.parametrize(
@@ -73,69 +90,65 @@ async def test_an_accept_that_fails(tmp_path: Path, fault: ControlFault, error_t
     ids=["404", "410", "canceled", "late"],
 )
 async def test_a_caller_who_gives_up_while_the_call_is_decided(
-    tmp_path: Path, faults: CallFaults, delivery: Delivery
+    shared: GatewayHarness, faults: CallFaults, delivery: Delivery
 ) -> None:
     """The call is unanswered, not rejected: asked for once, no error, nothing held, the same in every view."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(PLAIN, faults=faults, delivery=delivery, call_id=call_id)
-        summary = harness.record(call_id).summary
-        assert (summary.outcome, summary.unanswered_reason) == (CallOutcome.UNANSWERED, UnansweredReason.CANCELED)
-        assert (summary.rejection_reason, summary.error_type) == (None, None)
-        numbers = await harness.numbers()
-        assert (numbers["unanswered_calls"], numbers["rejected_calls_carrier_error"]) == (1, 0)
-        assert harness.carrier.ground_truth()["global"]["unanswered_calls_canceled"] == 1
-        assert sum(harness.carrier._registry.find(call_id).requests.values()) == 1
-        await _nothing_is_held(harness)
-        assert harness.carrier.running == 0
+    call_id, before = fresh_id(), shared.carrier.ground_truth()["global"]["unanswered_calls_canceled"]
+    await shared.call(PLAIN, faults=faults, delivery=delivery, call_id=call_id)
+    summary = shared.record(call_id).summary
+    assert (summary.outcome, summary.unanswered_reason) == (CallOutcome.UNANSWERED, UnansweredReason.CANCELED)
+    assert (summary.rejection_reason, summary.error_type) == (None, None)
+    numbers = await shared.numbers()
+    assert (numbers["unanswered_calls"], numbers["rejected_calls_carrier_error"]) == (1, 0)
+    assert shared.carrier.ground_truth()["global"]["unanswered_calls_canceled"] == before + 1
+    assert sum(shared.carrier._registry.find(call_id).requests.values()) == 1
+    await _nothing_is_held(shared)
+    assert shared.carrier.running == 0
 
 
-async def test_a_session_that_cannot_be_attached(tmp_path: Path) -> None:
+async def test_a_session_that_cannot_be_attached(hasty: GatewayHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepted and never started: abandoned with the status, and hung up, so that no caller talks to nobody."""
-    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
-        call_id = fresh_id()
-        await harness.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
-        summary = harness.record(call_id).summary
-        assert (summary.end_reason, summary.error_type) == (EndReason.ERROR, "404")
-        numbers = await harness.numbers()
-        assert (numbers["accepted_calls"], numbers["started_calls"], numbers["abandoned_calls"]) == (1, 0, 1)
-        await _nothing_is_held(harness)
+    monkeypatch.setattr(openai_realtime, "ATTACH_DELAYS", [0.01] * len(openai_realtime.ATTACH_DELAYS))
+    call_id = fresh_id()
+    await hasty.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
+    summary = hasty.record(call_id).summary
+    assert (summary.end_reason, summary.error_type) == (EndReason.ERROR, "404")
+    numbers = await hasty.numbers()
+    assert (numbers["accepted_calls"], numbers["started_calls"], numbers["abandoned_calls"]) == (1, 0, 1)
+    await _nothing_is_held(hasty)
 
 
 @pytest.mark.parametrize("after_events", range(0, 24, 3))
 @pytest.mark.parametrize("code", [None, 1011], ids=["dropped", "crashed"])
-async def test_a_socket_cut_at_any_step(tmp_path: Path, after_events: int, code: int | None) -> None:
+async def test_a_socket_cut_at_any_step(shared: GatewayHarness, after_events: int, code: int | None) -> None:
     """Wherever the session breaks off, the call ends once, with no span, turn or slot left open."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(PLAIN, faults=CallFaults(cut=SocketCut(after_events, code)), call_id=call_id)
-        record = harness.record(call_id)
-        assert record.summary.end_reason is (EndReason.HANGUP if code is None else EndReason.ERROR)
-        assert all(span.end_unix_nanos is not None for span in record.trace.spans) if record.trace else False
-        assert await harness.differences() == []
-        await _nothing_is_held(harness)
+    call_id = fresh_id()
+    await shared.call(PLAIN, faults=CallFaults(cut=SocketCut(after_events, code)), call_id=call_id)
+    record = shared.record(call_id)
+    assert record.summary.end_reason is (EndReason.HANGUP if code is None else EndReason.ERROR)
+    assert all(span.end_unix_nanos is not None for span in record.trace.spans) if record.trace else False
+    assert await shared.differences() == []
+    await _nothing_is_held(shared)
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), NeverAnswer(), DropConnection(processed=False)], ids=repr)
-async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: ControlFault) -> None:
+async def test_a_transfer_the_carrier_refuses(hasty: GatewayHarness, fault: ControlFault) -> None:
     """The model is told, the call goes on and ends for another reason; nothing is counted as referred."""
     script = CallScript("refer", PLAIN.steps, AgentTransfers("sales"))
-    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
-        call_id = fresh_id()
-        await harness.call(script, faults=CallFaults(refer=fault), call_id=call_id)
-        assert (await harness.numbers())["referred_calls"] == 0
-        assert harness.record(call_id).summary.end_reason is not EndReason.REFERRED
-        await _nothing_is_held(harness)
+    call_id = fresh_id()
+    await hasty.call(script, faults=CallFaults(refer=fault), call_id=call_id)
+    assert (await hasty.numbers())["referred_calls"] == 0
+    assert hasty.record(call_id).summary.end_reason is not EndReason.REFERRED
+    await _nothing_is_held(hasty)
 
 
-async def test_a_hangup_that_fails_once_is_asked_again(tmp_path: Path) -> None:
+async def test_a_hangup_that_fails_once_is_asked_again(hasty: GatewayHarness) -> None:
     """Hanging up twice does no harm, so a lost answer is not the end of it."""
     script = CallScript("bye", PLAIN.steps, AgentHangsUp())
-    async with running_harness(tmp_path, timeouts=SHORT_TIMEOUTS) as harness:
-        call_id = fresh_id()
-        await harness.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
-        assert harness.record(call_id).summary.end_reason is EndReason.COMPLETED
-        await _nothing_is_held(harness)
+    call_id = fresh_id()
+    await hasty.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
+    assert hasty.record(call_id).summary.end_reason is EndReason.COMPLETED
+    await _nothing_is_held(hasty)
 
 
 async def test_the_database_fails_at_the_tenant(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ async def test_a_call_that_another_process_runs_is_told_as_such(tmp_path: Path) 
         carrier.hang_up_all()
         await placing
     assert (told["from_record"], told["ended_at"]) == (True, None)
-    assert told["explanation"].startswith("Running, ")
+    assert told["explanation"].startswith("Running for ")
     assert told["explanation"].endswith(
         " Another process has the call: this is how its record stood when it was last written."
     )

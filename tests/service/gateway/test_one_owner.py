@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from service.gateway.carriers.carrier import CarrierError
 from service.simulator.faults import NO_FAULTS, CallFaults, Operation, Refuse
@@ -31,14 +32,32 @@ COUNTED = (
 )
 
 
+Pair = tuple[Simulator, GatewayHarness, GatewayHarness]
+
+
 @asynccontextmanager
-async def two_processes(folder: Path) -> AsyncIterator[tuple[Simulator, GatewayHarness, GatewayHarness]]:
+async def two_processes(folder: Path) -> AsyncIterator[Pair]:
     """Two services on one database; the carrier announces its calls to the first."""
     async with on_the_air() as carrier, serving(carrier, folder) as first:
         target = carrier.target
         async with serving(carrier, folder) as second:
             carrier.target = target
             yield carrier, first, second
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_harness_pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pair]:
+    """The same for all tests that leave both as they were."""
+    async with two_processes(tmp_path_factory.mktemp("pair")) as pair:
+        yield pair
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pair(module_harness_pair: Pair) -> Pair:
+    """The same for one of them, which finds nothing counted yet."""
+    for harness in module_harness_pair[1:]:
+        await harness.count_anew()
+    return module_harness_pair
 
 
 def asked(carrier: Simulator, call_id: str) -> Mapping[Operation, int]:
@@ -72,41 +91,41 @@ def cut_off(*harnesses: GatewayHarness) -> None:
 
 
 @pytest.mark.parametrize("status", [None, *REFUSED])
-async def test_a_delivery_to_a_second_process_is_a_duplicate(tmp_path: Path, status: int | None) -> None:
+async def test_a_delivery_to_a_second_process_is_a_duplicate(pair: Pair, status: int | None) -> None:
     """Whatever the first was answered to its accept, the second does nothing but say so."""
     faults = NO_FAULTS if status is None else CallFaults(accept=Refuse(status))
-    async with two_processes(tmp_path) as (carrier, first, second):
-        call_id = fresh_id()
-        placing = asyncio.create_task(first.place(TALK, call_id=call_id, faults=faults))
-        over = {None: CallState.STARTED, 404: CallState.UNANSWERED}.get(status, CallState.REJECTED)
-        tracker = first.container.telemetry.tracker
-        await first.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state is over, "a decision")
-        await first.until(lambda: status is None or not first.container.manager.busy, "the carrier to be told")
-        before = asked(carrier, call_id)
-        answer = await second.deliver(announcement(call_id))
-        assert (answer.status_code, answer.json()) == (200, DEDUPED)
-        assert asked(carrier, call_id) == before
-        assert before[Operation.ACCEPT] == 1
-        assert await counted(second) == dict.fromkeys(COUNTED, 0)
-        assert second.container.telemetry.recent.call(CallId(call_id)) is None
-        assert second.container.records.health().open == 0
-        carrier.hang_up_all()
-        await placing
-        await first.settled()
-        assert carrier.ground_truth()["violations"] == []
+    carrier, first, second = pair
+    call_id = fresh_id()
+    placing = asyncio.create_task(first.place(TALK, call_id=call_id, faults=faults))
+    over = {None: CallState.STARTED, 404: CallState.UNANSWERED}.get(status, CallState.REJECTED)
+    tracker = first.container.telemetry.tracker
+    await first.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state is over, "a decision")
+    await first.until(lambda: status is None or not first.container.manager.busy, "the carrier to be told")
+    before = asked(carrier, call_id)
+    answer = await second.deliver(announcement(call_id))
+    assert (answer.status_code, answer.json()) == (200, DEDUPED)
+    assert asked(carrier, call_id) == before
+    assert before[Operation.ACCEPT] == 1
+    assert await counted(second) == dict.fromkeys(COUNTED, 0)
+    assert second.container.telemetry.recent.call(CallId(call_id)) is None
+    assert second.container.records.health().open == 0
+    carrier.hang_up_all()
+    await placing
+    await first.settled()
+    assert carrier.ground_truth()["violations"] == []
 
 
-async def test_deliveries_at_once_are_taken_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deliveries_at_once_are_taken_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty calls announced to both at the same moment: each is counted and accepted by one of them."""
-    async with two_processes(tmp_path) as (carrier, first, second):
-        deliver_to(carrier, monkeypatch, *(str(each.client.base_url).rstrip("/") for each in (first, second)))
-        await asyncio.gather(*(first.place(SHORT) for _ in range(20)))
-        await asyncio.gather(first.settled(), second.settled())
-        numbers = [await counted(harness) for harness in (first, second)]
-        assert sum(each["received_calls"] for each in numbers) == 20
-        assert sum(each["accepted_calls"] for each in numbers) == 20
-        assert sum(each["ended_calls"] for each in numbers) == 20
-        assert carrier.ground_truth()["violations"] == []
+    carrier, first, second = pair
+    deliver_to(carrier, monkeypatch, *(str(each.client.base_url).rstrip("/") for each in (first, second)))
+    await asyncio.gather(*(first.place(SHORT) for _ in range(20)))
+    await asyncio.gather(first.settled(), second.settled())
+    numbers = [await counted(harness) for harness in (first, second)]
+    assert sum(each["received_calls"] for each in numbers) == 20
+    assert sum(each["accepted_calls"] for each in numbers) == 20
+    assert sum(each["ended_calls"] for each in numbers) == 20
+    assert carrier.ground_truth()["violations"] == []
 
 
 @pytest.mark.parametrize("status", REFUSED)

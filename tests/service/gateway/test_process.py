@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from service.cli import app
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
 from service.simulator.tenants import simulated_tenants
 from tests.peers.service import Service
@@ -32,30 +34,38 @@ def _run(folder: Path, *words: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+REFUSED = [
+    ({"ADMIN_TOKEN": ""}, "ADMIN_TOKEN must be set when APP_ENV is prod"),
+    ({"MAX_CONCURRENT_CALLS": "many"}, "MAX_CONCURRENT_CALLS: "),
+    ({"DATABASE_URL": "mysql://secret@host/db"}, "DATABASE_URL: no driver for the scheme 'mysql'"),
+    ({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+    ({"HOST": "203.0.113.1"}, "cannot listen"),
+]
+
+
 @pytest.mark.parametrize(
-    ("environment", "reason"),
-    [
-        ({"ADMIN_TOKEN": ""}, "ADMIN_TOKEN must be set when APP_ENV is prod"),
-        ({"MAX_CONCURRENT_CALLS": "many"}, "MAX_CONCURRENT_CALLS: "),
-        ({"DATABASE_URL": "mysql://secret@host/db"}, "DATABASE_URL: no driver for the scheme 'mysql'"),
-        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
-        ({"HOST": "203.0.113.1"}, "cannot listen"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+    ("environment", "reason"), REFUSED, ids=[next(iter(environment)) for environment, _ in REFUSED]
 )
 def test_a_start_that_is_refused_says_why(tmp_path: Path, environment: Mapping[str, str], reason: str) -> None:
     """One line on standard error names the key and the problem; no traceback, no secret, exit code 1."""
+    whole = Service(tmp_path, "http://127.0.0.1:9/v1", environment).whole_environment
+    refused = CliRunner().invoke(app, ["serve"], env=whole)
+    assert (refused.exit_code, type(refused.exception)) == (1, SystemExit), refused.exception
+    _says_why(refused.stderr, reason)
+
+
+def test_a_process_that_is_refused_ends_so_too(tmp_path: Path) -> None:
+    """The latest of these reasons, with the same words and exit code."""
+    environment, reason = REFUSED[-1]
     refused = _run(tmp_path, "serve", **environment)
     assert refused.returncode == 1
-    assert reason in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert "secret" not in refused.stderr
+    _says_why(refused.stderr, reason)
 
 
-def test_the_commands_are_there(tmp_path: Path) -> None:
-    """Every command of the contract answers ``--help``."""
-    for words in (["serve"], ["demo"], ["simulate"], ["doctor"], ["tenants", "list"], ["tenants", "import"]):
-        assert _run(tmp_path, *words, "--help").returncode == 0, words
+def _says_why(said: str, reason: str) -> None:
+    assert reason in said
+    assert "Traceback" not in said
+    assert "secret" not in said
 
 
 @pytest.mark.endurance

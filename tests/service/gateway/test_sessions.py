@@ -41,58 +41,56 @@ TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
-async def test_how_a_session_ends(tmp_path: Path, ending: Ending, reason: EndReason, error_type: str | None) -> None:
+async def test_how_a_session_ends(
+    shared: GatewayHarness, ending: Ending, reason: EndReason, error_type: str | None
+) -> None:
     """A hang-up looks like a broken connection and is no error; a crash and an expired session are."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(CallScript("ends", (HELLO, *TURN), ending), call_id=call_id)
-        summary = harness.record(call_id).summary
-        assert (summary.end_reason, summary.error_type) == (reason, error_type)
-        numbers = await harness.numbers()
-        assert (numbers["ended_calls"], numbers["failed_calls"]) == (1, int(error_type is not None))
-        assert numbers["referred_calls"] == int(reason is EndReason.REFERRED)
-        assert harness.container.capacity.in_use == 0
+    call_id = fresh_id()
+    await shared.call(CallScript("ends", (HELLO, *TURN), ending), call_id=call_id)
+    summary = shared.record(call_id).summary
+    assert (summary.end_reason, summary.error_type) == (reason, error_type)
+    numbers = await shared.numbers()
+    assert (numbers["ended_calls"], numbers["failed_calls"]) == (1, int(error_type is not None))
+    assert numbers["referred_calls"] == int(reason is EndReason.REFERRED)
+    assert shared.container.capacity.in_use == 0
 
 
-async def test_turns_latencies_and_interruptions_are_the_carriers(tmp_path: Path) -> None:
+async def test_turns_latencies_and_interruptions_are_the_carriers(shared: GatewayHarness) -> None:
     """Two turns, the second cut short; each wait is what passed at the carrier between speech and answer."""
     cut = AgentSpeaks("A long story", speak_seconds=20.0, cut_after=10.0)
     script = CallScript("talk", (HELLO, *TURN, CallerSpeaks("And?"), cut, CallerSpeaks("Stop!"), AgentSpeaks("Sorry.")))
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(script, call_id=call_id)
-        record = harness.record(call_id)
-        assert (record.summary.turns, record.summary.interruptions) == (3, 1)
-        assert [turn.interrupted for turn in record.turns] == [False, True, False]
-        assert record.first_audio is not None
-        assert (await harness.numbers())["interruptions"] == 1
+    call_id = fresh_id()
+    await shared.call(script, call_id=call_id)
+    record = shared.record(call_id)
+    assert (record.summary.turns, record.summary.interruptions) == (3, 1)
+    assert [turn.interrupted for turn in record.turns] == [False, True, False]
+    assert record.first_audio is not None
+    assert (await shared.numbers())["interruptions"] == 1
 
 
-async def test_a_turn_with_a_tool_waits_for_the_answer_that_is_heard(tmp_path: Path) -> None:
+async def test_a_turn_with_a_tool_waits_for_the_answer_that_is_heard(shared: GatewayHarness) -> None:
     """The tool's response has no audio: the turn's wait runs on to the response after it."""
     script = CallScript(
         "tool", (HELLO, CallerSpeaks("What time is it?"), AgentUsesTool("current_time"), AgentSpeaks("Noon."))
     )
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(script, call_id=call_id)
-        record = harness.record(call_id)
-        assert [(tool.tool, tool.error_type) for tool in record.tools] == [("current_time", None)]
-        assert record.summary.turns == 1
+    call_id = fresh_id()
+    await shared.call(script, call_id=call_id)
+    record = shared.record(call_id)
+    assert [(tool.tool, tool.error_type) for tool in record.tools] == [("current_time", None)]
+    assert record.summary.turns == 1
 
 
-async def test_a_tool_nobody_has_is_answered_with_an_error(tmp_path: Path) -> None:
+async def test_a_tool_nobody_has_is_answered_with_an_error(shared: GatewayHarness) -> None:
     """The model hears that there is no such tool, the caller an answer; the made-up name is no label."""
     script = CallScript(
         "tool", (HELLO, CallerSpeaks("Do it"), AgentUsesTool("made_up_by_the_model"), AgentSpeaks("No."))
     )
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        report = await harness.call(script, call_id=call_id)
-        record = harness.record(call_id)
-        assert [(tool.tool, tool.error_type) for tool in record.tools] == [("_other", "unknown_tool")]
-        assert record.summary.end_reason is EndReason.HANGUP
-        assert report.accepted
+    call_id = fresh_id()
+    report = await shared.call(script, call_id=call_id)
+    record = shared.record(call_id)
+    assert [(tool.tool, tool.error_type) for tool in record.tools] == [("_other", "unknown_tool")]
+    assert record.summary.end_reason is EndReason.HANGUP
+    assert report.accepted
 
 
 async def test_tokens_are_the_sum_of_the_responses(tmp_path: Path) -> None:
@@ -108,17 +106,16 @@ async def test_tokens_are_the_sum_of_the_responses(tmp_path: Path) -> None:
         assert ground_truth["tokens_output"] > 0
 
 
-async def test_errors_that_end_nothing(tmp_path: Path) -> None:
+async def test_errors_that_end_nothing(shared: GatewayHarness) -> None:
     """A warning and a failed response are on the record; the call goes on and is no failure."""
     script = CallScript(
         "warned", (HELLO, SessionWarns("invalid_value"), CallerSpeaks("Hi"), ResponseFails(), AgentSpeaks("Yes"))
     )
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(script, call_id=call_id)
-        record = harness.record(call_id)
-        assert {error.detail for error in record.errors} == {"invalid_value", "server_error"}
-        assert (await harness.numbers())["failed_calls"] == 0
+    call_id = fresh_id()
+    await shared.call(script, call_id=call_id)
+    record = shared.record(call_id)
+    assert {error.detail for error in record.errors} == {"invalid_value", "server_error"}
+    assert (await shared.numbers())["failed_calls"] == 0
 
 
 async def test_a_line_that_goes_dead_is_swept(tmp_path: Path) -> None:

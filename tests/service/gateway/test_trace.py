@@ -51,31 +51,29 @@ async def test_what_a_step_asks_of_others_hangs_below_it(tmp_path: Path) -> None
         assert (request.kind, request.name, request.attributes["http.response.status_code"]) == ("client", "POST", 200)
 
 
-async def test_a_failed_request_says_why_on_its_step(tmp_path: Path) -> None:
+async def test_a_failed_request_says_why_on_its_step(shared: GatewayHarness) -> None:
     """The step that failed has the carrier's status, as the request and the rejection have."""
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        await harness.call(CallScript("plain", TALK), faults=CallFaults(accept=Refuse(429)), call_id=call_id)
-        accept = next(phase for phase in harness.record(call_id).phases if phase.phase == "accept")
-        assert accept.error_type == "429"
-        (request,) = children(trace(harness, call_id), "accept")
-        assert (request.error, request.attributes["error.type"]) == (True, "429")
+    call_id = fresh_id()
+    await shared.call(CallScript("plain", TALK), faults=CallFaults(accept=Refuse(429)), call_id=call_id)
+    accept = next(phase for phase in shared.record(call_id).phases if phase.phase == "accept")
+    assert accept.error_type == "429"
+    (request,) = children(trace(shared, call_id), "accept")
+    assert (request.error, request.attributes["error.type"]) == (True, "429")
 
 
 @pytest.mark.parametrize("where", ["the webhook", "a SIP header"])
-async def test_a_trace_context_from_outside_is_linked(tmp_path: Path, where: str) -> None:
+async def test_a_trace_context_from_outside_is_linked(shared: GatewayHarness, where: str) -> None:
     """Whoever names a trace is linked from the root and is nobody's parent; the call's trace is its own."""
     outside = "4bf92f3577b34da6a3ce929d0e0e4736"
     context = f"00-{outside}-00f067aa0ba902b7-01"
     headers = [{"name": "To", "value": "sip:+12125550001@example.com"}, {"name": "X-Traceparent", "value": context}]
-    async with running_harness(tmp_path) as harness:
-        call_id = fresh_id()
-        if where == "the webhook":
-            await harness.deliver(announcement(call_id), traceparent=context, baggage="caller=somebody")
-        else:
-            await harness.deliver(announcement(call_id, sip_headers=headers))
-        await harness.settled()
-        found = trace(harness, call_id)
-        (root,) = [span for span in found.spans if span.name == "call"]
-        assert (root.parent_id, root.linked_trace_ids) == (None, (outside,))
-        assert found.trace_id != outside
+    call_id = fresh_id()
+    if where == "the webhook":
+        await shared.deliver(announcement(call_id), traceparent=context, baggage="caller=somebody")
+    else:
+        await shared.deliver(announcement(call_id, sip_headers=headers))
+    await shared.settled()
+    found = trace(shared, call_id)
+    (root,) = [span for span in found.spans if span.name == "call"]
+    assert (root.parent_id, root.linked_trace_ids) == (None, (outside,))
+    assert found.trace_id != outside

@@ -30,25 +30,25 @@ async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
         yield harness
 
 
-async def test_a_delivery_signed_by_the_specifications_library_is_a_counted_call(harness: GatewayHarness) -> None:
+async def test_a_delivery_signed_by_the_specifications_library_is_a_counted_call(shared: GatewayHarness) -> None:
     """A webhook signed with ``standardwebhooks`` becomes a received call; the same delivery again is deduped."""
     body, webhook_id = announcement(), "wh_once"
-    first = await harness.deliver(body, webhook_id=webhook_id)
-    again = await harness.deliver(body, webhook_id=webhook_id)
+    first = await shared.deliver(body, webhook_id=webhook_id)
+    again = await shared.deliver(body, webhook_id=webhook_id)
     assert (first.status_code, first.json()) == (200, {"ok": True})
     assert (again.status_code, again.json()) == (200, {"ok": True, "deduped": True})
-    await harness.settled()
-    assert (await harness.numbers())["received_calls"] == 1
+    await shared.settled()
+    assert (await shared.numbers())["received_calls"] == 1
 
 
-async def test_one_call_under_two_webhook_ids_is_one_call(harness: GatewayHarness) -> None:
+async def test_one_call_under_two_webhook_ids_is_one_call(shared: GatewayHarness) -> None:
     """The call id is deduplicated too, while the call runs and after it is over."""
     body = announcement()
-    answers = [await harness.deliver(body) for _ in range(2)]
-    await harness.settled()
-    answers.append(await harness.deliver(body))
+    answers = [await shared.deliver(body) for _ in range(2)]
+    await shared.settled()
+    answers.append(await shared.deliver(body))
     assert [answer.json().get("deduped", False) for answer in answers] == [False, True, True]
-    numbers = await harness.numbers()
+    numbers = await shared.numbers()
     assert (numbers["received_calls"], numbers["lifecycle_violations"]) == (1, 0)
 
 
@@ -65,30 +65,30 @@ async def test_one_call_under_two_webhook_ids_is_one_call(harness: GatewayHarnes
     ],
     ids=["wrong", "empty", "no version", "not ascii", "other id", "no time", "long ago"],
 )
-async def test_a_signature_that_does_not_fit_is_refused(harness: GatewayHarness, headers: dict[str, str]) -> None:
+async def test_a_signature_that_does_not_fit_is_refused(shared: GatewayHarness, headers: dict[str, str]) -> None:
     """401 with problem details, whatever is wrong with it; nothing is received."""
     body = announcement()
     made = dict(signed_headers(body, "wh_1")) | headers
     raw = [(name.encode(), value.encode("utf-8")) for name, value in made.items()]
-    answer = await harness.client.post("/api/v1/openai/webhook", content=body, headers=raw)
-    await _refused(harness, answer, 401)
+    answer = await shared.client.post("/api/v1/openai/webhook", content=body, headers=raw)
+    await _refused(shared, answer, 401)
 
 
-async def test_a_stale_or_unsigned_delivery_is_refused(harness: GatewayHarness) -> None:
+async def test_a_stale_or_unsigned_delivery_is_refused(shared: GatewayHarness) -> None:
     """More than five minutes old, from the future, or without the headers: 401."""
     body = announcement()
     for offset in (timedelta(minutes=-6), timedelta(minutes=6)):
         headers = signed_headers(body, "wh_1", datetime.now(UTC) + offset)
-        await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers), 401)
-    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=body), 401)
+        await _refused(shared, await shared.client.post("/api/v1/openai/webhook", content=body, headers=headers), 401)
+    await _refused(shared, await shared.client.post("/api/v1/openai/webhook", content=body), 401)
 
 
 async def test_a_refusal_says_its_cause(
-    harness: GatewayHarness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    shared: GatewayHarness, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each cause has a sentence, an outcome of its own, and one line in the log however often it comes."""
     counted: list[WebhookOutcome] = []
-    monkeypatch.setattr(harness.container.telemetry.tracker, "webhook", counted.append)
+    monkeypatch.setattr(shared.container.telemetry.tracker, "webhook", counted.append)
     body, now = announcement(), datetime.now(UTC)
     right = signed_headers(body, "wh_1", now)
     causes = {
@@ -101,7 +101,7 @@ async def test_a_refusal_says_its_cause(
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             for cause, (headers, said) in causes.items():
-                answer = await harness.client.post("/api/v1/openai/webhook", content=body, headers=headers)
+                answer = await shared.client.post("/api/v1/openai/webhook", content=body, headers=headers)
                 detail = answer.json()["detail"].replace("401 s old, 101", "400 s old, 100")
                 assert (answer.status_code, said in detail) == (401, True), (cause, detail)
     lines = [r.getMessage() for r in caplog.records if "delivery was refused" in r.getMessage()]
@@ -109,9 +109,9 @@ async def test_a_refusal_says_its_cause(
     assert counted == [WebhookOutcome(cause) for cause in causes] * 3
 
 
-async def test_what_is_not_text_cannot_be_verified(harness: GatewayHarness) -> None:
+async def test_what_is_not_text_cannot_be_verified(shared: GatewayHarness) -> None:
     """Signatures are over UTF-8: a body of other bytes is refused like a wrong signature, rightly signed or not."""
-    await _refused(harness, await _deliver_raw(harness, b"\xff\xfe"), 401)
+    await _refused(shared, await _deliver_raw(shared, b"\xff\xfe"), 401)
 
 
 @pytest.mark.parametrize(
@@ -134,33 +134,33 @@ async def test_what_is_not_text_cannot_be_verified(harness: GatewayHarness) -> N
     ],
     ids=lambda value: None if isinstance(value, str) else repr(value[:40]),
 )
-async def test_a_signed_body_nobody_can_read_names_the_field(harness: GatewayHarness, body: bytes, field: str) -> None:
+async def test_a_signed_body_nobody_can_read_names_the_field(shared: GatewayHarness, body: bytes, field: str) -> None:
     """400 with the field at fault, and never the value."""
-    answer = await _deliver_raw(harness, body)
-    await _refused(harness, answer, 400)
+    answer = await _deliver_raw(shared, body)
+    await _refused(shared, answer, 400)
     assert [problem["field"] for problem in answer.json()["errors"]] == [field]
 
 
-async def test_events_of_other_types_are_taken_and_ignored(harness: GatewayHarness) -> None:
+async def test_events_of_other_types_are_taken_and_ignored(shared: GatewayHarness) -> None:
     """200 for types known to the SDK and for types nobody knows; no call is received."""
     for kind in ("realtime.call.ended", "response.completed", "live.transport.incoming", "x" * 5_000):
-        answer = await harness.deliver(json.dumps({"type": kind, "data": {"call_id": "rtc_1"}}).encode())
+        answer = await shared.deliver(json.dumps({"type": kind, "data": {"call_id": "rtc_1"}}).encode())
         assert (answer.status_code, answer.json()) == (200, {"ok": True})
-    assert (await harness.numbers())["received_calls"] == 0
+    assert (await shared.numbers())["received_calls"] == 0
 
 
-async def test_a_body_over_the_limit_is_not_read_on(harness: GatewayHarness) -> None:
+async def test_a_body_over_the_limit_is_not_read_on(shared: GatewayHarness) -> None:
     """413, with a length given and without one; a body just under the limit passes."""
     large = b" " * (256 * 1024 + 1)
-    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=large), 413)
+    await _refused(shared, await shared.client.post("/api/v1/openai/webhook", content=large), 413)
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(300):
             yield b" " * 1024
 
-    await _refused(harness, await harness.client.post("/api/v1/openai/webhook", content=chunks()), 413)
+    await _refused(shared, await shared.client.post("/api/v1/openai/webhook", content=chunks()), 413)
     body = announcement(padding="x" * 250_000)
-    assert (await harness.deliver(body)).status_code == 200
+    assert (await shared.deliver(body)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ async def test_a_body_over_the_limit_is_not_read_on(harness: GatewayHarness) -> 
     ],
     ids=repr,
 )
-async def test_absurd_sip_headers_are_an_unknown_number(harness: GatewayHarness, headers: object) -> None:
+async def test_absurd_sip_headers_are_an_unknown_number(shared: GatewayHarness, headers: object) -> None:
     """Whatever the headers hold, the call is received for nobody and turned away."""
-    answer = await harness.deliver(announcement(sip_headers=headers))
+    answer = await shared.deliver(announcement(sip_headers=headers))
     assert answer.status_code == 200
-    await harness.settled()
-    numbers = await harness.numbers("_unknown")
+    await shared.settled()
+    numbers = await shared.numbers("_unknown")
     assert (numbers["received_calls"], numbers["rejected_calls_tenant_not_configured"]) == (1, 1)
 
 
@@ -200,17 +200,15 @@ async def test_unknown_numbers_by_the_hundred_make_no_series(harness: GatewayHar
     assert set(harness.container.telemetry.live.store.tenants()) - before == {"_unknown"}
 
 
-async def test_nothing_personal_is_logged_or_answered(
-    harness: GatewayHarness, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_nothing_personal_is_logged_or_answered(shared: GatewayHarness, caplog: pytest.LogCaptureFixture) -> None:
     """The caller's number is in no log line and no answer, not even where the delivery is refused."""
     with caplog.at_level(logging.DEBUG, logger="callscope"), caplog.at_level(logging.DEBUG, logger="service"):
         answers = [
-            await harness.deliver(announcement()),
-            await harness.deliver(announcement(call_id="a b")),
-            await harness.client.post("/api/v1/openai/webhook", content=announcement()),
+            await shared.deliver(announcement()),
+            await shared.deliver(announcement(call_id="a b")),
+            await shared.client.post("/api/v1/openai/webhook", content=announcement()),
         ]
-        await harness.settled()
+        await shared.settled()
     assert not [line for line in caplog.messages if CALLER in line]
     assert not [record for record in caplog.records if CALLER in repr(record.__dict__)]
     assert not [answer for answer in answers if CALLER in answer.text]
@@ -224,12 +222,12 @@ async def test_while_draining_a_call_is_asked_to_come_again(harness: GatewayHarn
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_a_traceparent_is_linked_and_not_trusted(harness: GatewayHarness) -> None:
+async def test_a_traceparent_is_linked_and_not_trusted(shared: GatewayHarness) -> None:
     """The call's trace is its own; the one named in the header is a link on it."""
     call_id = fresh_id()
-    await harness.deliver(announcement(call_id), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    await harness.settled()
-    trace = harness.record(CallId(call_id)).trace
+    await shared.deliver(announcement(call_id), traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    await shared.settled()
+    trace = shared.record(CallId(call_id)).trace
     assert trace is not None
     assert trace.trace_id != "0af7651916cd43dd8448eb211c80319c"
 

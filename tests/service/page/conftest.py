@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.peers.binaries import require
@@ -19,6 +20,21 @@ async def harness(tmp_path: Path) -> AsyncIterator[GatewayHarness]:
     """A service with two tenants and a token of each kind."""
     async with running_harness(tmp_path, tenants=2, admin_token=",".join(TOKENS.values())) as running:
         yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def module_harness(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayHarness]:
+    """The same for all tests of a module that change nothing another one sees."""
+    folder = tmp_path_factory.mktemp("page")
+    async with running_harness(folder, tenants=2, admin_token=",".join(TOKENS.values())) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def reader(module_harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
+    """Somebody who signed in there with the token for everything."""
+    async with signed_in(module_harness, "all") as client:
+        yield client
 
 
 @pytest.fixture

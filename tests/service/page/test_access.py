@@ -54,10 +54,10 @@ async def calls_of(harness: GatewayHarness) -> dict[str, dict[str, str]]:
     return found
 
 
-async def test_every_route_is_told_of_here(harness: GatewayHarness) -> None:
+async def test_every_route_is_told_of_here(module_harness: GatewayHarness) -> None:
     """A route that is added needs its place in the lists above, and with it a decision who may use it."""
     told = PUBLIC | ALL_TENANTS | BILLING | FILTERED | CALLS | ONE_TENANT
-    assert {name for name, _, _ in await operations(harness)} == told
+    assert {name for name, _, _ in await operations(module_harness)} == told
 
 
 def expected(name: str, role: str, tenant: str, *, reads: bool) -> set[int] | None:
@@ -74,13 +74,13 @@ def expected(name: str, role: str, tenant: str, *, reads: bool) -> set[int] | No
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_a_token_opens_what_it_is_for_and_nothing_else(harness: GatewayHarness, role: str) -> None:
+async def test_a_token_opens_what_it_is_for_and_nothing_else(module_harness: GatewayHarness, role: str) -> None:
     """Full, reading, bound to a tenant, or both: each route, for the token's tenant and for another."""
-    calls = await calls_of(harness)
+    calls = await calls_of(module_harness)
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=harness.client.base_url, headers={HEADER: secret(role)}
+        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: secret(role)}
     ) as client:
-        for name, method, path in await operations(harness):
+        for name, method, path in await operations(module_harness):
             if name in PUBLIC or name == "deleteTenant":  # whose passing is shown below, since it changes what follows
                 continue
             for tenant in (OWN, OTHER):
@@ -96,24 +96,24 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(harness: GatewayHar
                     assert answer.status_code in refusal, seen
 
 
-async def test_a_bound_token_must_name_its_tenant(harness: GatewayHarness) -> None:
+async def test_a_bound_token_must_name_its_tenant(module_harness: GatewayHarness) -> None:
     """A list that could be of all tenants is not answered without a tenant, rather than silently narrowed down."""
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=harness.client.base_url, headers={HEADER: "token-of-one"}
+        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: "token-of-one"}
     ) as client:
-        for name, method, path in await operations(harness):
+        for name, method, path in await operations(module_harness):
             if name in FILTERED:
                 answer = await client.request(method, path)
                 assert (answer.status_code, "tenant_id" in answer.json()["detail"]) == (403, True), path
 
 
-async def test_a_bound_token_does_not_learn_whose_a_number_is(harness: GatewayHarness) -> None:
+async def test_a_bound_token_does_not_learn_whose_a_number_is(module_harness: GatewayHarness) -> None:
     """A number of another tenant is refused without its owner's name; a token for all is told it."""
-    taken = next(number for number, tenant in harness.carrier.numbers.items() if tenant == OTHER)
+    taken = next(number for number, tenant in module_harness.carrier.numbers.items() if tenant == OTHER)
     said = {}
     for role in ("all", "one"):
         headers = {HEADER: secret(role), "If-Match": "*"}
-        answer = await harness.client.put(f"/api/v1/tenants/{OWN}/numbers/{taken}", headers=headers)
+        answer = await module_harness.client.put(f"/api/v1/tenants/{OWN}/numbers/{taken}", headers=headers)
         assert answer.status_code == 409
         said[role] = OTHER in answer.text
     assert said == {"all": True, "one": False}

@@ -111,14 +111,14 @@ async def test_a_limit_is_changed_from_a_tenants_page(harness: GatewayHarness, p
 
 @pytest.mark.parametrize("limit", ["-1", "1.5", "many", "99999999999", "1e3", "\u0661"])
 async def test_a_wrong_limit_is_asked_for_again(
-    harness: GatewayHarness, person: httpx2.AsyncClient, limit: str
+    module_harness: GatewayHarness, reader: httpx2.AsyncClient, limit: str
 ) -> None:
     """The form says what it takes, and nothing is changed."""
     path = "/tenants/tenant-001/limit"
-    version = version_in((await person.get(path)).text)
-    answer = await person.post(path, data={"limit": limit, "version": version})
+    version = version_in((await reader.get(path)).text)
+    answer = await reader.post(path, data={"limit": limit, "version": version})
     assert (answer.status_code, "must be a whole number" in answer.text) == (422, True)
-    assert (await harness.get("/api/v1/tenants/tenant-001"))["max_concurrent_calls"] is None
+    assert (await module_harness.get("/api/v1/tenants/tenant-001"))["max_concurrent_calls"] is None
 
 
 @pytest.mark.parametrize("missing", ["limit", "version"])
@@ -137,10 +137,10 @@ async def test_a_form_without_a_field_changes_nothing(
 
 
 @pytest.mark.parametrize("tenant", ["nobody", "No Body", "\u4f60\u597d", "x" * 100, "_unknown"])
-async def test_a_limit_of_a_tenant_there_is_not_is_not_changed(person: httpx2.AsyncClient, tenant: str) -> None:
+async def test_a_limit_of_a_tenant_there_is_not_is_not_changed(reader: httpx2.AsyncClient, tenant: str) -> None:
     """Whatever the id is, also one that no tenant can have."""
     form = {"limit": "", "version": ""}
-    answers = [await person.get(f"/tenants/{tenant}/limit"), await person.post(f"/tenants/{tenant}/limit", data=form)]
+    answers = [await reader.get(f"/tenants/{tenant}/limit"), await reader.post(f"/tenants/{tenant}/limit", data=form)]
     assert [answer.status_code for answer in answers] == [404, 404]
 
 

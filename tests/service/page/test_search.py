@@ -65,17 +65,17 @@ async def refused(client: httpx2.AsyncClient, query: str, status: int = 422) -> 
     return page, page.text(id="wrong")
 
 
-async def test_the_form_shows_all_it_was_asked(person: httpx2.AsyncClient) -> None:
+async def test_the_form_shows_all_it_was_asked(reader: httpx2.AsyncClient) -> None:
     """Whatever filters has a field that holds it, so that another search does not drop it."""
     assert GIVEN.keys() | {"trace_id"} == {field.name for field in FIELDS}
     for name, value in GIVEN.items():
-        page = await shown(person, f"/search?{name}={value}")
+        page = await shown(reader, f"/search?{name}={value}")
         assert filled(page) == {name: value, "where": "memory"}
         folded = next(field.lesser for field in FIELDS if field.name == name)
         assert [("open" in attributes) for tag, attributes in page.elements if tag == "details"] == [folded], name
-    everything = await person.get("/search", params=GIVEN)
+    everything = await reader.get("/search", params=GIVEN)
     assert filled(Page.of(everything.text)) == GIVEN | {"where": "memory"}
-    with_zone = await shown(person, "/search?since=2026-11-22T15:00:00%2B01:00")
+    with_zone = await shown(reader, "/search?since=2026-11-22T15:00:00%2B01:00")
     assert filled(with_zone)["since"] == "2026-11-22T14:00:00"
 
 
@@ -119,10 +119,10 @@ async def test_records_are_searched_by_all_they_keep(harness: GatewayHarness, pe
 
 
 @pytest.mark.parametrize("field", [f for f in FIELDS if not f.kept and f.name in GIVEN], ids=lambda field: field.name)
-async def test_what_records_do_not_keep_is_named(person: httpx2.AsyncClient, field: object) -> None:
+async def test_what_records_do_not_keep_is_named(reader: httpx2.AsyncClient, field: object) -> None:
     """By the field's label, in the form as it was sent."""
     name, label = field.name, field.label  # type: ignore[attr-defined]
-    page, said = await refused(person, f"where=records&outcome=failed&{name}={GIVEN[name]}")
+    page, said = await refused(reader, f"where=records&outcome=failed&{name}={GIVEN[name]}")
     assert f"{label}: is not kept on record; search in memory for it" in said
     assert filled(page) == {"outcome": "failed", name: GIVEN[name], "where": "records"}
     assert name not in RECORDED
@@ -141,22 +141,22 @@ async def test_what_records_do_not_keep_is_named(person: httpx2.AsyncClient, fie
         ("flag=<b>", "Needs attention for: must be one of the choices"),
     ],
 )
-async def test_a_malformed_value_is_named(person: httpx2.AsyncClient, query: str, said: str) -> None:
+async def test_a_malformed_value_is_named(reader: httpx2.AsyncClient, query: str, said: str) -> None:
     """By the field's label, with the value still there to mend."""
-    page, text = await refused(person, query)
+    page, text = await refused(reader, query)
     assert said in text
     name, _, value = query.partition("=")
     assert filled(page)[name] == value
     assert [a["name"] for _, a in page.elements if a.get("aria-invalid")] == [name]
 
 
-async def test_a_name_that_is_no_field_is_refused(person: httpx2.AsyncClient) -> None:
+async def test_a_name_that_is_no_field_is_refused(reader: httpx2.AsyncClient) -> None:
     """Whatever is misspelled must not list everything; it is named beside what else is wrong."""
-    assert "outcom: is no field of the search" in (await refused(person, "outcom=rejected"))[1]
-    both = (await refused(person, "outcom=rejected&slower_than=abc"))[1]
+    assert "outcom: is no field of the search" in (await refused(reader, "outcom=rejected"))[1]
+    both = (await refused(reader, "outcom=rejected&slower_than=abc"))[1]
     assert "outcom: is no field" in both
     assert "Waited longer than (s): must be" in both
-    assert "<i>: is no field" in (await refused(person, "%3Ci%3E=1"))[1]
+    assert "<i>: is no field" in (await refused(reader, "%3Ci%3E=1"))[1]
 
 
 async def test_other_refusals_stand_in_the_form_too(

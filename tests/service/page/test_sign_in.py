@@ -2,26 +2,39 @@
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx2
 import pytest
+import pytest_asyncio
 from starlette.requests import Request
 
 from service.http.security import BURST
 from service.page.guard import HEADERS, cookie_name, local_path
 from service.page.sign_in import FILES, MAX_FIELDS
 from tests.service.gateway.harness import GatewayHarness
-from tests.service.page.browsing import SAME, Page, SignedIn, secret, shown
+from tests.service.page.browsing import SAME, Page, SignedIn, secret, shown, signed_in
 from tests.support.server import TLS
 
 PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 
 
-@pytest.fixture
-async def anyone(harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def anyone(module_harness: GatewayHarness) -> AsyncIterator[httpx2.AsyncClient]:
     """Somebody without a session."""
-    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME) as client:
+    async with stranger_to(module_harness) as client:
         yield client
+
+
+@pytest.fixture
+def visit(module_harness: GatewayHarness) -> SignedIn:
+    """Signs somebody in with a token of a kind."""
+    return partial(signed_in, module_harness)
+
+
+def stranger_to(harness: GatewayHarness) -> httpx2.AsyncClient:
+    """A client without a session."""
+    return httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME)
 
 
 async def test_a_token_opens_a_session(anyone: httpx2.AsyncClient) -> None:
@@ -44,23 +57,24 @@ async def test_a_wrong_token_opens_nothing(anyone: httpx2.AsyncClient, token: st
     assert not token or f'value="{token}"' not in answer.text
 
 
-async def test_guesses_are_braked(anyone: httpx2.AsyncClient, harness: GatewayHarness) -> None:
+async def test_guesses_are_braked(harness: GatewayHarness) -> None:
     """It is the brake of the API: guesses at one door hold up those at the other."""
-    for _ in range(BURST):
-        assert (await anyone.post("/sign-in", data={"token": "guess"})).status_code == 401
-    answer = await anyone.post("/sign-in", data={"token": "guess"})
+    async with stranger_to(harness) as anyone:
+        for _ in range(BURST):
+            assert (await anyone.post("/sign-in", data={"token": "guess"})).status_code == 401
+        answer = await anyone.post("/sign-in", data={"token": "guess"})
     assert (answer.status_code, "retry-after" in answer.headers) == (429, True)
     over_there = await harness.client.get("/api/v1/calls", headers={"X-Admin-Token": "guess"})
     assert over_there.status_code == 429
 
 
 async def test_signing_out_ends_the_session_on_this_side(
-    person: httpx2.AsyncClient, anyone: httpx2.AsyncClient
+    reader: httpx2.AsyncClient, anyone: httpx2.AsyncClient
 ) -> None:
     """Whoever has kept the cookie has nothing."""
-    anyone.cookies = person.cookies
+    anyone.cookies = reader.cookies
     assert (await anyone.get("/")).status_code == 200
-    answer = await person.post("/sign-out")
+    answer = await reader.post("/sign-out")
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
     assert (await anyone.get("/")).status_code == 303
 
@@ -110,11 +124,12 @@ async def test_a_link_from_elsewhere_asks_again_by_itself(anyone: httpx2.AsyncCl
     ],
 )
 async def test_a_form_of_another_site_changes_nothing(
-    harness: GatewayHarness, person: httpx2.AsyncClient, headers: dict[str, str], allowed: bool
+    module_harness: GatewayHarness, reader: httpx2.AsyncClient, headers: dict[str, str], allowed: bool
 ) -> None:
     """By what browsers say of where a request comes from; one that says nothing is refused."""
-    host = harness.client.base_url.netloc.decode()
-    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, cookies=dict(person.cookies)) as client:
+    address = module_harness.client.base_url
+    host = address.netloc.decode()
+    async with httpx2.AsyncClient(verify=TLS, base_url=address, cookies=dict(reader.cookies)) as client:
         sent = {name: value.format(host=host) for name, value in headers.items()}
         answers = [
             await client.post("/tenants/tenant-001/limit", data={"limit": "x"}, headers=sent),
@@ -126,9 +141,9 @@ async def test_a_form_of_another_site_changes_nothing(
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nowhere/at/all", "/calls/rtc_0", "/static/page.css", "/live"])
-async def test_every_answer_has_the_headers(person: httpx2.AsyncClient, path: str) -> None:
+async def test_every_answer_has_the_headers(reader: httpx2.AsyncClient, path: str) -> None:
     """A policy without inline code or styles, no framing, no caching, whatever the answer."""
-    async with person.stream("GET", path) as answer:
+    async with reader.stream("GET", path) as answer:
         if path == "/nowhere/at/all":
             assert answer.headers["content-type"] == "application/problem+json"
             return
@@ -138,9 +153,9 @@ async def test_every_answer_has_the_headers(person: httpx2.AsyncClient, path: st
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/sign-in"])
-async def test_a_page_has_no_code_and_no_style_of_its_own(person: httpx2.AsyncClient, path: str) -> None:
+async def test_a_page_has_no_code_and_no_style_of_its_own(reader: httpx2.AsyncClient, path: str) -> None:
     """The policy would refuse them; and nothing is asked of another origin."""
-    page = await shown(person, path)
+    page = await shown(reader, path)
     for tag, attributes in page.elements:
         assert tag != "style"
         assert tag != "script" or (attributes.get("src") or "").startswith("/static/")
@@ -192,9 +207,9 @@ async def test_files_are_those_of_the_list(anyone: httpx2.AsyncClient) -> None:
         assert (await anyone.get(f"/static/{name}")).status_code == 404
 
 
-async def test_empty_fields_of_a_form_leave_the_address(person: httpx2.AsyncClient) -> None:
+async def test_empty_fields_of_a_form_leave_the_address(reader: httpx2.AsyncClient) -> None:
     """Browsers send every field; the address that can be kept has what was filled in."""
-    answer = await person.get("/search?tenant_id=&outcome=failed&reason=&where=memory")
+    answer = await reader.get("/search?tenant_id=&outcome=failed&reason=&where=memory")
     assert (answer.status_code, answer.headers["location"]) == (303, "/search?outcome=failed&where=memory")
 
 
@@ -216,10 +231,10 @@ async def test_empty_fields_of_a_form_leave_the_address(person: httpx2.AsyncClie
     ],
 )
 async def test_a_wrong_parameter_is_named(
-    person: httpx2.AsyncClient, path: str, name: str, problem: str, without: str
+    reader: httpx2.AsyncClient, path: str, name: str, problem: str, without: str
 ) -> None:
     """A page of its own names the parameter and the problem, and leads to the same page without it."""
-    answer = await person.get(path)
+    answer = await reader.get(path)
     assert answer.status_code == 422
     assert answer.headers["content-type"].startswith("text/html")
     page = Page.of(answer.text)
@@ -230,9 +245,9 @@ async def test_a_wrong_parameter_is_named(
     assert without in page.links()
 
 
-async def test_a_wrong_path_is_named(person: httpx2.AsyncClient) -> None:
+async def test_a_wrong_path_is_named(reader: httpx2.AsyncClient) -> None:
     """A tenant's id that cannot be one; there is no page without it to lead to."""
-    answer = await person.get("/tenants/" + "x" * 500)
+    answer = await reader.get("/tenants/" + "x" * 500)
     assert (answer.status_code, "In the path" in answer.text) == (422, True)
     assert Page.of(answer.text).links() == ["/"]
 

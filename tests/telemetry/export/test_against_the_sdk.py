@@ -169,6 +169,8 @@ def without_zeros_alone(story: Iterable[Step]) -> list[Step]:
 
 
 @settings(max_examples=100, deadline=None)
+@example(story=[("observe", tenant, 0.25) for tenant in TENANTS])
+@example(story=[("observe", tenant, 0.25) for tenant in TENANTS] + [("fold", "", 0.0), ("observe", "cedar", 0.5)])
 @given(story=steps())
 def test_past_the_limit_the_same_series_as_the_sdk(story: list[Step]) -> None:
     """Two tenants have series of their own; the others count together in one that says so, on both sides."""
@@ -227,3 +229,18 @@ def _starts(resources: Iterable[pb.ResourceMetrics]) -> Iterator[tuple[tuple[obj
                         (metric.name, tuple(a.SerializeToString() for a in point.attributes)),
                         point.start_time_unix_nano,
                     )
+
+
+def test_totals_past_the_limit_are_added_up_in_deltas_too() -> None:
+    """What the series past the limit has grown by is what its totals have grown by together."""
+    bench = SideBySide(Temporality.DELTA, limit=2)
+
+    def grown() -> float:
+        told = flat(bench.ours())
+        (value,) = [said["value"] for key, said in told.items() if key[0] == "observed" and "overflow" in str(key[1])]
+        return float(value[2])  # type: ignore[index]
+
+    bench.observed = dict.fromkeys(TENANTS, 1.0)
+    assert grown() == 2.0
+    bench.observed |= {"cedar": 1.5, "dogwood": 4.0}
+    assert grown() == 3.5

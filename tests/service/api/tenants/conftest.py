@@ -1,7 +1,7 @@
 """The tenants' endpoints over real HTTP on real databases, every answer held to its schema."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import httpx2
 import pytest
@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service.http.tokens import HEADER
 from tests.service.api.tenants.harness import TOKEN, TenantsHarness
 from tests.support.contract import Contract
+from tests.support.databases import migrated_content
 from tests.support.server import TLS, serving
 
 TIMEOUT_SECONDS = 60.0
@@ -31,6 +32,22 @@ def app(harness: TenantsHarness) -> FastAPI:
 @pytest.fixture
 def admin(app: FastAPI) -> Iterator[httpx2.Client]:
     """A client with a token; every answer it gets is held against the document."""
+    with admin_of(app) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def module_admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx2.Client]:
+    """The same, of an app with a database that all tests of a module share."""
+    file = tmp_path_factory.mktemp("tenants") / "callscope.db"
+    file.write_bytes(migrated_content())
+    with admin_of(TenantsHarness(f"sqlite+aiosqlite:///{file}").app) as client:
+        yield client
+
+
+@contextmanager
+def admin_of(app: FastAPI) -> Iterator[httpx2.Client]:
+    """A client with a token of an app that is served."""
     contract = Contract.of("tenants", app)
     with (
         serving(app) as base,

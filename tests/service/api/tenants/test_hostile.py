@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -18,9 +19,13 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 
 
 @pytest.fixture
-def database_url(sqlite_url: str) -> str:
-    """Nearly all of this is refused before it reaches a database, so one kind is enough."""
-    return sqlite_url
+def admin(module_admin: httpx2.Client) -> Iterator[httpx2.Client]:
+    """A client of an app without tenants; nearly all is refused before it reaches a database: one kind is enough."""
+    yield module_admin
+    module_admin.headers[HEADER] = TOKEN
+    for tenant in module_admin.get(TENANTS, params={"limit": 500}).raise_for_status().json()["tenants"]:
+        path = f"{TENANTS}/{tenant['tenant_id']}"
+        assert module_admin.delete(path, headers={"If-Match": "*"}).status_code == 204
 
 
 def _sent(admin: httpx2.Client, method: str, path: str, **request: object) -> httpx2.Response:
