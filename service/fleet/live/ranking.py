@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from operator import sub
 from time import monotonic
 from typing import Final
@@ -207,6 +208,7 @@ class RankedCopy:
         self._limits = limits
         self._taken = monotonic()
         self._orders: dict[Ranking, array[int]] = {}
+        self._named: array[int] | None = None
         self.peaks = peaks
 
     @property
@@ -254,10 +256,20 @@ class RankedCopy:
         """Return the positions of all tenants in order."""
         known = self._orders.get(ranking)
         if known is None:
-            places = enumerate(ranking.places(self, _NOW))
-            known = array("I", [position for _, position in sorted((place, at) for at, (place, _) in places)])
+            compute, sign = ranking.figure.compute, -1.0 if ranking.descending else 1.0
+            values = (
+                compute(window.numbers, window) for _, window in self.every(ranking.window, _NOW, ranking.figure.chosen)
+            )
+            keys = [inf if value is None else sign * value for value in values]
+            # Of equal ones the order of their names stays: the sort is stable.
+            known = array("I", sorted(self._by_name(), key=keys.__getitem__))
             self._orders[ranking] = known
         return known
+
+    def _by_name(self) -> "array[int]":
+        if self._named is None:
+            self._named = array("I", sorted(range(len(self._copy.tenants)), key=self._copy.tenants.__getitem__))
+        return self._named
 
     def windows(self, name: WindowName, tenants: Sequence[str], peaks: Mapping[str, Peaks]) -> Mapping[str, Window]:
         """Return everything that was counted of these tenants in a window."""
