@@ -3,7 +3,8 @@
 So many instances, each with an id and rows of its own, send as processes do, twice a second, over one connection each
 few hundred: 2,000 calls a second and 60,000 running calls over 10,000 tenants, whatever the number of instances. Their
 rows are written beforehand, as processes on other hosts write theirs: what is measured here is the store and whoever
-reads. Then one process counts 100 calls a second, and what it spends on sending is measured.
+reads. Then a process ranks the tenants by every figure, and another counts 100 calls a second: what it spends on
+sending is measured.
 """
 
 import asyncio
@@ -14,19 +15,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Final
+from typing import Final, cast
 
 import redis
 
 from benchmarks import verdict
 from service.fleet.address import StoreAddress
 from service.fleet.connection import StoreConnection
+from service.fleet.live.counts import Coverage
 from service.fleet.live.fields import NUMBER, WIDTH, minus, written
 from service.fleet.live.folding import ALL_BUCKETS
+from service.fleet.live.ranking import FleetRanking
 from service.fleet.live.store import TOTAL, Batch, LiveStore, bucket_of
+from service.fleet.member import Member
+from service.fleet.store import SlotStore
 from service.storage.database import Database
 from service.storage.migrations import upgrade
+from service.tenants.limits import CallLimits
 from telemetry.calls.call import Call
+from telemetry.metrics.figures import FIGURES
+from telemetry.metrics.history import Ranked, Ranking
+from telemetry.metrics.past import WindowName
 from telemetry.semconv.attributes import EndReason
 from tests.peers.binaries import find
 from tests.peers.redis import Redis
@@ -49,6 +58,9 @@ SENDING_SECONDS: Final = 45.0
 """Seconds of counting, which take less than that."""
 MEDIAN_MS: Final = 1.0
 P99_MS: Final = 5.0
+PAGE: Final = 51
+"""Tenants of a page, and one to tell whether there is another."""
+PAGE_MS: Final = 50.0
 
 _CALL: Final = tuple(
     NUMBER[name] for name in ("received_calls", "accepted_calls", "started_calls", "active_calls", "ended_calls")
@@ -179,6 +191,50 @@ async def reading(url: str, prefix: str, count: int) -> None:
     await connection.close()
 
 
+class _Member:
+    """A process of the fleet, as far as a ranking has to know."""
+
+    away = False
+
+    def doubt(self, error: Exception) -> None:
+        raise error
+
+
+async def ranking(url: str, prefix: str, count: int) -> None:
+    """Measure pages of rankings of all tenants that so many instances have sent."""
+    connection = StoreConnection(StoreAddress.parse(url))
+
+    async def covered() -> Coverage:
+        return Coverage(0.0, count, count, 0)
+
+    store, slots = LiveStore(connection, prefix), SlotStore(connection, prefix)
+    ranks = FleetRanking(store, slots, cast("Member", _Member()), CallLimits(RUNNING), covered)
+    ranks.fill_seconds = 600.0
+    orders = [
+        Ranking(FIGURES[name], window, descending=True)
+        for name in FIGURES
+        for window in WindowName
+        if not FIGURES[name].chosen.peaks
+    ]
+    at = time.perf_counter()
+    await ranks.ranked(orders[0], PAGE)
+    verdict.figure(f"{count:,} instances: copying all sums for the first ranking", time.perf_counter() - at, " s")
+    first: list[float] = []
+    later: list[float] = []
+    for order in orders:
+        behind: Ranked | None = None
+        for took in (first, *(later,) * 5):
+            at = time.perf_counter()
+            found = await ranks.ranked(order, PAGE, behind)
+            took.append((time.perf_counter() - at) * 1e3)
+            behind = found.ranked[-1]
+    named = f"{count:,} instances: a page of a ranking of {TENANTS:,} tenants"
+    verdict.at_most(f"{named}, median", median(later), PAGE_MS, " ms")
+    verdict.figure(f"{named}, p99", quantiles(later, n=100)[-1], " ms")
+    verdict.figure(f"{named}, the first of an order, median", median(first), " ms")
+    await connection.close()
+
+
 def _cpu(server: "redis.Redis") -> float:
     found = server.info("cpu")
     return float(found["used_cpu_user"]) + float(found["used_cpu_sys"])
@@ -229,6 +285,7 @@ def main() -> None:
             server = Redis(Path(folder)).start()
             try:
                 asyncio.run(reading(server.url, f"of-{count}", count))
+                asyncio.run(ranking(server.url, f"of-{count}", count))
             finally:
                 server.stop()
         server = Redis(Path(folder)).start()

@@ -188,7 +188,8 @@ class RankingAnswers:
             return page, found.coverage
 
         async def of_process() -> RankedTenants:
-            return await asyncio.to_thread(made)
+            async with self._turn:
+                return await asyncio.to_thread(made)
 
         def made() -> RankedTenants:
             now, ranking = self._clock.now(), wanted.ranking
@@ -197,8 +198,7 @@ class RankingAnswers:
             windows = {name: self._history.of(now, name)[ranking.window] for name in yielding(names)}
             return self._page(MetricsScope.PROCESS, wanted, found, windows)
 
-        async with self._turn:
-            return await self._scopes.answer(scope, of_fleet, of_process)
+        return await self._scopes.answer(scope, of_fleet, of_process)
 
     def _page(
         self, scope: MetricsScope, wanted: RankingPage, found: Sequence[Ranked], windows: Mapping[str, Window]

@@ -5,6 +5,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from service.api.ranking import Order, Ordering, RankedTenant, RankingPage
+from service.http.responses import MetricsScope
 from service.page.charts import parts_of, sparkline
 from service.page.facts import PageFacts
 from service.page.rendering import render, with_query
@@ -38,12 +39,12 @@ async def now_fragments(facts: PageFacts, view: View) -> dict[str, str]:
         "verdicts": render("verdicts.html", verdicts=found.verdicts, of_tenant=False),
         "running": render("running.html", overview=found, of_all=True),
         "attention": render("attention.html", overview=found, of_all=True),
-        "tenants": await _tenants(facts, view, own=found.own),
+        "tenants": await _tenants(facts, view, several=found.strip.processes.known > 1),
         "counts": render("counts.html", overview=found),
     }
 
 
-async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
+async def _tenants(facts: PageFacts, view: View, *, several: bool) -> str:
     ordering = Ordering(view.sort, view.order, view.window)
     page = await facts.ranking(RankingPage.at(ordering, TENANTS_LISTED, view.cursor))
     return render(
@@ -58,7 +59,7 @@ async def _tenants(facts: PageFacts, view: View, *, own: bool) -> str:
         more=None if page.next_cursor is None else with_query("/", view.query, cursor=page.next_cursor),
         first=None if view.cursor is None else with_query("/", view.query, cursor=None),
         figure=_figure,
-        own=own,
+        own=several and page.scope is MetricsScope.PROCESS,
     )
 
 

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from operator import sub
 from time import monotonic
 from typing import Final
@@ -41,6 +42,12 @@ REFRESH_SECONDS: Final = 5.0
 
 KEPT_SECONDS: Final = 300.0
 """Seconds after the last question for which the copy is kept."""
+
+FILL_SECONDS: Final = 1.0
+"""Seconds that a question waits for a copy, which is longer on its way where there are many tenants."""
+
+OLDEST_SECONDS: Final = 60.0
+"""The greatest age of a copy that answers where it cannot be brought up to date in time."""
 
 MAX_TENANTS: Final = 50_000
 """The most tenants that are ranked: 1 kB each, more where numbers are large, and as much again for a refreshment."""
@@ -201,12 +208,17 @@ class RankedCopy:
         self._limits = limits
         self._taken = monotonic()
         self._orders: dict[Ranking, array[int]] = {}
+        self._named: array[int] | None = None
         self.peaks = peaks
 
     @property
     def age_seconds(self) -> float:
         """Seconds since it was made."""
         return monotonic() - self._taken
+
+    def stands(self, *, peaks: bool) -> bool:
+        """Return true if it will do for a question, which may need the peaks."""
+        return self.age_seconds <= _STALE_SECONDS and (self.peaks is not None or not peaks)
 
     @property
     def tenants(self) -> Sequence[str]:
@@ -244,10 +256,20 @@ class RankedCopy:
         """Return the positions of all tenants in order."""
         known = self._orders.get(ranking)
         if known is None:
-            places = enumerate(ranking.places(self, _NOW))
-            known = array("I", [position for _, position in sorted((place, at) for at, (place, _) in places)])
+            compute, sign = ranking.figure.compute, -1.0 if ranking.descending else 1.0
+            values = (
+                compute(window.numbers, window) for _, window in self.every(ranking.window, _NOW, ranking.figure.chosen)
+            )
+            keys = [inf if value is None else sign * value for value in values]
+            # Of equal ones the order of their names stays: the sort is stable.
+            known = array("I", sorted(self._by_name(), key=keys.__getitem__))
             self._orders[ranking] = known
         return known
+
+    def _by_name(self) -> "array[int]":
+        if self._named is None:
+            self._named = array("I", sorted(range(len(self._copy.tenants)), key=self._copy.tenants.__getitem__))
+        return self._named
 
     def windows(self, name: WindowName, tenants: Sequence[str], peaks: Mapping[str, Peaks]) -> Mapping[str, Window]:
         """Return everything that was counted of these tenants in a window."""
@@ -311,6 +333,11 @@ class FleetRanking:
         self._copy = _Copy()
         self._shown: RankedCopy | None = None
         self._refreshing = asyncio.Lock()
+        self._filling: asyncio.Task[RankedCopy] | None = None
+        # However many ask for orders that nobody asked for before, to make them takes one processor at most.
+        self._sorting = asyncio.Lock()
+        self.fill_seconds = FILL_SECONDS
+        """Seconds that a question waits for a copy."""
         self._asked = self._peaks_asked = float("-inf")
         self._orders: OrderedDict[Ranking, None] = OrderedDict()
         self._worker = PeriodicWorker(
@@ -324,12 +351,16 @@ class FleetRanking:
     async def stop(self) -> None:
         """Follow no longer."""
         await self._worker.stop()
+        if self._filling is not None:
+            self._filling.cancel()
+            await asyncio.gather(self._filling, return_exceptions=True)
 
     async def ranked(self, ranking: Ranking, count: int, after: Ranked | None = None) -> FleetRanked:
         """Return so many tenants in order, behind ``after`` if it is given.
 
         Raises:
-            FleetUnansweredError: if the store does not answer, or there are more tenants than are ranked.
+            FleetUnansweredError: if the store does not answer, there are more tenants than are ranked, or the copy is
+                still on its way.
         """
         self._asked = monotonic()
         if ranking.figure.chosen.peaks:
@@ -339,7 +370,8 @@ class FleetRanking:
         while len(self._orders) > MAX_ORDERS:
             self._orders.popitem(last=False)
         shown = await self._fresh(peaks=ranking.figure.chosen.peaks)
-        found = await asyncio.to_thread(shown.first, ranking, count, after)
+        async with self._sorting:
+            found = await asyncio.to_thread(shown.first, ranking, count, after)
         names = [one.tenant_id for one in found]
         peaks = shown.peaks if shown.peaks is not None else await self._peaks(names)
         windows = shown.windows(ranking.window, names, peaks)
@@ -349,9 +381,21 @@ class FleetRanking:
         """Return the copy, made or brought up to date if nobody has done that lately."""
         if self._member.away:
             raise FleetUnansweredError(_AWAY)
+        if self._shown is not None and self._shown.stands(peaks=peaks):
+            return self._shown
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._filled(peaks=peaks), name="callscope-fleet-ranking-copy")
+            self._filling.add_done_callback(lambda task: task.cancelled() or task.exception())
+        done, _ = await asyncio.wait({self._filling}, timeout=self.fill_seconds)
+        shown = self._filling.result() if done else self._shown
+        if shown is None or shown.age_seconds > OLDEST_SECONDS or (peaks and shown.peaks is None):
+            raise FleetUnansweredError("The sums of the fleet are being copied to be ranked; ask again in a moment.")
+        return shown
+
+    async def _filled(self, *, peaks: bool) -> RankedCopy:
         async with self._refreshing:
             shown = self._shown
-            if shown is None or shown.age_seconds > _STALE_SECONDS or (peaks and shown.peaks is None):
+            if shown is None or not shown.stands(peaks=peaks):
                 shown = self._shown = await self._refreshed()
             return shown
 

@@ -71,6 +71,9 @@ async def pair(folder: Path, store_url: str, **chosen: Any) -> AsyncIterator[Pai
         target = carrier.target
         async with serving(carrier, folder, **settings) as second:
             carrier.target = target
+            for harness in (first, second):
+                assert harness.container.counting is not None
+                harness.container.counting.numbers.ranking.fill_seconds = PATIENT_SECONDS
             yield Pair(carrier, first, second)
 
 

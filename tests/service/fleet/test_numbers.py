@@ -113,7 +113,7 @@ async def test_whichever_scope_is_asked_for(both: Pair) -> None:
 
 
 async def test_a_tenant_that_only_the_other_has_seen(both: Pair) -> None:
-    """It is known to both; one that nobody knows is 404, and so is one asked of a process that has not seen it."""
+    """It is known to both, and has nothing in the one; a tenant that nobody knows is 404, and of whom is said."""
     both.carrier.target = str(both.first.client.base_url)
     await both.first.place(SHORT, number="+15550009999", call_id=fresh_id())
     await published(both)
@@ -121,8 +121,10 @@ async def test_a_tenant_that_only_the_other_has_seen(both: Pair) -> None:
     for path in (f"{METRICS}/live", f"{METRICS}/summary"):
         assert (await both.second.client.get(f"{path}/_unknown")).status_code == 200
         assert (await both.second.client.get(f"{path}/nobody")).status_code == 404
-        of_process = await both.second.client.get(f"{path}/_unknown?scope=process")
+        of_process = await both.second.client.get(f"{path}/nobody?scope=process")
         assert (of_process.status_code, of_process.headers["X-Metrics-Scope"]) == (404, "process")
+    own = plain(await both.second.client.get(f"{METRICS}/live/_unknown?scope=process"))
+    assert own["rejected_calls_tenant_not_configured"] == 0
     assert (await both.second.client.get("/api/v1/calls?tenant_id=nobody")).status_code == 404
 
 

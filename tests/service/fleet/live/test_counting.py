@@ -11,7 +11,7 @@ from service.fleet.live.publisher import at_once
 from service.fleet.live.store import TOTAL, Batch, LiveStore, Taken, bucket_of
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
-from telemetry.semconv.attributes import EndReason
+from telemetry.semconv.attributes import OTHER, EndReason
 from tests.service.fleet.live.harness import CountingProcess, all_alike, ended, number
 
 pytestmark = pytest.mark.peers
@@ -181,6 +181,22 @@ async def test_windows_begin_where_the_store_does(process: Make) -> None:
     _, windows = await two.counting.numbers.windows("acme")
     assert {name: window.numbers[0] for name, window in windows.items()} == dict.fromkeys(windows, 1)
     assert all(window.seconds < 3600 for window in windows.values())
+
+
+async def test_of_a_tenant_that_may_count_with_others_nothing_is_known(process: Make) -> None:
+    """Once a process keeps no more tenants apart, one that was never seen may be among those that count together."""
+    one, two = await process("one"), await process("two")
+    await one.publish()
+    await two.publish()
+    _, windows = await two.counting.numbers.windows("acme")
+    assert all(window.known for window in windows.values())
+    one.call("a", OTHER)
+    await one.publish()
+    counts, windows = await two.counting.numbers.windows("acme")
+    assert (counts.seen, [window.known for window in windows.values()]) == (False, [False] * 4)
+    one.call("b", "acme")
+    _, windows = await one.counting.numbers.windows("acme")
+    assert all(window.known for window in windows.values())
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Rankings of a fleet: pages are what sorting every tenant's windows gives, as the store moves on and windows slide."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from itertools import count, product
 from random import Random
@@ -11,7 +12,7 @@ from service.fleet.connection import StoreConnection
 from service.fleet.live import ranking as fleet_ranking
 from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.fields import read, written
-from service.fleet.live.scripts import bucket_keys
+from service.fleet.live.scripts import CHANGED, bucket_keys
 from service.fleet.live.store import bucket_of
 from service.fleet.store import Wanted
 from service.storage.database import Database
@@ -38,6 +39,7 @@ async def both(connection: StoreConnection, sqlite_url: str) -> AsyncIterator[li
         for process in processes:
             await process.start()
             await process.publish()
+            process.counting.numbers.ranking.fill_seconds = 60.0
         yield processes
         for process in processes:
             process.close()
@@ -67,9 +69,12 @@ def remember(store_url: str, seed: int) -> None:
             if text is None:
                 continue
             row, lines = read(str(text)), []
-            for minutes in sorted(rng.sample(MINUTES_AGO, rng.randrange(len(MINUTES_AGO)))):
+            minutes = [now - ago for ago in sorted(rng.sample(MINUTES_AGO, rng.randrange(1, len(MINUTES_AGO))))]
+            # A sum carries the minute that it changed in last, of which there is a line.
+            client.hset(keys[0], tenant_id, json.dumps({**json.loads(str(text)), "m": minutes[0]}))
+            for minute in minutes:
                 row = [rng.randint(0, number) for number in row]
-                lines.append(f"{now - minutes} {written(row)}")
+                lines.append(f"{minute} {written(row)}")
             client.hset(keys[1], tenant_id, "\n".join(lines))
 
 
@@ -194,6 +199,29 @@ async def test_a_store_that_was_filled_again_is_copied_anew(
             await process.publish()
     await two.counting.numbers.ranking._keep()
     assert (await two.counting.numbers.ranked(ranking, 9)).ranked == [("acme", 2)]
+
+
+async def test_a_copy_that_is_long_on_its_way(both: list[CountingProcess]) -> None:
+    """Nobody waits for it longer than is said; it comes all the same, and the next question has it."""
+    one, two = both
+    ranking = Ranking(FIGURES["received"], WindowName.HOUR, descending=True)
+    ended(one.call("a", "acme"), 5, one.kit)
+    await one.publish()
+    two.fleet.faulty.hanging.add(CHANGED)
+    copies = two.counting.numbers.ranking
+    copies.fill_seconds = 0.01
+    with pytest.raises(FleetUnansweredError, match="being copied"):
+        await two.counting.numbers.ranked(ranking, 9)
+    two.fleet.faulty.go_on.set()
+    copies.fill_seconds = 60.0
+    assert (await two.counting.numbers.ranked(ranking, 9)).ranked == [("acme", 1)]
+    two.fleet.faulty.go_on.clear()
+    assert copies._shown is not None
+    copies._shown._taken -= 30.0
+    copies.fill_seconds = 0.01
+    assert (await two.counting.numbers.ranked(ranking, 9)).coverage.age_seconds > 30
+    two.fleet.faulty.go_on.set()
+    await copies.stop()
 
 
 async def test_more_tenants_than_are_ranked_is_said(
