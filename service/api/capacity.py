@@ -324,9 +324,11 @@ def capacity_router(
         """
 
         async def of_fleet(numbers: FleetNumbers) -> tuple[tuple[CapacityDebug, float, dict[str, str]], Coverage]:
-            own, age = await asyncio.to_thread(read)
             if fleet is None:
                 raise FleetUnansweredError(_NO_REGISTRY)
+            # If the store is known to be away, nothing is read twice.
+            await numbers.counts()
+            own, age = await asyncio.to_thread(read)
             told = await fleet.read(own, limits, numbers)
             demand_complete(scope, told.calls)
             return (told.debug, max(age, told.calls.age_seconds), told.calls.headers()), told.numbers

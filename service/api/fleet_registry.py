@@ -108,8 +108,6 @@ class StoredFleetRegistry:
 
     async def read(self, own: CapacityDebug, limits: Limits, numbers: FleetNumbers) -> ToldRegistry:
         """Return the registry of all processes, this one's among them; raise FleetUnansweredError."""
-        # First of all: if the store is known to be away, nobody waits for it.
-        await numbers.counts()
         others, calls = await self._calls.told_by_all(REGISTRY, CapacityDebug)
         parts = [own, *others]
         try:

@@ -45,8 +45,8 @@ Reason = tuple[int, str]
 class AttentionCall(FrozenSchema):
     """One call that needs attention."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-    # Another process tells it, too; a newer version may tell more.
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_extra={"additionalProperties": False})
+    # Another process tells it, too; a newer version may tell more. What this one answers has no more.
 
     call_id: str
     tenant_id: str
