@@ -226,3 +226,22 @@ async def test_nothing_is_sent_that_is_not_on_record(process: Make) -> None:
     assert (numbers["active_calls"], numbers.get("ended_calls", 0)) == (1, 0)
     await all_alike([one, two])
     assert (await two.numbers("acme"))["ended_calls"] == 1
+
+
+async def test_numbers_of_a_later_version_are_kept(
+    process: Make, connection: StoreConnection, flush: Callable[[], None]
+) -> None:
+    """While versions are mixed, what one does not know stays in the sums and in the database, and is not shown."""
+    one, newer = await process("one"), await process("newer")
+    await all_alike([one, newer])
+    store, number, text = LiveStore(connection, "test"), bucket_of("acme"), '{"2":1,"900":7}'
+    await store.send(Batch(number, newer.holder, 1000, {"acme": (text, text)}))
+    one.call("a", "acme")
+    await one.publish()
+    assert (await one.numbers("acme"))["received_calls"] == 2
+    await one.fleet.store.leave(newer.holder)
+    await one.folding.fold_gone(newer.holder)
+    flush()
+    await all_alike([one])
+    assert '"900":7' in (await store.sum_of("acme", one.holder)).sum
+    assert (await one.numbers("acme"))["received_calls"] == 2
