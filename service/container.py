@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from socket import gethostname
 from time import monotonic
@@ -62,6 +63,9 @@ STOP_SECONDS: Final = 3.8
 
 RECORDS_SHARE: Final = 0.2
 """The part of that time call records may take, once before the calls end and once after."""
+
+RECORDED_SECONDS: Final = 0.3
+"""Seconds that counts wait for the records of what they count, before the fleet is told of them."""
 
 _UNSET_KEY: Final = "unset"
 # The SDK's client does not exist without a key; without one configured no delivery is taken, so none is ever used.
@@ -220,6 +224,7 @@ def build_container(
             lost,
             limits,
             clock,
+            recorded=partial(records.written_so_far, RECORDED_SECONDS),
         )
         telemetry.observe(CAPACITY_STORE, fleet.observed)
         telemetry.observe(CAPACITY_IN_DOUBT, fleet.observed_in_doubt)

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from service.fleet.errors import StoreAwayError
 from service.fleet.live.folding import Folding
 from service.fleet.live.lost import LostCalls
-from service.fleet.live.publisher import Publisher, PublishingHealth
+from service.fleet.live.publisher import Publisher, PublishingHealth, Recorded, at_once
 from service.fleet.live.reading import FleetNumbers
 from service.fleet.live.store import BatchScripts, LiveStore
 from service.fleet.member import Member
@@ -50,6 +50,7 @@ class FleetCounting:
         lost: calls that it found to be over.
         limits: how many calls are let in at once.
         clock: the source of time.
+        recorded: waits, not for long, until the database has what was counted before.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class FleetCounting:
         lost: LostCalls,
         limits: Limits,
         clock: Clock,
+        *,
+        recorded: Recorded = at_once,
     ) -> None:
         self._slots, self._member = fleet.store, fleet.member
         self._clock = clock
@@ -69,7 +72,7 @@ class FleetCounting:
         self._folds: set[asyncio.Task[None]] = set()
         store = LiveStore(connection, prefix)
         self._folding = Folding(store, database, clock)
-        self._publisher = Publisher(store, fleet.member, live, lost, self._folding)
+        self._publisher = Publisher(store, fleet.member, live, lost, self._folding, recorded)
         self.numbers = FleetNumbers(store, self._publisher, fleet.member, fleet.store, live, limits)
         """Reads the numbers of the fleet."""
         fleet.member.on_fenced = self._fold_soon

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
@@ -27,6 +27,13 @@ INTERVAL_SECONDS: Final = 0.5
 
 _TRIES: Final = 3
 # An empty bucket is filled, or one of another filling is sent everything: then the rows are sent again.
+
+
+Recorded = Callable[[], Awaitable[object]]
+
+
+async def at_once() -> None:
+    """Wait for no record."""
 
 
 class NotPublishedError(Exception):
@@ -85,16 +92,24 @@ class Publisher:
         live: what it has counted.
         lost: what it has found to be over.
         folding: fills buckets, and folds what this process sent under an epoch that it has lost.
+        recorded: waits, not for long, until the database has what was counted before.
     """
 
     def __init__(
-        self, store: LiveStore, member: Member, live: LiveMetricsReader, lost: LostCalls, folding: Folding
+        self,
+        store: LiveStore,
+        member: Member,
+        live: LiveMetricsReader,
+        lost: LostCalls,
+        folding: Folding,
+        recorded: Recorded,
     ) -> None:
         self._store = store
         self._member = member
         self._live = live
         self._lost = lost
         self._folding = folding
+        self._recorded = recorded
         self._holder = ""
         self._base: Rows = {}
         # What has been folded of this process under former epochs.
@@ -202,6 +217,8 @@ class Publisher:
         tries = dict.fromkeys(numbers, _TRIES)
         while parts := [self._part(number, since) for number in numbers if self._buckets[number].waiting]:
             try:
+                # Whoever goes on with a call after a kill has its record alone, and counts whatever is not in that.
+                await self._recorded()
                 answers = await self._store.send_all(parts)
             except BaseException:
                 for part in parts:

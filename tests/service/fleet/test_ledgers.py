@@ -127,7 +127,10 @@ async def test_after_twenty_kills(
 ) -> None:
     """All processes answer alike, and as the records say, but for what the killed had not sent, which is named."""
     random = Random(11)  # noqa: S311 -- a test is to be the same each time
-    async with fleet(3, postgres_url, store_url, tmp_path, capacity_on_outage="closed") as (carrier, running):
+    async with fleet(3, postgres_url, store_url, tmp_path, patience_seconds=30.0, capacity_on_outage="closed") as (
+        carrier,
+        running,
+    ):
         services = Fleet(running, random)
         deliver_to_any(carrier, monkeypatch, services.address)
         traffic = Traffic(carrier, Plan("killed", seed=11, calls_per_second=6, max_running=25, shares=SHARES))

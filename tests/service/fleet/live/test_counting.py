@@ -7,6 +7,7 @@ import redis
 
 from service.fleet.connection import StoreConnection
 from service.fleet.live.counts import FleetUnansweredError
+from service.fleet.live.publisher import at_once
 from service.fleet.live.store import TOTAL, Batch, LiveStore, Taken, bucket_of
 from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
@@ -207,3 +208,21 @@ def flush(store_url: str) -> Callable[[], None]:
             client.flushall()
 
     return flushed
+
+
+async def test_nothing_is_sent_that_is_not_on_record(process: Make) -> None:
+    """Of a call that ends while the record is waited for, the row says what it was before."""
+    one, two = await process("one"), await process("two")
+    await all_alike([one, two])
+    call = one.call("a", "acme")
+
+    async def recorded() -> None:
+        call.ended(EndReason.HANGUP)
+
+    one.publisher._recorded = recorded
+    await one.publisher.publish()
+    one.publisher._recorded = at_once
+    numbers = await two.numbers("acme")
+    assert (numbers["active_calls"], numbers.get("ended_calls", 0)) == (1, 0)
+    await all_alike([one, two])
+    assert (await two.numbers("acme"))["ended_calls"] == 1
