@@ -72,8 +72,12 @@ async def pair(folder: Path, store_url: str, **chosen: Any) -> AsyncIterator[Pai
         async with serving(carrier, folder, **settings) as second:
             carrier.target = target
             for harness in (first, second):
-                assert harness.container.counting is not None
-                harness.container.counting.numbers.ranking.fill_seconds = PATIENT_SECONDS
+                fleet, counting = harness.container.fleet, harness.container.counting
+                assert fleet is not None
+                assert counting is not None
+                # A busy machine makes a store slow, and whoever asks it.
+                fleet.capacity.asking.decision_seconds = PATIENT_SECONDS
+                counting.numbers.ranking.fill_seconds = PATIENT_SECONDS
             yield Pair(carrier, first, second)
 
 
