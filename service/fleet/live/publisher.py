@@ -117,6 +117,7 @@ class Publisher:
         self._sent_rows = self._failures = self._resent = 0
         self._last_error: str | None = None
         self._sent_at: float | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.heard: Heard | None = None
         """None before rows were sent under the present epoch."""
         self._worker = PeriodicWorker(
@@ -171,7 +172,7 @@ class Publisher:
             _logger.warning("the last counts could not be folded here: %s", type(error).__name__)
 
     async def publish(self) -> None:
-        """Send the rows that changed.
+        """Send the rows that changed; one after the other, however many ask for it.
 
         Raises:
             StoreAwayError: if the store does not answer; what it did not take is sent next time.
@@ -181,6 +182,10 @@ class Publisher:
         if self._member.away or age is None or age > SILENCE_SECONDS:
             # Perhaps fenced: a heartbeat finds out before anything is sent.
             return
+        async with self._one_at_a_time:
+            await self._publish()
+
+    async def _publish(self) -> None:
         await self._under_present_epoch()
         await self._live.refreshed()
         since = monotonic()

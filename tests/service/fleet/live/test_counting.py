@@ -1,5 +1,6 @@
 """What a fleet counts together: each call once, whoever is asked, whatever dies."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -242,6 +243,18 @@ async def test_numbers_of_a_later_version_are_kept(
     await one.fleet.store.leave(newer.holder)
     await one.folding.fold_gone(newer.holder)
     flush()
-    await all_alike([one])
+    await one.publish()
     assert '"900":7' in (await store.sum_of("acme", one.holder)).sum
     assert (await one.numbers("acme"))["received_calls"] == 2
+
+
+async def test_rows_are_sent_one_after_the_other(process: Make) -> None:
+    """A comparison of the ledgers sends what is counted while the process itself does."""
+    one, two = await process("one"), await process("two")
+    await all_alike([one, two])
+    for number_ in range(20):
+        one.call(f"rtc_{number_}", "acme")
+        await asyncio.gather(*(one.publisher.publish() for _ in range(3)))
+    assert one.publisher.health().resent == 0
+    rows = await all_alike([one, two])
+    assert number(rows["acme"], "received_calls") == 20
