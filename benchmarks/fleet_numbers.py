@@ -49,6 +49,8 @@ HEARTBEAT: Final = 5.0
 INTERVAL: Final = 0.5
 TICKS: Final = 8
 """Ticks of each instance whose rows are written beforehand, and then sent again and again."""
+TOGETHER: Final = 2
+"""Instances that one connection speaks for at a time, so that the sender keeps up."""
 SECONDS: Final = 20.0
 READS: Final = 2_000
 CALLS_OF_ONE: Final = 100
@@ -125,15 +127,16 @@ async def send(url: str, prefix: str, count: int, seconds: float) -> None:
     began = time.monotonic()
     tick = 0
     while time.monotonic() - began < seconds:
-        for index, instance in enumerate(instances):
+        for index in range(0, count, TOGETHER):
             due = began + (tick + index / count) * INTERVAL
             if due > time.monotonic():
                 await asyncio.sleep(due - time.monotonic())
-            late += time.monotonic() - due > INTERVAL
-            batches = list(instance.batches(tick))
+            some = instances[index : index + TOGETHER]
+            late += len(some) * (time.monotonic() - due > INTERVAL)
+            batches = [batch for instance in some for batch in instance.batches(tick)]
             await store.send_all(batches)
             rows += sum(len(batch.rows) for batch in batches)
-            sent += 1
+            sent += len(some)
         tick += 1
     print(f"{rows / (time.monotonic() - began)} {late / sent} {rows / sent}", flush=True)
     await connection.close()

@@ -13,7 +13,7 @@ from service.fleet.live.fields import NO_ROW, ROW, WIDTH, Row, minus, plus, with
 from service.fleet.live.folding import ALL_BUCKETS, Folding, Rows
 from service.fleet.live.lost import LostCalls
 from service.fleet.live.scripts import TOTAL_BUCKET
-from service.fleet.live.store import ROWS_AT_ONCE, TOTAL, Batch, LiveStore, NotFilledError, Sent, Taken, bucket_of
+from service.fleet.live.store import ROWS_IN_ONE_ROUND, TOTAL, Batch, LiveStore, NotFilledError, Sent, Taken, bucket_of
 from service.fleet.member import Member
 from service.fleet.store import SILENCE_SECONDS
 from service.periodic import PeriodicWorker
@@ -239,7 +239,7 @@ class Publisher:
 
     def _part(self, number: int, since: float | None) -> Batch:
         bucket = self._buckets[number]
-        some = [bucket.waiting.pop() for _ in range(min(ROWS_AT_ONCE, len(bucket.waiting)))]
+        some = [bucket.waiting.pop() for _ in range(min(ROWS_IN_ONE_ROUND, len(bucket.waiting)))]
         rows = {tenant_id: self.row(tenant_id, self._holder) for tenant_id in some}
         texts = {
             tenant_id: (written(row), written(minus(row, bucket.arrived.get(tenant_id, NO_ROW))))

@@ -14,7 +14,10 @@ from service.fleet.scripts import Script
 from service.fleet.store import Scripts
 
 ROWS_AT_ONCE: Final = 100
-"""Rows that one script takes: some milliseconds of the store at most."""
+"""Rows that one script goes through: some milliseconds of the store at most."""
+
+ROWS_IN_ONE_ROUND: Final = 20
+"""Rows that a process sends before others have their turn: half a millisecond of the store."""
 
 CHANGED_AT_ONCE: Final = 50
 """Tenants that one script tells of, each with what it was when windows began."""
@@ -159,8 +162,10 @@ class LiveStore:
 
     async def send_all(self, batches: Sequence["Batch"]) -> list[Sent | StoreAwayError]:
         """Send rows of a process, each bucket's by itself; return what became of each, in their order."""
-        calls = [(bucket_keys(self._prefix, batch.bucket, batch.holder), batch.arguments()) for batch in batches]
-        answers = await self._scripts.run_all(scripts.SEND, calls)
+        answers: list[Any | StoreAwayError] = []
+        for some in _rounds(batches):
+            calls = [(bucket_keys(self._prefix, batch.bucket, batch.holder), batch.arguments()) for batch in some]
+            answers += await self._scripts.run_all(scripts.SEND, calls)
         return [answer if isinstance(answer, StoreAwayError) else _sent(answer) for answer in answers]
 
     async def send(self, batch: "Batch") -> Sent:
@@ -286,3 +291,17 @@ class LiveStore:
 def _sent(found: Sequence[Any]) -> Sent:
     answer, *rest = found
     return Sent(Taken(answer), *rest[:1], *map(int, rest[1:]))
+
+
+def _rounds(batches: Sequence[Batch]) -> Iterable[Sequence[Batch]]:
+    """Yield the batches in parts of so many rows, or of one batch."""
+    part: list[Batch] = []
+    rows = 0
+    for batch in batches:
+        if part and rows + len(batch.rows) > ROWS_IN_ONE_ROUND:
+            yield part
+            part, rows = [], 0
+        part.append(batch)
+        rows += len(batch.rows)
+    if part:
+        yield part
