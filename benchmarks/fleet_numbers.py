@@ -26,6 +26,7 @@ from service.fleet.live.counts import Coverage
 from service.fleet.live.fields import NUMBER, WIDTH, minus, written
 from service.fleet.live.folding import ALL_BUCKETS
 from service.fleet.live.ranking import FleetRanking
+from service.fleet.live.scripts import SEND, bucket_keys
 from service.fleet.live.store import TOTAL, Batch, LiveStore, bucket_of
 from service.fleet.member import Member
 from service.fleet.store import SlotStore
@@ -51,6 +52,8 @@ TICKS: Final = 8
 """Ticks of each instance whose rows are written beforehand, and then sent again and again."""
 TOGETHER: Final = 2
 """Instances that one connection speaks for at a time, so that the sender keeps up."""
+COMMANDS: Final = 20
+"""Commands that the store is sent before others have their turn."""
 SECONDS: Final = 20.0
 READS: Final = 2_000
 CALLS_OF_ONE: Final = 100
@@ -81,6 +84,7 @@ class Instance:
         self.rows: dict[str, list[int]] = {}
         self.sequences = dict.fromkeys(ALL_BUCKETS, 0)
         self.ticks = [self._tick() for _ in range(TICKS)]
+        self._commands: list[dict[int, tuple[bytes, bytes]]] = []
 
     def _tick(self) -> dict[int, dict[str, tuple[str, str]]]:
         """Return the rows that change in half a second, by bucket."""
@@ -108,24 +112,63 @@ class Instance:
     def _times(self, mean: float) -> int:
         return int(mean) + (self.chance.random() < mean % 1)
 
-    def batches(self, tick: int) -> Iterator[Batch]:
-        """Yield what is sent in a tick."""
-        for bucket, rows in self.ticks[tick % TICKS].items():
+    def commands(self, tick: int) -> Iterator[bytes]:
+        """Yield what is sent in a tick, one command a bucket."""
+        for bucket, (before, after) in self._commands[tick % TICKS].items():
             last = self.sequences[bucket]
             self.sequences[bucket] += 1
-            yield Batch(bucket, self.holder, last + 1, rows, last, 0 if TOTAL in rows else None)
+            yield before + _SEQUENCES % (last + 1, last) + after
+
+    def prepare(self, prefix: str) -> int:
+        """Write the commands beforehand, and forget the rows; return how many rows a cycle of ticks has."""
+        rows = sum(len(rows) for tick in self.ticks for rows in tick.values())
+        self._commands = [
+            {
+                bucket: _command(prefix, Batch(bucket, self.holder, 0, rows, 0, _lag(rows)))
+                for bucket, rows in tick.items()
+            }
+            for tick in self.ticks
+        ]
+        self.ticks, self.rows = [], {}
+        return rows
+
+
+_SEQUENCES: Final = b"$12\r\n%012d\r\n$12\r\n%012d\r\n"
+# A row's sequence, and the one before: what alone differs from one time to the next that a command is sent.
+
+_TAKEN: Final = b"$2\r\nok\r\n"
+# Of each reply.
+
+
+def _lag(rows: dict[str, tuple[str, str]]) -> int | None:
+    return 0 if TOTAL in rows else None
+
+
+def _command(prefix: str, batch: Batch) -> tuple[bytes, bytes]:
+    """Return the command up to its sequences, and what comes behind them."""
+    keys = bucket_keys(prefix, batch.bucket, batch.holder)
+    holder, _, _, *rest = batch.arguments()
+    before = ["EVALSHA", SEND.digest, str(len(keys)), *keys, str(holder)]
+    head = f"*{len(before) + 2 + len(rest)}\r\n".encode()
+    return head + b"".join(map(_bulk, before)), b"".join(map(_bulk, map(str, rest)))
+
+
+def _bulk(text: str) -> bytes:
+    return f"${len(text.encode())}\r\n{text}\r\n".encode()
 
 
 async def send(url: str, prefix: str, count: int, seconds: float) -> None:
     """Be all the instances; print rows a second and the share of ticks that came late."""
-    connection = StoreConnection(StoreAddress.parse(url))
-    store = LiveStore(connection, prefix)
+    with redis.Redis.from_url(url) as client:
+        client.script_load(SEND.text)
+    address = StoreAddress.parse(url).hosts[0]
+    reader, writer = await asyncio.open_connection(*address)
     instances = [Instance(number, count) for number in range(count)]
+    each = sum(instance.prepare(prefix) for instance in instances) / TICKS / count
     print("ready", flush=True)
     sys.stdin.readline()
-    rows = late = sent = 0
+    late = sent = tick = 0
     began = time.monotonic()
-    tick = 0
     while time.monotonic() - began < seconds:
         for index in range(0, count, TOGETHER):
             due = began + (tick + index / count) * INTERVAL
@@ -133,13 +176,26 @@ async def send(url: str, prefix: str, count: int, seconds: float) -> None:
                 await asyncio.sleep(due - time.monotonic())
             some = instances[index : index + TOGETHER]
             late += len(some) * (time.monotonic() - due > INTERVAL)
-            batches = [batch for instance in some for batch in instance.batches(tick)]
-            await store.send_all(batches)
-            rows += sum(len(batch.rows) for batch in batches)
+            commands = [command for instance in some for command in instance.commands(tick)]
+            for first in range(0, len(commands), COMMANDS):
+                part = commands[first : first + COMMANDS]
+                writer.write(b"".join(part))
+                await _taken(reader, len(part))
             sent += len(some)
         tick += 1
-    print(f"{rows / (time.monotonic() - began)} {late / sent} {rows / sent}", flush=True)
-    await connection.close()
+    print(f"{sent * each / (time.monotonic() - began)} {late / sent} {each}", flush=True)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def _taken(reader: asyncio.StreamReader, count: int) -> None:
+    """Wait until so many commands are answered, each of them as it should be."""
+    answers = b""
+    while answers.count(_TAKEN) < count:
+        some = await reader.read(65_536)
+        assert some, answers
+        assert b"-ERR" not in some, some
+        answers += some
 
 
 async def reading(url: str, prefix: str, count: int) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Annotated, Final, Generic, Protocol, Self, TypeVar
 
@@ -117,7 +118,7 @@ class Extent:
         return {
             **metrics_headers(self.age_seconds, self.scope),
             "X-Metrics-Processes": f"{self.speaking}/{self.processes}",
-            "X-Metrics-Since": self.since.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "X-Metrics-Since": _shown(self.since_ms),
         }
 
 
@@ -188,6 +189,12 @@ class MetricsScopes:
             return (await self._fleet.counts(tenant_id)).seen
         except FleetUnansweredError:
             return False
+
+
+@lru_cache(maxsize=16)
+def _shown(at_ms: int) -> str:
+    """Return a moment as a header has it; it is the same for each answer."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def extent_of(coverage: Coverage) -> Extent:

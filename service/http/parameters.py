@@ -33,9 +33,9 @@ TWICE: Final = "is there more than once"
 
 def demand_known(request: Request, *, besides: Collection[str] = (), of: str = "endpoint") -> None:
     """Do the same for a route that takes the parameters ``besides`` too, and is a kind ``of`` thing to its users."""
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    if not given:
+    if not request.scope["query_string"]:
         return
+    given = Counter(name for name, _ in request.query_params.multi_items())
     known = query_names(request.scope["route"].dependant).union(besides)
     faults = [(name, f"is no parameter of this {of}") for name in given if name not in known]
     faults += [(name, TWICE) for name, times in given.items() if name in known and times > 1]

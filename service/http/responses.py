@@ -8,11 +8,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.http.access import forbidden
 from service.http.openapi import Responses, declared, declared_invalid, header
-from service.http.parameters import known_parameters
+from service.http.parameters import demand_known
 from service.http.problems import ProblemError
 from service.http.security import CHALLENGE, AdminCheck, too_many_guesses
 from service.http.tokens import HEADER
@@ -94,6 +95,12 @@ async def not_stored(response: Response) -> None:
     response.headers.update(NO_STORE)
 
 
+async def known_and_not_stored(request: Request, response: Response) -> None:
+    """Do both for a request, in one step, as each costs an answer of a few hundred microseconds one in twenty."""
+    demand_known(request)
+    response.headers.update(NO_STORE)
+
+
 def admin_router(tag: str, admin: AdminCheck, *, prefix: str = "") -> APIRouter:
     """Return an empty router whose routes ``admin`` guards, in the document under ``tag``.
 
@@ -102,7 +109,7 @@ def admin_router(tag: str, admin: AdminCheck, *, prefix: str = "") -> APIRouter:
     return APIRouter(
         prefix=prefix,
         tags=[tag],
-        dependencies=[Depends(admin), Depends(known_parameters), Depends(not_stored)],
+        dependencies=[Depends(admin), Depends(known_and_not_stored)],
         responses=ADMIN_RESPONSES,
         default_response_class=AsciiJSONResponse,
     )
