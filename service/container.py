@@ -170,6 +170,8 @@ class Container:
         if hand_over:
             if self.fleet is not None:
                 self.fleet.hand_over()
+            # The next process bills from where the record ends.
+            self.telemetry.tracker.bill_running()
             await self.records.hand_over(RECORDS_SHARE * budget_seconds)
         await self.manager.drain(min(DRAIN_SECONDS, budget_seconds / 2), hand_over=hand_over)
 

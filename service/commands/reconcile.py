@@ -48,7 +48,7 @@ class ReconcileTable:
         for ledger, state in self.found.ledgers.items():
             age = "" if not state.age_seconds else f", {state.age_seconds:.1f} s old"
             detail = f": {state.detail}" if state.detail else ""
-            if state.state is not State.COMPARED or age:
+            if state.state is not State.COMPARED or age or detail:
                 yield f"{ledger}: {_words(state.state)}{age}{detail}"
 
     def _tables(self) -> Iterator[RenderableType]:

@@ -127,6 +127,7 @@ class CallManager:
         """Begin to keep time; needs the running loop. The hooks run with every heartbeat, unless they still run."""
         self._hooks = tuple(hooks)
         self._last_heartbeat = self._machine_clock.now()
+        self._pauses.heartbeat(self._tracker.clock.now())
         self._heartbeat.start()
         self._billing_rest.start()
         self._running_hooks.start()
@@ -190,6 +191,8 @@ class CallManager:
         if task is not None:
             _logger.warning("a call is another process's, and is let go of")
             self._lost.add(call_id)
+            # At once: a heartbeat before its path is cut short would bill time that the other process bills.
+            self._leave(self._tracker.call(call_id))
             task.cancel()
 
     async def hang_up(self, call_id: CallId) -> bool:
@@ -274,7 +277,7 @@ class CallManager:
                 self._session_manager.hang_up_later(call.call_id)
         finally:
             if call.call_id in self._lost:
-                call.handed_over(lost=True)
+                self._leave(call)
             else:
                 call.finish(EndReason.ERROR, error_type=OTHER, fault=Fault.SERVICE)
 
@@ -282,10 +285,15 @@ class CallManager:
         if call.call_id in self._lost:
             return
         if self._handing_over and not call.state.terminal:
-            call.handed_over()
+            self._leave(call)
             return
         call.finish(EndReason.SHUTDOWN, fault=Fault.SERVICE)
         self._session_manager.hang_up_later(call.call_id)
+
+    def _leave(self, call: Call) -> None:
+        """Leave a call to another process, which bills the time since what is on record of it."""
+        if not call.state.terminal:
+            call.handed_over(lost=True)
 
     # Time -------------------------------------------------------------------------------------------------------------
 
@@ -297,6 +305,7 @@ class CallManager:
         self._billing = self._tracker.billing()
         if next(self._billing, 0):
             self._billing_rest.wake()
+        await asyncio.sleep(0)
         now = self._tracker.clock.now()
         self._pauses.heartbeat(now)
         for call_id in self._tracker.sweep(self._pauses.allowed(self._stale_seconds, now), fault=Fault.CARRIER):

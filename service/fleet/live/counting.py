@@ -1,21 +1,24 @@
 """This process's part in the numbers of the fleet: what it sends, what it folds of the gone, what it reads."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import Final, Protocol
 
 from service.fleet.errors import StoreAwayError
 from service.fleet.live.folding import Folding
 from service.fleet.live.lost import LostCalls
-from service.fleet.live.publisher import Publisher, PublishingHealth, Recorded, at_once
+from service.fleet.live.publisher import NotPublishedError, Publisher, PublishingHealth, Recorded, at_once
 from service.fleet.live.reading import FleetNumbers
-from service.fleet.live.store import BatchScripts, LiveStore
+from service.fleet.live.store import BatchScripts, LiveStore, NotFilledError
 from service.fleet.member import Member
 from service.fleet.store import SlotStore
 from service.storage.database import Database
 from telemetry.clock import Clock
 from telemetry.metrics.gauges import Limits
 from telemetry.metrics.reader import LiveMetricsReader
+
+_logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 5.0
 """Seconds between two looks of the first process of a fleet for rows of those that are gone."""
@@ -78,8 +81,16 @@ class FleetCounting:
         fleet.member.on_fenced = self._fold_soon
 
     async def start(self) -> None:
-        """Begin to send; the process has joined the fleet. Raises what the database raises."""
-        self.numbers.since_ms = await self._folding.begin()
+        """Begin to send; the process has joined the fleet, and answers for it from here on.
+
+        Raises:
+            DATABASE_ERRORS: what the database raises.
+        """
+        try:
+            self.numbers.since_ms = await self._folding.begin()
+            await self._publisher.publish()
+        except (StoreAwayError, NotPublishedError, NotFilledError) as error:
+            _logger.warning("the fleet has not been told yet what is counted here: %s", type(error).__name__)
         self._publisher.start()
         self.numbers.ranking.start()
 

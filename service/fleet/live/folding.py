@@ -60,6 +60,7 @@ class Folding:
     """
 
     def __init__(self, store: LiveStore, database: Database, clock: Clock) -> None:
+        self._fleet = store.prefix
         self._store = store
         self._database = database
         self._clock = clock
@@ -68,9 +69,17 @@ class Folding:
     async def begin(self) -> int:
         """Return since when the fleet counts, in Unix milliseconds; the first process of all decides it.
 
+        In a database that knows nothing of the fleet, sums that are in the store are of another one, and go.
+
         Raises what the database raises.
         """
-        return await self._database.write(partial(_since, self._clock.now().unix_ms))
+        since_ms, first = await self._database.write(partial(_since, self._fleet, self._clock.now().unix_ms))
+        if first:
+            try:
+                await asyncio.gather(*(self._store.wipe(bucket) for bucket in ALL_BUCKETS))
+            except StoreAwayError as error:
+                _logger.warning("older sums in the fleet's store could not be put aside: %s", type(error).__name__)
+        return since_ms
 
     async def fold(self, holder: str, buckets: Sequence[int] = ALL_BUCKETS) -> Rows:
         """Fold what a process that is gone has counted, unless that was done; return it.
@@ -82,7 +91,7 @@ class Folding:
         remains = await asyncio.gather(*(self._remains(bucket, holder) for bucket in buckets))
         rows: Rows = {}
         for some in _commits(remains):
-            stored = await self._database.write(partial(_fold, self._clock.now().unix_ms, holder, some))
+            stored = await self._database.write(partial(_fold, self._fleet, self._clock.now().unix_ms, holder, some))
             rows |= {tenant_id: read(text) for tenant_id, text in stored.items()}
         await asyncio.gather(*(self._store.folded(found.bucket, holder, found.generation) for found in remains))
         return rows
@@ -126,11 +135,12 @@ class Folding:
         token = uuid4().hex
         if not await self._store.begin_seeding(bucket, token):
             return
-        counts = await self._database.write(partial(_counts, bucket))
+        counts = await self._database.write(partial(_counts, self._fleet, bucket))
         for some in _parts(counts):
             if not await self._store.seed(bucket, token, some):
                 return
         await self._store.end_seeding(bucket, token)
+        await self._store.lost()
 
 
 def _commits(remains: Sequence[_Remains]) -> Iterable[list[_Remains]]:
@@ -151,14 +161,17 @@ def _parts(rows: Mapping[str, str]) -> Iterable[dict[str, str]]:
         yield {tenant_id: rows[tenant_id] for tenant_id in tenants[start : start + ROWS_AT_ONCE]}
 
 
-def _since(now_ms: int, connection: Connection) -> int:
-    total = {"tenant_id": TOTAL, "bucket": TOTAL_BUCKET, "since_ms": now_ms, "numbers": "{}"}
-    connection.execute(insert_into(_COUNTS, connection.dialect).values(total).on_conflict_do_nothing())
-    since = connection.scalar(select(_COUNTS.c.since_ms).where(_COUNTS.c.tenant_id == TOTAL))
-    return now_ms if since is None else int(since)
+def _since(fleet: str, now_ms: int, connection: Connection) -> tuple[int, bool]:
+    """Return since when the fleet counts, and whether that begins now."""
+    total = {"fleet": fleet, "tenant_id": TOTAL, "bucket": TOTAL_BUCKET, "since_ms": now_ms, "numbers": "{}"}
+    insert = insert_into(_COUNTS, connection.dialect).values(total).on_conflict_do_nothing()
+    first = connection.execute(insert.returning(_COUNTS.c.fleet)).first() is not None
+    which = (_COUNTS.c.fleet == fleet) & (_COUNTS.c.tenant_id == TOTAL)
+    since = connection.scalar(select(_COUNTS.c.since_ms).where(which))
+    return now_ms if since is None else int(since), first
 
 
-def _fold(now_ms: int, holder: str, remains: Sequence[_Remains], connection: Connection) -> dict[str, str]:
+def _fold(fleet: str, now_ms: int, holder: str, remains: Sequence[_Remains], connection: Connection) -> dict[str, str]:
     """Add the rows to the counts, unless they have been; return those that were."""
     stored: dict[str, str] = {}
     added: dict[str, str] = {}
@@ -171,26 +184,26 @@ def _fold(now_ms: int, holder: str, remains: Sequence[_Remains], connection: Con
             which = (_FOLDS.c.holder == holder) & (_FOLDS.c.bucket == found.bucket)
             stored |= json.loads(connection.scalar(select(_FOLDS.c.numbers).where(which)) or "{}")
     if added:
-        _add(now_ms, added, connection)
+        _add(fleet, now_ms, added, connection)
     connection.execute(delete(_FOLDS).where(_FOLDS.c.folded_ms < now_ms - FOLDS_KEPT_MS))
     return stored | added
 
 
-def _add(now_ms: int, rows: Mapping[str, str], connection: Connection) -> None:
+def _add(fleet: str, now_ms: int, rows: Mapping[str, str], connection: Connection) -> None:
     # In one order for all, so that no two processes wait for each other.
     tenants = sorted(rows)
     fresh: list[dict[str, Any]] = [
-        {"tenant_id": tenant_id, "bucket": bucket_of(tenant_id), "since_ms": now_ms, "numbers": "{}"}
+        {"fleet": fleet, "tenant_id": tenant_id, "bucket": bucket_of(tenant_id), "since_ms": now_ms, "numbers": "{}"}
         for tenant_id in tenants
     ]
     connection.execute(insert_into(_COUNTS, connection.dialect).on_conflict_do_nothing(), fresh)
     before: dict[str, str] = {}
     for start in range(0, len(tenants), ROWS_AT_ONCE):
-        some = _COUNTS.c.tenant_id.in_(tenants[start : start + ROWS_AT_ONCE])
+        some = (_COUNTS.c.fleet == fleet) & _COUNTS.c.tenant_id.in_(tenants[start : start + ROWS_AT_ONCE])
         query = select(_COUNTS.c.tenant_id, _COUNTS.c.numbers).where(some).order_by(_COUNTS.c.tenant_id)
         before |= {row.tenant_id: row.numbers for row in connection.execute(query.with_for_update())}
     for tenant_id in tenants:
-        change = update(_COUNTS).where(_COUNTS.c.tenant_id == tenant_id)
+        change = update(_COUNTS).where(_COUNTS.c.fleet == fleet, _COUNTS.c.tenant_id == tenant_id)
         connection.execute(change.values(numbers=_sum(before.get(tenant_id, "{}"), rows[tenant_id])))
 
 
@@ -202,6 +215,7 @@ def _sum(one: str, other: str) -> str:
     return json.dumps({code: number for code, number in numbers.items() if number}, separators=(",", ":"))
 
 
-def _counts(bucket: int, connection: Connection) -> dict[str, str]:
-    found = connection.execute(select(_COUNTS.c.tenant_id, _COUNTS.c.numbers).where(_COUNTS.c.bucket == bucket))
+def _counts(fleet: str, bucket: int, connection: Connection) -> dict[str, str]:
+    which = (_COUNTS.c.fleet == fleet) & (_COUNTS.c.bucket == bucket)
+    found = connection.execute(select(_COUNTS.c.tenant_id, _COUNTS.c.numbers).where(which))
     return {tenant_id: numbers for tenant_id, numbers in found if numbers != "{}"}

@@ -11,6 +11,8 @@ class LiveCountsRow(Base):
 
     __tablename__ = "live_counts"
 
+    fleet: Mapped[str] = mapped_column(String(100), primary_key=True)
+    """The prefix of the fleet's keys in its store."""
     tenant_id: Mapped[str] = mapped_column(String(200), primary_key=True)
     """Empty: the total of all tenants."""
     bucket: Mapped[int] = mapped_column(Integer, index=True)

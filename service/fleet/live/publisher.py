@@ -118,6 +118,8 @@ class Publisher:
         self._last_error: str | None = None
         self._sent_at: float | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._losses = self._losses_seen = 0
+        self._tell_losses = False
         self.heard: Heard | None = None
         """None before rows were sent under the present epoch."""
         self._worker = PeriodicWorker(
@@ -192,8 +194,25 @@ class Publisher:
         for tenant_id in (*self._live.store.take_changed(), *self._lost.take_changed()):
             self._buckets[bucket_of(tenant_id)].waiting.add(tenant_id)
         await self._send(ALL_BUCKETS[:-1])
+        if self._tell_losses:
+            await self._store.lost()
+            self._tell_losses = False
         self._buckets[TOTAL_BUCKET].waiting.add(TOTAL)
         await self._send((TOTAL_BUCKET,), since)
+        if self._losses != self._losses_seen:
+            await self._look_for_losses()
+
+    async def _look_for_losses(self) -> None:
+        """Send everything again to buckets that have lost what this process sent, of tenants that are quiet, too."""
+        losses = self._losses
+        checks = await asyncio.gather(*(self._store.check(number, self._holder) for number in ALL_BUCKETS))
+        for number, (generation, sequence) in zip(ALL_BUCKETS, checks, strict=True):
+            bucket = self._buckets[number]
+            known = bucket.generation and generation == bucket.generation and sequence >= bucket.acknowledged
+            if bucket.acknowledged and not known:
+                self._all_of(number)
+        self._losses_seen = losses
+        await self._send(ALL_BUCKETS)
 
     async def _under_present_epoch(self) -> None:
         holder = self._member.holder
@@ -269,9 +288,11 @@ class Publisher:
             _logger.warning("the fleet's store has lost counts that it had; all are sent again")
             self._resent += 1
             self._all_of(number)
+            self._tell_losses = True
         bucket.generation, bucket.acknowledged = sent.generation, bucket.sequence
         if number == TOTAL_BUCKET:
             self._sent_at = monotonic()
+            self._losses = sent.losses
             self.heard = Heard(self._sent_at, sent.oldest_ms / 1000, sent.speaking)
 
     async def _mend(self, number: int, problem: Exception) -> None:

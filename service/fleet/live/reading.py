@@ -13,7 +13,7 @@ from service.fleet.live.fields import Row, minus, plus, read
 from service.fleet.live.publisher import NotPublishedError, Publisher
 from service.fleet.live.ranking import FleetRanked, FleetRanking
 from service.fleet.live.scripts import BUCKETS
-from service.fleet.live.store import TOTAL, LiveStore, NotFilledError, Sum
+from service.fleet.live.store import RECENT_MS, TOTAL, LiveStore, NotFilledError, Sum
 from service.fleet.member import Member
 from service.fleet.store import Peaks, SlotStore
 from service.storage.database import DATABASE_ERRORS
@@ -172,9 +172,11 @@ class FleetNumbers:
         heard = self._publisher.heard
         if heard is None:
             raise FleetUnansweredError("This process has not told the fleet yet what it counted.")
-        age = heard.oldest_seconds + (monotonic() - heard.at)
-        living = max(self._member.seen.living, heard.speaking)
-        return Coverage(max(age, live_age), heard.speaking, living, self.since_ms)
+        since = monotonic() - heard.at
+        # What was heard then says nothing of now; this process speaks for itself.
+        speaking = heard.speaking if since * 1000 < RECENT_MS else 1
+        living = max(self._member.seen.living, speaking)
+        return Coverage(max(heard.oldest_seconds + since, live_age), speaking, living, self.since_ms)
 
 
 def _past(found: Sum) -> tuple[tuple[int, Row], ...]:

@@ -8,7 +8,8 @@ sums         hash   tenant → the sum of all processes' rows, those of the gone
                     since 1970 in which it changed last
 past         hash   tenant → what its sum was at the beginnings of past minutes, a line each
 meta         hash   ``generation``: which filling this is; ``born``: when it was filled; ``version``: of the sums;
-                    ``seeding``, ``until``: who fills it now, and how long it may take
+                    ``seeding``, ``until``: who fills it now, and how long it may take; ``losses``: of any
+                    bucket that were found, in that of the total alone
 holders      hash   holder → the sequence of its last rows
 gone         set    holder → when its open calls left its row: nothing more is taken from it
 changes      set    tenant → the version at which its sum changed last
@@ -154,7 +155,7 @@ if lag < 0 then return {'ok', generation, before} end
 redis.call('ZADD', pulse, whole(at - lag), holder)
 local oldest = redis.call('ZRANGE', pulse, 0, 0, 'WITHSCORES')
 local speaking = redis.call('ZCOUNT', pulse, whole(at - recent), '+inf')
-return {'ok', generation, before, whole(at - oldest[2]), speaking}
+return {'ok', generation, before, whole(at - oldest[2]), speaking, redis.call('HGET', meta, 'losses') or '0'}
 """)
 """Take rows of a living process. Return which filling of the bucket took them, and the sequence it knew before.
 
@@ -231,6 +232,23 @@ HOLDERS: Final = _script("""
 return {redis.call('HKEYS', holders), redis.call('HGET', meta, 'generation') or ''}
 """)
 """Return the processes that have rows in the bucket, and the bucket's filling."""
+
+WIPE: Final = _script("""
+redis.call('HDEL', meta, 'generation')
+return {}
+""")
+"""Have a bucket filled anew: its sums are of another database."""
+
+CHECK: Final = _script("""
+return {redis.call('HGET', meta, 'generation') or '', redis.call('HGET', holders, ARGV[1]) or '0'}
+""")
+"""Return a bucket's filling, and the sequence of a process's last rows there."""
+
+LOST: Final = _script("""
+redis.call('HINCRBY', meta, 'losses', 1)
+return {}
+""")
+"""Have every process look whether the buckets have what it sent: one has found that something was lost."""
 
 RETIRE: Final = _script("""
 local holder, most = ARGV[1], tonumber(ARGV[2])

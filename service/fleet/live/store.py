@@ -96,6 +96,8 @@ class Sent:
     """Age of the rows of the process that was heard of least lately; of the total's bucket alone."""
     speaking: int = 0
     """Processes heard of lately; likewise."""
+    losses: int = 0
+    """Losses of any bucket that processes have found; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,11 @@ class LiveStore:
         self._scripts = connection
         self._prefix = prefix
 
+    @property
+    def prefix(self) -> str:
+        """The beginning of its keys, which keeps fleets apart."""
+        return self._prefix
+
     async def send_all(self, batches: Sequence["Batch"]) -> list[Sent | StoreAwayError]:
         """Send rows of a process, each bucket's by itself; return what became of each, in their order."""
         answers: list[Any | StoreAwayError] = []
@@ -167,6 +174,19 @@ class LiveStore:
             calls = [(bucket_keys(self._prefix, batch.bucket, batch.holder), batch.arguments()) for batch in some]
             answers += await self._scripts.run_all(scripts.SEND, calls)
         return [answer if isinstance(answer, StoreAwayError) else _sent(answer) for answer in answers]
+
+    async def check(self, bucket: int, holder: str) -> tuple[str, int]:
+        """Return the name of a bucket's filling, empty until it is filled, and the last sequence of a process's rows."""
+        generation, sequence = await self._run(scripts.CHECK, bucket, [holder])
+        return generation, int(sequence)
+
+    async def wipe(self, bucket: int) -> None:
+        """Have a bucket filled anew."""
+        await self._run(scripts.WIPE, bucket, [])
+
+    async def lost(self) -> None:
+        """Have every process look whether the buckets have what it sent."""
+        await self._run(scripts.LOST, TOTAL_BUCKET, [])
 
     async def send(self, batch: "Batch") -> Sent:
         """Send rows of one bucket."""

@@ -28,6 +28,8 @@ TENANTS = ("tenant-001", "tenant-002", "_unknown")
 SHARES = Shares(duplicates=0.1, unknown=0.1, refers=0.15, errors=0.1, late=0.0)
 MINUTES = "minutes_processed"
 KILLS = 20
+HANDED_OVER_MINUTES = 0.02
+"""Call time between a process's last word and its successor's first, of the calls of a rolling deploy."""
 
 
 async def answers(processes: list[FleetProcess]) -> dict[str, dict[str, float]]:
@@ -190,6 +192,8 @@ async def test_a_rolling_deploy(
         equal_to_the_carrier(carrier, await answers(running))
         found = await reconciled(running[0], "records", "store")
         assert found["consistent"], found["differences"]
+        minutes = [found["total"][ledger]["figures"]["minutes"] for ledger in ("store", "records")]
+        assert abs(minutes[0] - minutes[1]) < HANDED_OVER_MINUTES, "time is counted by one of two processes"
 
 
 async def named_or_equal(processes: list[FleetProcess]) -> None:

@@ -106,6 +106,11 @@ async def started(process: Process) -> bool:
     return (await process.live())["active_calls"] == 1
 
 
+async def settled(process: Process) -> bool:
+    """Return true if no record waits: one stopped in the middle of writing keeps SQLite's lock, and all others out."""
+    return not (await process.get("/readyz"))["information"]["records"]["waiting"]
+
+
 def on(check: Callable[[Process], Awaitable[bool]], process: Process) -> Callable[[], Awaitable[bool]]:
     return lambda: check(process)
 
@@ -137,6 +142,7 @@ async def test_a_call_of_a_process_that_stood_still(url: str, tmp_path: Path) ->
         async def taken_over() -> bool:
             return await _owner(url) != owner
 
+        await eventually(on(settled, stopped), "nothing to be written")
         stopped.signal(signal.SIGSTOP)
         try:
             await eventually(taken_over, "the other to take the call over")

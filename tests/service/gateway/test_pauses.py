@@ -85,3 +85,26 @@ async def test_the_sweeper_judges_by_what_the_process_listened(kit: TelemetryKit
         kit.clock.advance(HEARTBEAT)
         await manager._run_heartbeat()
     assert call.state is CallState.ENDED
+
+
+async def test_a_pause_before_the_first_heartbeat_is_one_too(kit: TelemetryKit) -> None:
+    """A process that is stopped just after its start has listened no longer than any other."""
+    manager = CallManager(
+        kit.tracker,
+        None,  # type: ignore[arg-type] # no call is decided upon
+        Quiet(),  # type: ignore[arg-type]
+        Unclaimed(),  # type: ignore[arg-type]
+        heartbeat_seconds=HEARTBEAT,
+        stale_seconds=STALE,
+        max_calls=1,
+        machine_clock=kit.clock,
+    )
+    manager.start()
+    call = kit.tracker.received("rtc_1", "acme")
+    call.accepted()
+    call.started()
+    kit.clock.advance(1_000.0)
+    await manager._run_heartbeat()
+    assert call.state is CallState.STARTED
+    for worker in (manager._heartbeat, manager._billing_rest, manager._running_hooks):
+        await worker.stop()

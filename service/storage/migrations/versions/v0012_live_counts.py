@@ -13,11 +13,12 @@ def upgrade() -> None:
     """Create the tables; rows come with the processes of a fleet."""
     op.create_table(
         "live_counts",
+        sa.Column("fleet", sa.String(100), nullable=False),
         sa.Column("tenant_id", sa.String(200), nullable=False),
         sa.Column("bucket", sa.Integer, nullable=False),
         sa.Column("since_ms", sa.BigInteger, nullable=False),
         sa.Column("numbers", sa.Text, nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", name="pk_live_counts"),
+        sa.PrimaryKeyConstraint("fleet", "tenant_id", name="pk_live_counts"),
     )
     op.create_index("ix_live_counts_bucket", "live_counts", ["bucket"])
     op.create_table(

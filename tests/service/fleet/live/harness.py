@@ -24,12 +24,14 @@ TENANTS = ("acme", "globex")
 class CountingProcess:
     """One process: it counts in memory, and sends when a test says so."""
 
-    def __init__(self, scripts: Scripts, name: str, database: Database, *, max_tenants: int = 1_000) -> None:
+    def __init__(
+        self, scripts: Scripts, name: str, database: Database, *, max_tenants: int = 1_000, prefix: str = "test"
+    ) -> None:
         self.fleet = FleetMember(scripts, name)
         self.kit = TelemetryKit(max_tenants=max_tenants)
         self.lost = LostCalls()
         self.counting = FleetCounting(
-            self.fleet.faulty, "test", self.fleet, database, self.kit.reader, self.lost, CallLimits(100), self.kit.clock
+            self.fleet.faulty, prefix, self.fleet, database, self.kit.reader, self.lost, CallLimits(100), self.kit.clock
         )
         self.publisher = self.counting._publisher
         self.folding = self.counting._folding

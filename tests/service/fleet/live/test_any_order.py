@@ -43,7 +43,7 @@ class FleetModel(RuleBasedStateMachine):
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
         file = copy(self.template, Path(mkdtemp(dir=self.template.parent)) / "fleet.db")
-        self.connection = StoreConnection(StoreAddress.parse(self.url))
+        self.connection = StoreConnection(StoreAddress.parse(self.url), answer_seconds=60.0)
         self.database = Database.from_url(f"sqlite+aiosqlite:///{file}")
         self.processes: dict[str, CountingProcess] = {}
         self.begun = 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import OTHER, EndReason
 from tests.service.fleet.live.harness import CountingProcess, all_alike, ended, number
+from tests.support.databases import migrated
 
 pytestmark = pytest.mark.peers
 
@@ -258,3 +260,59 @@ async def test_rows_are_sent_one_after_the_other(process: Make) -> None:
     assert one.publisher.health().resent == 0
     rows = await all_alike([one, two])
     assert number(rows["acme"], "received_calls") == 20
+
+
+async def test_a_bucket_that_is_lost_is_filled_by_all(process: Make, store_url: str) -> None:
+    """Also with the rows of processes in which its tenants are quiet, once anybody has asked or counted there."""
+    one, two = await process("one"), await process("two")
+    ended(one.call("a", "acme"), 60, one.kit)
+    ended(two.call("b", "acme"), 60, two.kit)
+    before = await all_alike([one, two])
+    with redis.Redis.from_url(store_url) as client:
+        for key in client.scan_iter(f"{{test:live:{bucket_of('acme')}}}:*"):
+            client.delete(key)
+    with pytest.raises(FleetUnansweredError):
+        await one.numbers("acme")
+    for _ in range(2):
+        for each in (one, two):
+            await each.publish()
+    assert await all_alike([one, two]) == before
+
+
+async def test_fleets_of_one_database_count_apart(
+    process: Make, connection: StoreConnection, database: Database, flush: Callable[[], None]
+) -> None:
+    """By the prefix of their keys, in the database too."""
+    one = await process("one")
+    ended(one.call("a", "acme"), 60, one.kit)
+    await one.publish()
+    await one.counting.stop()
+    flush()
+    other = CountingProcess(connection, "other", database, prefix="another")
+    try:
+        await other.start()
+        await other.publish()
+        assert await other.numbers() == {}
+    finally:
+        other.close()
+
+
+async def test_sums_of_another_database_are_put_aside(
+    process: Make, connection: StoreConnection, tmp_path: Path
+) -> None:
+    """A fleet that begins with a new database begins to count, whatever the store still has."""
+    one = await process("one")
+    ended(one.call("a", "acme"), 60, one.kit)
+    await one.publish()
+    await one.counting.stop()
+    await one.fleet.store.leave(one.holder)
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
+    await migrated(url)
+    async with Database.from_url(url) as fresh:
+        two = CountingProcess(connection, "two", fresh)
+        try:
+            await two.start()
+            await two.publish()
+            assert await two.numbers() == {}
+        finally:
+            two.close()
