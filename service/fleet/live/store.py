@@ -176,7 +176,7 @@ class LiveStore:
         return [answer if isinstance(answer, StoreAwayError) else _sent(answer) for answer in answers]
 
     async def check(self, bucket: int, holder: str) -> tuple[str, int]:
-        """Return the name of a bucket's filling, empty until it is filled, and the last sequence of a process's rows."""
+        """Return the name of a bucket's filling, empty until it is filled, and the last sequence of a process."""
         generation, sequence = await self._run(scripts.CHECK, bucket, [holder])
         return generation, int(sequence)
 
