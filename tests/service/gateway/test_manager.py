@@ -374,6 +374,24 @@ async def test_a_probe_that_hangs_does_not_stop_the_heartbeat(kit: TelemetryKit)
     await harness.manager.drain()
 
 
+async def test_a_call_that_is_let_go_of_is_billed_no_more(kit: TelemetryKit) -> None:
+    """Its path is still being cut short when a heartbeat bills: the time since belongs to the process that has it."""
+    harness = ManagerHarness(kit)
+    call = await harness.running()
+    kit.clock.advance(5)
+    call.seen()
+    kit.tracker.bill_running()
+    kit.clock.advance(15)
+    call.seen()
+    harness.manager.let_go(call.call_id)
+    await harness.manager._run_heartbeat()
+    await harness.idle()
+    numbers = kit.numbers()
+    assert numbers["minutes_processed"] == pytest.approx(5 / 60)
+    assert (numbers["handed_over_calls_started"], numbers["lifecycle_violations"]) == (1, 0)
+    await harness.manager.drain()
+
+
 async def test_many_calls_are_billed_bit_by_bit(kit: TelemetryKit) -> None:
     """A heartbeat bills the first hundred, and the others before the next: they are not all exported at once."""
     harness = ManagerHarness(kit, heartbeat_seconds=0.001)
