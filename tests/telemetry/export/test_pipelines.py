@@ -53,7 +53,7 @@ def test_with_nothing_configured_nothing_is_exported_and_everything_seen(caplog:
     reader, spans, logs, threads = InMemoryMetricReader(), Spans(), Logs(), active_count()
     with running({}, metric_readers=[reader], span_processors=[spans], log_processors=[logs]) as pipelines:
         say_something(pipelines)
-        assert active_count() == threads
+        assert active_count() <= threads  # another test may have left one that ends meanwhile
         assert pipelines.flush()
         assert not pipelines.health().failing
         assert _counts(reader) == ["test.calls"]

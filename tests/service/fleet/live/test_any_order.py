@@ -153,7 +153,7 @@ class FleetModel(RuleBasedStateMachine):
         """Once all have sent and the gone are folded, each says what all of them have counted."""
         # Until then the open calls of one that is gone are in the sums.
         self.folds()
-        said = self.run(all_alike(list(self.processes.values())))
+        said = self.run(all_alike(list(self.processes.values()), summed=False))
         for tenant in (*TENANTS, TOTAL):
             expected = list(self.gone[tenant])
             for process in self.processes.values():
@@ -161,13 +161,15 @@ class FleetModel(RuleBasedStateMachine):
             assert said[tenant or None] == expected, tenant
 
     def teardown(self) -> None:
-        self.folds()
-        self.all_say_what_was_counted()
-        for process in self.processes.values():
-            process.close()
-        self.run(self.connection.close())
-        self.run(self.database.dispose())
-        self.loop.close()
+        try:
+            self.folds()
+            self.all_say_what_was_counted()
+        finally:
+            for process in self.processes.values():
+                process.close()
+            self.run(self.connection.close())
+            self.run(self.database.dispose())
+            self.loop.close()
 
 
 def retired(row: Row) -> Row:
