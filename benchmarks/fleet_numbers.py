@@ -27,7 +27,7 @@ from service.fleet.live.fields import NUMBER, WIDTH, minus, written
 from service.fleet.live.folding import ALL_BUCKETS
 from service.fleet.live.ranking import FleetRanking
 from service.fleet.live.scripts import SEND, bucket_keys
-from service.fleet.live.store import TOTAL, Batch, LiveStore, bucket_of
+from service.fleet.live.store import ROWS_IN_ONE_ROUND, TOTAL, Batch, LiveStore, bucket_of
 from service.fleet.member import Member
 from service.fleet.store import SlotStore
 from service.storage.database import Database
@@ -52,8 +52,6 @@ TICKS: Final = 8
 """Ticks of each instance whose rows are written beforehand, and then sent again and again."""
 TOGETHER: Final = 2
 """Instances that one connection speaks for at a time, so that the sender keeps up."""
-COMMANDS: Final = 20
-"""Commands that the store is sent before others have their turn."""
 SECONDS: Final = 20.0
 READS: Final = 2_000
 CALLS_OF_ONE: Final = 100
@@ -177,8 +175,10 @@ async def send(url: str, prefix: str, count: int, seconds: float) -> None:
             some = instances[index : index + TOGETHER]
             late += len(some) * (time.monotonic() - due > INTERVAL)
             commands = [command for instance in some for command in instance.commands(tick)]
-            for first in range(0, len(commands), COMMANDS):
-                part = commands[first : first + COMMANDS]
+            # As a process does: some twenty rows, then others have their turn.
+            together = max(1, round(ROWS_IN_ONE_ROUND * len(commands) / (each * len(some))))
+            for first in range(0, len(commands), together):
+                part = commands[first : first + together]
                 writer.write(b"".join(part))
                 await _taken(reader, len(part))
             sent += len(some)
