@@ -157,7 +157,7 @@ class _Calls:
     fleet: FleetParts | None
     """Everything that the processes of a fleet know together; likewise."""
     scopes: MetricsScopes
-    """Whose numbers answer."""
+    """The rule by which the fleet or this process answers."""
 
 
 def _calls(container: Container) -> _Calls:

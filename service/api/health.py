@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import Field
 
 from service.http.openapi import Responses, Tag, declared, declared_invalid, success
-from service.http.parameters import known_parameters
 from service.http.problems import Problem, ProblemError
 from service.http.readiness import Readiness, ReadinessReport
-from service.http.responses import AsciiJSONResponse, not_stored
+from service.http.responses import AsciiJSONResponse, known_and_not_stored
 from service.http.schemas import FrozenSchema
 from service.timeline.serializer import rounded
 
@@ -107,7 +106,7 @@ def health_router(*, readiness: Readiness) -> APIRouter:
     router = APIRouter(
         tags=[Tag.HEALTH],
         default_response_class=AsciiJSONResponse,
-        dependencies=[Depends(known_parameters), Depends(not_stored)],
+        dependencies=[Depends(known_and_not_stored)],
     )
 
     @router.get("/api/v1/health", summary="Health", operation_id="health", responses=_HEALTH)

@@ -39,10 +39,10 @@ class SeenTenants:
 
 @dataclass(frozen=True, slots=True)
 class FleetParts:
-    """What the processes of a fleet know together."""
+    """The facts that the processes of a fleet know together."""
 
     scopes: MetricsScopes
-    """Whose numbers answer."""
+    """The rule by which the fleet or this process answers."""
     elsewhere: CallsElsewhere
     """The calls of the other processes."""
     registry: FleetRegistry

@@ -1,7 +1,7 @@
-"""Whose numbers a response has, the fleet's or those of the process that answers: one rule for all routes."""
+"""The scope of a response, the fleet or the process that answers: one rule for all routes."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from typing import Annotated, Final, Generic, Protocol, Self, TypeVar
 from fastapi import Query
 
 from service.api.elsewhere import NO_FLEET
-from service.fleet.live.counts import Coverage, FleetCounts, FleetUnansweredError
+from service.fleet.live.counts import STORE_AWAY, Coverage, FleetCounts, FleetUnansweredError
 from service.fleet.live.fields import Row
 from service.fleet.live.ranking import FleetRanked
 from service.http.openapi import Responses, declared, header
@@ -36,7 +36,6 @@ AskedScope = Annotated[
 ]
 """The processes whose numbers a request is about, as a parameter of a route."""
 
-_UNANSWERED: Final = "The store of the fleet does not answer."
 
 NUMBERS_HEADERS: Final = METRICS_HEADERS | {
     "X-Metrics-Processes": header(
@@ -55,7 +54,7 @@ NUMBERS_HEADERS: Final = METRICS_HEADERS | {
 
 def unanswered_response(path: str) -> Responses:
     """Declare the response to a request for the fleet's numbers that the fleet cannot answer."""
-    problem = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, _UNANSWERED)
+    problem = ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, STORE_AWAY)
     said = "`scope=fleet`, and the fleet cannot be answered now, or there is none. Or no admin token is configured, "
     said += "or something the response needs cannot be reached."
     return {503: declared(problem, said, f"{path}?scope=fleet")}
@@ -91,18 +90,10 @@ class FleetNumbers(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(Coverage):
     """The processes and the time that the numbers of a response cover."""
 
     scope: MetricsScope
-    age_seconds: float
-    """Age of the oldest part."""
-    speaking: int
-    """Processes heard of lately."""
-    processes: int
-    """Processes that live."""
-    since_ms: int
-    """Since when is counted, in Unix milliseconds."""
 
     @property
     def since(self) -> datetime:
@@ -173,7 +164,7 @@ class MetricsScopes:
                 if scope is MetricsScope.FLEET:
                     headers = {"Retry-After": "1"}
                     raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=headers) from None
-        extent = Extent(MetricsScope.PROCESS, await self._live.refreshed(), 1, 1, self._since_ms)
+        extent = Extent(await self._live.refreshed(), 1, 1, self._since_ms, MetricsScope.PROCESS)
         try:
             return Answered(await of_process(), extent)
         except ProblemError as problem:
@@ -199,4 +190,4 @@ def _shown(at_ms: int) -> str:
 
 def extent_of(coverage: Coverage) -> Extent:
     """Return what the numbers of a fleet cover."""
-    return Extent(MetricsScope.FLEET, coverage.age_seconds, coverage.speaking, coverage.processes, coverage.since_ms)
+    return Extent(**asdict(coverage), scope=MetricsScope.FLEET)

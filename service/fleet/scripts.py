@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import Final
 
+from service.fleet.steps import STEP_IN_LUA
+
 KEYS: Final = ("calls", "tenants", "held", "writes", "beats", "fenced", "infos", "fleet", "members", "peaks")
 
 LAYOUT: Final = 1
@@ -35,7 +37,9 @@ def keys_of(prefix: str) -> tuple[str, ...]:
     return tuple(f"{{{prefix}:capacity}}:{name}" for name in KEYS)
 
 
-_COMMON: Final = """
+_COMMON: Final = (
+    STEP_IN_LUA
+    + """
 local calls, tenants, held, writes, beats, fenced, infos, fleet, members, peaks = unpack(KEYS)
 
 local function now()
@@ -72,10 +76,8 @@ local function note(tenant, count, minute)
   end
   local lines, group = {minute .. ' ' .. count}, nil
   for start, value in string.gmatch(text, '(%d+) (%d+)') do
-    local age = minute - start
-    local size = age <= 6 and 1 or age <= 66 and 5 or 60
-    if age > 1500 then break end
-    local this = size .. ':' .. math.floor(start / size)
+    local this = step(start, minute)
+    if not this then break end
     if this == group then
       local before = tonumber(string.match(lines[#lines], ' (%d+)$'))
       lines[#lines] = start .. ' ' .. math.max(before, tonumber(value))
@@ -142,6 +144,7 @@ local function fence_silent(silence, at)
   return silent
 end
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from service.fleet.scripts import (
     Script,
     keys_of,
 )
+from service.fleet.steps import MINUTE_MS
 from telemetry.semconv.attributes import CallId, TenantId
 
 AT_ONCE: Final = 200
@@ -194,13 +195,13 @@ class Peaks:
 
     def since(self, start_ms: int) -> int | None:
         """Return the most from a moment on; None if that is longer ago than what is remembered."""
-        if start_ms < self.born_ms // 60_000 * 60_000:
+        if start_ms < self.born_ms // MINUTE_MS * MINUTE_MS:
             return None
-        return max([self.in_use, *(most for minute, most in self.by_minute if minute >= start_ms // 60_000)])
+        return max([self.in_use, *(most for minute, most in self.by_minute if minute >= start_ms // MINUTE_MS)])
 
     def between(self, start_ms: int, end_ms: int) -> int | None:
         """Return the most between two moments; None if no slot was taken or given back."""
-        found = (most for minute, most in self.by_minute if start_ms // 60_000 <= minute < end_ms / 60_000)
+        found = (most for minute, most in self.by_minute if start_ms // MINUTE_MS <= minute < end_ms / MINUTE_MS)
         return max(found, default=None)
 
 

@@ -116,7 +116,7 @@ class PageParts:
     usage: UsageReader
     urls: TraceUrls
     scopes: MetricsScopes
-    """Whose numbers answer."""
+    """The rule by which the fleet or this process answers."""
     elsewhere: CallsElsewhere | None = None
     """The calls of a fleet's other processes; None without a fleet."""
 

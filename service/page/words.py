@@ -44,7 +44,7 @@ OUTCOMES: Final[Mapping[CallOutcome, str]] = {
     CallOutcome.HANDED_OVER: "left to another process",
     **{outcome: _ENDS[EndReason(outcome.value)] for outcome in CallOutcome if outcome.value in list(EndReason)},
 }
-"""How calls turn out. Of those that ended without an error, this is why they ended."""
+"""Words for the outcome of a call; for one that ended without an error, for the reason that it ended."""
 
 STATES: Final[Mapping[StateFilter, str]] = {
     StateFilter.PENDING: "being decided upon",

@@ -230,7 +230,7 @@ class CallTakenOver(CallEvent):
 
 @event
 class CallLost(CallEvent):
-    """A call of a process that is gone was found to be over: nobody saw its end, and it counts nowhere.
+    """A call of a process that is gone was found to be over: nobody saw its end, and no instrument counts it.
 
     ``at`` is its last activity, at which its record ends.
     """

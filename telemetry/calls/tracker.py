@@ -267,7 +267,7 @@ class CallTracker:
         direction: CallDirection = CallDirection.INBOUND,
         source: str = DIRECT_SOURCE,
     ) -> None:
-        """Report that a call of a process that is gone was over when it was looked for. It counts nowhere.
+        """Report that a call of a process that is gone was over when it was looked for. No instrument counts it.
 
         Args:
             call_id: the carrier's id; nothing happens if the call is known here.

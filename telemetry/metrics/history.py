@@ -28,8 +28,8 @@ from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
 _STRETCH: Final = 100
 # Rows read in one go, with the store's lock held: a few tenths of a millisecond.
 
-_SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
-# Labels of no single tenant: they have no limit, and nobody counts how many slots they held at once.
+SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
+"""Labels of no single tenant: they have no limit, and nobody counts how many slots they held at once."""
 
 _NO_USAGE: Final = Usage(0, 0, 0)
 
@@ -134,7 +134,7 @@ class History:
                 now.monotonic - step.start,
                 now.monotonic - step.end,
                 tuple(columns.at(step.added[slot], position) for slot in slots),
-                None if step.peaks is None or tenant_id in _SEVERAL else columns.at(step.peaks, position),
+                None if step.peaks is None or tenant_id in SEVERAL else columns.at(step.peaks, position),
             )
             for step in past.steps_in(name)
         ]
@@ -190,7 +190,7 @@ class History:
     def _limit(self, tenant_id: str | None) -> int | None:
         if tenant_id is None:
             return self._limits.total()
-        return None if tenant_id in _SEVERAL else self._limits.of(TenantId(tenant_id))
+        return None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
 
 
 def _chosen(table: Table, selection: Selection) -> list[Column]:
@@ -219,7 +219,7 @@ def _highest(peaks: "Iterable[Column | None]") -> "Column | None":
 
 def _peak(peaks: "Iterable[Column | None]", position: int | None, tenant_id: str | None, usage: Usage) -> int | None:
     """Return the highest, that of the last five minutes among them; ``None`` if it is not known."""
-    if tenant_id in _SEVERAL:
+    if tenant_id in SEVERAL:
         return None
     highest_yet = usage.peak_in_use
     for column in peaks:

@@ -1,27 +1,26 @@
-"""What all processes of a fleet have counted together, since the fleet began and in windows up to now."""
+"""The counts of all processes of a fleet together, since the fleet began and in windows up to now."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from service.fleet.live.fields import GAUGES, ROW, Row, amounts, minus
+from service.fleet.steps import MINUTE_MS, step_of
 from service.fleet.store import Peaks
 from telemetry.metrics.figures import Window
 from telemetry.metrics.history import HistoryStretch
 from telemetry.metrics.live_table import BOUNDS, MS_PER_SECOND, Distribution, Numbers, Selection
 from telemetry.metrics.past import WindowName
 
-_MINUTE_MS: Final = 60_000
+STORE_AWAY: Final = "The store of the fleet does not answer."
+"""Cause of most answers that a fleet cannot give, for people."""
 
-_STEPS: Final[Mapping[WindowName, tuple[int, int]]] = {
+_WINDOWS: Final[Mapping[WindowName, tuple[int, int]]] = {
     WindowName.FIVE_MINUTES: (5, 1),
     WindowName.HOUR: (60, 5),
     WindowName.DAY: (1440, 60),
 }
 # Minutes of each window, and of the steps that its edge is exact to the half of.
-
-_GROUPS: Final = ((6, 1), (66, 5), (1500, 60))
-# Minutes back to which a sum is remembered in steps of so many minutes.
 
 COUNTED: Final = slice(len(GAUGES), -len(BOUNDS))
 """The part of a row that a window has."""
@@ -29,9 +28,9 @@ COUNTED: Final = slice(len(GAUGES), -len(BOUNDS))
 
 def begun_ms(name: WindowName, now_ms: int, born_ms: int) -> int:
     """Return when a window of so many minutes began, in Unix milliseconds: at a step, or when the store was filled."""
-    minutes, step = _STEPS[name]
-    start = round((now_ms / _MINUTE_MS - minutes) / step) * step
-    return max(start * _MINUTE_MS, born_ms)
+    minutes, step = _WINDOWS[name]
+    start = round((now_ms / MINUTE_MS - minutes) / step) * step
+    return max(start * MINUTE_MS, born_ms)
 
 
 class FleetUnansweredError(Exception):
@@ -96,7 +95,7 @@ class FleetCounts:
             return self.coverage.since_ms, None
         start_ms = begun_ms(name, self.now_ms, self.born_ms)
         # What was counted then did not change before the first minute from then on that is remembered.
-        later = [row for minute, row in self.past if minute >= start_ms // _MINUTE_MS]
+        later = [row for minute, row in self.past if minute >= start_ms // MINUTE_MS]
         return start_ms, later[-1] if later else self.row
 
     def course(self, name: WindowName, selection: Selection, peaks: Peaks | None = None) -> tuple[HistoryStretch, ...]:
@@ -107,7 +106,7 @@ class FleetCounts:
         """
         start_ms, before = self._before(name)
         places = [len(GAUGES) + column for column in selection.columns()]
-        edges = [(minute * _MINUTE_MS, row) for minute, row in self.past if minute * _MINUTE_MS > start_ms]
+        edges = [(minute * MINUTE_MS, row) for minute, row in self.past if minute * MINUTE_MS > start_ms]
         parts, begun = [], before or [0] * len(self.row)
         for until_ms, row in (*reversed(edges), (self.now_ms, self.row)):
             added = tuple(row[place] - begun[place] for place in places)
@@ -126,10 +125,9 @@ class FleetCounts:
         The store remembers a minute when a sum changes in it, and further back the first one of five and of an hour: so
         whatever was counted was counted in the minute, the five, or the hour that the first one begins.
         """
-        minute = start_ms // _MINUTE_MS
-        age = self.now_ms // _MINUTE_MS - minute
-        size = next((size for most, size in _GROUPS if age <= most), _GROUPS[-1][1])
-        end_ms = min((minute // size + 1) * size * _MINUTE_MS, until_ms)
+        minute = start_ms // MINUTE_MS
+        size = step_of(self.now_ms // MINUTE_MS - minute)
+        end_ms = min((minute // size + 1) * size * MINUTE_MS, until_ms)
         yield start_ms, end_ms, added
         if end_ms < until_ms:
             yield end_ms, until_ms, (0,) * len(added)

@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 ALL_BUCKETS: Final = (*range(BUCKETS), TOTAL_BUCKET)
 
 FOLDS_KEPT_MS: Final = 7 * 86_400_000
-"""How long the rows of a process that is gone are told apart, should it be heard of again."""
+"""Milliseconds for which the rows of a process that is gone are told apart, should it be heard of again."""
 
 _ROWS_IN_ONE_COMMIT: Final = 1_000
 # Some hundredths of a second for SQLite, whose other writers wait meanwhile.

@@ -17,7 +17,7 @@ class LiveCountsRow(Base):
     """Empty: the total of all tenants."""
     bucket: Mapped[int] = mapped_column(Integer, index=True)
     since_ms: Mapped[int] = mapped_column(BigInteger)
-    """When counting began, in Unix milliseconds; of the total: when the first process of the fleet started."""
+    """The beginning of counting, in Unix milliseconds; of the total, the start of the fleet's first process."""
     numbers: Mapped[str] = mapped_column(Text)
     """A JSON object of integers by code."""
 

@@ -66,14 +66,16 @@ class _Bucket:
     arrived: dict[str, "array[int]"] = field(default_factory=dict)
     """By tenant: its row that is known to have arrived last."""
     generation: str = ""
+    """Name of its filling; empty before rows were sent to it."""
     sending: Rows = field(default_factory=dict)
+    """Rows that are on their way."""
     waiting: set[str] = field(default_factory=set)
     """Tenants whose rows have to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """Whose rows the store had when this process sent its own last."""
+    """The processes whose rows the store had when this one sent its own last."""
 
     at: float
     """Seconds of the monotonic clock."""
@@ -111,8 +113,8 @@ class Publisher:
         self._folding = folding
         self._recorded = recorded
         self._holder = ""
+        # Folded of this process under former epochs.
         self._base: Rows = {}
-        # What has been folded of this process under former epochs.
         self._buckets = [_Bucket() for _ in ALL_BUCKETS]
         self._sent_rows = self._failures = self._resent = 0
         self._last_error: str | None = None
@@ -226,9 +228,6 @@ class Publisher:
         await asyncio.gather(*(self._folding.seed(number) for number in ALL_BUCKETS))
         self._holder, self._base, self.heard = holder, base, None
         self._buckets = [_Bucket() for _ in ALL_BUCKETS]
-        self._everything()
-
-    def _everything(self) -> None:
         for number in ALL_BUCKETS:
             self._all_of(number)
 
@@ -250,11 +249,12 @@ class Publisher:
                 raise
             failed = [self._answered(part, answer) for part, answer in zip(parts, answers, strict=True)]
             for number, problem in failed:
-                tries[number] -= problem is not None
+                if problem is None:
+                    continue
+                tries[number] -= 1
                 if isinstance(problem, StoreAwayError) or not tries[number]:
-                    raise problem or NotPublishedError
-                if problem is not None:
-                    await self._mend(number, problem)
+                    raise problem
+                await self._mend(number, problem)
 
     def _part(self, number: int, since: float | None) -> Batch:
         bucket = self._buckets[number]

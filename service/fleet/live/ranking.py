@@ -19,21 +19,22 @@ from time import monotonic
 from typing import Final
 
 from service.fleet.errors import StoreAwayError
-from service.fleet.live.counts import COUNTED, Coverage, FleetUnansweredError, begun_ms
+from service.fleet.live.counts import COUNTED, STORE_AWAY, Coverage, FleetUnansweredError, begun_ms
 from service.fleet.live.fields import read
 from service.fleet.live.scripts import BUCKETS
 from service.fleet.live.store import Changed, ChangedPage, LiveStore
 from service.fleet.member import Member
+from service.fleet.steps import MINUTE_MS
 from service.fleet.store import AT_ONCE, Peaks, SlotStore
 from service.periodic import PeriodicWorker
 from telemetry.clock import Instant
 from telemetry.metrics.cooperative import yielding
 from telemetry.metrics.figures import Window
 from telemetry.metrics.gauges import Limits
-from telemetry.metrics.history import Place, Ranked, Ranking
+from telemetry.metrics.history import SEVERAL, Place, Ranked, Ranking
 from telemetry.metrics.live_table import EVERYTHING, ROW_WIDTH, Selection
 from telemetry.metrics.past import WindowName
-from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
+from telemetry.semconv.attributes import TenantId
 
 _logger = logging.getLogger(__name__)
 
@@ -55,12 +56,9 @@ MAX_TENANTS: Final = 50_000
 MAX_ORDERS: Final = 12
 """The most orders, of a figure in a window, that are kept sorted; of those asked for last."""
 
-_AWAY: Final = "The store of the fleet does not answer."
 _STALE_SECONDS: Final = 2 * REFRESH_SECONDS
 _STRETCH: Final = 100
-_MINUTE_MS: Final = 60_000
 _WINDOWS: Final = (WindowName.FIVE_MINUTES, WindowName.HOUR, WindowName.DAY)
-_SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
 _NOW: Final = Instant(0.0, 0)
 # A copy is of one moment, whenever it is looked at.
 _WIDTHS: Final = "bhiq"
@@ -113,7 +111,7 @@ class _Bucket:
     version: int = -1
     """Changes of the bucket that are in the copy."""
     begun_ms: dict[WindowName, int] = field(default_factory=dict)
-    """When each window began, in Unix milliseconds of the store."""
+    """The beginning of each window, in Unix milliseconds of the store."""
     now_ms: int = 0
 
 
@@ -297,12 +295,12 @@ class RankedCopy:
         else:
             begun = bucket.begun_ms[name]
             seconds, peak = (bucket.now_ms - begun) / 1000, _peak(peaks, tenant_id, begun)
-        limit = None if tenant_id in _SEVERAL else self._limits.of(TenantId(tenant_id))
+        limit = None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
         return Window(seconds, numbers, peak, limit)
 
 
 def _peak(peaks: Mapping[str, Peaks] | None, tenant_id: str, since_ms: int) -> int | None:
-    known = None if peaks is None or tenant_id in _SEVERAL else peaks.get(tenant_id)
+    known = None if peaks is None or tenant_id in SEVERAL else peaks.get(tenant_id)
     return None if known is None else known.since(since_ms)
 
 
@@ -380,7 +378,7 @@ class FleetRanking:
     async def _fresh(self, *, peaks: bool) -> RankedCopy:
         """Return the copy, made or brought up to date if nobody has done that lately."""
         if self._member.away:
-            raise FleetUnansweredError(_AWAY)
+            raise FleetUnansweredError(STORE_AWAY)
         if self._shown is not None and self._shown.stands(peaks=peaks):
             return self._shown
         if self._filling is None or self._filling.done():
@@ -417,7 +415,7 @@ class FleetRanking:
             peaks = await self._peaks(copy.tenants) if wanted else None
         except StoreAwayError as error:
             self._member.doubt(error)
-            raise FleetUnansweredError(_AWAY) from error
+            raise FleetUnansweredError(STORE_AWAY) from error
         self._copy = copy
         shown = RankedCopy(copy, coverage, self._limits, peaks)
         # Of those that were asked for lately: whoever asks next does not wait for them.
@@ -444,7 +442,7 @@ class FleetRanking:
         bucket = copy.buckets.setdefault(number, _Bucket(head.generation))
         begun = {name: begun_ms(name, head.now_ms, head.born_ms) for name in _WINDOWS}
         moved = [name for name in _WINDOWS if bucket.begun_ms.get(name) != begun[name]]
-        minutes = [begun[name] // _MINUTE_MS for name in moved]
+        minutes = [begun[name] // MINUTE_MS for name in moved]
         rank = 0
         while True:
             page = await self._store.changed(number, since=bucket.version, rank=rank, first_minutes=minutes)
@@ -463,7 +461,7 @@ class FleetRanking:
                 found |= await self._slots.peaks(tenants[start : start + AT_ONCE])
         except StoreAwayError as error:
             self._member.doubt(error)
-            raise FleetUnansweredError(_AWAY) from error
+            raise FleetUnansweredError(STORE_AWAY) from error
         return found
 
     def _failed(self, error: Exception) -> None:

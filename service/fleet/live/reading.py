@@ -5,10 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from time import monotonic
-from typing import Final
 
 from service.fleet.errors import StoreAwayError
-from service.fleet.live.counts import Coverage, FleetCounts, FleetUnansweredError
+from service.fleet.live.counts import STORE_AWAY, Coverage, FleetCounts, FleetUnansweredError
 from service.fleet.live.fields import Row, minus, plus, read
 from service.fleet.live.publisher import NotPublishedError, Publisher
 from service.fleet.live.ranking import FleetRanked, FleetRanking
@@ -19,14 +18,11 @@ from service.fleet.store import Peaks, SlotStore
 from service.storage.database import DATABASE_ERRORS
 from telemetry.metrics.figures import Window
 from telemetry.metrics.gauges import Limits
-from telemetry.metrics.history import HistoryStretch, Ranked, Ranking
+from telemetry.metrics.history import SEVERAL, HistoryStretch, Ranked, Ranking
 from telemetry.metrics.live_table import Selection
 from telemetry.metrics.past import WindowName
 from telemetry.metrics.reader import LiveMetricsReader
-from telemetry.semconv.attributes import OTHER, UNKNOWN_TENANT, TenantId
-
-_AWAY: Final = "The store of the fleet does not answer."
-_SEVERAL: Final = frozenset({OTHER, UNKNOWN_TENANT})
+from telemetry.semconv.attributes import OTHER, TenantId
 
 
 class FleetNumbers:
@@ -99,12 +95,12 @@ class FleetNumbers:
         """Raise FleetUnansweredError for whatever keeps the store from answering for this process."""
         if self._member.away:
             # Nobody waits for a store that is known not to answer.
-            raise FleetUnansweredError(_AWAY)
+            raise FleetUnansweredError(STORE_AWAY)
         try:
             yield
         except StoreAwayError as error:
             self._member.doubt(error)
-            raise FleetUnansweredError(_AWAY) from error
+            raise FleetUnansweredError(STORE_AWAY) from error
         except NotPublishedError:
             raise FleetUnansweredError("This process has not told the fleet yet what it counted.") from None
 
@@ -132,7 +128,7 @@ class FleetNumbers:
         windows = {}
         for window in WindowName:
             start_ms = counts.start_ms(window)
-            known = window is not WindowName.SINCE_START and name not in _SEVERAL and not unknown
+            known = window is not WindowName.SINCE_START and name not in SEVERAL and not unknown
             peak = peaks.since(start_ms) if known else None
             windows[window] = counts.window(window, limit=limit, peak_in_use=peak)
         if unknown:
@@ -145,7 +141,7 @@ class FleetNumbers:
         """Return the counts with the parts of a window, the oldest first; raise as :meth:`counts`."""
         tenant = TOTAL if tenant_id is None else tenant_id
         counts, peaks = await asyncio.gather(self.counts(tenant_id, past=True), self._peaks(tenant))
-        return counts, counts.course(name, selection, None if tenant in _SEVERAL else peaks)
+        return counts, counts.course(name, selection, None if tenant in SEVERAL else peaks)
 
     async def ranked(self, ranking: Ranking, count: int, after: Ranked | None = None) -> FleetRanked:
         """Return so many tenants in order, behind ``after`` if it is given.
@@ -166,7 +162,7 @@ class FleetNumbers:
     def _limit(self, tenant_id: str | None) -> int | None:
         if tenant_id is None:
             return self._limits.total()
-        return None if tenant_id in _SEVERAL else self._limits.of(TenantId(tenant_id))
+        return None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
 
     def _coverage(self, live_age: float) -> Coverage:
         heard = self._publisher.heard

@@ -28,6 +28,7 @@ from typing import Final
 
 from service.fleet.live.fields import code_of
 from service.fleet.scripts import Script
+from service.fleet.steps import STEP_IN_LUA
 
 BUCKETS: Final = 16
 """Buckets of tenants. More processes than this number of servers in a cluster could not share the work further."""
@@ -46,7 +47,8 @@ def bucket_keys(prefix: str, bucket: int, *holders: str) -> list[str]:
 
 
 _COMMON: Final = (
-    """
+    STEP_IN_LUA
+    + """
 local sums, past, meta, holders, gone, changes, pulse, own, kept = unpack(KEYS)
 
 local function now()
@@ -58,16 +60,11 @@ local function whole(number) return string.format('%.0f', number) end
 
 local function row(text) return text and cjson.decode(text) or {} end
 
--- The encoder keeps fourteen digits.
-local LONG = string.rep('%d', 15)
-
-local function written(numbers, text)
+local function written(numbers)
   for code, number in pairs(numbers) do if number == 0 then numbers[code] = nil end end
-  if not text or not string.find(text, LONG) then
-    text = cjson.encode(numbers)
-    if not string.find(text, 'e+', 1, true) then return text end
-  end
-  local parts = {}
+  local text, parts = cjson.encode(numbers), {}
+  -- The encoder keeps fourteen digits, and writes longer numbers with an exponent.
+  if not string.find(text, 'e+', 1, true) then return text end
   for code, number in pairs(numbers) do parts[#parts + 1] = '"' .. code .. '":' .. whole(number) end
   return '{' .. table.concat(parts, ',') .. '}'
 end
@@ -78,10 +75,8 @@ local function remember(tenant, text, minute)
   local lines, group = {minute .. ' ' .. (text or '{}')}, nil
   for line in string.gmatch(before, '[^\\n]+') do
     local start = tonumber(string.match(line, '^(%d+) '))
-    local age = minute - start
-    local size = age <= 6 and 1 or age <= 66 and 5 or 60
-    if age > 1500 then break end
-    local this = size .. ':' .. math.floor(start / size)
+    local this = step(start, minute)
+    if not this then break end
     -- Lines come from the latest to the oldest: of a group the oldest one stays.
     if this == group then lines[#lines] = line else lines[#lines + 1] = line end
     group = this
@@ -99,7 +94,7 @@ local function add(tenant, more, at, version)
     sum.m = minute
   end
   for code, number in pairs(more) do sum[code] = (sum[code] or 0) + number end
-  redis.call('HSET', sums, tenant, written(sum, text))
+  redis.call('HSET', sums, tenant, written(sum))
   redis.call('ZADD', changes, version, tenant)
 end
 
@@ -263,7 +258,7 @@ for index = 1, math.min(#page, 2 * most), 2 do
   local tenant, text = page[index], page[index + 1]
   local rest = retired(row(text))
   add(tenant, difference(row(text), rest), at, version)
-  redis.call('HSET', kept, tenant, written(rest, text))
+  redis.call('HSET', kept, tenant, written(rest))
   redis.call('HDEL', own, tenant)
 end
 return {redis.call('HLEN', own)}

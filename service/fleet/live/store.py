@@ -29,10 +29,10 @@ RECENT_MS: Final = 2_000
 """A process whose rows came so lately counts among those that speak."""
 
 GONE_MS: Final = 86_400_000
-"""How long the store knows a process for gone. What was on its way to the store then has long arrived, or is lost."""
+"""Milliseconds for which the store knows a process for gone: what was on its way then has arrived, or is lost."""
 
 SEEDING_MS: Final = 10_000
-"""How long filling a bucket may take before another process does it."""
+"""Milliseconds that filling a bucket may take before another process does it."""
 
 
 class NotFilledError(Exception):
@@ -111,7 +111,7 @@ class Sum:
     generation: str
     """Name of the bucket's filling; empty before it is filled."""
     born_ms: int
-    """When it was filled, in Unix milliseconds of the store."""
+    """The moment it was filled, in Unix milliseconds of the store."""
     now_ms: int
     past: str
     """A line for each minute that is remembered, the latest first: the minute since 1970, a space, and the sum when it
@@ -126,7 +126,7 @@ class Changed:
     sum: str
     """Empty if it has not changed."""
     begun: Sequence[str]
-    """What it was when each window began; empty where nothing was added since."""
+    """The sum at the beginning of each window; empty where nothing was added since."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import redis
 
 from service.fleet.connection import StoreConnection
 from service.fleet.live.counts import FleetUnansweredError
+from service.fleet.live.fields import NUMBER, read
 from service.fleet.live.publisher import at_once
 from service.fleet.live.store import TOTAL, Batch, LiveStore, Taken, bucket_of
 from service.storage.database import Database
@@ -202,17 +203,6 @@ async def test_of_a_tenant_that_may_count_with_others_nothing_is_known(process: 
     assert all(window.known for window in windows.values())
 
 
-@pytest.fixture
-def flush(store_url: str) -> Callable[[], None]:
-    """Empty the store."""
-
-    def flushed() -> None:
-        with redis.Redis.from_url(store_url) as client:
-            client.flushall()
-
-    return flushed
-
-
 async def test_nothing_is_sent_that_is_not_on_record(process: Make) -> None:
     """Of a call that ends while the record is waited for, the row says what it was before."""
     one, two = await process("one"), await process("two")
@@ -316,3 +306,14 @@ async def test_sums_of_another_database_are_put_aside(
             assert await two.numbers() == {}
         finally:
             two.close()
+
+
+async def test_long_numbers_are_kept_whole(process: Make, connection: StoreConnection) -> None:
+    """Up to what a double holds, which the store's own encoder cuts at fourteen digits."""
+    one = await process("one")
+    await one.publish()
+    store, number_of = LiveStore(connection, "test"), bucket_of("acme")
+    for sequence, value in ((1000, 123_456_789_012_345), (1001, 9_007_199_254_740_991), (1002, 7)):
+        text = f'{{"39":{value}}}'
+        await store.send(Batch(number_of, one.holder, sequence, {"acme": (text, text)}))
+        assert read((await store.sum_of("acme", one.holder)).sum)[NUMBER["minutes_processed"]] == value

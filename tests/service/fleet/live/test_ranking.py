@@ -1,21 +1,19 @@
 """Rankings of a fleet: pages are what sorting every tenant's windows gives, as the store moves on and windows slide."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from itertools import count, product
 from random import Random
 
 import pytest
 import redis
 
-from service.fleet.connection import StoreConnection
 from service.fleet.live import ranking as fleet_ranking
 from service.fleet.live.counts import FleetUnansweredError
 from service.fleet.live.fields import read, written
 from service.fleet.live.scripts import CHANGED, bucket_keys
 from service.fleet.live.store import bucket_of
 from service.fleet.store import Wanted
-from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from telemetry.metrics.figures import FIGURES, Window
 from telemetry.metrics.history import Ranked, Ranking
@@ -29,20 +27,6 @@ TENANTS = tuple(f"tenant-{number:02}" for number in range(23))
 MINUTES_AGO = (2, 3, 7, 20, 50, 70, 200, 1300, 1480)
 """Minutes before now that the past of these tests remembers, in and out of every window, and far from where it begins:
 that moves by a step while the tests run."""
-
-
-@pytest.fixture
-async def both(connection: StoreConnection, sqlite_url: str) -> AsyncIterator[list[CountingProcess]]:
-    """Two processes of a fleet."""
-    async with Database.from_url(sqlite_url) as database:
-        processes = [CountingProcess(connection, name, database) for name in ("one", "two")]
-        for process in processes:
-            await process.start()
-            await process.publish()
-            process.counting.numbers.ranking.fill_seconds = 60.0
-        yield processes
-        for process in processes:
-            process.close()
 
 
 def traffic(processes: list[CountingProcess], seed: int) -> None:
@@ -241,14 +225,3 @@ async def test_a_store_that_is_away(both: list[CountingProcess]) -> None:
     both[1].fleet.faulty.away = True
     with pytest.raises(FleetUnansweredError, match="does not answer"):
         await both[1].counting.numbers.ranked(rankings()[0], 5)
-
-
-@pytest.fixture
-def flush(store_url: str) -> Callable[[], None]:
-    """Empty the store."""
-
-    def flushed() -> None:
-        with redis.Redis.from_url(store_url) as client:
-            client.flushall()
-
-    return flushed

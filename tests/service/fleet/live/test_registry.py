@@ -1,6 +1,6 @@
 """The registry of a fleet: the store's slots held against the fleet's numbers, until a difference lasts."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
@@ -9,11 +9,9 @@ from service.api.capacity import CapacityDebug, SlotCounts, capacity_debug
 from service.api.elsewhere import Coverage
 from service.api.fleet_calls import FleetCalls
 from service.api.fleet_registry import PAUSES_SECONDS, StoredFleetRegistry
-from service.fleet.connection import StoreConnection
 from service.fleet.mail import Mailbox
 from service.fleet.store import Wanted
 from service.reconciliation.consistency import Reconciler
-from service.storage.database import Database
 from service.tenants.limits import CallLimits
 from telemetry.semconv.attributes import CallId, TenantId
 from tests.service.fleet.live.harness import CountingProcess
@@ -28,19 +26,6 @@ class NobodyElse:
 
     async def told_by_all(self, _name: str, _letter: type) -> tuple[tuple[CapacityDebug, ...], Coverage]:
         return (), Coverage()
-
-
-@pytest.fixture
-async def both(connection: StoreConnection, sqlite_url: str) -> AsyncIterator[list[CountingProcess]]:
-    """Two processes of a fleet."""
-    async with Database.from_url(sqlite_url) as database:
-        processes = [CountingProcess(connection, name, database) for name in ("one", "two")]
-        for process in processes:
-            await process.start()
-            await process.publish()
-        yield processes
-        for process in processes:
-            process.close()
 
 
 async def slot(process: CountingProcess, call_id: str) -> None:
