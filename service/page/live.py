@@ -9,7 +9,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
@@ -191,18 +191,25 @@ class LivePages(Generic[V]):
             TooManyViewersError: before the first frame, if there is no room.
         """
         with self._in_room(view, of) as (room, group):
+            clock = asyncio.get_running_loop().time
             sent: dict[str, int] = {}
             number = 0
             yield b"retry: 1000\n\n"
+            quiet_since = clock()
             while not self._closed and await holds():
                 changed = group.changed
                 fresh = _difference(sent, room.fragments)
                 if fresh:
                     number += 1
                     yield b"event: patch\nid: %d\ndata: %s\n\n" % (number, room.written(fresh))
-                # Sending may have taken a while, in which the page has changed.
-                if changed is group.changed and not await _within(changed, QUIET_SECONDS):
+                    quiet_since = clock()
+                # A page that is made anew each second and stays the same is as quiet as one that is not made.
+                elif clock() - quiet_since >= QUIET_SECONDS:
                     yield b": nothing has changed\n\n"
+                    quiet_since = clock()
+                # Sending may have taken a while, in which the page has changed.
+                if changed is group.changed:
+                    await _within(changed, max(quiet_since + QUIET_SECONDS - clock(), 0))
 
     def admit(self, view: V, of: "Hashable" = None) -> None:
         """Raise :class:`TooManyViewersError` if a stream of this page could not begin for this session."""
@@ -261,10 +268,7 @@ def _difference(sent: dict[str, int], fragments: Fragments | None) -> tuple[str,
     return tuple(fresh)
 
 
-async def _within(event: asyncio.Event, seconds: float) -> bool:
-    try:
+async def _within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
-    except TimeoutError:
-        return False
-    return True

@@ -1,7 +1,7 @@
 """What a browser does at the page, without one: signing in, forms, and reading what a page shows."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from html.parser import HTMLParser
 from typing import Any, Final
@@ -111,15 +111,11 @@ class Page(HTMLParser):
         return [attributes["href"] or "" for tag, attributes in self.elements if tag == "a" and "href" in attributes]
 
 
-async def frames(client: httpx2.AsyncClient, path: str, count: int) -> list[dict[str, str]]:
-    """The first frames of a stream."""
-    found: list[dict[str, str]] = []
+async def frames(client: httpx2.AsyncClient, path: str) -> AsyncGenerator[dict[str, str]]:
+    """The frames of a stream, each as the parts that it brings."""
     async with client.stream("GET", path) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         async for line in answer.aiter_lines():
             if line.startswith("data: "):
-                found.append(json.loads(line.removeprefix("data: ")))
-                if len(found) == count:
-                    break
-    return found
+                yield json.loads(line.removeprefix("data: "))

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import httpx2
@@ -11,6 +11,7 @@ import pytest
 
 from service.page import live as module
 from service.page.live import LivePages, TooManyViewersError
+from service.simulator.script import CallScript
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import SignedIn, frames, signed_in
 from tests.support.server import TLS
@@ -104,6 +105,18 @@ async def test_viewers_are_woken_a_few_at_a_time(live: LivePages[str], renderer:
     await ticking
     frames_ = await asyncio.gather(*waiting)
     assert all(content(frame) == {"a": "<p id=a>2</p>"} for frame in frames_)
+
+
+async def test_a_page_that_stays_the_same_is_not_silent(live: LivePages[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks that change nothing keep no comment back: without one, a proxy takes the stream for dead."""
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.05)
+    stream = await begun(live)
+    await anext(stream)
+    comment = asyncio.ensure_future(anext(stream))
+    while not comment.done():
+        await tick(live)
+        await asyncio.sleep(0.01)
+    assert comment.result() == b": nothing has changed\n\n"
 
 
 async def test_a_slow_viewer_skips_frames(live: LivePages[str], renderer: Renderer) -> None:
@@ -202,8 +215,11 @@ async def test_a_stream_of_what_there_is_not_is_refused(person: httpx2.AsyncClie
 
 
 async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
-    """Every part of the page by its id; the next frame brings less."""
-    first, second = await frames(person, "/live", 2)
+    """Every part of the page by its id; the next frame brings what a call has changed, and no more."""
+    async with aclosing(frames(person, "/live")) as stream:
+        first = await anext(stream)
+        await harness.call(CallScript("short"))
+        second = await anext(stream)
     assert set(first) == {"strip", "verdicts", "running", "attention", "tenants", "counts"}
     assert all(html.lstrip().startswith("<") and f'id="{name}"' in html for name, html in first.items())
     assert set(second) < set(first)
