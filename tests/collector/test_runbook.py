@@ -16,7 +16,7 @@ from tests.collector.test_rules import FOREIGN
 from tests.peers.binaries import ROOT
 from tests.peers.peers import Peers
 from tests.service.api.gateway import TOKEN, Gateway
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
 
@@ -47,7 +47,11 @@ def test_the_admin_requests_are_answered() -> None:
     """Every request to the service is one it answers with success, given the token."""
     paths = set(re.findall(r"\$CALLSCOPE(/[^\s\"]+)", RUNBOOK)) - {"/livez"}
     assert len(paths) > 10
-    with TelemetryKit() as kit, serving(Gateway(kit).app()) as base, httpx2.Client(verify=TLS, base_url=base) as client:
+    with (
+        TelemetryKit() as kit,
+        serving(Gateway(kit).app()) as base,
+        httpx2.Client(verify=TLS, base_url=base, timeout=TIMEOUT_SECONDS) as client,
+    ):
         answers = {path: client.get(path, headers={HEADER: TOKEN}).status_code for path in paths}
     assert set(answers.values()) == {200}, answers
 

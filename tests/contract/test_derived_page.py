@@ -13,7 +13,7 @@ from service.tenants.limits import CallLimits
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES
 from telemetry.metrics.past import WindowName
 from telemetry.setup import start_telemetry
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "derived-metrics.md").read_text()
@@ -58,7 +58,9 @@ def test_what_is_shown_for_a_gateway_of_ones_own_runs() -> None:
         telemetry.tracker.received("call-1", "acme")
         with (
             serving(app) as url,
-            httpx2.Client(verify=TLS, base_url=url, headers={HEADER: "secret"}, trust_env=False) as client,
+            httpx2.Client(
+                verify=TLS, base_url=url, headers={HEADER: "secret"}, trust_env=False, timeout=TIMEOUT_SECONDS
+            ) as client,
         ):
             paths = re.findall(r"http://127.0.0.1:8000([^\s\"]+)", PAGE)
             answers = [client.get(path) for path in paths]

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from telemetry.semconv.catalogue import LIVE_FIELDS
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -42,7 +42,10 @@ def test_the_readmes_app_answers_admins(monkeypatch: pytest.MonkeyPatch) -> None
     """The second example, served, counts a call that is reported to it, and shows it to whoever has the token."""
     monkeypatch.setenv("ADMIN_TOKEN", "secret")
     app = run("mount_admin")["create_app"]()
-    with serving(app) as url, httpx2.Client(verify=TLS, base_url=url, trust_env=False) as client:
+    with (
+        serving(app) as url,
+        httpx2.Client(verify=TLS, base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+    ):
         assert client.get("/api/v1/metrics/live").status_code == 401
         client.headers["X-Admin-Token"] = "secret"
         app.state.tracker.received("call-1", "acme").accepted()

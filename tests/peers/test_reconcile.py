@@ -18,7 +18,7 @@ from tests.peers.gateway import Gateway, eventually, gateway
 from tests.peers.network import HOST, free_port
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 RECONCILE = "/api/v1/metrics/reconcile"
 SHARES = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15)
@@ -225,7 +225,7 @@ async def _plant(prometheus: Prometheus, instance: str) -> None:
             {"resource": resource, "scopeMetrics": [{"scope": {"name": "callscope"}, "metrics": [metric]}]}
         ]
     }
-    async with httpx2.AsyncClient(verify=TLS) as client:
+    async with httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS) as client:
         headers = {"Content-Type": "application/json"}
         (await client.post(prometheus.otlp_metrics_url, content=json.dumps(body), headers=headers)).raise_for_status()
 

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.server import SWITCH_SECONDS, YOUNG_OBJECTS, address_of, listen, server_for
+from tests.support.server import TIMEOUT_SECONDS
 
 Interpreter = tuple[float, tuple[int, int, int], bool]
 """Switch interval in seconds, thresholds of the garbage collector, and whether anything is set aside from it."""
@@ -82,7 +83,7 @@ async def test_a_server_that_is_told_to_stop_serves_on_for_its_time() -> None:
         server.stop_soon()
         server.stop_soon()
         assert not server.should_exit
-        async with httpx2.AsyncClient(base_url=address_of(listening)) as client:
+        async with httpx2.AsyncClient(base_url=address_of(listening), timeout=TIMEOUT_SECONDS) as client:
             assert (await client.get("/")).json() == "served"
         await asyncio.wait_for(serving, 60)
     assert (told, server.should_exit) == (["told"], True)

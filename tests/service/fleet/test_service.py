@@ -13,7 +13,7 @@ from service.container import build_container
 from service.settings import Settings
 from tests.peers.peers import Peers
 from tests.peers.waiting import until
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 pytestmark = pytest.mark.peers
 
@@ -38,7 +38,10 @@ def test_a_service_shows_its_fleet(sqlite_url: str, store_url: str, tmp_path: Pa
     """The routes, readiness and the capacity page say that slots are the fleet's, and who is in it."""
     container = build_container(settings_for(sqlite_url, store_url, tmp_path))
     headers = {"X-Admin-Token": TOKEN}
-    with serving(app_of(container)) as base, httpx2.Client(verify=TLS, base_url=base, headers=headers) as client:
+    with (
+        serving(app_of(container)) as base,
+        httpx2.Client(verify=TLS, base_url=base, headers=headers, timeout=TIMEOUT_SECONDS) as client,
+    ):
         state = client.get("/api/v1/fleet").raise_for_status().json()
         assert (state["mode"], state["on_outage"], state["in_use"]) == ("fleet", "share", 0)
         (process,) = state["processes"]
@@ -61,7 +64,10 @@ def test_a_service_whose_store_goes_away(sqlite_url: str, tmp_path: Path, peers:
     store = peers.redis()
     container = build_container(settings_for(sqlite_url, store.url, tmp_path, capacity_on_outage="closed"))
     headers = {"X-Admin-Token": TOKEN}
-    with serving(app_of(container)) as base, httpx2.Client(verify=TLS, base_url=base, headers=headers) as client:
+    with (
+        serving(app_of(container)) as base,
+        httpx2.Client(verify=TLS, base_url=base, headers=headers, timeout=TIMEOUT_SECONDS) as client,
+    ):
         store.kill()
         assert client.get("/api/v1/fleet").status_code == 503
         until(lambda: not client.get("/readyz").json()["checks"]["fleet"]["ok"], "the store to be missed")
@@ -77,7 +83,7 @@ def test_without_a_store_nothing_of_a_fleet_is_there(sqlite_url: str, tmp_path: 
     assert container.fleet is None
     with (
         serving(app_of(container)) as base,
-        httpx2.Client(verify=TLS, base_url=base, headers={"X-Admin-Token": TOKEN}) as client,
+        httpx2.Client(verify=TLS, base_url=base, headers={"X-Admin-Token": TOKEN}, timeout=TIMEOUT_SECONDS) as client,
     ):
         assert client.get("/api/v1/fleet").status_code == 404
         assert "mode" not in client.get("/api/v1/metrics/capacity/debug").json()

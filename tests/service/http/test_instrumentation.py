@@ -17,7 +17,7 @@ from telemetry.semconv.attributes import EndReason
 from telemetry.testing import TelemetryKit, capture
 from tests.peers.peers import Peers
 from tests.support import calls
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 TRACEPARENT = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 
@@ -65,7 +65,7 @@ def url(kit: TelemetryKit, app: FastAPI, engine: AsyncEngine) -> Iterator[str]:
         tracers=kit.tracer_provider,
         meters=kit.meter_provider,
         engine=engine,
-        client=httpx2.AsyncClient(verify=TLS),
+        client=httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS),
     )
     with serving(app) as base:
         yield base
@@ -120,7 +120,7 @@ def test_the_webhook_adopts_nobodys_trace(kit: TelemetryKit, url: str) -> None:
 
 async def test_the_carriers_client_is_part_of_the_call(kit: TelemetryKit, app: FastAPI, engine: AsyncEngine) -> None:
     """A request to the carrier hangs in its phase; in the record its address has no query."""
-    client = httpx2.AsyncClient(verify=TLS, trust_env=False)
+    client = httpx2.AsyncClient(verify=TLS, trust_env=False, timeout=TIMEOUT_SECONDS)
     stack = instrument(FastAPI(), tracers=kit.tracer_provider, meters=kit.meter_provider, engine=engine, client=client)
     call = calls.announced(kit)
     with serving(app) as url:
@@ -145,7 +145,7 @@ async def test_the_carriers_client_is_part_of_the_call(kit: TelemetryKit, app: F
 
 def test_closed_nothing_is_instrumented(kit: TelemetryKit, app: FastAPI, engine: AsyncEngine) -> None:
     """After the end neither requests nor statements make spans."""
-    client = httpx2.AsyncClient(verify=TLS)
+    client = httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS)
     instrument(app, tracers=kit.tracer_provider, meters=kit.meter_provider, engine=engine, client=client).close()
     with serving(app) as url:
         get(f"{url}/api/v1/calls")
@@ -162,7 +162,7 @@ def test_instrumentations_can_be_switched_off(
         tracers=kit.tracer_provider,
         meters=kit.meter_provider,
         engine=engine,
-        client=httpx2.AsyncClient(verify=TLS),
+        client=httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS),
     )
     with serving(app) as url:
         get(f"{url}/api/v1/calls")
@@ -194,7 +194,7 @@ async def test_redis_commands_are_part_of_the_call(kit: TelemetryKit, engine: As
         tracers=kit.tracer_provider,
         meters=kit.meter_provider,
         engine=engine,
-        client=httpx2.AsyncClient(verify=TLS),
+        client=httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS),
         redis=[connection],
     )
     call = calls.announced(kit)
@@ -217,7 +217,7 @@ async def test_postgres_errors_have_their_code(kit: TelemetryKit, peers: Peers) 
         tracers=kit.tracer_provider,
         meters=kit.meter_provider,
         engine=engine,
-        client=httpx2.AsyncClient(verify=TLS),
+        client=httpx2.AsyncClient(verify=TLS, timeout=TIMEOUT_SECONDS),
     )
     call = calls.announced(kit)
     with pytest.raises(Exception, match="division by zero"), call.phase(Phase.INSTRUCTIONS):
@@ -236,7 +236,7 @@ async def test_a_repeated_request_says_how_often_it_was_sent(
     kit: TelemetryKit, app: FastAPI, engine: AsyncEngine
 ) -> None:
     """The carrier's SDK tries again by itself; each try is a span, and all but the first have their number."""
-    async with httpx2.AsyncClient(verify=TLS, trust_env=False) as client:
+    async with httpx2.AsyncClient(verify=TLS, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
         stack = instrument(app, tracers=kit.tracer_provider, meters=kit.meter_provider, engine=engine, client=client)
         with serving(app) as base, stack:
             for tries in ("0", "1", "2"):

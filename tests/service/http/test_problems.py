@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from service.http.errors import use_problem_details
 from service.http.problems import MAX_FIELD_PROBLEMS, FieldProblem, Problem, ProblemError
-from tests.support.server import TLS, serving
+from tests.support.server import TIMEOUT_SECONDS, TLS, serving
 
 CALLER = "+4915112345678"
 
@@ -119,7 +119,10 @@ def failing_app() -> FastAPI:
 
 @pytest.fixture
 def client() -> Iterator[httpx2.Client]:
-    with serving(failing_app()) as url, httpx2.Client(verify=TLS, base_url=url, trust_env=False) as client:
+    with (
+        serving(failing_app()) as url,
+        httpx2.Client(verify=TLS, base_url=url, trust_env=False, timeout=TIMEOUT_SECONDS) as client,
+    ):
         yield client
 
 

@@ -9,7 +9,7 @@ from service.http.tokens import HEADER
 from service.simulator.script import CallScript
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import secret
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 ROLES: Final = ("all", "reads all", "one", "reads one")
 OWN, OTHER = "tenant-001", "tenant-002"
@@ -78,7 +78,7 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(module_harness: Gat
     """Full, reading, bound to a tenant, or both: each route, for the token's tenant and for another."""
     calls = await calls_of(module_harness)
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: secret(role)}
+        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: secret(role)}, timeout=TIMEOUT_SECONDS
     ) as client:
         for name, method, path in await operations(module_harness):
             if name in PUBLIC or name == "deleteTenant":  # whose passing is shown below, since it changes what follows
@@ -99,7 +99,7 @@ async def test_a_token_opens_what_it_is_for_and_nothing_else(module_harness: Gat
 async def test_a_bound_token_must_name_its_tenant(module_harness: GatewayHarness) -> None:
     """A list that could be of all tenants is not answered without a tenant, rather than silently narrowed down."""
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: "token-of-one"}
+        verify=TLS, base_url=module_harness.client.base_url, headers={HEADER: "token-of-one"}, timeout=TIMEOUT_SECONDS
     ) as client:
         for name, method, path in await operations(module_harness):
             if name in FILTERED:

@@ -14,7 +14,7 @@ from service.page.live import LivePages, TooManyViewersError
 from service.simulator.script import CallScript
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import SignedIn, frames, signed_in
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 NEVER = 3600.0
 
@@ -228,7 +228,7 @@ async def test_a_stream_over_http_brings_the_page(harness: GatewayHarness, perso
 
 async def test_a_signed_out_stream_is_refused(harness: GatewayHarness, visit: SignedIn) -> None:
     """The browser learns from the status that it has to ask for a token again."""
-    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url) as anyone:
+    async with httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, timeout=TIMEOUT_SECONDS) as anyone:
         assert (await anyone.get("/live")).status_code == 401
     async with visit("all") as client:
         assert (await client.get("/live/calls/rtc_0")).status_code == 404

@@ -14,7 +14,7 @@ from service.page.guard import HEADERS, cookie_name, local_path
 from service.page.sign_in import FILES, MAX_FIELDS
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import SAME, Page, SignedIn, secret, shown, signed_in
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 PAGES = ("/", "/tenants/tenant-001", "/search", "/system")
 
@@ -34,7 +34,7 @@ def visit(module_harness: GatewayHarness) -> SignedIn:
 
 def stranger_to(harness: GatewayHarness) -> httpx2.AsyncClient:
     """A client without a session."""
-    return httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME)
+    return httpx2.AsyncClient(verify=TLS, base_url=harness.client.base_url, headers=SAME, timeout=TIMEOUT_SECONDS)
 
 
 async def test_a_token_opens_a_session(anyone: httpx2.AsyncClient) -> None:
@@ -129,7 +129,9 @@ async def test_a_form_of_another_site_changes_nothing(
     """By what browsers say of where a request comes from; one that says nothing is refused."""
     address = module_harness.client.base_url
     host = address.netloc.decode()
-    async with httpx2.AsyncClient(verify=TLS, base_url=address, cookies=dict(reader.cookies)) as client:
+    async with httpx2.AsyncClient(
+        verify=TLS, base_url=address, cookies=dict(reader.cookies), timeout=TIMEOUT_SECONDS
+    ) as client:
         sent = {name: value.format(host=host) for name, value in headers.items()}
         answers = [
             await client.post("/tenants/tenant-001/limit", data={"limit": "x"}, headers=sent),

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from service.simulator.call import Delivery
 from service.simulator.script import AgentSpeaks, CallerSpeaks, CallScript, LineGoesDead, Pause
 from tests.service.simulator.harness import API_KEY, SimulatorHarness
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 OPEN = CallScript("open", (Pause(2000),))
 MISSING = "rtc_missing"
@@ -26,7 +26,7 @@ MISSING = "rtc_missing"
 async def plain(harness: SimulatorHarness) -> AsyncIterator[httpx2.AsyncClient]:
     headers = {"Authorization": "Bearer sk-test"}
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=harness.carrier.base_url, headers=headers, trust_env=False
+        verify=TLS, base_url=harness.carrier.base_url, headers=headers, trust_env=False, timeout=TIMEOUT_SECONDS
     ) as client:
         yield client
 
@@ -61,7 +61,7 @@ async def test_a_sideband_of_an_unknown_call_is_refused(harness: SimulatorHarnes
 async def test_without_the_key_nothing_is_served(harness: SimulatorHarness, key: dict[str, str]) -> None:
     """A missing, malformed or wrong key is answered 401 on requests and handshakes alike."""
     async with httpx2.AsyncClient(
-        verify=TLS, base_url=harness.carrier.base_url, headers=key, trust_env=False
+        verify=TLS, base_url=harness.carrier.base_url, headers=key, trust_env=False, timeout=TIMEOUT_SECONDS
     ) as client:
         assert (await client.post(f"/realtime/calls/{MISSING}/hangup")).status_code == 401
     address = harness.carrier.base_url.replace("http", "ws")

@@ -14,7 +14,7 @@ from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.timing import NATURAL, TimeScale
 from service.simulator.traffic import Plan, Traffic
 from tests.service.simulator.harness import ACME, SECRET, SimulatorHarness
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 SHORT = CallScript("short", (Pause(0.1),))
 
@@ -170,7 +170,7 @@ async def test_going_off_the_air_ends_what_runs(harness: SimulatorHarness) -> No
 async def test_the_truth_can_be_asked_for(harness: SimulatorHarness) -> None:
     """Beside the carrier's interface the truth is served, the same that the simulator gives."""
     await harness.call(SHORT, call_id="rtc_1")
-    async with httpx2.AsyncClient(verify=TLS, trust_env=False) as client:
+    async with httpx2.AsyncClient(verify=TLS, trust_env=False, timeout=TIMEOUT_SECONDS) as client:
         ground_truth = (await client.get(harness.carrier.base_url.removesuffix("/v1") + "/truth")).json()
     assert ground_truth["global"] == harness.carrier.ground_truth()["global"]
     assert [call["call_id"] for call in ground_truth["calls"]] == ["rtc_1"]
