@@ -152,24 +152,36 @@ def scrub_value(value: object, levels: int = _MAX_DEPTH) -> object:
 
 def scrub_attributes(attributes: Mapping[str, object] | None) -> dict[str, object]:
     """Return the attributes that may leave the process, their values scrubbed."""
-    scrubbed = {key: _scrub(key, value) for key, value in (attributes or {}).items() if key not in WITHHELD}
-    return {key: value for key, value in scrubbed.items() if value is not None}
+    scrubbed: dict[str, object] = {}
+    for key, value in (attributes or {}).items():
+        if key in WITHHELD:
+            continue
+        kept = value if type(value) in _NUMBERS else _scrub(key, value)
+        if kept is not None:
+            scrubbed[key] = kept
+    return scrubbed
 
 
-def flat_attributes(attributes: Mapping[str, object] | None) -> dict[str, Scalar]:
-    """Return the same as scalars: sequences become comma-separated text."""
-    return {key: _flat(value) for key, value in scrub_attributes(attributes).items()}
+def flat_attributes(attributes: Mapping[str, object] | None, text: int | None = None) -> dict[str, Scalar]:
+    """Return the same as scalars: sequences become comma-separated text. Of text, ``text`` characters are kept."""
+    return {key: _flat(value, text) for key, value in scrub_attributes(attributes).items()}
 
 
 def _scrub(key: str, value: object) -> object:
-    if isinstance(value, str) and key == URL_FULL:
+    if not isinstance(value, str):
+        return scrub_value(value)
+    if key == URL_FULL:
         return scrub_url(value)
-    if isinstance(value, str) and key == EXCEPTION_STACKTRACE:
-        return scrub_stacktrace(value)
-    return scrub_value(value)
+    return scrub_stacktrace(value) if key == EXCEPTION_STACKTRACE else scrub_text(value)
 
 
-def _flat(value: object) -> Scalar:
-    if isinstance(value, bool | int | float | str):
+def _flat(value: object, text: int | None) -> Scalar:
+    if isinstance(value, str):
+        return value[:text]
+    if isinstance(value, int | float):
         return value
-    return ",".join(map(str, value)) if isinstance(value, Sequence) else str(value)
+    return (",".join(map(str, value)) if isinstance(value, Sequence) else str(value))[:text]
+
+
+_NUMBERS: Final = frozenset({bool, int, float})
+# Types of values that hold no text: most have one of them, and every span and log line has some.

@@ -44,7 +44,7 @@ class RecentLogs(logging.Handler):
             self.handleError(record)
 
     def _row(self, record: logging.LogRecord, span: SpanContext) -> LogRow:
-        attributes = flat_attributes(extra_of(record))
+        attributes = flat_attributes(extra_of(record), self._text)
         attributes.pop(attr.CALL_ID, None)
         attributes.pop(attr.TENANT_ID, None)
         message = scrub_text(record.getMessage())[: self._text]
@@ -53,7 +53,7 @@ class RecentLogs(logging.Handler):
             level=record.levelname,
             logger=record.name,
             message=message,
-            attributes={k: v[: self._text] if isinstance(v, str) else v for k, v in attributes.items()},
+            attributes=attributes,
             span_id=format_span_id(span.span_id) if span.is_valid else None,
             weight=_ROW_WEIGHT + len(message) + sum(_VALUE_WEIGHT + len(str(v)) for v in attributes.values()),
         )

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event as SdkEvent
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
+from opentelemetry.trace import SpanKind, StatusCode, format_span_id, format_trace_id
 
 from telemetry.privacy import Scalar, flat_attributes, scrub_text
 from telemetry.recent.record import SpanEvent, SpanRow
@@ -20,6 +20,7 @@ _VALUE_WEIGHT: Final = 60
 # Bytes of an empty row, of an event, and of an attribute's value besides its characters, about. Keys are shared.
 _EVENTS: Final = 16
 # Events and links kept of one span.
+_KINDS: Final = {kind: kind.name.lower() for kind in SpanKind}
 
 
 class SpanRegister:
@@ -133,30 +134,27 @@ class SpanRecorder(SpanProcessor):
 
 def span_row(span: ReadableSpan, *, text: int) -> SpanRow:
     """Return the span as a row without personal data; ``text`` bounds the characters of each value."""
-    attributes = _cut(flat_attributes(span.attributes), text)
+    context, parent, scope = span.context, span.parent, span.instrumentation_scope
+    attributes = flat_attributes(span.attributes, text)
     events = tuple(_event(event, text) for event in span.events[:_EVENTS])
     return SpanRow(
-        span_id=format_span_id(span.context.span_id) if span.context else "",
-        parent_id=format_span_id(span.parent.span_id) if span.parent else None,
+        span_id=format_span_id(context.span_id) if context else "",
+        parent_id=format_span_id(parent.span_id) if parent else None,
         name=scrub_text(span.name)[:text],
-        kind=span.kind.name.lower(),
+        kind=_KINDS[span.kind],
         start_unix_nanos=span.start_time or 0,
         end_unix_nanos=span.end_time,
         error=span.status.status_code is StatusCode.ERROR,
         attributes=attributes,
         events=events,
         linked_trace_ids=tuple(format_trace_id(link.context.trace_id) for link in span.links[:_EVENTS]),
-        scope=span.instrumentation_scope.name if span.instrumentation_scope else "",
+        scope=scope.name if scope else "",
         weight=_ROW_WEIGHT + _weigh(attributes) + sum(_EVENT_WEIGHT + _weigh(event.attributes) for event in events),
     )
 
 
 def _event(event: SdkEvent, text: int) -> SpanEvent:
-    return SpanEvent(event.name[:text], event.timestamp, _cut(flat_attributes(event.attributes), text))
-
-
-def _cut(attributes: dict[str, Scalar], text: int) -> dict[str, Scalar]:
-    return {key: value[:text] if isinstance(value, str) else value for key, value in attributes.items()}
+    return SpanEvent(event.name[:text], event.timestamp, flat_attributes(event.attributes, text))
 
 
 def _weigh(attributes: Mapping[str, Scalar]) -> int:
