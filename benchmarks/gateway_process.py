@@ -35,6 +35,8 @@ class Used:
     """What a gateway used over a stretch of time."""
 
     cpu_seconds: float
+    loop_seconds: float
+    """Of those, the seconds of the event loop's thread; the others write to the database and export."""
     seconds: float
     late_p99: float
     """Seconds by which its event loop ran a timer late, 99 of 100 times at most."""

@@ -23,6 +23,11 @@ from telemetry.clock import SystemClock
 from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
 
 BOUND = 0.95
+HELD = (
+    "What holds it: a second reader costs less than it did, since the SDK by now cleans a measurement's attributes"
+    " once for all readers. The library spends as much on what nobody does by hand: one object an event, the order"
+    " of a call's states, one barrier an event, and the boundary at which a failing sink is caught."
+)
 REPEATS = 60
 CALLS_A_ROUND = 100
 TENANTS = 20
@@ -35,18 +40,19 @@ def main() -> None:
     """Compare both sides, time them, and say what was found."""
     print("Recording a whole call, two turns, metrics and spans: by hand for two readers, in the library for one")
     assert found(library=True) == found(library=False), "both sides must record the very same"
-    library, by_hand = recorder(library=True), recorder(library=False)
+    sides = (recorder(library=True), recorder(library=False), recorder(library=False, readers=1))
     numbers = count()
-    timed = [(seconds(library, numbers), seconds(by_hand, numbers)) for _ in range(REPEATS)]
-    verdict.figure("by hand on the plain SDK, a call", median(hand for _, hand in timed) * 1e6, " us")
-    verdict.figure("through the library, a call", median(lib for lib, _ in timed) * 1e6, " us")
-    ratio = median(lib / hand for lib, hand in timed)
-    verdict.at_most("through the library / by hand, median of rounds", ratio, BOUND)
+    timed = [[seconds(side, numbers) for side in sides] for _ in range(REPEATS)]
+    verdict.figure("by hand on the plain SDK, a call", median(hand for _, hand, _ in timed) * 1e6, " us")
+    verdict.figure("by hand for one reader alone, of that", median(one / hand for _, hand, one in timed))
+    verdict.figure("through the library, a call", median(lib for lib, _, _ in timed) * 1e6, " us")
+    ratio = median(lib / hand for lib, hand, _ in timed)
+    verdict.at_most("through the library / by hand, median of rounds", ratio, BOUND, held=HELD)
 
 
-def recorder(*, library: bool) -> Record:
-    """One side on providers of its own, by the machine's clocks."""
-    pipeline = Pipeline(SystemClock(), beside=not library)
+def recorder(*, library: bool, readers: int = 2) -> Record:
+    """One side on providers of its own, by the machine's clocks; the library needs one reader, whoever asks for two."""
+    pipeline = Pipeline(SystemClock(), beside=not library and readers > 1)
     if library:
         tracker = pipeline.tracker()
         return lambda number: through_the_library(tracker, f"rtc_{number}", f"t{number % TENANTS}", _nothing)

@@ -137,6 +137,8 @@ def page(results: Sequence[Result]) -> str:
         figures = [row for row in result.rows if "what" in row]
         if figures:
             parts.append("\n".join(["| | figure | held to | |", "|---|--:|---|---|", *map(_line, figures)]))
+        # One sentence may hold for several figures.
+        parts += dict.fromkeys(row["held"] for row in figures if row.get("met") is False and row.get("held"))
     return "\n\n".join(parts) + "\n"
 
 
