@@ -79,11 +79,11 @@ class _ThisThread(local):
 class RecordingBarrier:
     """A call that starts is `started +1`, `active +1` and `pending -1`: three instruments, one event.
 
-    DurabilityGate holds the barrier while it makes an event's measurements. The live reader must hold it too while it
-    collects, but only once the SDK's own collection lock is won, since an export may hold that for long and recording
-    must not wait for it. An observable instrument's callback runs at just that point, between the SDK's lock and the
-    reading of the sums: so the barrier closes in :meth:`close`, registered as such a callback, and opens when the sums
-    have been read.
+    Whoever records holds the barrier while the measurements of an event are made. The live reader must hold it too
+    while it collects, but only once the SDK's own collection lock is won, since an export may hold that for long and
+    recording must not wait for it. An observable instrument's callback runs at just that point, between the SDK's lock
+    and the reading of the sums: so the barrier closes in :meth:`close`, registered as such a callback, and opens when
+    the sums have been read.
     """
 
     def __init__(self, timeout_seconds: float = RECORDING_TIMEOUT_SECONDS) -> None:

@@ -19,7 +19,7 @@ from service.simulator.timing import TimeScale
 from service.simulator.traffic import Plan, Traffic
 from tests.peers.service import SECRET, Service
 
-FALLBACK = "You answer the emitter."
+FALLBACK = "You answer the telephone."
 TIMEOUT_SECONDS = 120.0
 """How long a fact may take to come true on a busy machine."""
 

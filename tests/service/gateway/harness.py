@@ -41,7 +41,7 @@ from tests.support.server import TLS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
-FALLBACK = "You answer the emitter."
+FALLBACK = "You answer the telephone."
 QUICK = TimeScale(scale=0.01)
 """Conversations a hundred times as fast as people talk."""
 

@@ -72,7 +72,7 @@ def test_an_actor_that_could_be_mistaken_is_refused(admin: httpx2.Client) -> Non
 
 
 def test_nothing_secret_is_in_the_audit(admin: httpx2.Client) -> None:
-    """Neither tokens nor instructions nor where calls are transferred to, which may be somebody's own emitter."""
+    """Neither tokens nor instructions nor where calls are transferred to, which may be somebody's own telephone."""
     created(admin)
     put(admin, f"{ACME}/instructions", {"text": "Call Eve at home."}, if_match="*")
     admin.delete(ACME, headers={"If-Match": "*"})
