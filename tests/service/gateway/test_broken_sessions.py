@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from service.gateway import session
-from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.faults import ALWAYS, CallFaults, Refuse, SidebandBreak
 from service.simulator.ground_truth import CallReport
 from service.simulator.script import (
@@ -29,7 +28,7 @@ from service.simulator.traffic import Plan
 from telemetry.calls.events import Phase
 from telemetry.recent.record import CallDetails, CallOutcome
 from telemetry.semconv.attributes import EndReason
-from tests.service.gateway.harness import SETTLED_SECONDS, GatewayHarness, fresh_id, running_harness
+from tests.service.gateway.harness import LOSSY, SETTLED_SECONDS, GatewayHarness, fresh_id, running_harness
 
 HELLO = AgentGreets(AgentSpeaks("Hello"))
 TURN = (CallerSpeaks("Hi"), AgentSpeaks("Yes?"))
@@ -118,7 +117,7 @@ async def test_a_call_that_can_be_neither_attached_nor_hung_up_ended_when_it_bro
 ) -> None:
     """Nothing is known of it after the break, so nothing after it is billed."""
     monkeypatch.setattr(session, "REATTACH_DELAYS", (0.0, 0.01))
-    async with running_harness(tmp_path, timeouts=CarrierTimeouts(control=0.5)) as harness:
+    async with running_harness(tmp_path, time_scale=LOSSY) as harness:
         faults = SidebandBreak(12, None, refusals=(500,) * ALWAYS_REFUSED)
         report, record = await broken(harness, faults, hangup=Refuse(500, times=ALWAYS))
         assert report.counts["sidebands_broken"] == 1
@@ -127,16 +126,16 @@ async def test_a_call_that_can_be_neither_attached_nor_hung_up_ended_when_it_bro
         assert record.summary.ended == pytest.approx(gap.start)
 
 
-async def test_a_tool_answers_on_the_connection_that_replaces_its_own(shared: GatewayHarness) -> None:
+async def test_a_tool_answers_on_the_connection_that_replaces_its_own(tmp_path: Path) -> None:
     """A tool that runs while the sideband breaks is answered on the next, and the model goes on."""
     script = CallScript("tool", (HELLO, CallerSpeaks("When?"), AgentUsesTool("current_time"), AgentSpeaks("Now.")))
-    whole = await shared.place(script)
-    events = int(whole.counts["turns"])
-    assert events == 1
-    calls = (broken(shared, SidebandBreak(after), script=script) for after in range(10, 24))
-    for report, record in await asyncio.gather(*calls):
-        assert report.counts["sidebands_reattached"] == 1
-        assert record.summary.end_reason is EndReason.HANGUP
+    async with running_harness(tmp_path, time_scale=LOSSY) as harness:
+        whole = await harness.place(script)
+        assert whole.counts["turns"] == 1
+        calls = (broken(harness, SidebandBreak(after), script=script) for after in range(10, 24))
+        for report, record in await asyncio.gather(*calls):
+            assert report.counts["sidebands_reattached"] == 1
+            assert record.summary.end_reason is EndReason.HANGUP
 
 
 NONSENSE: tuple[SendsUnusable, ...] = (
@@ -252,7 +251,7 @@ async def test_several_break_at_once(tmp_path: Path) -> None:
 async def test_troubled_traffic_is_counted_as_the_carrier_counts_it(tmp_path: Path) -> None:
     """Breaks, unusable messages and refers that come to nothing, in the midst of ordinary calls."""
     shares = Shares(breaks=0.3, unusable=0.5, refers=0.3, ignored_refers=0.5, late=0)
-    async with running_harness(tmp_path, max_concurrent_calls=500) as harness:
+    async with running_harness(tmp_path, time_scale=LOSSY, max_concurrent_calls=500) as harness:
         await harness.traffic(Plan("troubled", seed=3, calls_per_second=8, calls=40, shares=shares))
         ground_truth = harness.carrier.ground_truth()["global"]
         assert min(ground_truth[kind] for kind in ("sidebands_broken", "unusable_messages", "refers_ignored")) > 0

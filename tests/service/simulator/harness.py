@@ -11,6 +11,7 @@ from service.simulator.ground_truth import CallReport
 from service.simulator.script import CallScript
 from service.simulator.simulator import Simulator
 from tests.service.simulator.mini_gateway import MiniGateway
+from tests.support.patience import PATIENT_SECONDS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 API_KEY = "sk-test"
@@ -44,12 +45,12 @@ class SimulatorHarness:
         return await placed
 
     async def _place(self, call: SimulatedCall) -> CallReport:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENT_SECONDS):
             return await self.carrier.place_call(call)
 
     async def until(self, fact: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENT_SECONDS):
             while not fact():  # noqa: ASYNC110 - facts of many kinds, none of which notifies
                 await asyncio.sleep(0.005)
 

@@ -33,7 +33,7 @@ async def _lingering(seconds: float) -> AsyncIterator[SimulatorHarness]:
 async def _glance(harness: SimulatorHarness, call_id: str) -> None:
     """Accept, attach and leave again at once."""
     await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
-    async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
+    async with harness.gateway.sideband(call_id) as sideband:
         await sideband.recv()
 
 
