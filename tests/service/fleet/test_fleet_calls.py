@@ -192,8 +192,9 @@ async def test_strangers_cost_nothing(both: Pair) -> None:
 
 
 async def silenced(both: Pair) -> str:
-    """A call of the first, on record, which the first then does not tell of any more."""
+    """A call of the first, on record, which the first then does not tell of any more; the second has seen the first."""
     call_id = await both.talking()
+    assert await ids(both.second, "?scope=fleet") == [call_id]
     assert await both.first.container.records.flush(PATIENT_SECONDS)
     await mailbox(both.first).stop()
     mailbox(both.second).answer_seconds = 0.05
