@@ -36,11 +36,13 @@ class SimulatorHarness:
         """Have a call happen to its own end."""
         return await self._place(dial(number, script, rng=self._rng, **wishes))
 
-    async def call_in_vain(self, script: CallScript, **wishes: Unpack[Wishes]) -> CallReport:
-        """Have a call happen until the gateway has done what it does, and have the caller give up then."""
+    async def call_in_vain(
+        self, script: CallScript, *, once: Callable[[], bool] = lambda: True, **wishes: Unpack[Wishes]
+    ) -> CallReport:
+        """Have a call happen until the gateway has done what it does and ``once`` is so; the caller gives up then."""
         call = dial(ACME, script, rng=self._rng, **wishes)
         placed = asyncio.create_task(self._place(call))
-        await self.until(lambda: self.gateway.handled(call.call_id))
+        await self.until(lambda: self.gateway.handled(call.call_id) and once())
         self.carrier.hang_up_all()
         return await placed
 
