@@ -320,7 +320,8 @@ def _stores(settings: Settings) -> tuple[Connection, Inbox] | None:
     except ModuleNotFoundError:
         raise StoreUnusableError("REDIS_URL: needs redis; install callscope[fleet], or unset it") from None
     # The second one waits for letters, for longer than anything else waits for the store.
-    return StoreConnection(address), StoreConnection(address, answer_seconds=LISTEN_SECONDS + ANSWER_SECONDS)
+    waiting = StoreConnection(address, answer_seconds=LISTEN_SECONDS + ANSWER_SECONDS)
+    return StoreConnection(address, answer_seconds=ANSWER_SECONDS), waiting
 
 
 def _fleet(

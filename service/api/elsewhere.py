@@ -46,7 +46,7 @@ class Coverage:
     known: int = 1
     """Processes that there are, and those gone whose calls nobody has taken over yet."""
     silent: Sequence[str] = ()
-    """The ids of those that did not answer."""
+    """The ids of those that did not answer; not of one that this process has not seen yet."""
     age_seconds: float = 0.0
     """The age of the oldest part that a process told."""
     from_record: int | None = 0
@@ -57,7 +57,7 @@ class Coverage:
     @property
     def complete(self) -> bool:
         """True if every process answered, and nothing was left out."""
-        return not self.silent and not self.omitted
+        return self.answered == self.known and not self.omitted
 
     def headers(self) -> dict[str, str]:
         """Return the headers that say it."""
@@ -68,6 +68,7 @@ class Coverage:
         }
         if self.silent:
             said["X-Calls-Silent"] = ", ".join(self.silent[:NAMED])
+        if self.answered < self.known:
             said["X-Calls-From-Record"] = "unknown" if self.from_record is None else str(self.from_record)
         if self.omitted:
             said["X-Calls-Omitted"] = str(self.omitted)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -109,6 +109,8 @@ class _Others:
     living: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     """Those that are gone while slots of theirs wait to be taken over."""
+    unseen: int = 0
+    """Processes that the last heartbeat counted beside these, and that could not be seen yet."""
 
 
 @dataclass(slots=True)
@@ -118,6 +120,8 @@ class _Asked:
     began: float
     answers: dict[str, Any] = field(default_factory=dict)
     silent: list[str] = field(default_factory=list)
+    unseen: int = 0
+    """Processes that could not be asked, as their ids are not known."""
 
 
 class FleetCalls:
@@ -199,7 +203,7 @@ class FleetCalls:
     async def hang_up(self, call_id: str, holder: str) -> HangUpAnswer:
         """Have the process that holds the call hang up, which checks its claim as ever."""
         others = await self._others()
-        if holder not in others.living:
+        if holder not in others.living and not others.unseen:
             return HangUpAnswer(HangUpOutcome.GONE)
         replies = await self._mailbox.ask_once(HANG_UP, {"call_id": call_id}, holder, HANG_UP_SECONDS)
         if replies.silent.get(holder) in (Silence.AWAY, Silence.FULL):
@@ -220,12 +224,12 @@ class FleetCalls:
     async def _ask_all(self, name: str, body: object, letter: type[BaseModel], holder: str | None = None) -> _Asked:
         """Ask every other process, or the one, and read what they answer."""
         others = await self._others()
-        asked = _Asked(self._now())
+        asked = _Asked(self._now(), unseen=others.unseen)
         known = (*others.living, *others.gone)
         if holder is not None:
             # One that is long gone is not missed: its record is all there is of its calls.
-            known = (holder,) if holder in known or self._fleet.member.away else ()
-        living = [process for process in known if process in others.living]
+            known = (holder,) if holder in known or others.unseen or self._fleet.member.away else ()
+        living = [process for process in known if process not in others.gone]
         if self._fleet.member.away:
             asked.silent = list(known)
             return asked
@@ -235,24 +239,35 @@ class FleetCalls:
         return asked
 
     async def _others(self) -> _Others:
-        """Return the other processes as they were seen a moment ago, or last, while the store is away."""
-        if self._fleet.member.away or self._now() - self._seen_at < SEEN_SECONDS:
+        """Return the other processes as they were seen a moment ago, or last, while the store is away or slow."""
+        if self._now() - self._seen_at < SEEN_SECONDS:
             return self._seen
+        if self._fleet.member.away:
+            return self._last_seen()
         try:
             async with asyncio.timeout(self._mailbox.answer_seconds):
                 view = await self._fleet.view()
         except (StoreAwayError, TimeoutError):
-            return self._seen
+            return self._last_seen()
         own = self.instance_id
         living = {instance_of(process.holder) for process in view.processes if process.beat_age_seconds is not None}
         gone = {instance_of(process.holder) for process in view.processes} - living - {own}
         self._seen, self._seen_at = _Others(tuple(sorted(living - {own})), tuple(sorted(gone))), self._now()
         return self._seen
 
+    def _last_seen(self) -> _Others:
+        """Return the others as they were seen last, and how many more there were at the last heartbeat."""
+        return replace(self._seen, unseen=max(0, self._fleet.member.seen.living - 1 - len(self._seen.living)))
+
     def _coverage(self, asked: _Asked, from_record: int | None, omitted: int = 0) -> Coverage:
         answered = 1 + len(asked.answers)
         return Coverage(
-            answered, answered + len(asked.silent), asked.silent, self._now() - asked.began, from_record, omitted
+            answered,
+            answered + len(asked.silent) + asked.unseen,
+            asked.silent,
+            self._now() - asked.began,
+            from_record,
+            omitted,
         )
 
     def _now(self) -> float:
@@ -262,7 +277,7 @@ class FleetCalls:
 
     def _incomplete(self, others: _Others) -> bool:
         """Return true if there are calls that no process tells of: of one that is gone, or that this one cannot see."""
-        return bool(others.gone) or self._fleet.member.away
+        return bool(others.gone or others.unseen) or self._fleet.member.away
 
     async def _on_record(self, but_of: Sequence[str]) -> Sequence[StoredCall] | None:
         """Return the open calls on record of other processes than these; None if the records cannot be read."""
@@ -275,9 +290,9 @@ class FleetCalls:
     async def _found_on_record(
         self, asked: _Asked, query: CallQuery, limit: int, before: Reception | None
     ) -> Sequence[StoredCall] | None:
-        if not asked.silent:
+        if not asked.silent and not asked.unseen:
             return ()
-        if any(getattr(query, name) is not None for name in _NOT_ON_RECORD):
+        if asked.unseen or any(getattr(query, name) is not None for name in _NOT_ON_RECORD):
             return None
         try:
             page = await self._pages.read(_wanted(query, asked.silent), limit=limit, after=_after(before))

@@ -207,7 +207,7 @@ def processes_verdict(coverage: Coverage, link: str) -> Verdict:
     if not silent:
         text = f"{'Both' if coverage.known == _BOTH else f'All {coverage.known}'} processes answer."
         return _verdict("processes", well=True, text=text, link=link)
-    named = ", ".join(name[:SHOWN_OF_ID] for name in coverage.silent[:NAMED])
+    named = ", ".join(name[:SHOWN_OF_ID] for name in coverage.silent[:NAMED]) or "not seen yet"
     does, its = ("does", "its") if silent == 1 else ("do", "their")
     found = (
         f"{its} calls are not shown, as the records cannot be read"

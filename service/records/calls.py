@@ -17,7 +17,7 @@ from service.records.spill import MAX_BYTES, Spill
 from service.records.store import Owner, RecordStore
 from service.records.tracked import Claim
 from service.records.writer import Durability, Pace, RecordWriter
-from service.storage.database import DATABASE_ERRORS, Database
+from service.storage.database import DATABASE_ERRORS, Database, detach_on_timeout
 from telemetry.calls.sinks import Contexts, Sink
 from telemetry.clock import Clock, Instant, SystemClock
 from telemetry.privacy import Privacy
@@ -292,8 +292,8 @@ class CallRecords:
     async def _lost(self, claims: list[tuple[CallId, int]]) -> bool:
         """Let go of those that are another's; return true if any was. Without an answer none is."""
         try:
-            async with asyncio.timeout(_CHECK_SECONDS):
-                owners = await self._store.owners([call_id for call_id, _ in claims])
+            asked = self._store.owners([call_id for call_id, _ in claims])
+            owners = await detach_on_timeout(_CHECK_SECONDS, asked)
         except DATABASE_ERRORS as error:
             _logger.warning("the database cannot say whose %d calls are: %s", len(claims), type(error).__name__)
             return False

@@ -16,7 +16,7 @@ from service.records.record import Row
 from service.records.spill import Spill, latest
 from service.records.store import NOTHING_LOST, Owner, RecordStore, Written, blames_data
 from service.records.tracked import Change, Claim, TrackedRecord
-from service.storage.database import DATABASE_ERRORS, detach_on_timeout
+from service.storage.database import DATABASE_ERRORS, detach_on_timeout, done_within
 from telemetry.semconv.attributes import CallId
 
 _logger = logging.getLogger(__name__)
@@ -253,9 +253,14 @@ class RecordWriter:
             answer: asyncio.Future[Owner | None] = asyncio.get_running_loop().create_future()
             self._claims[tracked] = answer
             self._claiming.wake()
-            with suppress(TimeoutError, DatabaseAwayError):
-                async with asyncio.timeout(budget_seconds):
-                    return await answer
+            try:
+                # A process that stood still itself is not to take a call that the database says is another's.
+                if await done_within(budget_seconds, answer):
+                    return answer.result()
+            except DatabaseAwayError:
+                pass
+            finally:
+                answer.cancel()
         if tracked.claim is Claim.UNCONFIRMED:
             self._assumed += 1
             _logger.warning("the database cannot say whose a call is; it is taken as announced to this process alone")

@@ -76,10 +76,10 @@ def delivered(statuses: list[int]) -> bool:
     return bool(statuses) and 200 <= statuses[-1] < 300  # noqa: PLR2004 - RFC 9110's successful statuses
 
 
-def webhook_client() -> httpx2.AsyncClient:
-    """Return an HTTP client as the carrier's: no redirects, no proxies of this machine, a short time-out."""
+def webhook_client(timeout: float = ANSWER_TIMEOUT) -> httpx2.AsyncClient:
+    """Return an HTTP client as the carrier's: no redirects, no proxies of this machine, a short time-out in seconds."""
     limits = httpx2.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-    return httpx2.AsyncClient(limits=limits, timeout=ANSWER_TIMEOUT, trust_env=False)
+    return httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
 
 
 def signed_headers(secret: str, webhook_id: str, timestamp: int, body: bytes) -> dict[str, str]:

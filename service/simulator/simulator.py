@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from service.simulator.call import SimulatedCall
 from service.simulator.conversation import Sidebands
-from service.simulator.delivery import ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
+from service.simulator.delivery import ANSWER_TIMEOUT, ATTEMPTS, WebhookSender, delivered, key_of, webhook_client
 from service.simulator.ground_truth import CallReport
 from service.simulator.leg import CallLeg, CallRegistry, LegState
 from service.simulator.listener import Listener
@@ -40,6 +40,8 @@ class CarrierOptions:
     """Real seconds a call goes on after its gateway has left without a word: so long another may come back to it."""
     delivery_attempts: int = ATTEMPTS
     """Attempts to deliver a webhook that nobody answers 2xx."""
+    answer_timeout: float = ANSWER_TIMEOUT
+    """Real seconds a gateway has to answer one attempt."""
     fallback_instructions: str | None = None
     """The gateway's general instructions, so that their use can be seen in an accept."""
     api_key: str | None = None
@@ -73,9 +75,9 @@ class Simulator:
 
     async def __aenter__(self) -> Self:
         """Listen; raises :class:`OSError` when the port is taken."""
-        await self._open.enter_async_context(self._listener)
-        client = await self._open.enter_async_context(webhook_client())
         options = self._options
+        await self._open.enter_async_context(self._listener)
+        client = await self._open.enter_async_context(webhook_client(options.answer_timeout))
         self._sender = WebhookSender(
             client,
             secret=options.secret,

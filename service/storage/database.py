@@ -319,15 +319,11 @@ async def detach_on_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
     """Return the work's result, or raise ``TimeoutError`` after so many seconds without waiting for its clean-up.
 
     A cancelled transaction rolls back first, and a server that hangs makes that wait as long as the statement did.
-    Seconds in which this process did not run do not count: after a pause of its own the answer may be there, unread.
+    The seconds are those of :func:`done_within`.
     """
     task = asyncio.create_task(work)
-    left, done = seconds, set[asyncio.Task[T]]()
     try:
-        while not done and left > 0:
-            # However late the end of a step is noticed, it was one step: who was late is this process.
-            done, _ = await asyncio.wait({task}, timeout=min(left, TIMEOUT_STEP_SECONDS))
-            left -= TIMEOUT_STEP_SECONDS
+        done = await done_within(seconds, task)
     except asyncio.CancelledError:
         _detach(task)
         raise
@@ -335,6 +331,18 @@ async def detach_on_timeout(seconds: float, work: Coroutine[Any, Any, T]) -> T:
         _detach(task)
         raise TimeoutError
     return task.result()
+
+
+async def done_within(seconds: float, answer: asyncio.Future[Any]) -> bool:
+    """Wait for an answer, and return False if it is not there after so many seconds.
+
+    Seconds in which this process did not run do not count: after a pause of its own the answer may be there, unread.
+    """
+    while not answer.done() and seconds > 0:
+        # However late the end of a step is noticed, it was one step: who was late is this process.
+        await asyncio.wait({answer}, timeout=min(seconds, TIMEOUT_STEP_SECONDS))
+        seconds -= TIMEOUT_STEP_SECONDS
+    return answer.done()
 
 
 def _detach(task: asyncio.Task[Any]) -> None:

@@ -3,7 +3,7 @@
 import traceback
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.privacy import flat_attributes, scrub_attributes, scrub_stacktrace, scrub_text, scrub_url, scrub_value
@@ -98,7 +98,6 @@ def test_what_is_nested_too_deep_is_left_out() -> None:
     assert str(scrub_value(deep)).count("[") == 8
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(), st.recursive(st.text() | st.integers(), st.lists, max_leaves=20), max_size=10))
 def test_flat_attributes_are_in_one_piece(attributes: dict[str, object]) -> None:
     """For the record every value becomes a number or a text."""

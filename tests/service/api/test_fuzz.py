@@ -43,8 +43,7 @@ TOKENS = st.sampled_from([TOKEN.encode()]) | ANY_BYTES
 
 FUZZ = settings(
     max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 

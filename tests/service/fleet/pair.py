@@ -15,6 +15,7 @@ from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, Ca
 from service.simulator.simulator import Simulator
 from telemetry.calls.lifecycle import CallState
 from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, on_the_air, serving
+from tests.support.patience import PATIENT_SECONDS
 
 TALK = CallScript("talk", (AgentGreets(AgentSpeaks("Hello")), Pause(100_000.0)), CallerHangsUp())
 SHORT = CallScript("short", (AgentGreets(AgentSpeaks("Hello")),), CallerHangsUp())
@@ -28,7 +29,6 @@ TOKENS = (
     SecretStr(f"{OTHER};tenants=tenant-002"),
     SecretStr(f"{READS};read"),
 )
-PATIENT_SECONDS = 60.0
 
 
 @dataclass
@@ -71,13 +71,6 @@ async def pair(folder: Path, store_url: str, **chosen: Any) -> AsyncIterator[Pai
         target = carrier.target
         async with serving(carrier, folder, **settings) as second:
             carrier.target = target
-            for harness in (first, second):
-                fleet, counting = harness.container.fleet, harness.container.counting
-                assert fleet is not None
-                assert counting is not None
-                # A busy machine makes a store slow, and whoever asks it.
-                fleet.capacity.asking.decision_seconds = PATIENT_SECONDS
-                counting.numbers.ranking.fill_seconds = PATIENT_SECONDS
             yield Pair(carrier, first, second)
 
 

@@ -19,7 +19,6 @@ from tests.peers.peers import Peers
 from tests.service.fleet.pair import (
     BOUND,
     OTHER,
-    PATIENT_SECONDS,
     READS,
     SHORT,
     TALK,
@@ -32,6 +31,7 @@ from tests.service.fleet.pair import (
 from tests.service.gateway.harness import TOKEN, GatewayHarness, fresh_id, running_harness
 from tests.service.page.browsing import SAME
 from tests.service.page.comparing import first_page_compared, tenants_page_compared
+from tests.support.patience import PATIENT_SECONDS
 
 pytestmark = pytest.mark.peers
 
@@ -42,10 +42,8 @@ LIVE = "/api/v1/metrics/live/"
 
 @pytest.fixture
 async def both(tmp_path: Path, store_url: str) -> AsyncIterator[Pair]:
-    """Two services of a fleet that wait for each other as long as a busy machine takes."""
+    """Two services of a fleet."""
     async with pair(tmp_path, store_url) as opened:
-        for harness in (opened.first, opened.second):
-            mailbox(harness).answer_seconds = PATIENT_SECONDS
         yield opened
 
 
@@ -194,8 +192,9 @@ async def test_strangers_cost_nothing(both: Pair) -> None:
 
 
 async def silenced(both: Pair) -> str:
-    """A call of the first, on record, which the first then does not tell of any more."""
+    """A call of the first, on record, which the first then does not tell of any more; the second has seen the first."""
     call_id = await both.talking()
+    assert await ids(both.second, "?scope=fleet") == [call_id]
     assert await both.first.container.records.flush(PATIENT_SECONDS)
     await mailbox(both.first).stop()
     mailbox(both.second).answer_seconds = 0.05

@@ -13,7 +13,7 @@ from service.app import app_of
 from service.fleet.live.counting import FleetCounting
 from service.simulator.script import CallScript
 from tests.peers.peers import Peers
-from tests.service.fleet.pair import PATIENT_SECONDS, SHORT, Pair, pair, plain, published
+from tests.service.fleet.pair import SHORT, Pair, pair, plain, published
 from tests.service.gateway.harness import GatewayHarness, fresh_id, running_harness
 from tests.support.contract import Contract
 
@@ -30,8 +30,6 @@ async def both(tmp_path: Path, store_url: str) -> AsyncIterator[Pair]:
     """Two services of a fleet, whose answers are held against the document."""
     async with pair(tmp_path, store_url) as opened:
         for harness in (opened.first, opened.second):
-            assert harness.container.mailbox is not None
-            harness.container.mailbox.answer_seconds = PATIENT_SECONDS
             harness.client.event_hooks = {"response": [checking(Contract.of("fleet", app_of(harness.container)))]}
         yield opened
 

@@ -190,9 +190,7 @@ def test_the_scripts_keep_to_the_model(model: type[SlotModel]) -> None:
     """Any mix of joins, decisions, returns, take-overs and repetitions leaves store and model equal."""
     run_state_machine_as_test(
         model,
-        settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )
 
 

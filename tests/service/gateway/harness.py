@@ -37,18 +37,22 @@ from telemetry.recent.record import CallDetails, CallSummary
 from telemetry.semconv.attributes import CallId
 from tests.service.gateway.receptions import Receptions, untrue_times
 from tests.support.databases import migrated_content
+from tests.support.patience import CARRIER, PATIENT_SECONDS, patience, wait_for_others
 from tests.support.server import TLS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 TOKEN = "token-of-the-tests"
 FALLBACK = "You answer the telephone."
-QUICK = TimeScale(scale=0.01)
-"""Conversations a hundred times as fast as people talk."""
+QUICK = TimeScale(scale=0.01, caller_timeout=60.0, greeting_timeout=60.0)
+"""Conversations a hundred times as fast as people talk, with callers who wait for a busy machine."""
+
+LOSSY = TimeScale(scale=0.01, caller_timeout=5.0, greeting_timeout=5.0)
+"""The same where what a gateway owes may be lost with its connection, and a caller waits for it in vain."""
 
 MILLISECOND = 0.001
 """The precision of a recorded call's length, in seconds."""
 
-SETTLED_SECONDS = 180.0
+SETTLED_SECONDS = PATIENT_SECONDS
 """How long a fact may take to come true on a busy machine before the test fails."""
 
 PATIENT = CachePolicy(query_timeout=SETTLED_SECONDS)
@@ -242,7 +246,7 @@ def signed_headers(body: bytes, webhook_id: str, at: datetime | None = None) -> 
 
 @asynccontextmanager
 async def on_the_air(
-    *, tenants: int = 2, time_scale: TimeScale = QUICK, ring_seconds: float = 30.0
+    *, tenants: int = 2, time_scale: TimeScale = QUICK, ring_seconds: float = PATIENT_SECONDS
 ) -> AsyncIterator[Simulator]:
     """A carrier whose callers dial the numbers of so many tenants, and stay on the line when a gateway leaves."""
     line = CarrierOptions(
@@ -251,6 +255,7 @@ async def on_the_air(
         time_scale=time_scale,
         ring_seconds=ring_seconds,
         linger_seconds=SETTLED_SECONDS,
+        answer_timeout=PATIENT_SECONDS,
         fallback_instructions=FALLBACK,
     )
     async with Simulator(line) as carrier:
@@ -263,7 +268,7 @@ async def serving(
     folder: Path,
     *,
     tenant_limit: int | None = None,
-    timeouts: CarrierTimeouts | None = None,
+    timeouts: CarrierTimeouts = CARRIER,
     **chosen: Any,  # noqa: ANN401 - settings of every type
 ) -> AsyncIterator[GatewayHarness]:
     """A service with its database in ``folder``, which the carrier calls; ``chosen`` are settings."""
@@ -280,12 +285,15 @@ async def serving(
         **{"admin_token": (SecretStr(TOKEN),)} | chosen,
     )
     specs = simulated_tenants(len(set(carrier.numbers.values())), max_concurrent_calls=tenant_limit)
-    container = build_container(settings, timeouts=timeouts, cache_policy=PATIENT)
-    with listen("127.0.0.1", 0) as listening:
+    with patience(), listen("127.0.0.1", 0) as listening:
+        container = build_container(settings, timeouts=timeouts, cache_policy=PATIENT)
+        wait_for_others(container)
         server = _Server(server_for(app_of(container)).config)
         serving = asyncio.create_task(server.serve([listening]))
         try:
-            await container.started.wait()
+            starting = asyncio.create_task(container.started.wait())
+            await asyncio.wait({starting, serving}, return_when=asyncio.FIRST_COMPLETED)
+            assert starting.done(), "the service did not start; its log says why"
             await container.tenants.import_all([TenantSpec.model_validate(spec) for spec in specs], actor="tests")
             carrier.target = address_of(listening)
             headers = {"X-Admin-Token": TOKEN}
@@ -304,7 +312,7 @@ async def running_harness(
     *,
     tenants: int = 2,
     time_scale: TimeScale = QUICK,
-    ring_seconds: float = 30.0,
+    ring_seconds: float = PATIENT_SECONDS,
     **chosen: Any,  # noqa: ANN401 - what serving() takes
 ) -> AsyncIterator[GatewayHarness]:
     """A service and a carrier of its own."""

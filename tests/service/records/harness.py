@@ -18,10 +18,10 @@ from telemetry.calls.tracker import CallTracker
 from telemetry.privacy import Privacy
 from telemetry.testing import FakeClock
 
-BUDGET = 20.0
+BUDGET = 180.0
 """Seconds a flush may take on a busy machine."""
 
-QUICK = Pace(interval=0.01, attempt=5.0, first_pause=0.01, longest_pause=0.05)
+QUICK = Pace(interval=0.01, attempt=BUDGET, first_pause=0.01, longest_pause=0.05)
 """A writer that does not let a test wait."""
 
 CALLER, DIALLED = "+4915123456789", "+18005550100"

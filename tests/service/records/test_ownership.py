@@ -1,16 +1,20 @@
 """One owner a call: whoever inserts its key, of however many processes, for as long as nobody takes it over."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
 from sqlalchemy import delete
 
+from service.records import calls as records
 from service.records.calls import HEARTBEAT_SECONDS, Ownership
 from service.records.ledger import NewCall
-from service.records.store import CALLS
+from service.records.store import CALLS, Owner, RecordStore
 from service.records.writer import Durability
+from service.storage import database
 from telemetry.calls.call import Call
+from telemetry.calls.lifecycle import CallState
 from telemetry.semconv.attributes import UNKNOWN_TENANT, CallId, EndReason, RejectionReason, TenantId
 from tests.service.records.harness import BUDGET, CALLER, DIALLED, Keeper, RecordsHarness
 
@@ -51,6 +55,33 @@ async def test_a_call_is_the_first_ones_who_claims_it(harness: RecordsHarness) -
     assert second.records.health().open == 0
     assert first.records.decidable(CALL)
     assert first.records.certain(CALL)
+
+
+@pytest.mark.parametrize("of", ["a new call", "a running call"])
+async def test_a_process_that_stood_still_takes_no_call_of_another(
+    harness: RecordsHarness, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """An answer of the database that waits for the process to run again is heard, however long that took."""
+    keeper = await harness.keeper()
+    owners = {CALL: Owner("another", 2, CallState.STARTED, over=False, handed_over=False)}
+
+    async def answer(*_: object) -> dict[CallId, Owner]:
+        time.sleep(1.0)  # noqa: ASYNC251 -- what is shown is that the whole process stands still
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        return owners
+
+    monkeypatch.setattr(database, "TIMEOUT_STEP_SECONDS", 0.01)
+    if of == "a new call":
+        monkeypatch.setattr(RecordStore, "claim", answer)
+        assert await keeper.records.claim(_new(keeper), 0.5) is Ownership.OTHERS
+        assert keeper.records.health().assumed == 0
+    else:
+        assert await _claimed(keeper) is Ownership.OURS
+        monkeypatch.setattr(records, "_CHECK_SECONDS", 0.5)
+        monkeypatch.setattr(RecordStore, "owners", answer)
+        await keeper.records.check_claims()
+        assert keeper.records.is_lost(CALL)
 
 
 async def test_of_many_processes_one_has_each_call(harness: RecordsHarness) -> None:

@@ -68,7 +68,7 @@ def test_a_chunk_comes_again_until_it_is_done(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(min_value=0, max_value=2000), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_file_torn_anywhere_gives_back_every_whole_row(
     tmp_path_factory: pytest.TempPathFactory, cut: int, data: st.DataObject
 ) -> None:

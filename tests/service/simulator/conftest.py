@@ -9,12 +9,13 @@ from service.simulator.tenants import demo_tenants, numbers_of
 from service.simulator.timing import TimeScale
 from tests.service.simulator.harness import API_KEY, FALLBACK, SECRET, SimulatorHarness
 from tests.service.simulator.mini_gateway import MiniGateway
+from tests.support.patience import PATIENT_SECONDS
 
 
 @pytest.fixture
 def caller_timeout() -> float:
     """Seconds a caller waits for what the gateway owes; long, so that a busy machine changes nothing."""
-    return 30.0
+    return PATIENT_SECONDS
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ async def harness(caller_timeout: float) -> AsyncIterator[SimulatorHarness]:
     line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(demo_tenants()),
-        time_scale=TimeScale(scale=0.01, caller_timeout=caller_timeout, greeting_timeout=30.0),
-        ring_seconds=30.0,
+        time_scale=TimeScale(scale=0.01, caller_timeout=caller_timeout, greeting_timeout=PATIENT_SECONDS),
+        ring_seconds=PATIENT_SECONDS,
+        answer_timeout=PATIENT_SECONDS,
         fallback_instructions=FALLBACK,
         api_key=API_KEY,
     )

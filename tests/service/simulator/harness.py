@@ -11,6 +11,7 @@ from service.simulator.ground_truth import CallReport
 from service.simulator.script import CallScript
 from service.simulator.simulator import Simulator
 from tests.service.simulator.mini_gateway import MiniGateway
+from tests.support.patience import PATIENT_SECONDS
 
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 API_KEY = "sk-test"
@@ -35,21 +36,23 @@ class SimulatorHarness:
         """Have a call happen to its own end."""
         return await self._place(dial(number, script, rng=self._rng, **wishes))
 
-    async def call_in_vain(self, script: CallScript, **wishes: Unpack[Wishes]) -> CallReport:
-        """Have a call happen until the gateway has done what it does, and have the caller give up then."""
+    async def call_in_vain(
+        self, script: CallScript, *, once: Callable[[], bool] = lambda: True, **wishes: Unpack[Wishes]
+    ) -> CallReport:
+        """Have a call happen until the gateway has done what it does and ``once`` is so; the caller gives up then."""
         call = dial(ACME, script, rng=self._rng, **wishes)
         placed = asyncio.create_task(self._place(call))
-        await self.until(lambda: self.gateway.handled(call.call_id))
+        await self.until(lambda: self.gateway.handled(call.call_id) and once())
         self.carrier.hang_up_all()
         return await placed
 
     async def _place(self, call: SimulatedCall) -> CallReport:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENT_SECONDS):
             return await self.carrier.place_call(call)
 
     async def until(self, fact: Callable[[], bool]) -> None:
         """Wait until something is so."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENT_SECONDS):
             while not fact():  # noqa: ASYNC110 - facts of many kinds, none of which notifies
                 await asyncio.sleep(0.005)
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from openai import APIError, AsyncOpenAI
-from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.resources.realtime.realtime import AsyncRealtimeConnection, AsyncRealtimeConnectionManager
 from openai.types.realtime import RealtimeAudioConfigParam
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.simulator.listener import Listener
+from tests.support.patience import PATIENT_SECONDS
 
 TRANSFER_TARGETS = {"sales": "tel:+14155550110", "support": "sip:support@pbx.example.com"}
 
@@ -26,7 +27,7 @@ class MiniGateway:
 
     def __init__(self, base_url: str, secret: str, api_key: str) -> None:
         self.client = AsyncOpenAI(
-            api_key=api_key, base_url=base_url, webhook_secret=secret, max_retries=0, timeout=30.0
+            api_key=api_key, base_url=base_url, webhook_secret=secret, max_retries=0, timeout=PATIENT_SECONDS
         )
         self.reject_with: int | None = None
         self.take: Callable[[str], Awaitable[None]] = self.accept_and_attach
@@ -76,8 +77,14 @@ class MiniGateway:
         self.seen["accepted"] += 1
         await self.attach(call_id)
 
+    def sideband(self, call_id: str) -> AsyncRealtimeConnectionManager:
+        """The connection to a call, for whose opening a busy machine has its time."""
+        # What the SDK declares of the options is not all that it passes on.
+        options: Any = {"open_timeout": PATIENT_SECONDS, "ping_timeout": PATIENT_SECONDS}
+        return self.client.realtime.connect(call_id=call_id, websocket_connection_options=options)
+
     async def attach(self, call_id: str) -> None:
-        async with self.client.realtime.connect(call_id=call_id) as sideband:
+        async with self.sideband(call_id) as sideband:
             self.seen["started"] += 1
             try:
                 await self._follow(call_id, sideband)

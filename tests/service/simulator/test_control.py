@@ -66,7 +66,9 @@ async def test_without_the_key_nothing_is_served(harness: SimulatorHarness, key:
         assert (await client.post(f"/realtime/calls/{MISSING}/hangup")).status_code == 401
     address = harness.carrier.base_url.replace("http", "ws")
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{address}/realtime?call_id={MISSING}", additional_headers=key, proxy=None)
+        await connect(
+            f"{address}/realtime?call_id={MISSING}", additional_headers=key, proxy=None, open_timeout=TIMEOUT_SECONDS
+        )
     assert refused.value.response.status_code == 401
 
 
@@ -75,7 +77,9 @@ async def test_the_beta_header_is_refused(harness: SimulatorHarness) -> None:
     address = harness.carrier.base_url.replace("http", "ws")
     headers = {"Authorization": "Bearer sk-test", "OpenAI-Beta": "realtime=v1"}
     with pytest.raises(InvalidStatus) as refused:
-        await connect(f"{address}/realtime?call_id=rtc_1", additional_headers=headers, proxy=None)
+        await connect(
+            f"{address}/realtime?call_id=rtc_1", additional_headers=headers, proxy=None, open_timeout=TIMEOUT_SECONDS
+        )
     assert refused.value.response.status_code == 404
 
 
@@ -169,7 +173,7 @@ async def _attach_first(harness: SimulatorHarness, call_id: str) -> None:
 
 async def _attach_twice(harness: SimulatorHarness, call_id: str) -> None:
     await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
-    async with harness.gateway.client.realtime.connect(call_id=call_id):
+    async with harness.gateway.sideband(call_id):
         with pytest.raises(InvalidStatus) as refused:
             await harness.gateway.attach(call_id)
         assert refused.value.response.status_code == 409
@@ -228,7 +232,7 @@ async def test_nothing_can_be_asked_of_a_call_that_rings(harness: SimulatorHarne
 
 async def _leave(harness: SimulatorHarness, call_id: str) -> None:
     await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
-    async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
+    async with harness.gateway.sideband(call_id) as sideband:
         await sideband.recv()
 
 
@@ -280,7 +284,7 @@ async def test_what_the_gateway_says_is_answered(harness: SimulatorHarness) -> N
 
     async def talk(call_id: str) -> None:
         await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
-        async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
+        async with harness.gateway.sideband(call_id) as sideband:
             await sideband.session.update(session={"type": "realtime", "instructions": "New."})
             await sideband.send({"type": "response.cancel", "event_id": "mine"})
             await sideband.send_raw("nonsense")
@@ -305,7 +309,7 @@ async def test_a_response_can_be_cancelled_but_not_doubled(harness: SimulatorHar
 
     async def talk(call_id: str) -> None:
         await harness.gateway.client.realtime.calls.accept(call_id, type="realtime")
-        async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
+        async with harness.gateway.sideband(call_id) as sideband:
             while "output_audio_buffer.started" not in {event["type"] for event in events}:
                 events.append(json.loads(await sideband.recv_bytes()))
             await sideband.response.create()
@@ -331,7 +335,7 @@ async def test_a_dead_line_answers_nothing(harness: SimulatorHarness) -> None:
     async def probe(call_id: str) -> None:
         calls = harness.gateway.client.realtime.calls
         await calls.accept(call_id, type="realtime")
-        async with harness.gateway.client.realtime.connect(call_id=call_id) as sideband:
+        async with harness.gateway.sideband(call_id) as sideband:
             events.append(json.loads(await sideband.recv_bytes()))
             await sideband.session.update(session={"type": "realtime"})
             await calls.hangup(call_id)

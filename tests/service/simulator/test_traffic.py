@@ -14,6 +14,7 @@ from service.simulator.simulator import CarrierOptions, Simulator
 from service.simulator.timing import NATURAL, TimeScale
 from service.simulator.traffic import Plan, Traffic
 from tests.service.simulator.harness import ACME, SECRET, SimulatorHarness
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.server import TIMEOUT_SECONDS, TLS
 
 SHORT = CallScript("short", (Pause(0.1),))
@@ -121,7 +122,7 @@ async def test_traffic_stops_cleanly(harness: SimulatorHarness, *, hang_up: bool
     running = asyncio.create_task(traffic.run())
     await harness.until(lambda: harness.totals["active_calls"] >= 3)
     traffic.stop(hang_up=hang_up)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENT_SECONDS):
         await running
     await harness.gateway.settled()
     totals = harness.totals
@@ -141,7 +142,7 @@ async def test_a_stop_waits_for_no_silent_gateway(harness: SimulatorHarness, mon
         running = asyncio.create_task(traffic.run())
         await harness.until(lambda: harness.carrier.running >= 3)
         traffic.stop(hang_up=True)
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(PATIENT_SECONDS / 2):  # a delivery has the whole of it
             await running
     assert harness.carrier.running == 0
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from service.storage.database import TIMEOUT_STEP_SECONDS, detach_on_timeout
+from service.storage import database
+from service.storage.database import detach_on_timeout
 
 
 async def test_an_answer_in_time_is_the_answer() -> None:
@@ -22,7 +23,7 @@ async def test_an_answer_in_time_is_the_answer() -> None:
         await detach_on_timeout(60, fail())
 
 
-async def test_a_pause_of_the_process_itself_is_no_time_out() -> None:
+async def test_a_pause_of_the_process_itself_is_no_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop that stands still for longer than the work may take still finds its answer, some steps later."""
 
     async def answer() -> int:
@@ -30,7 +31,8 @@ async def test_a_pause_of_the_process_itself_is_no_time_out() -> None:
             await asyncio.sleep(0)
         return 7
 
-    seconds = 2 * TIMEOUT_STEP_SECONDS
+    monkeypatch.setattr(database, "TIMEOUT_STEP_SECONDS", 0.01)
+    seconds = 0.5
     asyncio.get_running_loop().call_soon(time.sleep, 2 * seconds)
     assert await detach_on_timeout(seconds, answer()) == 7
 

@@ -33,7 +33,7 @@ def _slots(zone: ZoneInfo, unit: Unit, start: str, end: str) -> list[tuple[str, 
 
 
 @given(ZONES, MOMENTS, st.integers(0, YEAR_MS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_moments_day_is_its_date(zone: ZoneInfo, start_ms: int, after_ms: int) -> None:
     """The label of a moment's day is the date the zone's clocks show."""
     local = LocalTime.over(zone, start_ms, start_ms + YEAR_MS)
@@ -42,7 +42,7 @@ def test_a_moments_day_is_its_date(zone: ZoneInfo, start_ms: int, after_ms: int)
 
 
 @given(ZONES, MOMENTS, st.integers(0, YEAR_MS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_moments_hour_is_what_the_clock_shows(zone: ZoneInfo, start_ms: int, after_ms: int) -> None:
     """The label of a moment's hour has the clock's hour and its offset, also where an hour comes twice."""
     local = LocalTime.over(zone, start_ms, start_ms + YEAR_MS)
@@ -51,7 +51,7 @@ def test_a_moments_hour_is_what_the_clock_shows(zone: ZoneInfo, start_ms: int, a
 
 
 @given(ZONES, MOMENTS, st.sampled_from(Unit))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_slots_follow_each_other_without_gap_or_overlap(zone: ZoneInfo, start_ms: int, unit: Unit) -> None:
     """A slot ends later than any moment in it, and where it ends another slot is."""
     local = LocalTime.over(zone, start_ms, start_ms + 10 * 86_400_000)
@@ -101,7 +101,7 @@ def test_a_zone_without_changes_is_one_stretch(days: int) -> None:
 
 
 @given(ZONES, MOMENTS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_moments_month_is_that_of_its_date(zone: ZoneInfo, at_ms: int) -> None:
     """The label of a moment's month is the one the zone's clocks show, and the next slot is another month."""
     local = LocalTime.over(zone, at_ms, at_ms + 40 * 86_400_000)

@@ -131,7 +131,7 @@ looking = st.lists(st.booleans(), min_size=60, max_size=60)
 LEFT = (received("call-0", "acme"), handed_over("call-0"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @example([received("call-0", "acme"), handed_over("call-0"), received("call-0", "globex")], [True] * 60)
 @example(
     [received("call-0", "acme"), handed_over("call-0"), taken_over("call-0", "acme", CallState.STARTED)], [True] * 60
@@ -143,7 +143,7 @@ def test_the_live_numbers_equal_a_brute_force_model_at_every_moment(script: list
 
 
 @pytest.mark.endurance
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(scripts, looking)
 def test_they_do_in_many_more_orders(script: list[Step], looks: list[bool]) -> None:
     """Ten times as many."""

@@ -165,7 +165,7 @@ def test_setup_and_first_audio_are_never_negative(kit: TelemetryKit) -> None:
 moves = st.lists(st.tuples(st.sampled_from(["heartbeat", "seen", "bill", "talk"]), st.integers(-40, 200)), max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(moves, st.sampled_from([EndReason.HANGUP, EndReason.STALE]))
 def test_heartbeats_and_the_end_add_up_to_the_duration(script: list[tuple[str, int]], reason: EndReason) -> None:
     """Whatever the clock does: what was billed on the way and at the end is the duration, and no part is negative."""

@@ -100,7 +100,7 @@ def make(reports: list[Report], *, pauses: Iterator[float] | None = None) -> tup
         return end_of(kit), calls.inferred("call-1")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_any_order_and_any_repetition_end_as_the_ordered_whole(data: st.DataObject) -> None:
     """Nothing lost: however the reports are mixed, doubled and delayed, record and counts are the same."""
@@ -111,7 +111,7 @@ def test_any_order_and_any_repetition_end_as_the_ordered_whole(data: st.DataObje
     assert make(data.draw(st.permutations(repeated)), pauses=pauses) == make(whole)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_is_lost_is_inferred_and_said(data: st.DataObject) -> None:
     """With the end in hand the outcome and the counts stand; each lost transition before it is named as inferred."""

@@ -112,7 +112,7 @@ def test_stages_count_where_a_source_tells_them(kit: TelemetryKit, call: Call) -
 REPORTS = st.lists(st.tuples(st.sampled_from(["c+", "c-", "a+", "a-"]), st.integers(0, 6)), max_size=40)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(REPORTS)
 def test_the_sums_are_those_of_a_count_second_by_second(script: list[tuple[str, int]]) -> None:
     """Who speaks in each second, counted one after the other, adds up to what was measured."""

@@ -29,7 +29,7 @@ REPORTS: dict[str, Callable[[Call], bool]] = {
 scripts = st.lists(st.tuples(st.sampled_from(CALLS), st.sampled_from(sorted(REPORTS))), min_size=20, max_size=80)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(scripts, min_size=3, max_size=4))
 def test_what_threads_were_told_is_what_was_counted(by_thread: list[list[tuple[str, str]]]) -> None:
     """Of reports racing for the same calls, exactly those answered with yes are counted, and exactly once."""

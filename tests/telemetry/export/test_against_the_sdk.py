@@ -150,7 +150,7 @@ GROWN: Final[tuple[Step, ...]] = (
 
 @pytest.mark.parametrize("temporality", list(Temporality))
 @example(story=[*GROWN])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(story=steps())
 def test_the_same_points_as_the_sdk(
     temporality: Temporality, story: list[Step], monkeypatch: pytest.MonkeyPatch
@@ -168,7 +168,7 @@ def without_zeros_alone(story: Iterable[Step]) -> list[Step]:
     return [(action, tenant, amount or 1.0 if action == "spread" else amount) for action, tenant, amount in story]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(story=[("observe", tenant, 0.25) for tenant in TENANTS])
 @example(story=[("observe", tenant, 0.25) for tenant in TENANTS] + [("fold", "", 0.0), ("observe", "cedar", 0.5)])
 @given(story=steps())
@@ -203,7 +203,7 @@ def test_zeros_do_not_cost_an_exponential_histogram_its_resolution() -> None:
 
 
 @given(story=steps())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_starts_are_constant_and_never_after_the_first_measurement(story: list[Step]) -> None:
     """Every total of a series begins at one and the same moment, at the latest when it was first measured."""
     bench = SideBySide(Temporality.CUMULATIVE)

@@ -104,7 +104,7 @@ def _export(bench: SideBySide, server: Server, acknowledged: int = 1_000) -> Non
 
 @pytest.mark.parametrize("temporality", [Temporality.DELTA, Temporality.LOWMEMORY])
 @given(steps=_steps())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_whatever_exports_fail_the_server_ends_up_with_the_totals(
     temporality: Temporality, steps: list[tuple[str, str, int]]
 ) -> None:

@@ -3,7 +3,7 @@
 import weakref
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData, NumberDataPoint
@@ -45,7 +45,6 @@ def _flat(data: MetricsData) -> Iterator[tuple[object, ...]]:
     scopes=st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(1, 70), max_size=3), max_size=3),
     size=st.integers(1, 60),
 )
-@settings(deadline=None)
 def test_parts_hold_every_point_once_under_its_own_heading(scopes: Scopes, size: int) -> None:
     """All points are there, in the SDK's order, under resource, scope and metric; no part is empty or too large."""
     live, sdk = _recorded(scopes)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.metrics.figures import DISTRIBUTIONS, FIGURES, PERCENTILES, summary
@@ -116,7 +116,6 @@ def test_without_a_limit_there_is_no_utilization(kit: TelemetryKit, history: His
     assert found["capacity.peak_in_use"] == 1
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_rates_lie_between_zero_and_one(data: st.DataObject) -> None:
     """Whatever becomes of calls, each share is a share, and those of the reasons add up to that of all."""
@@ -178,7 +177,6 @@ def test_tenants_are_ranked_by_any_figure(kit: TelemetryKit, history: History, n
     assert idle == ["idle-a", "idle-b"]
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=3), st.integers(0, 4), max_size=30), st.integers(1, 7), st.booleans())
 def test_pages_of_a_ranking_are_the_whole_ranking(counts: dict[str, int], size: int, descending: bool) -> None:
     """Page after page, each going on behind the last, every tenant comes once and in order."""

@@ -107,7 +107,7 @@ CHANGES = st.lists(
 
 
 @given(CHANGES)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_window_is_exactly_what_was_added_since_it_began(changes: list[tuple[float, dict[str, int]]]) -> None:
     """However samples come, each window's numbers are those of the stretch it says it covers, up to this moment."""
     story = Story()

@@ -133,7 +133,7 @@ EVENTS: dict[type[CallEvent], dict[str, st.SearchStrategy[object]]] = {
 any_event = st.one_of(*(st.builds(kind, at=MOMENTS, call=st.just(REF), **rest) for kind, rest in EVENTS.items()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(any_event, max_size=40))
 def test_any_order_of_events_leaves_whole_trees(happened: list[CallEvent]) -> None:
     """Events in any order, whatever is missing or doubled: once a call's end has come, all its spans have ended."""

@@ -15,7 +15,7 @@ from service.tenants.fields import MAX_INSTRUCTIONS, MAX_NUMBERS
 from tests.service.api.tenants.harness import ACME, ENTRY, TENANTS, TOKEN, created, problems, put
 
 JSON = {"Content-Type": "application/json"}
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

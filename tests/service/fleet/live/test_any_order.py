@@ -208,9 +208,7 @@ def test_each_thing_counts_once(model: type[FleetModel], examples: int, steps: i
     """In any order of calls, sends, lost replies, kills, fences and losses of the store."""
     run_state_machine_as_test(
         model,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck)),
     )
 
 
