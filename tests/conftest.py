@@ -8,6 +8,7 @@ from telemetry.testing import TelemetryKit, capture
 
 pytest_plugins = [
     "tests.peers.plugin",
+    "tests.support.disks",
     "tests.support.databases",
     "tests.support.order",
     "tests.support.sharing",
