@@ -80,7 +80,7 @@ BAD_DAY: dict[str, tuple[dict[str, str], Shows]] = {
         {"tenant_id": SHORT},
         (r'tenant_id="$TENANT"} => [1-3]', '"tenant_id":"$TENANT".*"reason":"capacity"', "$TENANT"),
     ),
-    "WebhookSignaturesInvalid": ({}, (r'signature_no_match"} => 3\d', r"=> \d\d", "signature")),
+    "WebhookSignaturesInvalid": ({}, (r'signature_no_match"} => [23]\d', r"=> \d\d", "signature")),
 }
 """Whom each alert names while these calls come, and what its commands show."""
 
