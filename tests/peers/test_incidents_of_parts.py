@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
+import pytest
+
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallerSpeaks, CallScript, Pause
 from tests.peers.alertmanager import Inbox
 from tests.peers.emitter import OtlpEmitter
@@ -21,12 +23,13 @@ HELLO = AgentGreets(AgentSpeaks("Hello."))
 WELL = CallScript("well", (HELLO, CallerSpeaks("Hi."), AgentSpeaks("Yes?")), CallerHangsUp())
 HELD = CallScript("held", (HELLO, Pause(1_000_000.0)), CallerHangsUp())
 OTHER_SECRET = "whsec_Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
+NO_SECRET = {"APP_ENV": "dev", "OPENAI_WEBHOOK_SECRET": "", "OPENAI_API_KEY": ""}
 WEEK = 7 * 86_400
 QUICK = {"CALL_HEARTBEAT_SECONDS": "0.5", "DRAIN_SECONDS": "0"}
 
 
 REFUSED: dict[str, Shows] = {
-    "WebhooksRefused": (r'signature_no_match"} => ([3-9]|\d\d)', '"status":"ready"', "webhook.*signature"),
+    "WebhooksRefused": (r'$OUTCOME"} => ([3-9]|\d\d)', "$READY", "$LOGGED"),
 }
 SILENT: dict[str, Shows] = {"NoCallsArrive": ("=> 15 ", "^$", '"status":"ready"')}
 AWAY: dict[str, Shows] = {
@@ -85,15 +88,28 @@ async def _followed(watching: Stage, service: Service, alerts: Mapping[str, Show
         await asyncio.to_thread(expect, desk, alert, shows, **named)
 
 
-async def test_a_wrong_secret(peers: Peers, inbox: Inbox, tmp_path: Path) -> None:
-    """Three calls an hour are announced, and none gets in: the page says that all webhooks are refused, and why."""
+WRONG_SECRET = {"OPENAI_WEBHOOK_SECRET": OTHER_SECRET}
+READY, DEGRADED = '"status":"ready"', "no call is taken"
+
+
+@pytest.mark.parametrize(
+    ("settings", "outcome", "shown"),
+    [
+        (WRONG_SECRET, "signature_no_match", {"READY": READY, "LOGGED": "a webhook delivery was refused"}),
+        (NO_SECRET, "unavailable", {"READY": DEGRADED, "LOGGED": "no call is taken"}),
+    ],
+    ids=["refused", "answered 503"],
+)
+async def test_no_webhook_gets_in(
+    peers: Peers, inbox: Inbox, tmp_path: Path, settings: Mapping[str, str], outcome: str, shown: Mapping[str, str]
+) -> None:
+    """Three calls an hour are announced, and none is taken: the page says that all webhooks are refused, and why."""
     watching = await asyncio.to_thread(stage, peers, inbox, tmp_path)
-    environment = {**watching.exporting, "OPENAI_WEBHOOK_SECRET": OTHER_SECRET}
-    async with gateway(tmp_path / "service", environment) as line:
+    async with gateway(tmp_path / "service", {**watching.exporting, **settings}) as line:
         calls = await placed(line, next(iter(line.carrier.numbers)), WELL, 3)
-        told = await asyncio.to_thread(watching.awaited, "WebhooksRefused", voice_webhook_outcome="signature_no_match")
-        assert "signature_no_match" in told.summary
-        await _followed(watching, line.service, REFUSED)
+        told = await asyncio.to_thread(watching.awaited, "WebhooksRefused", voice_webhook_outcome=outcome)
+        assert outcome in told.summary
+        await _followed(watching, line.service, REFUSED, OUTCOME=outcome, **shown)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
