@@ -10,7 +10,7 @@ WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all lowest peers check sbom bench bench-all lock clean
+.PHONY: help run test test-all lowest peers check sbom digests bench bench-all lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: $(READY) ## lint, format, types, import direction, generated documentatio
 
 sbom: $(READY) ## write the bill of materials (CycloneDX) and the licences of what an image holds into dist/
 	$(BIN)/python tests/packaging/bill_of_materials.py dist
+
+digests: $(READY) ## pin the images that Compose, the Dockerfile and Kubernetes name by digest: REGISTRY=https://… says whom to ask
+	$(BIN)/python tests/packaging/image_digests.py $(REGISTRY)
 
 bench: $(READY) ## measure against the plain SDK and a bare gateway, and write docs/performance.md: ten minutes
 	$(BIN)/python -m benchmarks.suite

@@ -13,6 +13,7 @@ settings.load_profile("busy")
 
 pytest_plugins = [
     "tests.peers.plugin",
+    "tests.support.disks",
     "tests.support.databases",
     "tests.support.order",
     "tests.support.sharing",

@@ -1,5 +1,6 @@
 """The admin endpoints of a running service, as commands ask them."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 from urllib.parse import quote
@@ -37,11 +38,11 @@ class ParameterError(RefusedError):
 
 
 class ServiceClient:
-    """Asks one service, with one token; of several, separated by commas while they are rotated, the first will do."""
+    """Asks one service, with one token; of a list such as ``ADMIN_TOKEN`` has, the first, without its attributes."""
 
     def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
         self._url = url.rstrip("/")
-        self._token = token.split(",", maxsplit=1)[0].strip()
+        self._token = re.split("[,;]", token, maxsplit=1)[0].strip()
         self._timeout = timeout
 
     def get(self, path: str, parameters: Mapping[str, object] | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from service.http.access import forbidden
 from service.http.openapi import Responses, declared, declared_invalid, header
 from service.http.parameters import demand_known
+from service.http.paths import NamedRoute
 from service.http.problems import ProblemError
 from service.http.security import CHALLENGE, AdminCheck, too_many_guesses
 from service.http.tokens import HEADER
@@ -109,6 +110,7 @@ def admin_router(tag: str, admin: AdminCheck, *, prefix: str = "") -> APIRouter:
     """
     return APIRouter(
         prefix=prefix,
+        route_class=NamedRoute,
         tags=[tag],
         dependencies=[Depends(admin), Depends(known_and_not_stored)],
         responses=ADMIN_RESPONSES,

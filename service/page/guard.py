@@ -7,12 +7,12 @@ from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.http.access import READING, forbidden
 from service.http.parameters import demand_known
+from service.http.paths import NamedRoute, sent_path
 from service.http.problems import FieldProblem, ProblemError, invalid_request, phrase
 from service.page.rendering import render, with_query
 from service.page.sessions import PageSession, PageSessions
@@ -116,7 +116,7 @@ def page_router(sessions: PageSessions, route_class: type["PageRoute"] | None = 
 
 def sign_in_path(request: Request) -> str:
     """Return where to sign in, and come back from."""
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    path = sent_path(request) + (f"?{request.url.query}" if request.url.query else "")
     return SIGN_IN if path == "/" else f"{SIGN_IN}?next={quote(path, safe='/')}"
 
 
@@ -126,7 +126,7 @@ def local_path(text: str) -> str:
     return text if fits and not text.startswith(SIGN_IN) else "/"
 
 
-class PageRoute(APIRoute):
+class PageRoute(NamedRoute):
     """A route whose errors are pages, with the headers of all pages; what takes GET takes HEAD, too."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 -- FastAPI's own
@@ -164,7 +164,8 @@ def _tidied(request: Request) -> Response | None:
     if request.method not in READING or all(value for _, value in given):
         return None
     filled = urlencode([(name, value) for name, value in given if value])  # one that is there twice stays a fault
-    return RedirectResponse(f"{request.url.path}?{filled}" if filled else request.url.path, HTTPStatus.SEE_OTHER)
+    path = sent_path(request)
+    return RedirectResponse(f"{path}?{filled}" if filled else path, HTTPStatus.SEE_OTHER)
 
 
 def _signed_out(request: Request) -> Response:
@@ -172,7 +173,7 @@ def _signed_out(request: Request) -> Response:
         return Response(status_code=HTTPStatus.UNAUTHORIZED)
     if request.headers.get("sec-fetch-site") == "cross-site" and request.method in READING:
         # A link from elsewhere comes without the cookie (SameSite=Strict); the page that asks again brings it.
-        return HTMLResponse(render("again.html", path=local_path(str(request.url.path))))
+        return HTMLResponse(render("again.html", path=local_path(sent_path(request))))
     return RedirectResponse(sign_in_path(request), HTTPStatus.SEE_OTHER)
 
 
@@ -209,7 +210,7 @@ def wrong_address(request: Request, problems: Sequence[FieldProblem]) -> Respons
         title="This address is not right" if reads else "This form is not right",
         detail=f"Nothing {'is shown' if reads else 'was changed'}; this has to be put right:",
         faults=faults,
-        without=with_query(request.url.path, left) if curable else None,
+        without=with_query(sent_path(request), left) if curable else None,
     )
     return HTMLResponse(body, HTTPStatus.UNPROCESSABLE_ENTITY)
 

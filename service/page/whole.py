@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 
+from service.http.paths import sent_path
 from service.page.rendering import Markup, render
 from service.page.viewing import View
 
@@ -14,7 +15,7 @@ PAUSED = "paused"
 
 def stream_path(request: Request) -> str:
     """Return the path of the stream of a page's changes, with the page's query."""
-    path = "/live" + request.url.path.rstrip("/")
+    path = "/live" + sent_path(request).rstrip("/")
     return f"{path}?{request.url.query}" if request.url.query else path
 
 
@@ -43,7 +44,7 @@ def whole_page(  # noqa: D417 -- further facts are the template's
         f={name: Markup(html) for name, html in fragments.items()},
         title=title,
         view=view,
-        path=request.url.path,
+        path=sent_path(request),
         query=dict(request.query_params),
         stream=stream,
         paused=PAUSED in request.query_params,

@@ -14,7 +14,7 @@ UNASSIGNED_AREA = "212"
 """Numbers in this area belong to no tenant."""
 
 NUMBERS_AN_AREA = 10_000
-"""Subscriber numbers after the registry 555."""
+"""Subscriber numbers after the exchange 555."""
 
 Tenant = Mapping[str, Any]
 """One tenant in the import's shape."""

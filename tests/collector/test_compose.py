@@ -71,7 +71,7 @@ def test_the_whole_picture_is_there(services: Services) -> None:
 def test_images_are_pinned(services: Services) -> None:
     """Every image but our own has a whole version."""
     foreign = {service["image"] for service in services.values() if "build" not in service}
-    assert not [image for image in foreign if not re.search(r":v?\d+\.\d+(\.\d+)?$", image)]
+    assert not [image for image in foreign if not re.search(r":v?\d+\.\d+(\.\d+)?(@sha256:[0-9a-f]{64})?$", image)]
 
 
 @pytest.mark.peers

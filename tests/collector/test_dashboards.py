@@ -18,6 +18,7 @@ from telemetry.semconv.catalogue import INSTRUMENTS
 from tests.collector.dashboards import FILES, GRAFANA, Query, content, queries
 from tests.collector.promql import groupings, labels_of, selectors, wrong_values
 from tests.collector.rules import recordings
+from tests.peers.collector import layer
 from tests.peers.emitter import OtlpEmitter
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
@@ -160,6 +161,29 @@ def test_a_quantile_between_ten_and_thirty_seconds_is_near() -> None:
             steps = [b - a for a, b in pairwise(instrument.boundaries) if 10 <= a < 30]
             if instrument.name != genai.EXECUTE_TOOL_DURATION:  # the convention lists its bounds
                 assert max(steps) <= 5, instrument.name
+
+
+KEPT = {
+    "voice_turn_time_to_first_audio_seconds": r'"voice.turn.time_to_first_audio_s"\] > (\S+)',
+    "voice_call_time_to_first_audio_seconds": r'"voice.call.time_to_first_audio_s"\] > (\S+)',
+    "voice_call_setup_duration_seconds": r'"voice.call.setup.duration_s"\] > (\S+)',
+    "gen_ai_execute_tool_duration_seconds": r"start_time_unix_nano > (\S+)000000000",
+}
+"""Metrics, and where the production layer says past which value every trace is kept."""
+
+
+def test_a_panel_with_exemplars_says_which_of_them_have_a_trace() -> None:
+    """Most dots of healthy calls lead nowhere behind tail sampling: the panel says so, and past what all lead on."""
+    sampling = layer("production").read_text()
+    for path in FILES:
+        for panel in content(path)["panels"]:
+            asked = [target["expr"] for target in panel["targets"] if target.get("exemplar")]
+            if asked:
+                assert "behind tail sampling" in panel["description"], panel["title"]
+            for metric, pattern in KEPT.items():
+                (bound,) = re.findall(pattern, sampling)
+                if any(f"{metric}_bucket" in expression for expression in asked):
+                    assert f"past {float(bound):g} s" in panel["description"], panel["title"]
 
 
 def test_an_exemplar_leads_to_the_traces() -> None:

@@ -13,18 +13,12 @@ from telemetry.testing import TelemetryKit
 from tests.collector.promql import labels_of, selectors
 from tests.collector.rules import Rule, alerts, recordings
 from tests.collector.test_rules import FOREIGN
-from tests.peers.binaries import ROOT
 from tests.peers.peers import Peers
+from tests.peers.runbook import RUNBOOK, sections
+from tests.peers.test_incidents_of_calls import BAD_DAY, FULL, SLOWER
+from tests.peers.test_incidents_of_parts import PLAYED
 from tests.service.api.gateway import TOKEN, Gateway
 from tests.support.server import TIMEOUT_SECONDS, TLS, serving
-
-RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
-
-
-def _sections() -> dict[str, str]:
-    """The runbook's sections by alert."""
-    parts = re.split(r"^### ", RUNBOOK, flags=re.MULTILINE)[1:]
-    return {part.split("\n", 1)[0].strip(): part.split("\n", 1)[1] for part in parts}
 
 
 @pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule.name)
@@ -32,20 +26,26 @@ def test_an_alert_is_explained(rule: Rule) -> None:
     """An alert says how urgent it is and links to its section: what it means, and at least three commands."""
     link = f'{{{{ or $externalLabels.runbook "docs/runbook.md" }}}}#{rule.name.lower()}'
     assert rule.annotations["runbook_url"] == link
-    meaning, commands, *_ = _sections()[rule.name].split("```")
+    meaning, commands, *_ = sections()[rule.name].split("```")
     assert meaning.strip().startswith(f"`{rule.severity}`. ")
     assert len(meaning.strip()) > 100
     assert len(re.findall(r"^(?:curl|promtool|in_service|logs_of|state_of) ", commands, re.MULTILINE)) >= 3
 
 
+def test_every_alerts_commands_are_run_somewhere() -> None:
+    """Each alert is in a play in which its first three commands are typed, and only alerts that exist are."""
+    assert {*BAD_DAY, *SLOWER, *FULL, *PLAYED} == {rule.name for rule in alerts()}
+
+
 def test_nothing_is_explained_that_is_gone() -> None:
     """Each section is about an alert that exists."""
-    assert set(_sections()) == {rule.name for rule in alerts()}
+    assert set(sections()) == {rule.name for rule in alerts()}
 
 
 def test_the_admin_requests_are_answered() -> None:
     """Every request to the service is one it answers with success, given the token."""
-    paths = set(re.findall(r"\$CALLSCOPE(/[^\s\"]+)", RUNBOOK)) - {"/livez"}
+    typed = RUNBOOK.replace("$TENANT", "acme").replace("$REASON", "capacity")
+    paths = set(re.findall(r"\$CALLSCOPE(/[^\s\"]+)", typed)) - {"/livez"}
     assert len(paths) > 10
     with (
         TelemetryKit() as kit,
@@ -73,14 +73,14 @@ def test_every_place_has_the_functions_the_commands_use(place: str) -> None:
     blocks = [block for block in RUNBOOK.split("```") if "in_service()" in block]
     assert len(blocks) == len(PLACES)
     (block,) = [block for block in blocks if f"in_service() {{ {place}" in block]
-    used = set(re.findall(r"^(\w+_\w+) ", "".join(_sections().values()), re.MULTILINE))
+    used = set(re.findall(r"^(\w+_\w+) ", "".join(sections().values()), re.MULTILINE))
     assert used == set(re.findall(r"^(\w+)\(\) \{ .+; \}$", block, re.MULTILINE))
     assert subprocess.run(["/bin/sh", "-n"], input=block, text=True, check=False).returncode == 0
 
 
 def test_the_commands_reach_the_services_environment() -> None:
     """No section's command runs the service's own program or a container tool without one of those functions."""
-    assert not re.findall(r"^(?:callscope|docker|kubectl|df) .*", "".join(_sections().values()), re.MULTILINE)
+    assert not re.findall(r"^(?:callscope|docker|kubectl|df) .*", "".join(sections().values()), re.MULTILINE)
 
 
 def test_the_expressions_are_valid(peers: Peers) -> None:

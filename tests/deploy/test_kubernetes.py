@@ -151,7 +151,7 @@ def test_nothing_runs_with_more_rights_than_it_needs(manifests: list[Manifest]) 
         assert (rights["allowPrivilegeEscalation"], rights["readOnlyRootFilesystem"]) == (False, True)
         assert rights["capabilities"] == {"drop": ["ALL"]}
         assert container["resources"]["limits"].keys() == {"memory"}
-        assert re.search(r":\d+\.\d+\.\d+$", container["image"])
+        assert re.search(r":\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?$", container["image"])
 
 
 @pytest.mark.peers

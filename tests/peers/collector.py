@@ -41,6 +41,7 @@ class Collector:
         self._layers = list(layers)
         self._program = Program("collector", folder)
         self._grpc, self._http, self._health, self._metrics = (free_port() for _ in range(4))
+        self._metrics = int((environment or {}).get("COLLECTOR_METRICS_PORT", self._metrics))
         self._environment = {
             "COLLECTOR_GRPC_LISTEN": f"{HOST}:{self._grpc}",
             "COLLECTOR_HTTP_LISTEN": f"{HOST}:{self._http}",
@@ -78,6 +79,16 @@ class Collector:
         with urllib.request.urlopen(f"http://{HOST}:{self._metrics}/metrics", timeout=10) as response:
             text: str = response.read().decode()
         return text.splitlines()
+
+    @property
+    def health_port(self) -> int:
+        """Where its health check is."""
+        return self._health
+
+    @property
+    def log_file(self) -> Path:
+        """The file of what it prints."""
+        return self._program.log_file
 
     @property
     def metrics_port(self) -> int:

@@ -13,7 +13,7 @@ from tests.peers.collector import Collector, layer
 from tests.peers.jaeger import Jaeger
 from tests.peers.postgres import Postgres
 from tests.peers.program import LOG_TAIL, NotStartedError
-from tests.peers.prometheus import Prometheus
+from tests.peers.prometheus import SHIPPED, Prometheus
 from tests.peers.redis import Redis
 from tests.peers.redis_fleets import RedisCluster, RedisSentinel
 from tests.peers.sink import OtlpSink
@@ -60,6 +60,9 @@ class Peers:
         *,
         interval: str = "1s",
         rules: bool = True,
+        rules_from: Path = SHIPPED.parent,
+        lookback: str = "5m",
+        history: str = "",
         alertmanager: int | None = None,
         environment: Mapping[str, str] | None = None,
         **scrape: int,
@@ -72,6 +75,9 @@ class Peers:
                 scrape=scrape,
                 interval=interval,
                 rules=rules,
+                rules_from=rules_from,
+                lookback=lookback,
+                history=history,
                 alertmanager=alertmanager,
                 environment=environment,
             ),

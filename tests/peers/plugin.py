@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.peers.alertmanager import Inbox
 from tests.peers.peers import Peers
 
 HERE = Path(__file__).parent
@@ -27,6 +28,13 @@ def peers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def module_peers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     """Real programs that the tests of one module share."""
     yield from _programs(request.node, tmp_path_factory)
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """Whoever an Alertmanager tells."""
+    with Inbox() as inbox:
+        yield inbox
 
 
 def _programs(owner: pytest.Item | pytest.Collector, folders: pytest.TempPathFactory) -> Iterator[Peers]:

@@ -36,6 +36,11 @@ class Program:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     @property
+    def log_file(self) -> Path:
+        """The file of what it prints."""
+        return self._log
+
+    @property
     def running(self) -> bool:
         """Whether the process is alive."""
         return self._process is not None and self._process.poll() is None

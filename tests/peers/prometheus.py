@@ -1,6 +1,7 @@
 """A real Prometheus that takes OTLP and exemplars, with this repository's settings and rules."""
 
 import json
+import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,12 @@ class Exemplar:
 
 
 class Prometheus:
-    """A Prometheus on a free port. `scrape` names ports to scrape, by job; `alertmanager` the port that is told."""
+    """A Prometheus on a free port.
+
+    `scrape` names ports to scrape, by job; `alertmanager` the port that is told; `rules_from` the folder of the rules;
+    `lookback` how long a series is taken for alive after its last sample; `history` is what it has known before its
+    start, in OpenMetrics' text.
+    """
 
     def __init__(
         self,
@@ -54,6 +60,9 @@ class Prometheus:
         scrape: Mapping[str, int] | None = None,
         interval: str = "1s",
         rules: bool = True,
+        rules_from: Path = SHIPPED.parent,
+        lookback: str = "5m",
+        history: str = "",
         alertmanager: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -61,7 +70,9 @@ class Prometheus:
         self._port = free_port()
         self._config = folder / "prometheus.yml"
         self._data = folder / "data"
-        self._config.write_text(yaml.safe_dump(_settings(scrape or {}, interval, alertmanager, rules=rules)))
+        settings = _settings(scrape or {}, interval, alertmanager, rules_from if rules else None)
+        self._config.write_text(yaml.safe_dump(settings))
+        self._lookback, self._history = lookback, history
         self._environment = environment
 
     @property
@@ -81,12 +92,19 @@ class Prometheus:
 
     def start(self) -> Self:
         """Start and wait until it answers queries."""
+        if self._history:
+            told = self._config.with_name("history.om")
+            told.write_text(self._history)
+            made = [str(require("promtool")), "tsdb", "create-blocks-from", "openmetrics", str(told), str(self._data)]
+            subprocess.run(made, check=True, capture_output=True)  # noqa: S603 -- promtool
+            self._history = ""
         self._program.start(
             [
                 require("prometheus"),
                 f"--config.file={self._config}",
                 f"--storage.tsdb.path={self._data}",
                 f"--web.listen-address={HOST}:{self._port}",
+                f"--query.lookback-delta={self._lookback}",
                 *FLAGS,
             ],
             lambda: answers(f"{self.url}/-/ready"),
@@ -144,10 +162,12 @@ class Prometheus:
                 raise ValueError(f"{parameters}: {refusal.read().decode()}") from refusal
 
 
-def _settings(scrape: Mapping[str, int], interval: str, alertmanager: int | None, *, rules: bool) -> dict[str, Any]:
+def _settings(
+    scrape: Mapping[str, int], interval: str, alertmanager: int | None, rules_from: Path | None
+) -> dict[str, Any]:
     settings: dict[str, Any] = yaml.safe_load(SHIPPED.read_text())
     settings["global"] |= {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval}
-    settings["rule_files"] = [str(SHIPPED.parent / name) for name in settings["rule_files"]] if rules else []
+    settings["rule_files"] = [] if rules_from is None else [str(rules_from / name) for name in settings["rule_files"]]
     told = [] if alertmanager is None else [{"static_configs": [{"targets": [f"{HOST}:{alertmanager}"]}]}]
     settings["alerting"]["alertmanagers"] = told
     shipped = {job["job_name"]: job for job in settings["scrape_configs"]}

@@ -25,6 +25,11 @@ class Redis:
         return f"redis://{HOST}:{self.port}/0"
 
     @property
+    def log_file(self) -> Path:
+        """The file of what it prints."""
+        return self._program.log_file
+
+    @property
     def log(self) -> str:
         """What it has printed."""
         return self._program.log

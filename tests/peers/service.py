@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
@@ -56,9 +57,28 @@ class Service:
         return [sys.executable, "-m", "service", *words]
 
     @property
+    def folder(self) -> Path:
+        """Where it runs."""
+        return self._folder
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What it is started with."""
+        return self._environment
+
+    @property
     def log(self) -> str:
         """What it has printed."""
         return self._program.log
+
+    @property
+    def log_file(self) -> Path:
+        """The file of what it prints."""
+        return self._program.log_file
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """While the context lasts it does nothing, and its connections stay open."""
+        return self._program.frozen()
 
     @property
     def running(self) -> bool:
@@ -89,7 +109,8 @@ class Service:
     def start(self) -> Self:
         """Start and wait until it answers."""
         ready = f"{self.address}/livez"
-        self._program.start(self.command("serve"), lambda: answers(ready), environment=self._environment)
+        program = Path(sys.executable).with_name("callscope")
+        self._program.start([program, "serve"], lambda: answers(ready), environment=self._environment)
         return self
 
     def send(self, number: signal.Signals) -> None:

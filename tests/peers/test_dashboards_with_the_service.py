@@ -1,7 +1,10 @@
 """The dashboards after a day at the gateway: simulated calls through the service, the Collector and Prometheus."""
 
 import asyncio
+import logging
 import math
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -18,6 +21,8 @@ from tests.collector.dashboards import Query, queries
 from tests.peers.gateway import TIMEOUT_SECONDS, Gateway, eventually, gateway
 from tests.peers.peers import Peers
 from tests.peers.prometheus import Prometheus
+
+logger = logging.getLogger(__name__)
 
 BUSY = Shares(unknown=0.1, duplicates=0.1, errors=0.1, refers=0.15, interruptions=0.4, tools=0.4)
 FAULTS = ((0.05, CallFaults(accept=Refuse(500))), (0.05, CallFaults(handshake_refusals=ALWAYS)))
@@ -44,9 +49,11 @@ async def test_every_panel_has_data_after_a_simulator_run(peers: Peers, tmp_path
         busy = Plan("dashboards", seed=1, calls_per_second=20, calls=150, shares=BUSY, faults=FAULTS)
         await asyncio.gather(line.traffic(busy), _hesitant_callers(line))
         without = await _without_data(prometheus, str(tenants[0]["tenant_id"]))
-        shown, on_record = await _minutes(prometheus, line)
+        figures = await _figures(prometheus, line, [str(tenant["tenant_id"]) for tenant in tenants])
     assert without == []
-    assert shown == pytest.approx(on_record, abs=0.005)
+    logger.info("%s", "\n".join(f"| {panel} | {shown:g} | {on_record:g} |" for panel, shown, on_record in figures))
+    assert [figure for figure in figures if figure[1] != pytest.approx(figure[2], abs=0.005)] == []
+    assert not [panel for panel, shown, _ in figures if shown == 0 and not panel.startswith(FAILED)]
 
 
 async def _hesitant_callers(line: Gateway) -> None:
@@ -56,21 +63,54 @@ async def _hesitant_callers(line: Gateway) -> None:
         await line.carrier.place_call(dial(number, HESITANT, rng=Random()))  # noqa: S311 -- an id nobody else has
 
 
-async def _minutes(prometheus: Prometheus, line: Gateway) -> tuple[float, float]:
-    """The minutes that the dashboard shows over the last hour, once they stand still, and those of the records."""
-    (query,) = (query for query in queries() if str(query) == "billing/Minutes, in the time shown")
-    expression = query.expression.replace("$__range", "1h")
+TURNED_AWAY, FAILED = "capacity/Turned away, in the time shown", "tenant/Failed, in the time shown"
+Figure = tuple[str, float, float]
+"""What is shown, its value, and that of the records."""
+
+
+async def _figures(prometheus: Prometheus, line: Gateway, tenants: list[str]) -> list[Figure]:
+    """Each figure over the last hour that the records have as well, once they agree or time is up."""
+    found: list[Figure] = []
+
+    async def agree() -> bool:
+        found[:] = [figure async for figure in _read(prometheus, line, tenants)]
+        return all(abs(shown - on_record) < 0.005 for _, shown, on_record in found)
+
+    with suppress(AssertionError):  # the test says which differ
+        await eventually(agree, "dashboards and records to agree")
+    return found
+
+
+async def _read(prometheus: Prometheus, line: Gateway, tenants: list[str]) -> AsyncIterator[Figure]:
     today = datetime.now(UTC).date()
     period = f"from={today - timedelta(days=1)}&to={today + timedelta(days=2)}"
+    lines = (await line.get(f"/api/v1/usage?{period}&group_by=tenant,outcome"))["lines"]
 
-    async def both() -> tuple[float, float] | None:
-        usage = await line.get(f"/api/v1/usage?{period}")
-        on_record = float(usage["total"]["seconds"]) / 60
-        shown = await asyncio.to_thread(prometheus.value, expression)
-        return (shown, on_record) if usage["total"]["open_calls"] == 0 and abs(shown - on_record) < 0.005 else None
+    def on_record(key: str = "calls", **wanted: str) -> float:
+        return sum(float(each[key]) for each in lines if all(each[name] == value for name, value in wanted.items()))
 
-    found: tuple[float, float] = await eventually(both, "dashboard and records to have the same minutes")
-    return found
+    async def shown(panel: str, tenant: str = "") -> float:
+        expression = next(query.expression for query in queries() if str(query) == panel)
+        filled = expression.replace("$__range", "1h").replace("$tenant", tenant)
+        samples = await asyncio.to_thread(prometheus.query, filled)
+        return samples[0].value if samples else 0.0
+
+    total = "billing/Minutes, in the time shown"
+    yield total, await shown(total), on_record("seconds") / 60
+    yield TURNED_AWAY, await shown(TURNED_AWAY), on_record(outcome="rejected", reason="capacity")
+    for tenant in tenants:
+        of_all, rejected, unanswered, failed = (
+            on_record(tenant_id=tenant, **({"outcome": outcome} if outcome else {}))
+            for outcome in ("", "rejected", "unanswered", "failed")
+        )
+        recorded = {
+            "tenant/Accepted, in the time shown": of_all - rejected - unanswered,
+            "tenant/Rejected, in the time shown": rejected,
+            FAILED: failed,
+            "tenant/Minutes, in the time shown": on_record("seconds", tenant_id=tenant) / 60,
+        }
+        for panel, value in recorded.items():
+            yield f"{panel}, {tenant}", await shown(panel, tenant), value
 
 
 def _one_on_the_fallback(tenants: list[Tenant]) -> list[Tenant]:

@@ -38,6 +38,7 @@ from service.api.tenants.schemas import (
 )
 from service.http.bodies import declared_body, stated
 from service.http.openapi import Responses, declared
+from service.http.paths import NamedRoute
 from service.http.problems import ProblemError
 from service.tenants.spec import located_problems
 from service.tenants.tenant import InstructionsVersion, Tenant
@@ -66,14 +67,14 @@ _STATED = declared_body(InstructionsText, {"text": INSTRUCTIONS["text"]}, "What 
 
 def tenants_instructions_router(changes: TenantChanges) -> APIRouter:
     """Return the routes under ``/api/v1/tenants/{tenant_id}/instructions``."""
-    router = APIRouter()
+    router = APIRouter(route_class=NamedRoute)
     router.include_router(_reading(changes))
     router.include_router(_writing(changes))
     return router
 
 
 def _reading(changes: TenantChanges) -> APIRouter:
-    router = APIRouter(prefix=_INSTRUCTIONS)
+    router = APIRouter(prefix=_INSTRUCTIONS, route_class=NamedRoute)
 
     @router.get("", summary="Versions of the instructions", operation_id="tenantInstructions", responses=_LISTED)
     async def list_versions(
@@ -97,7 +98,7 @@ def _reading(changes: TenantChanges) -> APIRouter:
 
 
 def _writing(changes: TenantChanges) -> APIRouter:
-    router = APIRouter(prefix=_INSTRUCTIONS)
+    router = APIRouter(prefix=_INSTRUCTIONS, route_class=NamedRoute)
 
     @router.put(
         "", summary="Set the instructions", operation_id="setTenantInstructions", responses=_SET, openapi_extra=_STATED

@@ -54,6 +54,7 @@ from service.api.tenants.schemas import (
 )
 from service.http.bodies import declared_body, stated
 from service.http.openapi import Tag, declared_invalid
+from service.http.paths import NamedRoute
 from service.http.responses import admin_router
 from service.http.security import AdminCheck
 from service.tenants.repository import TenantRepository
@@ -75,7 +76,7 @@ _OF_ONE = {**shown(ChangeList, "Some changes.", CHANGES), **NOT_MODIFIED, **FOUN
 
 def tenants_audit_router(tenants: TenantRepository) -> APIRouter:
     """Return the routes ``/api/v1/audit`` and ``/api/v1/tenants/{tenant_id}/audit``."""
-    router = APIRouter()
+    router = APIRouter(route_class=NamedRoute)
 
     async def page(tenant_id: str | None, cursor: int | None, limit: int, knowing: Conditions) -> Response:
         with tenant_problems():
@@ -113,7 +114,7 @@ _FEATURE_STATED = declared_body(FeatureValue, {"value": True}, "What to set the 
 
 def tenants_features_router(changes: TenantChanges) -> APIRouter:
     """Return the routes under ``/api/v1/tenants/{tenant_id}/features``."""
-    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/features")
+    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/features", route_class=NamedRoute)
 
     async def replace(before: Tenant, features: Features, actor: str) -> Tenant:
         spec = checked_spec(before.tenant_id, {"features": dict(features)})
@@ -169,7 +170,7 @@ _TAKEN_AWAY = {**shown(NumberList, "The numbers that are left.", {"numbers": []}
 
 def tenants_numbers_router(changes: TenantChanges) -> APIRouter:
     """Return the routes under ``/api/v1/tenants/{tenant_id}/numbers``."""
-    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/numbers")
+    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}/numbers", route_class=NamedRoute)
 
     @router.get("", summary="A tenant's numbers", operation_id="tenantNumbers", responses=_NUMBERS_LISTED)
     async def show_numbers(tenant_id: TenantInPath, knowing: Knowing) -> Response:
@@ -248,7 +249,7 @@ def tenants_router(*, tenants: TenantRepository, changed: Changed, admin: AdminC
 
 
 def _listing(tenants: TenantRepository) -> APIRouter:
-    router = APIRouter()
+    router = APIRouter(route_class=NamedRoute)
 
     @router.get(PATH, summary="Find tenants", operation_id="tenants", responses=_LISTED)
     async def find_tenants(
@@ -273,7 +274,7 @@ def _listing(tenants: TenantRepository) -> APIRouter:
 
 
 def _whole(changes: TenantChanges) -> APIRouter:
-    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}")
+    router = APIRouter(prefix=f"{PATH}/{{tenant_id}}", route_class=NamedRoute)
 
     @router.get("", summary="A tenant", operation_id="tenant", responses=_SHOWN)
     async def show_tenant(tenant_id: TenantInPath, knowing: Knowing) -> Response:

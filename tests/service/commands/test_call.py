@@ -47,16 +47,16 @@ def test_a_call_is_drawn(kit: TelemetryKit, url: str, runner: CliRunner) -> None
 def test_the_environment_says_where_and_with_what(
     kit: TelemetryKit, url: str, runner: CliRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Address and token come from the environment; of several tokens the first is sent."""
+    """Address and token come from the environment; of several tokens the first is sent, without what it may do."""
     calls.rejected(kit)
     monkeypatch.setenv("CALLSCOPE_URL", f"{url}/")
-    monkeypatch.setenv("ADMIN_TOKEN", f"{TOKEN}, another")
+    monkeypatch.setenv("ADMIN_TOKEN", f"{TOKEN};read, another")
     shown = runner.invoke(app, ["call", "rtc_1"])
     assert (shown.exit_code, "limit of 10 was reached" in shown.output) == (0, True)
 
 
 def test_a_trace_id_will_do(kit: TelemetryKit, url: str, runner: CliRunner) -> None:
-    """The call is found by its trace's id too, as it harnesses in a log line."""
+    """The call is found by its trace's id too, as it stands in a log line."""
     calls.at_once(kit)
     found = kit.recent.call("rtc_1")
     assert found is not None

@@ -41,7 +41,7 @@ def nothing_is_open(harness: GatewayHarness, record: CallDetails) -> None:
 
 
 async def test_a_sideband_that_crashes_in_a_turn(tmp_path: Path) -> None:
-    """The turn ends where it harnesses and keeps its wait; session and call have failed with the socket's code."""
+    """The turn ends where it stands and keeps its wait; session and call have failed with the socket's code."""
     script = CallScript("crash", (HELLO, CallerSpeaks("Hi"), Pause(30)), SidebandCloses(1011))
     async with running_harness(tmp_path) as harness:
         call_id = fresh_id()

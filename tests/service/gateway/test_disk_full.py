@@ -1,9 +1,6 @@
 """A disk without room, below database and spill alike: calls go on, and the state says what is wrong."""
 
 import asyncio
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +10,12 @@ from service.simulator.script_writer import Shares
 from service.simulator.traffic import Plan, Traffic
 from tests.peers.gateway import Gateway, eventually, gateway
 from tests.service.gateway.crashes import recorded
+from tests.support.disks import fill
 
 pytestmark = pytest.mark.endurance
 
 CALLS = 15
 PLAN = Plan("full", seed=5, calls_per_second=5, max_running=40, shares=Shares(unknown=0.0, late=0.0))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of a few megabytes."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(  # noqa: S603 -- mount
-        ["/bin/mount", "-t", "tmpfs", "-o", "size=4M", "tmpfs", str(folder)], check=False, capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["/bin/umount", "-l", str(folder)], check=True)  # noqa: S603 -- umount
 
 
 async def test_calls_go_on_with_a_full_disk(small_disk: Path, tmp_path: Path) -> None:
@@ -47,7 +27,7 @@ async def test_calls_go_on_with_a_full_disk(small_disk: Path, tmp_path: Path) ->
         running = asyncio.create_task(traffic.run())
         await _taken(pair, CALLS)
         ballast = small_disk / "ballast"
-        await asyncio.to_thread(_fill, ballast)
+        await asyncio.to_thread(fill, ballast)
         full = await eventually(lambda: _refusing(pair), "the state to say so")
         await _taken(pair, CALLS)
         assert full["last_error"] is not None
@@ -65,17 +45,6 @@ async def test_calls_go_on_with_a_full_disk(small_disk: Path, tmp_path: Path) ->
         assert health["unkept"] > 0
         rows = await recorded(url)
     assert set(rows) == {call["call_id"] for call in ground_truth["calls"]}
-
-
-def _fill(ballast: Path) -> None:
-    """Take every byte that is left."""
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65536, 4096, 1):
-            try:
-                while file.write(b"\0" * size):
-                    pass
-            except OSError:
-                continue
 
 
 async def _taken(pair: Gateway, calls: int) -> None:

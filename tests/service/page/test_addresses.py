@@ -3,7 +3,11 @@
 import httpx2
 import pytest
 
+from service.e164 import Address
 from service.page.guard import HEADERS
+from service.simulator.script import AgentGreets, AgentSpeaks, CallScript
+from service.tenants.spec import TenantSpec
+from telemetry.semconv.attributes import TenantId
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import Page, shown
 from tests.service.page.test_search import refused
@@ -31,7 +35,7 @@ async def test_a_head_of_a_stream_opens_none(harness: GatewayHarness, person: ht
 
 
 @pytest.mark.parametrize(
-    "path", ["/nothing", "/tenants", "/tenants/", "/tenants/a%2Fb", "/calls", "/calls/", "/live/calls", "/static/a/b"]
+    "path", ["/nothing", "/tenants", "/tenants/", "/tenants/a/b", "/calls", "/calls/", "/live/calls", "/static/a/b"]
 )
 async def test_where_nothing_is_a_browser_is_shown_a_page(harness: GatewayHarness, path: str) -> None:
     """It leads to the first page and is guarded as every page is; a program gets JSON, as it does below /api."""
@@ -97,3 +101,39 @@ async def test_a_form_with_a_field_twice_changes_nothing(person: httpx2.AsyncCli
     answer = await person.post("/tenants/tenant-001/limit", data={"limit": ["1", "2"], "version": "1"})
     assert answer.status_code == 422
     assert "limit: is there more than once" in Page.of(answer.text).text(_class="plain faults")
+
+
+SLASHED, ADDRESS = "a/b", "/tenants/a%2Fb"
+
+
+async def test_a_tenants_page_is_found_by_a_name_with_a_slash(
+    harness: GatewayHarness, person: httpx2.AsyncClient
+) -> None:
+    """Its link is on the first page; it is there, its stream is, and so is the way back to it from the sign-in."""
+    call = harness.container.telemetry.tracker.received("one", SLASHED)
+    call.accepted()
+    call.started()
+    assert ADDRESS in (await shown(person, "/")).links()
+    assert (await shown(person, ADDRESS)).text(data_field="active_calls") == "1"
+    async with person.stream("GET", f"/live{ADDRESS}") as stream:
+        assert stream.status_code == 200
+    assert (await person.get(f"{ADDRESS}?window=")).headers["location"] == ADDRESS
+    asked = await harness.client.get(ADDRESS, headers=BROWSER)
+    assert asked.headers["location"] == "/sign-in?next=/tenants/a%252Fb"
+    form = Page.of((await harness.client.get(asked.headers["location"])).text)
+    assert [given["value"] for _, given in form.elements if given.get("name") == "next"] == [ADDRESS]
+
+
+async def test_a_tenant_that_no_import_takes_does_no_harm(harness: GatewayHarness, person: httpx2.AsyncClient) -> None:
+    """An id with a slash in the database all the same: its calls run, pages show it, changes refuse it."""
+    stated = TenantSpec(tenant_id=TenantId("acme"), numbers=(Address("+18005550177"),), instructions="Be brief.")
+    repository = harness.container.tenants
+    await repository.import_all([stated.model_copy(update={"tenant_id": SLASHED})], actor="tests")
+    await harness.call(CallScript("talk", (AgentGreets(AgentSpeaks("Hello.")),)), number="+18005550177")
+    live = await harness.get("/api/v1/metrics/live/a%2Fb")
+    assert (live["accepted_calls"], live["rejected_calls_tenant_not_configured"]) == (1, 0)
+    assert SLASHED in [tenant["tenant_id"] for tenant in (await harness.get("/api/v1/tenants"))["tenants"]]
+    assert "Calls 1" in (await shown(person, ADDRESS)).text(id="usage")
+    for method in ("GET", "PATCH", "DELETE"):
+        refused = await harness.client.request(method, "/api/v1/tenants/a%2Fb", json={}, headers={"If-Match": "*"})
+        assert [error["field"] for error in refused.json()["errors"]] == ["path.tenant_id"]

@@ -35,7 +35,7 @@ PLAIN = CallScript("plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi
     ],
 )
 async def test_a_refused_accept_is_no_call(harness: SimulatorHarness, status: int, error: type[Exception]) -> None:
-    """The SDK raises what the status harnesses for, and nothing is accepted or abandoned."""
+    """The SDK raises what the status stands for, and nothing is accepted or abandoned."""
     report = await harness.call_in_vain(PLAIN, faults=CallFaults(accept=Refuse(status)))
     await harness.gateway.settled()
     assert [type(failure) for failure in harness.gateway.failures] == [error]

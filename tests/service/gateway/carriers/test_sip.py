@@ -154,7 +154,7 @@ def test_missing_headers_are_said_to_be_missing() -> None:
 
 
 def test_headers_are_tried_in_the_documented_order() -> None:
-    """Where several headers carry a number the most telling one decides, wherever it harnesses."""
+    """Where several headers carry a number the most telling one decides, wherever it stands."""
     values = {name: f"<sip:+1800555010{digit}@example.com>" for digit, name in enumerate(DIALLED_HEADERS)}
     present = list(reversed(values.items()))
     for digit, name in enumerate(DIALLED_HEADERS):
