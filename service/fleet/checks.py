@@ -1,12 +1,17 @@
 """Checks of the store at the start: what a fleet cannot stand on stops it, in one sentence."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from service.fleet.errors import StoreUnusableError
+from service.fleet.errors import StoreSlowError, StoreUnusableError
 
 MIN_VERSION: Final = (7, 0)
 """Redis 7; Valkey says that it is compatible with 7.2."""
+
+
+START_TRIES: Final = 5
+"""Times that a store is asked at the start before it counts as too slow, each for as long as an answer may take."""
 
 
 class Configured(Protocol):
@@ -20,10 +25,12 @@ class Configured(Protocol):
 async def check_store(store: Configured) -> None:
     """Check that the store answers, is new enough, takes writes and evicts nothing.
 
+    A store that is slow is asked :data:`START_TRIES` times: at the start of a busy machine everything is.
+
     Raises:
         StoreUnusableError: naming variable, cause and cure.
     """
-    for server in await store.configuration():
+    for server in await _configuration(store):
         _check_version(str(server.get("redis_version", "0")))
         if server.get("role") not in (None, "master"):
             raise StoreUnusableError(
@@ -35,6 +42,13 @@ async def check_store(store: Configured) -> None:
                 f"REDIS_URL: the store evicts keys (maxmemory-policy {policy}), and with them slots of running calls;"
                 " set `maxmemory-policy noeviction`"
             )
+
+
+async def _configuration(store: Configured) -> Sequence[Mapping[str, Any]]:
+    for _ in range(START_TRIES - 1):
+        with suppress(StoreSlowError):
+            return await store.configuration()
+    return await store.configuration()
 
 
 def _check_version(text: str) -> None:

@@ -21,7 +21,7 @@ from redis.exceptions import (
 
 from service.fleet.address import StoreAddress, StoreKind
 from service.fleet.closing import CLOSE_SECONDS, Closings
-from service.fleet.errors import StoreAwayError, StoreUnusableError
+from service.fleet.errors import TOO_SLOW, StoreAwayError, StoreSlowError, StoreUnusableError
 from service.fleet.scripts import Script
 from service.fleet.store import ANSWER_SECONDS
 
@@ -205,7 +205,8 @@ class StoreConnection:
             raise _unusable(f"{shown} refuses: {error}") from None
         except _AWAY as error:
             kind = type(error).__name__
-            raise _unusable(f"no answer from {shown} ({kind}); start it, correct the address, or unset it") from None
+            problem = f"REDIS_URL: no answer from {shown} ({kind}); start it, correct the address, or unset it"
+            raise (StoreSlowError if kind == TOO_SLOW else StoreUnusableError)(problem) from None
 
     async def close(self) -> None:
         """Let go of every connection, and return once all are closed, in good order or not."""

@@ -12,8 +12,8 @@ from typing import Any, Final, Protocol
 from opentelemetry.metrics import Observation
 
 from service.fleet.capacity import FleetCapacity
-from service.fleet.checks import check_store
-from service.fleet.errors import StoreAwayError, StoreUnusableError
+from service.fleet.checks import START_TRIES, check_store
+from service.fleet.errors import TOO_SLOW, StoreAwayError, StoreUnusableError
 from service.fleet.held import HeldCalls
 from service.fleet.member import CapacityMode, Member
 from service.fleet.repair import Repair
@@ -130,14 +130,18 @@ class Fleet:
         """
         await check_store(self._connection)
         self._database_id = await installation_id(self._database)
-        try:
-            await self.member.join()
-            await self.member.beat()
-            await self.store.prepare(self.member.holder)
-        except StoreAwayError as error:
-            raise StoreUnusableError(
-                f"REDIS_URL: the store took no change ({error}); it must be a primary that is not loading"
-            ) from None
+        for more in reversed(range(START_TRIES)):
+            try:
+                await self.member.join()
+                await self.member.beat()
+                await self.store.prepare(self.member.holder)
+                break
+            except StoreAwayError as error:
+                # What may have come of a try that had no answer is fenced soon, and holds no slot.
+                if not more or str(error) != TOO_SLOW:
+                    raise StoreUnusableError(
+                        f"REDIS_URL: the store took no change ({error}); it must be a primary that is not loading"
+                    ) from None
         self.member.start()
         self.capacity.start()
 

@@ -18,7 +18,7 @@ class Usage:
     pending: int
     active: int
     peak_in_use: int
-    """The most slots held at once in the last five minutes."""
+    """The most slots held at once in the last five minutes, by calls that were let in."""
 
     @property
     def in_use(self) -> int:
@@ -29,33 +29,39 @@ class Usage:
 class SlotCounter:
     """Counts slots and remembers the peak. Not thread-safe: the tracker's lock guards it."""
 
-    __slots__ = ("_active", "_most", "_past", "_pending", "_step")
+    __slots__ = ("_active", "_most", "_past", "_pending", "_step", "_undecided")
 
     def __init__(self) -> None:
         self._pending = 0
         self._active = 0
+        self._undecided = 0
         self._step = 0.0
         self._most = 0
         # (step, most slots held in it), without the steps that a later one equals or exceeds.
         self._past: list[tuple[float, int]] = []
 
-    def count(self, now: Instant, pending: int, active: int, *, decided: bool) -> None:
-        """Add to or take from the slots held. Only a ``decided`` change counts towards the peak.
+    def count(self, now: Instant, pending: int, active: int, *, undecided: int = 0) -> None:
+        """Add to or take from the slots held, ``undecided`` of the pending ones by calls that may be turned away.
 
-        A call that finds no room is pending for as long as its rejection takes; that was never a slot in use.
+        These are in no peak: a call that finds no room is pending for as long as its rejection takes, and many may be
+        at once; that was never a slot in use.
         """
-        before = self._pending + self._active
+        self._advance_to(now)
+        before = self._let_in
         self._pending += pending
         self._active += active
-        if decided:
-            self._advance_to(now)
-            self._most = max(self._most, before, before + pending + active)
+        self._undecided += undecided
+        self._most = max(self._most, before, self._let_in)
+
+    @property
+    def _let_in(self) -> int:
+        return self._pending + self._active - self._undecided
 
     def usage(self, now: Instant) -> Usage:
         """Return the slots held now and the peak of the window that ends now."""
         self._advance_to(now)
         peak = self._past[0][1] if self._past else 0
-        return Usage(self._pending, self._active, max(peak, self._most, self._pending + self._active))
+        return Usage(self._pending, self._active, max(peak, self._most, self._let_in))
 
     def _advance_to(self, now: Instant) -> None:
         step = now.monotonic // _STEP_SECONDS

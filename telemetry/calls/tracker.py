@@ -318,7 +318,7 @@ class CallTracker:
         One tenant's numbers are of one moment; those of different tenants are milliseconds apart.
         """
         usages = ((tenant_id, slots.usage(now)) for tenant_id, slots, now in self._each_tenant())
-        return {tenant_id: usage for tenant_id, usage in usages if usage.peak_in_use}
+        return {tenant_id: usage for tenant_id, usage in usages if usage.peak_in_use or usage.in_use}
 
     def bill_running(self) -> None:
         """Bill every running call up to its last activity."""
@@ -347,7 +347,8 @@ class CallTracker:
         with self._lock:
             silent = [call for call in self._open.values() if now.since(call.last_heard) > stale_after_seconds]
         for tenant_id, slots, moment in self._each_tenant():
-            if not slots.usage(moment).peak_in_use:
+            usage = slots.usage(moment)
+            if not (usage.peak_in_use or usage.in_use):
                 del self._tenants[tenant_id]
         return [call.call_id for call in silent if call.finish(EndReason.STALE, fault=fault, at=now)]
 
@@ -372,7 +373,7 @@ class CallTracker:
                     call.tenant_id,
                     (after in UNSTARTED) - (before in UNSTARTED),
                     (after is CallState.STARTED) - (before is CallState.STARTED),
-                    decided=after is not CallState.REJECTED,
+                    undecided=(after is CallState.PENDING) - (before is CallState.PENDING),
                 )
             if after in TERMINAL:
                 self._remember(call)
@@ -401,7 +402,7 @@ class CallTracker:
             self._over.pop(call.call_id, None)
             self._open[call.call_id] = call
             if call.holds_slot:
-                self._count(call.tenant_id, 1, 0, decided=False)
+                self._count(call.tenant_id, 1, 0, undecided=1)
             return call
 
     def _known(self, call_id: CallId) -> Call | None:
@@ -443,10 +444,10 @@ class CallTracker:
         while len(self._over) > self._max_remembered:
             self._over.popitem(last=False)
 
-    def _count(self, tenant_id: TenantId, pending: int, active: int, *, decided: bool) -> None:
+    def _count(self, tenant_id: TenantId, pending: int, active: int, *, undecided: int) -> None:
         now = self._clock.now()
         slots = self._tenants.get(tenant_id)
         if slots is None:
             slots = self._tenants[tenant_id] = SlotCounter()
-        slots.count(now, pending, active, decided=decided)
-        self._total.count(now, pending, active, decided=decided)
+        slots.count(now, pending, active, undecided=undecided)
+        self._total.count(now, pending, active, undecided=undecided)

@@ -189,7 +189,7 @@ FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
     | {
         "capacity.limit": DerivedFigure("Calls allowed at once, now.", "{call}", lambda _, window: window.limit),
         "capacity.peak_in_use": DerivedFigure(
-            "The most slots held at once, by running and pending calls.",
+            "The most slots held at once, by calls that were let in.",
             "{call}",
             lambda _, window: window.peak_in_use,
             _PEAKS,

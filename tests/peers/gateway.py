@@ -18,6 +18,7 @@ from service.simulator.tenants import Tenant, numbers_of, simulated_tenants
 from service.simulator.timing import TimeScale
 from service.simulator.traffic import Plan, Traffic
 from tests.peers.service import SECRET, Service
+from tests.support.patience import PATIENT_SECONDS
 
 FALLBACK = "You answer the telephone."
 TIMEOUT_SECONDS = 120.0
@@ -82,7 +83,9 @@ async def gateway(
     line = CarrierOptions(
         secret=SECRET,
         numbers=numbers_of(loaded),
-        time_scale=TimeScale(scale=scale),
+        time_scale=TimeScale(scale=scale, caller_timeout=30.0, greeting_timeout=30.0),
+        ring_seconds=PATIENT_SECONDS,
+        answer_timeout=PATIENT_SECONDS,
         fallback_instructions=FALLBACK,
         linger_seconds=linger_seconds,
     )

@@ -15,7 +15,7 @@ import httpx2
 from service.simulator.tenants import Tenant
 from tests.peers.network import HOST, answers, free_port
 from tests.peers.program import Program
-from tests.support.server import TLS
+from tests.support.server import TIMEOUT_SECONDS, TLS
 
 TOKEN = "token-of-the-peers"
 SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
@@ -97,7 +97,8 @@ class Service:
 
     def client(self) -> httpx2.AsyncClient:
         """A client of its admin endpoints."""
-        return httpx2.AsyncClient(verify=TLS, base_url=self.address, headers={"X-Admin-Token": TOKEN}, timeout=30)
+        headers = {"X-Admin-Token": TOKEN}
+        return httpx2.AsyncClient(verify=TLS, base_url=self.address, headers=headers, timeout=TIMEOUT_SECONDS)
 
     def import_tenants(self, tenants: Sequence[Tenant]) -> None:
         """Load tenants as a user does."""

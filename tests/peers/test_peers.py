@@ -9,7 +9,7 @@ import redis
 
 from tests.peers.binaries import require
 from tests.peers.emitter import OtlpEmitter
-from tests.peers.network import HOST
+from tests.peers.network import HOST, PORTS, free_port
 from tests.peers.peers import Peers
 from tests.peers.program import NotStartedError
 from tests.peers.waiting import until
@@ -86,14 +86,18 @@ def test_a_taken_port_is_tried_again(peers: Peers, monkeypatch: pytest.MonkeyPat
         taken.bind((HOST, 0))
         taken.listen()
         ports = iter([taken.getsockname()[1]])
-        monkeypatch.setattr("tests.peers.redis.free_port", lambda: next(ports, None) or _other_port())
+        monkeypatch.setattr("tests.peers.redis.free_port", lambda: next(ports, None) or free_port())
         assert redis.Redis.from_url(peers.redis().url).ping()
 
 
-def _other_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def test_a_port_is_given_to_one_and_free() -> None:
+    """Two programs get ports of their own, and neither gets one that somebody listens on."""
+    first = free_port()
+    with socket.create_server((HOST, free_port())) as taken:
+        given = {free_port() for _ in range(len(PORTS))}
+        assert taken.getsockname()[1] not in given
+    assert first in given, "they come again in the end"
+    assert given <= set(PORTS)
 
 
 @pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])

@@ -8,6 +8,7 @@ import redis
 from service.fleet.address import StoreAddress
 from service.fleet.connection import StoreConnection
 from tests.peers.peers import Peers
+from tests.support.patience import PATIENT_SECONDS
 
 PREFIX = "test"
 
@@ -29,7 +30,7 @@ def store_url(redis_server: str) -> str:
 
 @pytest.fixture
 async def connection(store_url: str) -> AsyncIterator[StoreConnection]:
-    """A connection to an empty Redis."""
-    opened = StoreConnection(StoreAddress.parse(store_url))
+    """A connection to an empty Redis, which is waited for on a busy machine."""
+    opened = StoreConnection(StoreAddress.parse(store_url), answer_seconds=PATIENT_SECONDS)
     yield opened
     await opened.close()

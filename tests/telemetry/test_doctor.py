@@ -1,7 +1,6 @@
 """The doctor says in distinct, plain sentences what arrives and what keeps the rest from arriving."""
 
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from telemetry.export import InvalidVariableError, Signal
 from telemetry.export.destination import OtlpDestination
 from telemetry.export.outcome import ExportFault, Failure
 from telemetry.export.signals import Protocol
+from tests.peers.network import free_port
 from tests.telemetry.conftest import Certificates
 from tests.telemetry.export.running import to
 from tests.telemetry.otlp_receiver import (
@@ -136,8 +136,7 @@ def test_a_wrong_path_is_explained_with_the_rule_for_paths() -> None:
 
 def test_a_closed_port_is_explained(protocol: str) -> None:
     """Nothing listens, and OTLP's two ports are named."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     sentence = only_sentence(to(f"http://127.0.0.1:{port}", protocol))
     assert f"nothing listens on 127.0.0.1:{port} (connection refused)" in sentence
     assert "4318 for HTTP and 4317 for gRPC" in sentence
@@ -145,8 +144,7 @@ def test_a_closed_port_is_explained(protocol: str) -> None:
 
 def test_grpc_tells_which_of_a_names_addresses_failed() -> None:
     """A name may stand for several, and what is wrong with one need not be wrong with another."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     assert re.search(rf"\[tried \S+:{port}\]$", only_sentence(to(f"http://localhost:{port}", "grpc")))
 
 
@@ -231,8 +229,7 @@ def test_a_bad_variable_is_an_error_by_name() -> None:
 
 def test_no_secret_is_told(protocol: str) -> None:
     """Neither password, header nor query appears in a sentence or an endpoint."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     environ = {
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"http://user:hunter2@127.0.0.1:{port}/v1/traces?key=hunter2",
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

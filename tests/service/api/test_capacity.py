@@ -90,6 +90,7 @@ def test_the_peak_is_remembered_for_five_minutes(admin: httpx2.Client, gateway: 
     calls = [gateway.kit.tracker.received(f"rtc_{number}", "acme") for number in range(4)]
     for call in calls:
         call.accepted()
+    for call in calls:
         call.abandoned(EndReason.ERROR)
     gateway.kit.clock.advance(290)
     assert admin.get(DEBUG).json()["tenants"]["acme"]["peak_in_use_5m"] == 4

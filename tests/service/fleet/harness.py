@@ -19,6 +19,7 @@ from telemetry.calls.events import LimitHit
 from telemetry.calls.lifecycle import CallState
 from telemetry.clock import SystemClock
 from telemetry.semconv.attributes import CallId, TenantId
+from tests.support.patience import PATIENT_SECONDS
 
 ACME = TenantId("acme")
 STALE_SECONDS = 0.0
@@ -102,7 +103,7 @@ class FleetMember:
         self.records = records or FakeRecords()
         self.held = HeldCalls()
         clock = SystemClock()
-        self.store = SlotStore(self.faulty, "test")
+        self.store = SlotStore(self.faulty, "test", silence_seconds=PATIENT_SECONDS)
         # Its heartbeats come when a test sends them, and when something has to know whether the store is there.
         self.member = Member(
             self.store, name, lambda: "db", lambda: {**self.capacity.told()}, self.held, clock, beat_seconds=3600.0

@@ -17,6 +17,7 @@ from telemetry.calls.events import LimitHit
 from telemetry.semconv.attributes import CallId, CapacityScope
 from tests.peers.peers import Peers
 from tests.service.fleet.harness import ACME, FleetMember, fleet_of, until
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.proxy import FaultyProxy, everything, nothing, proxy_to
 
 pytestmark = pytest.mark.peers
@@ -37,7 +38,7 @@ async def proxy(store_url: str) -> AsyncIterator[FaultyProxy]:
 @pytest.fixture
 async def distant(proxy: FaultyProxy) -> AsyncIterator[StoreConnection]:
     """A connection through the proxy."""
-    opened = StoreConnection(StoreAddress.parse(proxy.url))
+    opened = StoreConnection(StoreAddress.parse(proxy.url), answer_seconds=PATIENT_SECONDS)
     yield opened
     await opened.close()
 

@@ -1,19 +1,23 @@
 """Starts that are refused: stores a fleet cannot stand on, and processes that do not fit together."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis.asyncio
+from pydantic import SecretStr
 
 from service.fleet.address import StoreAddress
-from service.fleet.checks import check_store
+from service.fleet.checks import START_TRIES, check_store
 from service.fleet.connection import StoreConnection
-from service.fleet.errors import StoreAwayError, StoreUnusableError
+from service.fleet.errors import TOO_SLOW, StoreAwayError, StoreSlowError, StoreUnusableError
 from service.fleet.scripts import keys_of
 from service.fleet.store import SlotStore
 from tests.peers.network import free_port
 from tests.service.fleet.harness import FleetMember
+from tests.service.gateway.harness import running_harness
 
 FINE: Mapping[str, Any] = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "maxmemory_policy": "noeviction"}
 
@@ -46,6 +50,43 @@ async def test_a_store_that_will_not_do(change: Mapping[str, Any], says: str) ->
 async def test_a_store_that_will_do() -> None:
     """A policy of eviction does no harm where memory is not bounded."""
     await check_store(Described(FINE, {**FINE, "maxmemory_policy": "allkeys-lru"}))
+
+
+class Slow(Described):
+    """Does not answer in time, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(FINE)
+        self.times = times
+
+    async def configuration(self) -> Sequence[Mapping[str, Any]]:
+        self.times -= 1
+        if self.times >= 0:
+            raise StoreSlowError("REDIS_URL: no answer")
+        return await super().configuration()
+
+
+async def test_a_store_that_is_slow_at_first() -> None:
+    """It is asked again, though not for ever: a busy machine is slow at the start, and what hangs stays slow."""
+    await check_store(Slow(START_TRIES - 1))
+    with pytest.raises(StoreSlowError):
+        await check_store(Slow(START_TRIES))
+
+
+@pytest.mark.peers
+async def test_a_join_that_is_slow_at_first(tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process whose first joins have no answer in time starts all the same, and is in the fleet once."""
+    join, tries = SlotStore.join, itertools.count(1)
+
+    async def slow(store: SlotStore, *arguments: Any, **more: Any) -> tuple[str, str]:  # noqa: ANN401 -- a join's own
+        if next(tries) < START_TRIES:
+            raise StoreAwayError(TOO_SLOW)
+        return await join(store, *arguments, **more)
+
+    monkeypatch.setattr(SlotStore, "join", slow)
+    async with running_harness(tmp_path, redis_url=SecretStr(store_url)) as harness:
+        (process,) = (await harness.get("/api/v1/fleet"))["processes"]
+        assert process["alive"]
 
 
 async def test_nobody_there() -> None:

@@ -17,6 +17,7 @@ from service.fleet.connection import StoreConnection
 from service.fleet.scripts import ACQUIRE, HOLD, KEYS, RELEASE, keys_of
 from service.fleet.store import Decision, HeldCall, Place, SlotStore, UnregisteredError, Wanted, instance_of
 from telemetry.semconv.attributes import CallId, TenantId
+from tests.support.patience import PATIENT_SECONDS
 
 pytestmark = pytest.mark.peers
 
@@ -36,7 +37,7 @@ class SlotModel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.connection = StoreConnection(StoreAddress.parse(self.url))
+        self.connection = StoreConnection(StoreAddress.parse(self.url), answer_seconds=PATIENT_SECONDS)
         self.store = SlotStore(self.connection, f"model-{uuid4().hex}", silence_seconds=3600)
         self.slots: dict[CallId, tuple[str, int, TenantId]] = {}
         self.certain: dict[CallId, bool] = {}

@@ -1,13 +1,14 @@
 """Carrier and database failing at every step: each call ends in a state with a reason, and nothing stays held."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from service.gateway.carriers import openai_realtime
-from service.gateway.carriers.openai_realtime import CarrierTimeouts
 from service.simulator.call import ONCE, Delivery
 from service.simulator.faults import (
     ALWAYS,
@@ -31,8 +32,11 @@ from service.simulator.script import (
 from telemetry.recent.record import CallOutcome
 from telemetry.semconv.attributes import UNKNOWN_TENANT, EndReason, RejectionReason, UnansweredReason
 from tests.service.gateway.harness import FALLBACK, GatewayHarness, fresh_id, running_harness
+from tests.support.patience import CARRIER
 
-SHORT_TIMEOUTS = CarrierTimeouts(accept=0.5, control=0.5)
+SOON_SECONDS = 0.5
+"""Seconds after which the service gives up an answer that never comes; whatever is answered has longer."""
+
 PLAIN = CallScript(
     "plain", (AgentGreets(AgentSpeaks("Hello")), CallerSpeaks("Hi"), AgentSpeaks("Yes?")), CallerHangsUp()
 )
@@ -40,9 +44,9 @@ PLAIN = CallScript(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def module_harness_in_haste(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[GatewayHarness]:
-    """A service that waits for its carrier half a second at most, and callers who do not let it ring for long."""
+    """A service that does not wait for long for an accept."""
     folder = tmp_path_factory.mktemp("hasty")
-    async with running_harness(folder, timeouts=SHORT_TIMEOUTS, ring_seconds=5.0) as running:
+    async with running_harness(folder, timeouts=replace(CARRIER, accept=SOON_SECONDS)) as running:
         yield running
 
 
@@ -67,16 +71,24 @@ async def hasty(module_harness_in_haste: GatewayHarness) -> GatewayHarness:
     ],
     ids=repr,
 )
-async def test_an_accept_that_fails(hasty: GatewayHarness, fault: ControlFault, error_type: str) -> None:
+async def test_an_accept_that_fails(
+    hasty: GatewayHarness, shared: GatewayHarness, fault: ControlFault, error_type: str
+) -> None:
     """It is asked once, the call is rejected with the carrier's error, and a call taken all the same is hung up."""
-    call_id = fresh_id()
-    await hasty.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id)
-    summary = hasty.record(call_id).summary
+    call_id, harness = fresh_id(), hasty if error_type == "timeout" else shared
+    placing = asyncio.create_task(harness.call(PLAIN, faults=CallFaults(accept=fault), call_id=call_id))
+    if error_type == "409":
+        # Another one's call is left alone: nobody but the caller ends it.
+        tracker = harness.container.telemetry.tracker
+        await harness.until(lambda: tracker.knows(call_id) and tracker.call(call_id).state.terminal, "a decision")
+        harness.carrier.hang_up_all()
+    await placing
+    summary = harness.record(call_id).summary
     assert (summary.rejection_reason, summary.error_type) == (RejectionReason.CARRIER_ERROR, error_type)
-    numbers = await hasty.numbers()
+    numbers = await harness.numbers()
     assert (numbers["accepted_calls"], numbers["rejected_calls_carrier_error"]) == (0, 1)
-    await _nothing_is_held(hasty)
-    assert hasty.carrier.running == 0
+    await _nothing_is_held(harness)
+    assert harness.carrier.running == 0
 
 
 @pytest.mark.parametrize(
@@ -106,16 +118,16 @@ async def test_a_caller_who_gives_up_while_the_call_is_decided(
     assert shared.carrier.running == 0
 
 
-async def test_a_session_that_cannot_be_attached(hasty: GatewayHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_that_cannot_be_attached(shared: GatewayHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepted and never started: abandoned with the status, and hung up, so that no caller talks to nobody."""
     monkeypatch.setattr(openai_realtime, "ATTACH_DELAYS", [0.01] * len(openai_realtime.ATTACH_DELAYS))
     call_id = fresh_id()
-    await hasty.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
-    summary = hasty.record(call_id).summary
+    await shared.call(PLAIN, faults=CallFaults(handshake_refusals=ALWAYS), call_id=call_id)
+    summary = shared.record(call_id).summary
     assert (summary.end_reason, summary.error_type) == (EndReason.ERROR, "404")
-    numbers = await hasty.numbers()
+    numbers = await shared.numbers()
     assert (numbers["accepted_calls"], numbers["started_calls"], numbers["abandoned_calls"]) == (1, 0, 1)
-    await _nothing_is_held(hasty)
+    await _nothing_is_held(shared)
 
 
 @pytest.mark.parametrize("after_events", range(0, 24, 3))
@@ -132,23 +144,25 @@ async def test_a_socket_cut_at_any_step(shared: GatewayHarness, after_events: in
 
 
 @pytest.mark.parametrize("fault", [Refuse(500), NeverAnswer(), DropConnection(processed=False)], ids=repr)
-async def test_a_transfer_the_carrier_refuses(hasty: GatewayHarness, fault: ControlFault) -> None:
+async def test_a_transfer_the_carrier_refuses(tmp_path: Path, fault: ControlFault) -> None:
     """The model is told, the call goes on and ends for another reason; nothing is counted as referred."""
     script = CallScript("refer", PLAIN.steps, AgentTransfers("sales"))
     call_id = fresh_id()
-    await hasty.call(script, faults=CallFaults(refer=fault), call_id=call_id)
-    assert (await hasty.numbers())["referred_calls"] == 0
-    assert hasty.record(call_id).summary.end_reason is not EndReason.REFERRED
-    await _nothing_is_held(hasty)
+    timeouts = replace(CARRIER, control=SOON_SECONDS) if isinstance(fault, NeverAnswer) else CARRIER
+    async with running_harness(tmp_path, timeouts=timeouts) as harness:
+        await harness.call(script, faults=CallFaults(refer=fault), call_id=call_id)
+        assert (await harness.numbers())["referred_calls"] == 0
+        assert harness.record(call_id).summary.end_reason is not EndReason.REFERRED
+        await _nothing_is_held(harness)
 
 
-async def test_a_hangup_that_fails_once_is_asked_again(hasty: GatewayHarness) -> None:
+async def test_a_hangup_that_fails_once_is_asked_again(shared: GatewayHarness) -> None:
     """Hanging up twice does no harm, so a lost answer is not the end of it."""
     script = CallScript("bye", PLAIN.steps, AgentHangsUp())
     call_id = fresh_id()
-    await hasty.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
-    assert hasty.record(call_id).summary.end_reason is EndReason.COMPLETED
-    await _nothing_is_held(hasty)
+    await shared.call(script, faults=CallFaults(hangup=Refuse(500, times=1)), call_id=call_id)
+    assert shared.record(call_id).summary.end_reason is EndReason.COMPLETED
+    await _nothing_is_held(shared)
 
 
 async def test_the_database_fails_at_the_tenant(tmp_path: Path) -> None:

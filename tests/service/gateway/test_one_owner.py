@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from service.gateway import durability
 from service.gateway.carriers.carrier import CarrierError
 from service.simulator.faults import NO_FAULTS, CallFaults, Operation, Refuse
 from service.simulator.script import AgentGreets, AgentSpeaks, CallerHangsUp, CallScript, Pause
@@ -135,6 +136,7 @@ async def test_a_call_assumed_by_two_is_ended_by_neither(
     """With the database away both take the call; the one whose accept is refused leaves the other's alone."""
     async with two_processes(tmp_path) as (carrier, first, second):
         cut_off(first, second)
+        monkeypatch.setattr(durability, "RECORD_SECONDS", 0.5)  # which a record waits for in vain
         call_id = fresh_id()
         placing = asyncio.create_task(first.place(TALK, call_id=call_id))
         tracker = first.container.telemetry.tracker

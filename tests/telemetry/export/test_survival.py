@@ -1,7 +1,6 @@
 """Bad days: the server is away, silent, busy or picky, and calls go on, numbers stay right, memory stays bounded."""
 
 import logging
-import socket
 from collections.abc import Callable, Iterator
 from threading import enumerate as all_threads
 from threading import get_ident
@@ -14,6 +13,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from telemetry.export import Pipelines, SignalHealth
 from telemetry.metrics.live_table import LiveMetricsStore
+from tests.peers.network import free_port
 from tests.telemetry.export.running import FAST, end_spans, log, running, say_something, to
 from tests.telemetry.otlp_receiver import (
     RECEIVERS,
@@ -30,7 +30,7 @@ BRISK = FAST | {"OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"}
 """Short intervals, and a timeout that leaves no room for the exporter's own retries."""
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 180) -> None:
     """Wait for something that happens in another thread."""
     deadline = monotonic() + seconds
     while not condition():
@@ -41,8 +41,7 @@ def until(condition: Callable[[], object], seconds: float = 30) -> None:
 @pytest.fixture
 def closed_port() -> int:
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 def count(pipelines: Pipelines, number: int) -> None:
