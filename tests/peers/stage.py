@@ -107,7 +107,7 @@ class Stage:
         def come() -> Told | None:
             return next((told for told in self.told(name) if told.labels.items() >= labels.items()), None)
 
-        told = until(come, f"{name} {labels} among {sorted(self.names())}")
+        told = until(come, f"{name} {labels} to be told")
         assert told.receiver == severity(name), told
         return told
 
