@@ -328,7 +328,8 @@ class FleetRanking:
         slots: the places of all calls, with their peaks.
         member: this process among the others.
         limits: how many calls are let in at once.
-        coverage: returns what the sums cover now; raises FleetUnansweredError.
+        coverage: returns what sums cover now whose buckets were filled so many seconds ago; raises
+            FleetUnansweredError.
     """
 
     def __init__(
@@ -337,7 +338,7 @@ class FleetRanking:
         slots: SlotStore,
         member: Member,
         limits: Limits,
-        coverage: Callable[[], Awaitable[Coverage]],
+        coverage: Callable[[float], Awaitable[Coverage]],
     ) -> None:
         self._store = store
         self._slots = slots
@@ -424,9 +425,10 @@ class FleetRanking:
                 self._shown = await self._refreshed()
 
     async def _refreshed(self) -> RankedCopy:
-        coverage = await self._coverage()
         try:
-            copy = await self._brought_up_to_date()
+            heads = await self._heads()
+            coverage = await self._coverage(min((head.now_ms - head.born_ms) / 1000 for head in heads))
+            copy = await self._brought_up_to_date(heads)
             wanted = monotonic() - self._peaks_asked < KEPT_SECONDS
             peaks = await self._peaks(copy.tenants) if wanted else None
         except StoreAwayError as error:
@@ -440,12 +442,16 @@ class FleetRanking:
                 await asyncio.to_thread(shown.order, ranking)
         return shown
 
-    async def _brought_up_to_date(self) -> _Copy:
+    async def _heads(self) -> Sequence[ChangedPage]:
+        """Return how far each bucket is."""
         heads = await asyncio.gather(*(self._store.changed(number, count=0) for number in range(BUCKETS)))
         if not all(head.generation for head in heads):
             raise FleetUnansweredError("The store of the fleet is empty, and is being filled again.")
         if sum(head.tenants for head in heads) > MAX_TENANTS:
             raise FleetUnansweredError(f"The fleet has more than {MAX_TENANTS:,} tenants, too many to be ranked.")
+        return heads
+
+    async def _brought_up_to_date(self, heads: Sequence[ChangedPage]) -> _Copy:
         known = self._copy.buckets
         filled = any(known[number].generation != head.generation for number, head in enumerate(heads) if known)
         copy = _Copy() if filled else await asyncio.to_thread(self._copy.begin)
