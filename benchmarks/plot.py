@@ -1,4 +1,4 @@
-"""The picture of what calls and tenants cost: lines on logarithmic axes, as SVG without anything else."""
+"""The picture of what calls, tenants and processes cost: lines on logarithmic axes, as SVG without anything else."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, floor, log10
@@ -10,8 +10,11 @@ Points = Sequence[tuple[float, float]]
 _PANELS: Final = (
     ("calls", "Cost over talking calls", "calls at once"),
     ("tenants", "Cost over tenants, in milliseconds", "tenants"),
+    ("fleet", "The numbers of a fleet, in milliseconds", "processes"),
 )
 # A plot's name, its title, and its axis.
+TITLE: Final = "Cost over talking calls, over tenants, and over the processes of a fleet"
+"""What the picture shows."""
 _WIDTH: Final = 420
 _HEIGHT: Final = 300
 _LEFT: Final = 60
@@ -25,7 +28,14 @@ _STYLE: Final = (
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the SVG of all points among the rows; a panel without points is left empty."""
+    """Return the SVG of all points among the rows; a panel without points is left empty.
+
+    Raises:
+        ValueError: for points that no panel shows.
+    """
+    nowhere = {row["plot"] for row in rows if "plot" in row} - {name for name, _, _ in _PANELS}
+    if nowhere:
+        raise ValueError(f"no panel shows {', '.join(sorted(nowhere))}")
     panels = "".join(
         f'<g transform="translate({_WIDTH * number},0)">{"".join(_panel(rows, *panel))}</g>'
         for number, panel in enumerate(_PANELS)
@@ -33,7 +43,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> str:
     size = f'width="{_WIDTH * len(_PANELS)}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH * len(_PANELS)} {_HEIGHT}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
-        f"<title>Cost over talking calls and over tenants</title><style>{_STYLE}</style>{panels}</svg>\n"
+        f"<title>{TITLE}</title><style>{_STYLE}</style>{panels}</svg>\n"
     )
 
 

@@ -127,7 +127,7 @@ def page(results: Sequence[Result]) -> str:
         "# Performance",
         "<!-- Written by `make bench`; edit benchmarks/suite.py instead. -->",
         f"Measured on {machines}. {_HOW}",
-        "![Cost over talking calls and over tenants](images/performance.svg)",
+        f"![{plot.TITLE}](images/performance.svg)",
     ]
     for result in results:
         parts.append(f"## {result.name.replace('_', ' ').capitalize()}")

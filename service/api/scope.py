@@ -39,7 +39,7 @@ AskedScope = Annotated[
 
 NUMBERS_HEADERS: Final = METRICS_HEADERS | {
     "X-Metrics-Processes": header(
-        "Processes whose numbers came within the last two seconds, of those that live; `1/1` of one process alone.",
+        "Processes whose numbers all came within the last two seconds, of those that live; `1/1` of one process alone.",
         "1/1",
         pattern="^[0-9]+/[0-9]+$",
     ),

@@ -55,7 +55,7 @@ class Window:
     """The most slots held at once; of an hour or a day, the edge is exact to five minutes. ``None`` if not known or not
     asked for."""
     limit: int | None
-    """Calls allowed at once, now; ``None`` for what is no single tenant."""
+    """Calls allowed at once, now; ``None`` for what is no single tenant, or if not asked for."""
 
     @property
     def known(self) -> bool:
@@ -187,7 +187,9 @@ FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
         for label in PERCENTILES
     }
     | {
-        "capacity.limit": DerivedFigure("Calls allowed at once, now.", "{call}", lambda _, window: window.limit),
+        "capacity.limit": DerivedFigure(
+            "Calls allowed at once, now.", "{call}", lambda _, window: window.limit, Selection(limits=True)
+        ),
         "capacity.peak_in_use": DerivedFigure(
             "The most slots held at once, by calls that were let in.",
             "{call}",
@@ -201,13 +203,13 @@ FIGURES: Final[Mapping[str, DerivedFigure]] = MappingProxyType(
             "`capacity.peak_in_use`, of the limit.",
             "1",
             lambda _, window: _ratio(window.peak_in_use, window.limit),
-            _PEAKS,
+            Selection(peaks=True, limits=True),
         ),
         "capacity.mean_utilization": DerivedFigure(
             "`capacity.mean_active`, of the limit.",
             "1",
             lambda numbers, window: _ratio(_mean_active(numbers, window), window.limit),
-            _CALL_TIME,
+            Selection((TIME,), limits=True),
         ),
     }
 )

@@ -115,7 +115,7 @@ class History:
         usages = self._capacity.tenant_usage() if selection.peaks else {}
         for position, tenant_id, numbers in self._stretches(selection, before):
             peak = _peak(peaks, position, tenant_id, usages.get(TenantId(tenant_id), _NO_USAGE))
-            yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id))
+            yield tenant_id, Window(seconds, numbers, peak, self._limit(tenant_id) if selection.limits else None)
 
     def course(
         self, name: WindowName, now: Instant, selection: Selection, tenant_id: str | None = None

@@ -1,8 +1,9 @@
 """The table behind the live endpoints: one row a tenant, one for the total."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final
 
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, MetricsData, NumberDataPoint
@@ -104,13 +105,12 @@ def quantile(share: float, bounds: Sequence[float], counts: Sequence[int]) -> fl
     total = sum(counts)
     if not total:
         return None
-    rank, below = share * total, 0
-    for bucket, count in enumerate(counts[:-1]):
-        if count and below + count >= rank:
-            lower = bounds[bucket - 1] if bucket else 0.0
-            return lower + (bounds[bucket] - lower) * (rank - below) / count
-        below += count
-    return bounds[-1]
+    rank, below = share * total, [*accumulate(counts)]
+    bucket = bisect_left(below, rank) if rank else bisect_right(below, 0)
+    if bucket >= len(bounds):
+        return bounds[-1]
+    lower, before = (bounds[bucket - 1], below[bucket - 1]) if bucket else (0.0, 0)
+    return lower + (bounds[bucket] - lower) * (rank - before) / counts[bucket]
 
 
 _GAUGES: Final = frozenset({"active_calls", "pending_calls"})
@@ -133,6 +133,8 @@ class Selection:
     distributions: tuple[str, ...] = ()
     peaks: bool = False
     """True if the peaks of slots held at once are wanted too."""
+    limits: bool = False
+    """True if the calls allowed at once are wanted too."""
     totals: bool = False
     """True if, behind everything else, the sum of each distribution's values is wanted too."""
 
@@ -154,7 +156,7 @@ class Selection:
 
 
 NO_NUMBERS: Final = Selection()
-EVERYTHING: Final = Selection(COUNTERS, tuple(BOUNDS), peaks=True)
+EVERYTHING: Final = Selection(COUNTERS, tuple(BOUNDS), peaks=True, limits=True)
 """A whole row."""
 
 

@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import Final
 
+import pytest
+
+from benchmarks import a_thousand_talking_calls, cost_over_tenants, fleet_numbers
+from benchmarks.plot import picture
 from benchmarks.suite import ARGUMENTS, BRIEF, LONG, Result, page
 
 FOLDER: Final = Path(__file__).parents[2] / "benchmarks"
@@ -34,3 +38,14 @@ def test_a_missed_bound_shows_on_the_page() -> None:
     assert "It did not run to its end." in text
     assert text.count("The weather.") == 1
     assert "Luck." not in text
+
+
+def test_every_point_is_drawn() -> None:
+    """Whatever a benchmark plots has a panel, and a line in it."""
+    plots = [module.PLOT for module in (a_thousand_talking_calls, cost_over_tenants, fleet_numbers)]
+    rows = [{"plot": plot, "series": f"of {plot}", "at": at, "value": at} for plot in plots for at in (1, 10)]
+    drawn = picture(rows)
+    assert drawn.count("<polyline") == len(plots)
+    assert all(f">of {plot}<" in drawn for plot in plots)
+    with pytest.raises(ValueError, match="no panel shows elsewhere"):
+        picture([{"plot": "elsewhere", "series": "a", "at": 1, "value": 2}])

@@ -13,7 +13,7 @@ from service.fleet.scripts import keys_of
 from tests.histories.worker import PREFIX
 from tests.peers.network import HOST
 from tests.peers.redis import Redis
-from tests.peers.redis_fleets import RedisCluster, replicated
+from tests.peers.redis_fleets import RedisCluster, behind, replicated
 from tests.support.proxy import FaultyProxy, Loses, proxy_to, target_of
 
 
@@ -165,7 +165,7 @@ class Cluster:
         lags = self._random.random() < 0.5
         replica = await asyncio.to_thread(self._cluster.replica_of, owner)
         if lags:
-            with replica.frozen():
+            with behind(owner, replica):
                 await asyncio.sleep(0.3)
                 lost()
                 await asyncio.to_thread(owner.kill)

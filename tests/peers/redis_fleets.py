@@ -1,6 +1,8 @@
 """Real Redis servers that stand in for each other: a cluster, and a primary that Sentinels watch."""
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -44,6 +46,18 @@ def replicated(primary: Redis) -> None:
             return any(each["state"] == "online" and int(each["offset"]) >= wanted > 0 for each in replicas)
 
         until(acknowledged, "a replica to have what the primary has")
+
+
+@contextmanager
+def behind(primary: Redis, replica: Redis) -> Iterator[None]:
+    """While the context lasts a replica gets nothing of what its primary acknowledges, nor later if that is killed.
+
+    One that merely stands still has it all the same: what was sent waits in its connection.
+    """
+    with replica.frozen():
+        with _client(primary) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        yield
 
 
 def _in(folder: Path, name: str) -> Path:

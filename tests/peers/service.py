@@ -107,6 +107,10 @@ class Service:
         command = self.command("tenants", "import", str(file))
         subprocess.run(command, env=self.whole_environment, cwd=self._folder, check=True, capture_output=True)  # noqa: S603
 
+    def release(self, sources: Path) -> None:
+        """Have it run other sources than this repository's from its next start on."""
+        self._environment["PYTHONPATH"] = str(sources)
+
     def start(self) -> Self:
         """Start and wait until it answers."""
         ready = f"{self.address}/livez"

@@ -13,7 +13,7 @@ from service.storage.database import Database
 from telemetry.calls.lifecycle import CallState
 from tests.peers.peers import Peers
 from tests.peers.redis import Redis
-from tests.peers.redis_fleets import RedisCluster, replicated
+from tests.peers.redis_fleets import RedisCluster, behind, replicated
 from tests.peers.test_fleet_stores import PATIENT_SECONDS, connected
 from tests.service.fleet.live.harness import CountingProcess, all_alike, ended
 from tests.service.fleet.live.test_any_order import counted
@@ -93,7 +93,7 @@ async def acknowledged_and_lost(
         await asyncio.to_thread(replicated, primary)
         await asyncio.to_thread(primary.kill)
         return
-    with replica.frozen():
+    with behind(primary, replica):
         for process in processes:
             calls(process, "meanwhile")
             await sent(process)

@@ -48,6 +48,8 @@ class _Remains:
     bucket: int
     generation: str
     rows: Mapping[str, str]
+    news: bool
+    """True if the bucket did not know that the process is gone."""
 
 
 class Folding:
@@ -92,14 +94,21 @@ class Folding:
         rows: Rows = {}
         for some in _commits(remains):
             stored = await self._database.write(partial(_fold, self._fleet, self._clock.now().unix_ms, holder, some))
-            rows |= {tenant_id: read(text) for tenant_id, text in stored.items()}
-        await asyncio.gather(*(self._store.folded(found.bucket, holder, found.generation) for found in remains))
+            for kept in stored.values():
+                rows |= {tenant_id: read(text) for tenant_id, text in kept.items()}
+            await asyncio.gather(*(self._folded(holder, found, stored[found.bucket]) for found in some))
         return rows
 
+    async def _folded(self, holder: str, found: _Remains, stored: Mapping[str, str]) -> None:
+        # A bucket that was not known for folded has been set back since by a failover, and may have taken more rows.
+        set_back = found.news and stored != found.rows
+        await self._store.folded(found.bucket, holder, "" if set_back else found.generation)
+
     async def _remains(self, bucket: int, holder: str) -> _Remains:
-        await self._store.retire(bucket, holder)
+        news = await self._store.retire(bucket, holder)
         _, generation = await self._store.holders(bucket)
-        return _Remains(bucket, generation, {tenant: row async for tenant, row in self._store.kept(bucket, holder)})
+        rows = {tenant: row async for tenant, row in self._store.kept(bucket, holder)}
+        return _Remains(bucket, generation, rows, news)
 
     async def look(self, living: Callable[[], Awaitable[set[str]]]) -> None:
         """Fold whoever has rows in the store and is not among the holders that ``living`` returns."""
@@ -171,22 +180,25 @@ def _since(fleet: str, now_ms: int, connection: Connection) -> tuple[int, bool]:
     return now_ms if since is None else int(since), first
 
 
-def _fold(fleet: str, now_ms: int, holder: str, remains: Sequence[_Remains], connection: Connection) -> dict[str, str]:
-    """Add the rows to the counts, unless they have been; return those that were."""
-    stored: dict[str, str] = {}
+def _fold(
+    fleet: str, now_ms: int, holder: str, remains: Sequence[_Remains], connection: Connection
+) -> dict[int, Mapping[str, str]]:
+    """Add the rows to the counts, unless they have been; return by bucket those that were."""
+    stored: dict[int, Mapping[str, str]] = {}
     added: dict[str, str] = {}
     for found in remains:
         fold = {"holder": holder, "bucket": found.bucket, "folded_ms": now_ms, "numbers": json.dumps(dict(found.rows))}
         insert = insert_into(_FOLDS, connection.dialect).values(fold).on_conflict_do_nothing()
+        stored[found.bucket] = found.rows
         if connection.execute(insert.returning(_FOLDS.c.holder)).first() is not None:
             added |= found.rows
         else:
             which = (_FOLDS.c.holder == holder) & (_FOLDS.c.bucket == found.bucket)
-            stored |= json.loads(connection.scalar(select(_FOLDS.c.numbers).where(which)) or "{}")
+            stored[found.bucket] = json.loads(connection.scalar(select(_FOLDS.c.numbers).where(which)) or "{}")
     if added:
         _add(fleet, now_ms, added, connection)
     connection.execute(delete(_FOLDS).where(_FOLDS.c.folded_ms < now_ms - FOLDS_KEPT_MS))
-    return stored | added
+    return stored
 
 
 def _add(fleet: str, now_ms: int, rows: Mapping[str, str], connection: Connection) -> None:

@@ -78,7 +78,7 @@ class Heard:
     """The processes whose rows the store had when this one sent its own last."""
 
     at: float
-    """Seconds of the monotonic clock."""
+    """Seconds of the monotonic clock, before the store was asked."""
     oldest_seconds: float
     """Age of the rows of whoever was heard of least lately."""
     speaking: int
@@ -242,12 +242,13 @@ class Publisher:
             try:
                 # Whoever goes on with a call after a kill has its record alone, and counts whatever is not in that.
                 await self._recorded()
+                at = monotonic()
                 answers = await self._store.send_all(parts)
             except BaseException:
                 for part in parts:
                     self._buckets[part.bucket].waiting.update(part.rows)
                 raise
-            failed = [self._answered(part, answer) for part, answer in zip(parts, answers, strict=True)]
+            failed = [self._answered(part, answer, at) for part, answer in zip(parts, answers, strict=True)]
             for number, problem in failed:
                 if problem is None:
                     continue
@@ -267,9 +268,10 @@ class Publisher:
         bucket.sending = rows
         bucket.sequence += 1
         lag_ms = None if since is None else round((monotonic() - since) * 1000)
-        return Batch(number, self._holder, bucket.sequence, texts, bucket.acknowledged, lag_ms)
+        known = f"{bucket.generation}:{self._losses_seen}"
+        return Batch(number, self._holder, bucket.sequence, texts, bucket.acknowledged, lag_ms, known)
 
-    def _answered(self, part: Batch, answer: Sent | StoreAwayError) -> tuple[int, Exception | None]:
+    def _answered(self, part: Batch, answer: Sent | StoreAwayError, at: float) -> tuple[int, Exception | None]:
         """Note what became of rows; return the bucket, and what is in the way of it."""
         bucket = self._buckets[part.bucket]
         if isinstance(answer, StoreAwayError) or answer.taken is not Taken.OK:
@@ -279,21 +281,21 @@ class Publisher:
             return part.bucket, NotFilledError() if answer.taken is Taken.UNSEEDED else NotPublishedError()
         self._sent_rows += len(part.rows)
         bucket.arrived |= {tenant_id: array("q", row) for tenant_id, row in bucket.sending.items()}
-        self._took(part.bucket, bucket, answer)
+        self._took(part, bucket, answer, at)
         return part.bucket, None
 
-    def _took(self, number: int, bucket: _Bucket, sent: Sent) -> None:
+    def _took(self, part: Batch, bucket: _Bucket, sent: Sent, at: float) -> None:
         known = bucket.generation
         if (known and known != sent.generation) or sent.before < bucket.acknowledged:
             _logger.warning("the fleet's store has lost counts that it had; all are sent again")
             self._resent += 1
-            self._all_of(number)
+            self._all_of(part.bucket)
             self._tell_losses = True
         bucket.generation, bucket.acknowledged = sent.generation, bucket.sequence
-        if number == TOTAL_BUCKET:
+        if part.lag_ms is not None:
             self._sent_at = monotonic()
             self._losses = sent.losses
-            self.heard = Heard(self._sent_at, sent.oldest_ms / 1000, sent.speaking)
+            self.heard = Heard(at, sent.oldest_ms / 1000, max(1, sent.speaking))
 
     async def _mend(self, number: int, problem: Exception) -> None:
         if not isinstance(problem, NotFilledError):

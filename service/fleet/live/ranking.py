@@ -11,8 +11,10 @@ import logging
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import repeat
 from math import inf
 from operator import sub
 from time import monotonic
@@ -27,9 +29,8 @@ from service.fleet.member import Member
 from service.fleet.steps import MINUTE_MS
 from service.fleet.store import AT_ONCE, Peaks, SlotStore
 from service.periodic import PeriodicWorker
-from telemetry.clock import Instant
 from telemetry.metrics.cooperative import yielding
-from telemetry.metrics.figures import Window
+from telemetry.metrics.figures import Value, Window
 from telemetry.metrics.gauges import Limits
 from telemetry.metrics.history import SEVERAL, Place, Ranked, Ranking
 from telemetry.metrics.live_table import EVERYTHING, ROW_WIDTH, Selection
@@ -59,8 +60,6 @@ MAX_ORDERS: Final = 12
 _STALE_SECONDS: Final = 2 * REFRESH_SECONDS
 _STRETCH: Final = 100
 _WINDOWS: Final = (WindowName.FIVE_MINUTES, WindowName.HOUR, WindowName.DAY)
-_NOW: Final = Instant(0.0, 0)
-# A copy is of one moment, whenever it is looked at.
 _WIDTHS: Final = "bhiq"
 
 Columns = list["array[int]"]
@@ -227,16 +226,6 @@ class RankedCopy:
         """Return what the numbers cover, as of now."""
         return replace(self._coverage, age_seconds=self._coverage.age_seconds + self.age_seconds)
 
-    def every(self, name: WindowName, now: Instant, selection: Selection) -> Iterator[tuple[str, Window]]:  # noqa: ARG002
-        """Yield every tenant with what was counted of it in one window up to the refreshment, in chosen numbers."""
-        columns, tenants = self._chosen(name, selection), self._copy.tenants
-        for first in yielding(range(0, len(tenants), _STRETCH)):
-            stretch = [column[first : first + _STRETCH] for column in columns]
-            numbers = zip(*stretch, strict=True) if stretch else ((),) * _STRETCH
-            for position, chosen in enumerate(numbers, first):
-                if position < len(tenants):
-                    yield tenants[position], self._window(name, position, chosen, self.peaks)
-
     def first(self, ranking: Ranking, count: int, after: Ranked | None) -> list[Ranked]:
         """Return so many tenants in order, behind ``after`` if it is given; the same as :meth:`Ranking.first`.
 
@@ -254,15 +243,37 @@ class RankedCopy:
         """Return the positions of all tenants in order."""
         known = self._orders.get(ranking)
         if known is None:
-            compute, sign = ranking.figure.compute, -1.0 if ranking.descending else 1.0
-            values = (
-                compute(window.numbers, window) for _, window in self.every(ranking.window, _NOW, ranking.figure.chosen)
-            )
-            keys = [inf if value is None else sign * value for value in values]
+            sign = -1.0 if ranking.descending else 1.0
+            keys = [inf if value is None else sign * value for value in self._values(ranking)]
             # Of equal ones the order of their names stays: the sort is stable.
             known = array("I", sorted(self._by_name(), key=keys.__getitem__))
             self._orders[ranking] = known
         return known
+
+    def _values(self, ranking: Ranking) -> list[Value]:
+        """Return the figure of every tenant, by position."""
+        name, figure, copy = ranking.window, ranking.figure, self._copy
+        columns = self._chosen(name, figure.chosen)
+        spans = {number: self._span(name, bucket) for number, bucket in copy.buckets.items()}
+
+        @cache
+        def window(bucket: int, peak: int | None, limit: int | None) -> Window:
+            # Many tenants have theirs in common: it takes longer to make one than to compute most figures.
+            return Window(spans[bucket][1], (), peak, limit)
+
+        values: list[Value] = []
+        for first in yielding(range(0, len(copy.tenants), _STRETCH)):
+            stretch = slice(first, first + _STRETCH)
+            tenants, buckets = copy.tenants[stretch], copy.bucket_of[stretch]
+            peaks = (
+                _peak(self.peaks, tenant, name, spans[bucket][0])
+                for tenant, bucket in zip(tenants, buckets, strict=True)
+            )
+            limits = map(self._limit, tenants) if figure.chosen.limits else repeat(None)
+            numbers = zip(*(column[stretch] for column in columns), strict=True) if columns else repeat(())
+            windows = map(window, buckets, peaks if figure.chosen.peaks else repeat(None), limits)
+            values.extend(map(figure.compute, numbers, windows))
+        return values
 
     def _by_name(self) -> "array[int]":
         if self._named is None:
@@ -289,19 +300,24 @@ class RankedCopy:
     def _window(
         self, name: WindowName, position: int, numbers: Sequence[int], peaks: Mapping[str, Peaks] | None
     ) -> Window:
-        tenant_id, bucket = self._copy.tenants[position], self._copy.buckets[self._copy.bucket_of[position]]
-        if name is WindowName.SINCE_START:
-            seconds, peak = (bucket.now_ms - self._coverage.since_ms) / 1000, None
-        else:
-            begun = bucket.begun_ms[name]
-            seconds, peak = (bucket.now_ms - begun) / 1000, _peak(peaks, tenant_id, begun)
-        limit = None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
-        return Window(seconds, numbers, peak, limit)
+        tenant_id = self._copy.tenants[position]
+        begun, seconds = self._span(name, self._copy.buckets[self._copy.bucket_of[position]])
+        return Window(seconds, numbers, _peak(peaks, tenant_id, name, begun), self._limit(tenant_id))
+
+    def _span(self, name: WindowName, bucket: _Bucket) -> tuple[int, float]:
+        """Return when a window of a bucket's tenants began, in Unix milliseconds, and its length in seconds."""
+        begun = self._coverage.since_ms if name is WindowName.SINCE_START else bucket.begun_ms[name]
+        return begun, (bucket.now_ms - begun) / 1000
+
+    def _limit(self, tenant_id: str) -> int | None:
+        return None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
 
 
-def _peak(peaks: Mapping[str, Peaks] | None, tenant_id: str, since_ms: int) -> int | None:
-    known = None if peaks is None or tenant_id in SEVERAL else peaks.get(tenant_id)
-    return None if known is None else known.since(since_ms)
+def _peak(peaks: Mapping[str, Peaks] | None, tenant_id: str, name: WindowName, begun_ms: int) -> int | None:
+    if peaks is None or tenant_id in SEVERAL or name is WindowName.SINCE_START:
+        return None
+    known = peaks.get(tenant_id)
+    return None if known is None else known.since(begun_ms)
 
 
 class FleetRanking:
@@ -312,7 +328,8 @@ class FleetRanking:
         slots: the places of all calls, with their peaks.
         member: this process among the others.
         limits: how many calls are let in at once.
-        coverage: returns what the sums cover now; raises FleetUnansweredError.
+        coverage: returns what sums cover now whose buckets were filled so many seconds ago; raises
+            FleetUnansweredError.
     """
 
     def __init__(
@@ -321,7 +338,7 @@ class FleetRanking:
         slots: SlotStore,
         member: Member,
         limits: Limits,
-        coverage: Callable[[], Awaitable[Coverage]],
+        coverage: Callable[[float], Awaitable[Coverage]],
     ) -> None:
         self._store = store
         self._slots = slots
@@ -408,9 +425,10 @@ class FleetRanking:
                 self._shown = await self._refreshed()
 
     async def _refreshed(self) -> RankedCopy:
-        coverage = await self._coverage()
         try:
-            copy = await self._brought_up_to_date()
+            heads = await self._heads()
+            coverage = await self._coverage(min((head.now_ms - head.born_ms) / 1000 for head in heads))
+            copy = await self._brought_up_to_date(heads)
             wanted = monotonic() - self._peaks_asked < KEPT_SECONDS
             peaks = await self._peaks(copy.tenants) if wanted else None
         except StoreAwayError as error:
@@ -424,12 +442,16 @@ class FleetRanking:
                 await asyncio.to_thread(shown.order, ranking)
         return shown
 
-    async def _brought_up_to_date(self) -> _Copy:
+    async def _heads(self) -> Sequence[ChangedPage]:
+        """Return how far each bucket is."""
         heads = await asyncio.gather(*(self._store.changed(number, count=0) for number in range(BUCKETS)))
         if not all(head.generation for head in heads):
             raise FleetUnansweredError("The store of the fleet is empty, and is being filled again.")
         if sum(head.tenants for head in heads) > MAX_TENANTS:
             raise FleetUnansweredError(f"The fleet has more than {MAX_TENANTS:,} tenants, too many to be ranked.")
+        return heads
+
+    async def _brought_up_to_date(self, heads: Sequence[ChangedPage]) -> _Copy:
         known = self._copy.buckets
         filled = any(known[number].generation != head.generation for number, head in enumerate(heads) if known)
         copy = _Copy() if filled else await asyncio.to_thread(self._copy.begin)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from time import monotonic
 
 from service.fleet.errors import StoreAwayError
 from service.fleet.live.counts import STORE_AWAY, Coverage, FleetCounts, FleetUnansweredError
 from service.fleet.live.fields import Row, minus, plus, read
-from service.fleet.live.publisher import NotPublishedError, Publisher
+from service.fleet.live.publisher import Heard, NotPublishedError, Publisher
 from service.fleet.live.ranking import FleetRanked, FleetRanking
 from service.fleet.live.scripts import BUCKETS
 from service.fleet.live.store import RECENT_MS, TOTAL, LiveStore, NotFilledError, Sum
@@ -64,24 +65,27 @@ class FleetNumbers:
             FleetUnansweredError: if the store does not answer, or has not got this process's counts yet.
         """
         name = TOTAL if tenant_id is None else tenant_id
-        live_age, holder = await self._live.refreshed(), self._publisher.holder
+        live_age, holder, heard = await self._live.refreshed(), self._publisher.holder, self._publisher.heard
         with self._answered():
             found = await self._store.sum_of(name, holder, past=past)
             row = self._row(name, holder, found)
         seen = bool(found.sum) or self._live.store.position(tenant_id) is not None
-        return FleetCounts(row, seen, self._coverage(live_age), found.born_ms, found.now_ms, _past(found))
+        coverage = self._coverage(heard, live_age, found.filled_seconds)
+        return FleetCounts(row, seen, coverage, found.born_ms, found.now_ms, _past(found))
 
     async def rows(self, tenants: Iterable[str]) -> tuple[Mapping[str, Row], Coverage]:
         """Return the counts of these tenants, zeros for one never seen; an empty name is that of all together.
 
         The tenants of a bucket are of one moment. Raises as :meth:`counts`.
         """
-        live_age, holder = await self._live.refreshed(), self._publisher.holder
+        live_age, holder, heard = await self._live.refreshed(), self._publisher.holder, self._publisher.heard
         rows: dict[str, Row] = {}
+        filled_seconds = inf
         with self._answered():
             async for some in self._store.sums_of(tenants, holder):
                 rows |= {name: self._row(name, holder, found) for name, found in some.items()}
-        return rows, self._coverage(live_age)
+                filled_seconds = min(filled_seconds, *(found.filled_seconds for found in some.values()))
+        return rows, self._coverage(heard, live_age, filled_seconds)
 
     def _row(self, name: str, holder: str, found: Sum) -> Row:
         """Return a sum with what this process counts as of now in place of what it has sent."""
@@ -151,9 +155,9 @@ class FleetNumbers:
         """
         return await self.ranking.ranked(ranking, count, after)
 
-    async def _coverage_now(self) -> Coverage:
+    async def _coverage_now(self, filled_seconds: float) -> Coverage:
         with self._answered():
-            return self._coverage(await self._live.refreshed())
+            return self._coverage(self._publisher.heard, await self._live.refreshed(), filled_seconds)
 
     async def _peaks(self, name: str) -> Peaks:
         with self._answered():
@@ -164,13 +168,13 @@ class FleetNumbers:
             return self._limits.total()
         return None if tenant_id in SEVERAL else self._limits.of(TenantId(tenant_id))
 
-    def _coverage(self, live_age: float) -> Coverage:
-        heard = self._publisher.heard
+    def _coverage(self, heard: Heard | None, live_age: float, filled_seconds: float) -> Coverage:
+        """Return what sums cover after this was heard, in buckets that were filled so many seconds ago, or more."""
         if heard is None:
             raise FleetUnansweredError("This process has not told the fleet yet what it counted.")
         since = monotonic() - heard.at
-        # What was heard then says nothing of now; this process speaks for itself.
-        speaking = heard.speaking if since * 1000 < RECENT_MS else 1
+        # What was heard then says nothing of now, or of what was filled anew since; this process speaks for itself.
+        speaking = heard.speaking if since * 1000 < RECENT_MS and since < filled_seconds else 1
         living = max(self._member.seen.living, speaking)
         return Coverage(max(heard.oldest_seconds + since, live_age), speaking, living, self.since_ms)
 

@@ -131,14 +131,14 @@ _script = partial(Script, common=_COMMON)
 
 SEND: Final = _script("""
 local holder, sequence, last = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local lag, recent = tonumber(ARGV[4]), tonumber(ARGV[5])
+local lag, recent, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 local generation = redis.call('HGET', meta, 'generation')
 if not generation then return {'unseeded'} end
 if redis.call('ZSCORE', gone, holder) then return {'gone'} end
 local at, before = now(), tonumber(redis.call('HGET', holders, holder) or '0')
 if sequence > before then
-  local version = #ARGV > 5 and whole(redis.call('HINCRBY', meta, 'version', 1))
-  for index = 6, #ARGV, 3 do
+  local version = #ARGV > 6 and whole(redis.call('HINCRBY', meta, 'version', 1))
+  for index = 7, #ARGV, 3 do
     local tenant, text, more = ARGV[index], ARGV[index + 1], row(ARGV[index + 2])
     if last ~= before then more = difference(row(redis.call('HGET', own, tenant)), row(text)) end
     add(tenant, more, at, version)
@@ -147,10 +147,11 @@ if sequence > before then
   redis.call('HSET', holders, holder, sequence)
 end
 if lag < 0 then return {'ok', generation, before} end
-redis.call('ZADD', pulse, whole(at - lag), holder)
+local losses = redis.call('HGET', meta, 'losses') or '0'
+if known == generation .. ':' .. losses then redis.call('ZADD', pulse, whole(at - lag), holder) end
 local oldest = redis.call('ZRANGE', pulse, 0, 0, 'WITHSCORES')
 local speaking = redis.call('ZCOUNT', pulse, whole(at - recent), '+inf')
-return {'ok', generation, before, whole(at - oldest[2]), speaking, redis.call('HGET', meta, 'losses') or '0'}
+return {'ok', generation, before, whole(at - (oldest[2] or at)), speaking, losses}
 """)
 """Take rows of a living process. Return which filling of the bucket took them, and the sequence it knew before.
 
@@ -158,8 +159,9 @@ With each row comes its difference to what the process last knew to have arrived
 what the bucket has, too, the difference is right and cheap; if not, it is taken here.
 
 A lag of 0 or more says, in the bucket of the total, that all rows of the process up to so many milliseconds ago are in
-the store; the answer then tells the age of the rows of whoever was heard least lately, and how many were heard of in
-the last ``recent`` milliseconds.
+the store, if it has looked for all losses so far, as ``known`` tells: the filling and the losses that it knows of. The
+answer then tells the age of the rows of whoever was heard least lately, and how many were heard of in the last
+``recent`` milliseconds.
 """
 
 READ: Final = _script("""
@@ -241,17 +243,21 @@ return {redis.call('HGET', meta, 'generation') or '', redis.call('HGET', holders
 
 LOST: Final = _script("""
 redis.call('HINCRBY', meta, 'losses', 1)
+redis.call('DEL', pulse)
 return {}
 """)
-"""Have every process look whether the buckets have what it sent: one has found that something was lost."""
+"""Have every process look whether the buckets have what it sent: one has found that something was lost.
+
+None counts as heard of before it has.
+"""
 
 RETIRE: Final = _script("""
 local holder, most = ARGV[1], tonumber(ARGV[2])
 local at = now()
 redis.call('ZREMRANGEBYSCORE', gone, '-inf', whole(at - tonumber(ARGV[3])))
-redis.call('ZADD', gone, 'NX', whole(at), holder)
+local news = redis.call('ZADD', gone, 'NX', whole(at), holder)
 redis.call('ZREM', pulse, holder)
-if not redis.call('HGET', meta, 'generation') then return {0} end
+if not redis.call('HGET', meta, 'generation') then return {0, news} end
 local page = redis.call('HSCAN', own, 0, 'COUNT', most)[2]
 local version = #page > 0 and whole(redis.call('HINCRBY', meta, 'version', 1))
 for index = 1, math.min(#page, 2 * most), 2 do
@@ -261,11 +267,11 @@ for index = 1, math.min(#page, 2 * most), 2 do
   redis.call('HSET', kept, tenant, written(rest))
   redis.call('HDEL', own, tenant)
 end
-return {redis.call('HLEN', own)}
+return {redis.call('HLEN', own), news}
 """)
 """Take the open calls of a process that is gone out of some of its rows, and nothing from it any more.
 
-Return how many rows are left to do.
+Return how many rows are left to do, and 1 if the bucket did not know that it is gone.
 """
 
 KEPT: Final = _script("""

@@ -73,11 +73,13 @@ class Batch:
     """The sequence of that; -1 if nothing is known, and the differences are not to be looked at."""
     lag_ms: int | None = None
     """Given, in the bucket of the total, if all rows of the process up to so long ago have been taken."""
+    known: str = ""
+    """Name of the bucket's filling, a colon, and the losses after which the process has looked for what it sent."""
 
     def arguments(self) -> list[str | int]:
         """Return what the script is given."""
         lag_ms = -1 if self.lag_ms is None else self.lag_ms
-        arguments: list[str | int] = [self.holder, self.sequence, self.last, lag_ms, RECENT_MS]
+        arguments: list[str | int] = [self.holder, self.sequence, self.last, lag_ms, RECENT_MS, self.known]
         for tenant_id, (row, difference) in self.rows.items():
             arguments += [tenant_id, row, difference]
         return arguments
@@ -95,7 +97,7 @@ class Sent:
     oldest_ms: int = 0
     """Age of the rows of the process that was heard of least lately; of the total's bucket alone."""
     speaking: int = 0
-    """Processes heard of lately; likewise."""
+    """Processes heard of lately that have looked for every loss; likewise."""
     losses: int = 0
     """Losses of any bucket that processes have found; likewise."""
 
@@ -116,6 +118,11 @@ class Sum:
     past: str
     """A line for each minute that is remembered, the latest first: the minute since 1970, a space, and the sum when it
     began. Empty if it was not asked for."""
+
+    @property
+    def filled_seconds(self) -> float:
+        """Seconds since the bucket was filled."""
+        return (self.now_ms - self.born_ms) / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +273,16 @@ class LiveStore:
         holders, generation = await self._run(scripts.HOLDERS, bucket, [])
         return holders, generation
 
-    async def retire(self, bucket: int, holder: str) -> None:
-        """Take the open calls of a process that is gone out of its rows, and nothing from it any more."""
-        while int((await self._run(scripts.RETIRE, bucket, [holder, ROWS_AT_ONCE, GONE_MS], holder))[0]):
-            pass
+    async def retire(self, bucket: int, holder: str) -> bool:
+        """Take the open calls of a process that is gone out of its rows, and nothing from it any more.
+
+        Return true if the bucket did not know that it is gone.
+        """
+        left, any_news = 1, False
+        while left:
+            left, news = map(int, await self._run(scripts.RETIRE, bucket, [holder, ROWS_AT_ONCE, GONE_MS], holder))
+            any_news = any_news or bool(news)
+        return any_news
 
     async def kept(self, bucket: int, holder: str) -> AsyncIterator[tuple[str, str]]:
         """Yield tenants and rows of a retired process; one that is folded meanwhile comes in part or not at all."""
@@ -282,7 +295,10 @@ class LiveStore:
                 return
 
     async def folded(self, bucket: int, holder: str, generation: str) -> None:
-        """Forget the rows of a process that the database has, read while the bucket had this filling."""
+        """Forget the rows of a process that the database has, read while the bucket had this filling.
+
+        The bucket is filled anew if it has another filling by now; always, for an empty one.
+        """
         await self._run(scripts.FOLDED, bucket, [holder, generation], holder)
 
     async def begin_seeding(self, bucket: int, token: str) -> bool:

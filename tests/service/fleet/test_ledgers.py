@@ -11,12 +11,16 @@ import httpx2
 import pytest
 import redis
 
+from service.fleet.live.scripts import bucket_keys
+from service.fleet.live.store import TOTAL, bucket_of
 from service.simulator.script_writer import Shares
 from service.simulator.simulator import Simulator
 from service.simulator.traffic import Plan, Traffic
 from telemetry.semconv.catalogue import LIVE_FIELDS
 from tests.peers.gateway import eventually
 from tests.peers.peers import Peers
+from tests.peers.prometheus import Prometheus
+from tests.peers.redis_fleets import behind
 from tests.service.fleet.test_endurance import Fleet, deliver_to_any
 from tests.service.fleet.test_processes import FleetProcess, fleet
 
@@ -27,9 +31,21 @@ RECONCILE = "/api/v1/metrics/reconcile?scope=fleet"
 TENANTS = ("tenant-001", "tenant-002", "_unknown")
 SHARES = Shares(duplicates=0.1, unknown=0.1, refers=0.15, errors=0.1, late=0.0)
 MINUTES = "minutes_processed"
+PREFIX = "callscope"
+"""That of the keys, unless REDIS_PREFIX says another."""
 KILLS = 20
 HANDED_OVER_MINUTES = 0.02
 """Call time between a process's last word and its successor's first, of the calls of a rolling deploy."""
+
+
+def exporting_to(prometheus: Prometheus) -> dict[str, Any]:
+    """Return the settings of a service whose metrics go to a Prometheus, and which asks that for them."""
+    return {
+        "otel_exporter_otlp_metrics_endpoint": prometheus.otlp_metrics_url,
+        "otel_exporter_otlp_metrics_protocol": "http/protobuf",
+        "otel_metric_export_interval": "500",
+        "prometheus_url": prometheus.url,
+    }
 
 
 async def answers(processes: list[FleetProcess]) -> dict[str, dict[str, float]]:
@@ -76,6 +92,27 @@ async def reconciled(process: FleetProcess, *ledgers: str) -> dict[str, Any]:
     return found
 
 
+async def five_alike(carrier: Simulator, processes: list[FleetProcess]) -> None:
+    """Each count is the carrier's whichever process is asked, and the same in records, store and Prometheus."""
+    equal_to_the_carrier(carrier, await answers(processes))
+    found = await reconciled(processes[1], "records", "store", "prometheus")
+    assert (found["consistent"], found["complete"]) == (True, True), found["differences"]
+    for tenant, ledgers in {"": found["total"], **found["tenants"]}.items():
+        figures = {name: row["figures"] for name, row in ledgers.items()}
+        for field in ("received", "accepted", "started", "ended", "failed", "referred"):
+            assert len({figures[name][field] for name in ("records", "store", "prometheus")}) == 1, (tenant, field)
+
+
+async def more(traffic: Traffic, calls: int) -> None:
+    """Wait until so many more calls were placed."""
+    wanted = traffic.placed + calls
+
+    async def placed() -> bool:
+        return traffic.placed >= wanted
+
+    await eventually(placed, "more calls to come")
+
+
 async def all_over(processes: list[FleetProcess]) -> None:
     """Wait until no process has a call and the store no slot."""
 
@@ -90,18 +127,9 @@ async def test_five_ledgers_in_peace(
     postgres_url: str, store_url: str, peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under load the processes answer for all; at rest every count is the carrier's, whichever ledger is asked."""
-    prometheus = peers.prometheus(rules=False)
+    exporting = exporting_to(peers.prometheus(rules=False))
     random = Random(3)  # noqa: S311 -- a test is to be the same each time
-    async with fleet(
-        3,
-        postgres_url,
-        store_url,
-        tmp_path,
-        otel_exporter_otlp_metrics_endpoint=prometheus.otlp_metrics_url,
-        otel_exporter_otlp_metrics_protocol="http/protobuf",
-        otel_metric_export_interval="500",
-        prometheus_url=prometheus.url,
-    ) as (carrier, running):
+    async with fleet(3, postgres_url, store_url, tmp_path, **exporting) as (carrier, running):
         deliver_to_any(carrier, monkeypatch, lambda: random.choice(running).service.address)
         traffic = asyncio.create_task(
             Traffic(carrier, Plan("peace", seed=3, calls_per_second=10, calls=120, shares=SHARES)).run()
@@ -116,12 +144,43 @@ async def test_five_ledgers_in_peace(
         assert ("fleet", "/3") in scopes
         await traffic
         await all_over(running)
-        equal_to_the_carrier(carrier, await answers(running))
-        found = await reconciled(running[1], "records", "store", "prometheus")
-        assert (found["consistent"], found["complete"]) == (True, True), found["differences"]
-        figures = {name: row["figures"] for name, row in found["total"].items()}
-        for field in ("received", "accepted", "started", "ended", "failed", "referred"):
-            assert figures["records"][field] == figures["store"][field] == figures["prometheus"][field], field
+        await five_alike(carrier, running)
+
+
+async def test_after_the_failover_of_a_cluster(
+    postgres_url: str, peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load the primary of a tenant's sum dies, and then that of the total: at rest the five ledgers are alike.
+
+    Each time the replica that takes its place has never got what the primary had acknowledged last.
+    """
+    cluster = peers.redis_cluster()
+    exporting = exporting_to(peers.prometheus(rules=False))
+    random = Random(13)  # noqa: S311 -- a test is to be the same each time
+    async with fleet(3, postgres_url, cluster.url, tmp_path, capacity_on_outage="open", **exporting) as (
+        carrier,
+        running,
+    ):
+        deliver_to_any(carrier, monkeypatch, lambda: random.choice(running).service.address)
+        traffic = Traffic(carrier, Plan("failover", seed=13, calls_per_second=8, max_running=20, shares=SHARES))
+        calls = asyncio.create_task(traffic.run())
+        for tenant in (TENANTS[0], TOTAL):
+            await more(traffic, 20)
+            key = bucket_keys(PREFIX, bucket_of(tenant))[0]
+            primary = await asyncio.to_thread(cluster.owner, key)
+            replica = await asyncio.to_thread(cluster.replica_of, primary)
+            with behind(primary, replica):
+                await more(traffic, 10)
+                await asyncio.to_thread(primary.kill)
+                placed = traffic.placed
+            await asyncio.to_thread(cluster.owner_is, replica, key)
+            assert traffic.placed > placed, "calls come all along"
+            await more(traffic, 20)
+            await asyncio.to_thread(cluster.bring_back, primary)
+        traffic.stop()
+        await calls
+        await all_over(running)
+        await five_alike(carrier, running)
 
 
 async def test_after_twenty_kills(

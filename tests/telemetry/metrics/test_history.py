@@ -244,7 +244,7 @@ def test_labels_of_several_tenants_have_neither_peak_nor_limit() -> None:
         UNKNOWN_TENANT: (None, None),
         "acme": (0, 4),
     }
-    every = dict(story.history.every(WindowName.HOUR, story.clock.now(), Selection()))
+    every = dict(story.history.every(WindowName.HOUR, story.clock.now(), Selection(limits=True)))
     assert {label: window.limit for label, window in every.items()} == {OTHER: None, UNKNOWN_TENANT: None, "acme": 4}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,62 @@ async def test_an_emptied_store_is_filled_again(process: Make, flush: Callable[[
     after = await all_alike([one, two])
     assert after == before
     assert one.publisher.health().sent_rows
+
+
+@pytest.mark.parametrize("tenant", [None, "acme", "globex"])
+@pytest.mark.parametrize("lost", ["fold", "rows"])
+async def test_a_failover_that_loses_a_fold(process: Make, store_url: str, lost: str) -> None:
+    """The database has what a process counted, and the store takes more of it, or never got all: it counts once."""
+    one, two = await process("one"), await process("two")
+    ended(one.call("a", "acme"), 60, one.kit)
+    two.call("b", "acme")
+    await all_alike([one, two])
+    with redis.Redis.from_url(store_url) as client:
+        before = {key: client.dump(key) for key in client.scan_iter("{test:live:*")}
+        ended(one.call("c", "acme"), 60, one.kit)
+        if lost == "rows":
+            await one.publish()
+        await two.fleet.store.leave(one.holder)
+        await two.folding.fold_gone(one.holder)
+        client.delete(*client.scan_iter("{test:live:*"))
+        for key, value in before.items():
+            client.restore(key, 0, value)
+    if lost == "fold":
+        await one.publisher.publish()  # before a heartbeat tells it
+    for _ in range(3):
+        for each in (one, two):
+            await each.publish()
+    rows = await all_alike([one, two])
+    assert number(rows["acme"], "received_calls") == 3
+    assert number(rows["acme"], "ended_calls") == 2
+
+
+async def test_what_an_emptied_store_lacks_is_told(
+    process: Make, flush: Callable[[], None], tenant: str | None
+) -> None:
+    """A number is less than was counted only where an answer says that some have not been heard of."""
+    processes = [await process(name) for name in ("one", "two", "three")]
+    for one in processes:
+        ended(one.call(f"{one.fleet.name}-a", "acme"), 60, one.kit)
+        one.call(f"{one.fleet.name}-b", "globex")
+    before = (await all_alike(processes))[tenant]
+    flush()
+    whole, less = set(), 0
+    for turn in range(6):
+        for sender in processes:
+            await sender.publish()
+            for reader in processes:
+                with suppress(FleetUnansweredError):
+                    said = await reader.counting.numbers.counts(tenant)
+                    rows, coverage = await reader.counting.numbers.rows([tenant or TOTAL])
+                    heard = (said.coverage.speaking, coverage.speaking)
+                    assert heard[0] <= said.coverage.processes == 3
+                    assert said.row == before or heard[0] < 3
+                    assert rows[tenant or TOTAL] == before or heard[1] < 3
+                    less += said.row != before
+                    whole |= {turn} if heard == (3, 3) else set()
+    assert less
+    assert max(whole) == 5, "at the end all are heard of"
 
 
 async def test_a_process_that_was_fenced_and_lives(process: Make) -> None:
