@@ -141,7 +141,6 @@ async def test_an_emptied_store_is_filled_again(process: Make, flush: Callable[[
     assert one.publisher.health().sent_rows
 
 
-@pytest.mark.parametrize("tenant", [None, "acme", "globex"])
 @pytest.mark.parametrize("lost", ["fold", "rows"])
 async def test_a_failover_that_loses_a_fold(process: Make, store_url: str, lost: str) -> None:
     """The database has what a process counted, and the store takes more of it, or never got all: it counts once."""
@@ -169,6 +168,7 @@ async def test_a_failover_that_loses_a_fold(process: Make, store_url: str, lost:
     assert number(rows["acme"], "ended_calls") == 2
 
 
+@pytest.mark.parametrize("tenant", [None, "acme", "globex"])
 async def test_what_an_emptied_store_lacks_is_told(
     process: Make, flush: Callable[[], None], tenant: str | None
 ) -> None:
