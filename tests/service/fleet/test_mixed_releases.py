@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -23,8 +22,8 @@ from tests.service.fleet.releases import FIELD, next_release
 from tests.service.fleet.test_endurance import deliver_to_any
 from tests.service.fleet.test_ledgers import (
     PREFIX,
-    SHARES,
     TENANTS,
+    WELL,
     all_over,
     answers,
     exporting_to,
@@ -37,8 +36,6 @@ pytestmark = [pytest.mark.endurance, pytest.mark.peers]
 
 CODE = "44"
 """The code of the number that the next release has more."""
-CALLS = replace(SHARES, errors=0.0)
-"""No call fails: one that does while it is handed over is found to be over, and nobody can say how it ended."""
 BETWEEN = 15
 """Calls between two steps of the deploy."""
 
@@ -62,7 +59,7 @@ async def test_two_releases_in_one_fleet(
     ):
         serving, upgraded = list(running), set[str]()
         deliver_to_any(carrier, monkeypatch, lambda: random.choice(serving).service.address)
-        traffic = Traffic(carrier, Plan("releases", seed=17, calls_per_second=5, max_running=6, shares=CALLS))
+        traffic = Traffic(carrier, Plan("releases", seed=17, calls_per_second=5, max_running=6, shares=WELL))
         calls = asyncio.create_task(traffic.run())
 
         async def upgrade(process: FleetProcess) -> None:
