@@ -57,7 +57,7 @@ class ServiceClient:
             headers = {HEADER: self._token}
             answer = httpx2.get(self._url + path, params=wanted, headers=headers, timeout=self._timeout)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-            reason = str(error) or type(error).__name__
+            reason = str(error).rstrip(".") or type(error).__name__
             raise RefusedError(f"cannot reach {self._url}: {reason}; name the service with --url") from None
         body = _json(answer)
         if answer.is_success and body is not None:

@@ -22,6 +22,8 @@ DIFFERS = "≠"
 """Marks a figure on which ledgers differ, where there are no colours too."""
 EVERYBODY = "all tenants"
 """The title of the sums."""
+NOTHING_COUNTED = "No ledger counts a call."
+"""Stands for a table without rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class ReconcileTable:
                 yield f"{ledger}: {_words(state.state)}{age}{detail}"
 
     def _tables(self) -> Iterator[RenderableType]:
-        yield self._table(EVERYBODY, self.found.total, None)
+        total = self._table(EVERYBODY, self.found.total, None)
+        yield total if total.rows else NOTHING_COUNTED
         differing = {difference.tenant_id for difference in self.found.differences}
         shown = [tenant for tenant in self.found.tenants if self.every or tenant in differing]
         for tenant in shown:

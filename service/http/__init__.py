@@ -1,1 +1,1 @@
-"""The room of what all routers share: problem details, security, bodies, responses and readiness."""
+"""What all routers share: problem details, security, bodies, responses and readiness."""

@@ -15,7 +15,8 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.openapi import declared_invalid, describe_problems
-from service.http.problems import Problem, ProblemError, invalid_request, phrase, problem_response
+from service.http.paths import named_path
+from service.http.problems import MAX_ECHO, Problem, ProblemError, invalid_request, phrase, problem_response
 
 UNHANDLED: Final = "The service failed on this request; its log names the cause."
 _ROUTERS_OWN: Final[Mapping[int, str]] = {
@@ -57,7 +58,7 @@ def use_problem_details(app: FastAPI, page: ErrorPage = _no_page) -> None:
 
 
 def _written(request: Request, error: ProblemError, page: ErrorPage) -> Response:
-    return page(request, error) or problem_response(request.scope["path"], error)
+    return page(request, error) or problem_response(named_path(request, MAX_ECHO), error)
 
 
 def _http_exception(request: Request, raised: HTTPException, page: ErrorPage) -> Response:
@@ -78,7 +79,8 @@ def _methods(request: Request) -> list[str]:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    return problem_response(request.scope["path"], invalid_request(cast("RequestValidationError", error).errors()))
+    invalid = invalid_request(cast("RequestValidationError", error).errors())
+    return problem_response(named_path(request, MAX_ECHO), invalid)
 
 
 def _detail(raised: HTTPException) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -23,10 +23,9 @@ class NamedRoute(APIRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return how far the route fits, and its parameters."""
-        raw: bytes = scope.get("raw_path") or b""
-        if not _ESCAPED_SLASH.search(raw):
+        path = _with_held_slashes(scope)
+        if _HELD not in path:
             return super().matches(scope)
-        path = _HELD.join(unquote(part.decode("ascii")) for part in _ESCAPED_SLASH.split(raw))
         match, child = super().matches({**scope, "path": path})
         if match is not Match.NONE:
             child["path_params"] = {
@@ -40,3 +39,16 @@ def sent_path(request: Request) -> str:
     """Return the path as it was sent, with what is escaped in it; for links and redirects to the same place."""
     raw: bytes = request.scope.get("raw_path") or b""
     return raw.decode("ascii") or request.url.path
+
+
+def named_path(request: Request, most: int) -> str:
+    """Return the first ``most`` characters of the path, percent-encoded, with the escaped slashes of its names."""
+    path = _with_held_slashes(request.scope)[:most]
+    return "%2F".join(quote(part, errors="replace") for part in path.split(_HELD))
+
+
+def _with_held_slashes(scope: Scope) -> str:
+    raw: bytes = scope.get("raw_path") or b""
+    if not _ESCAPED_SLASH.search(raw):
+        return str(scope["path"])
+    return _HELD.join(unquote(part.decode("ascii")) for part in _ESCAPED_SLASH.split(raw))

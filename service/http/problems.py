@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import quote
 
 from pydantic import Field
 from starlette.exceptions import HTTPException
@@ -79,7 +78,7 @@ def phrase(status: int) -> str:
 
 
 def problem_response(path: str, error: ProblemError) -> Response:
-    """Return the response that ``error`` stands for, to a request for ``path``."""
+    """Return the response that ``error`` stands for, to a request for ``path``, percent-encoded."""
     # ASCII with escapes: half a surrogate pair, which a JSON body can smuggle in, has no UTF-8 form.
     body = json.dumps(problem_content(path, error)).encode("ascii")
     return Response(body, error.status_code, error.headers, PROBLEM_JSON)
@@ -92,7 +91,7 @@ def problem_content(path: str, error: ProblemError) -> dict[str, object]:
         "title": error.title,
         "status": error.status_code,
         "detail": error.detail,
-        "instance": quote(path[:MAX_ECHO], errors="replace"),
+        "instance": path,
     }
     if error.errors:
         content["errors"] = [problem.model_dump() for problem in error.errors]

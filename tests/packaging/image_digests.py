@@ -65,6 +65,8 @@ class Image:
             return f"https://{host}", rest
         if not registry:
             raise UnknownDigestError(f"{self}: say which registry to ask, with REGISTRY=https://…")
+        if not registry.startswith(("https://", "http://")):
+            raise UnknownDigestError(f"{self}: REGISTRY={registry} is no address; write https:// before it")
         return registry.rstrip("/"), self.name if slash else f"library/{self.name}"
 
 

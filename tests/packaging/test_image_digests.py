@@ -159,14 +159,14 @@ def test_a_registry_that_tells_no_digest_is_asked_for_the_manifest(root: Path, r
     assert [asked for asked in registry.asked if asked.startswith("GET")] == [f"GET library/haproxy:{tag}"]
 
 
-@pytest.mark.parametrize("fault", ["lacking", "away", "unnamed"])
+@pytest.mark.parametrize("fault", ["lacking", "away", "unnamed", "no address"])
 def test_nothing_is_written_unless_all_is_known(
     root: Path, registry: Registry, fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An image that is not there, a registry that is away or was not named: one sentence with the image, exit 1."""
+    """An image that is not there, a registry away, unnamed or without address: one sentence with the image, exit 1."""
     before = _named(root)
     registry.lacking.add("prom/prometheus")
-    where = {"lacking": [registry.url], "away": [registry.url], "unnamed": []}[fault]
+    where = {"lacking": [registry.url], "away": [registry.url], "unnamed": [], "no address": ["registry"]}[fault]
     if fault == "away":
         registry.close()
     assert main(where, root=root) == 1

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -75,10 +76,12 @@ class Desk:
         for name, address in addresses.items():
             exported = re.sub(rf"\b{name}=\S+", f"{name}={address}", exported)
         (functions,) = [block for block in RUNBOOK.split("```") if BY_HAND in block]
-        self._before = f"{exported}\n{functions}\n"
+        # As it is typed, and for a command of the service's only if the runbook exports it.
+        token = f"ADMIN_TOKEN={shlex.quote(settings['ADMIN_TOKEN'])}"
+        self._before = f"{token}\n{exported}\n{functions}\n"
         programs = [Path(sys.executable).parent, require("promtool").parent, folder() / "bin"]
         path = os.pathsep.join([*map(str, programs), os.environ["PATH"]])
-        self._environment = {"PATH": path, "HOME": str(place), "ADMIN_TOKEN": settings["ADMIN_TOKEN"]}
+        self._environment = {"PATH": path, "HOME": str(place)}
 
     def type(self, command: str, **named: str) -> Shown:
         """Run one command line, after what the runbook has typed first; ``named`` is what the alert names."""

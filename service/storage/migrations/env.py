@@ -2,7 +2,7 @@
 
 Alembic gives no other hook than the act of loading this file, under the module name ``env_py``; imported as a part of
 the package it does nothing. It needs no models: a revision says itself what it changes, and a test holds the result
-against the models of every room.
+against the models of every subpackage.
 """
 
 from alembic import context

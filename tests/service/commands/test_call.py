@@ -1,6 +1,7 @@
 """``callscope call``, against a running service."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -129,11 +130,12 @@ def test_what_the_service_refuses_is_told(url: str, runner: CliRunner) -> None:
     assert (wrong.exit_code, wrong.output.startswith("401: Send an admin token")) == (1, True)
 
 
-@pytest.mark.parametrize("where", ["not an address", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize("where", ["not an address", "127.0.0.1:8000", "ftp://127.0.0.1", "http://127.0.0.1:99999"])
 def test_an_address_that_is_none_is_told(runner: CliRunner, where: str) -> None:
-    """An address that cannot be one is refused with the address in the message."""
+    """An address that cannot be one is refused with the address in the message, which is one sentence."""
     shown = runner.invoke(app, ["call", "rtc_1", "--url", where])
     assert (shown.exit_code, shown.output.startswith(f"cannot reach {where}: ")) == (1, True)
+    assert re.search(r"[\w'/]; name the service with --url\n$", shown.output), shown.output
 
 
 def test_a_service_that_is_not_there_is_told(runner: CliRunner) -> None:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from service.http.problems import MAX_ECHO
 from service.http.tokens import HEADER
 from telemetry.testing import TelemetryKit
 from tests.service.api.gateway import TOKEN, Gateway
@@ -58,3 +59,12 @@ def test_a_call_is_found_by_its_name(client: httpx2.Client) -> None:
     assert client.get("/api/v1/calls/call%2F0").json()["call_id"] == "call/0"
     assert client.get("/api/v1/calls/call%2F0/timeline.svg").headers["content-type"] == "image/svg+xml"
     assert client.get("/api/v1/calls/call%2F0%2Ftimeline.svg").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "status"), [("emea/nobody", 404), ("keine ü/%2F?", 404), ("x/" + "y" * 2000, 422)])
+def test_an_error_names_the_path_that_was_asked_for(client: httpx2.Client, name: str, status: int) -> None:
+    """Its ``instance`` keeps a name's slashes escaped, or it would be another path; of a long one it has the start."""
+    path = f"{LIVE}/{quote(name, safe='')}"
+    problem = client.get(path)
+    assert problem.status_code == status
+    assert problem.json()["instance"] == path[: MAX_ECHO + len("%2F") - len("/")]

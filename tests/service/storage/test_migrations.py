@@ -24,7 +24,7 @@ from telemetry.semconv.attributes import CallDirection
 
 SERVICE = Path(__file__).resolve().parents[3] / "service"
 MODELS = [import_module(f"service.{file.parent.name}.models") for file in sorted(SERVICE.glob("*/models.py"))]
-"""The models of every room, loaded so that the metadata is whole."""
+"""The models of every subpackage, loaded so that the metadata is whole."""
 
 COUNT = 2_000
 """Calls of a database that is migrated; a benchmark migrates a million."""
