@@ -83,6 +83,10 @@ IGNORED: Final = frozenset(
 _TYPE = re.compile(rb'"type"\s*:\s*"([a-z0-9_.]+)"')
 # Inside a string, quotes are escaped and cannot match. A nested object may come first; none has a type of such a name.
 
+_ITEMS: Final = frozenset({"conversation.item.added", "conversation.item.created", "conversation.item.done"})
+_OUTPUT: Final = b"function_call_output"
+# Of the items that come and go with every turn, only a tool's output means something, and only that is parsed.
+
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 # Error codes are an open set that the carrier extends; anything that does not look like one is not passed on.
 
@@ -120,7 +124,8 @@ def translate(message: bytes) -> tuple[Signal, ...]:
     Each number that cannot be right comes as an :class:`Unusable` of its own before the signal it was to be part of.
     """
     found = _TYPE.search(message)
-    if found is not None and found[1].decode() in IGNORED:
+    kind = "" if found is None else found[1].decode()
+    if kind in IGNORED or (kind in _ITEMS and _OUTPUT not in message):
         return (ALIVE,)
     try:
         event = json.loads(message.decode())
@@ -265,9 +270,7 @@ TRANSLATORS: Final[Mapping[str, Callable[[Event, _NumberCheck], Signal]]] = {
     "response.output_audio_transcript.done": lambda event, _: Words(Speaker.AGENT, _text(event.get("transcript"))),
     "conversation.item.input_audio_transcription.completed": _transcribed,
     "input_audio_buffer.dtmf_event_received": lambda event, _: KeyPressed(_text(event.get("event"))),
-    "conversation.item.added": _item,
-    "conversation.item.created": _item,
-    "conversation.item.done": _item,
+    **dict.fromkeys(_ITEMS, _item),
     "response.created": lambda _event, _: _BEGUN,
     "response.done": _done,
     "error": _fault,
