@@ -252,8 +252,12 @@ class FleetCalls:
         own = self.instance_id
         living = {instance_of(process.holder) for process in view.processes if process.beat_age_seconds is not None}
         gone = {instance_of(process.holder) for process in view.processes} - living - {own}
+        forgotten = own not in living or self._fleet.member.settling
+        if forgotten:
+            # An emptied store names those that have come back to it; the others run their calls all the same.
+            living |= set(self._seen.living) - gone
         self._seen, self._seen_at = _Others(tuple(sorted(living - {own})), tuple(sorted(gone))), self._now()
-        return self._seen
+        return self._last_seen() if forgotten else self._seen
 
     def _last_seen(self) -> _Others:
         """Return the others as they were seen last, and how many more there were at the last heartbeat."""

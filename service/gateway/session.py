@@ -20,10 +20,12 @@ from service.gateway.carriers.carrier import (
     KeyPressed,
     PlaybackStarted,
     PlaybackStopped,
+    ResponseBegun,
     ResponseDone,
     SessionClosedError,
     SessionFault,
     Signal,
+    ToolAnswered,
     ToolRequest,
     TurnDetection,
     Unusable,
@@ -49,6 +51,9 @@ DISPROVING_TURNS: Final = 2
 
 MAX_BILLED: Final = 64
 """Responses whose tokens are remembered as counted, in case the carrier tells of one again."""
+
+MAX_UNHEARD: Final = 64
+"""Outputs of tools kept in case they have to be sent again; of a carrier that acknowledges none, the latest."""
 
 _SAID: Final = {Speaker.CALLER: Content.CALLER_SAID, Speaker.AGENT: Content.AGENT_SAID}
 
@@ -99,8 +104,10 @@ class CallSession:
         self._content = content
         self._playback = Playback(call)
         self._voice = VoiceActivity(clock.now())
-        self._attached = asyncio.Event()
-        self._attached.set()
+        self._unheard: dict[str, str] = {}
+        """Outputs of tools by the ids of their calls, until the model is seen to have them."""
+        self._awaits_response = False
+        """True from asking for a response until one begins."""
         self._running: set[asyncio.Task[None]] = set()
         self._billed: deque[str] = deque(maxlen=MAX_BILLED)
         self._end_reason: EndReason | None = None
@@ -120,6 +127,8 @@ class CallSession:
             CallerSpeech: self._caller_speech,
             PlaybackStarted: self._playback_started,
             PlaybackStopped: self._playback_stopped,
+            ToolAnswered: self._tool_answered,
+            ResponseBegun: self._response_begun,
             ResponseDone: self._response_done,
             Words: self._words,
             KeyPressed: self._key_pressed,
@@ -130,7 +139,8 @@ class CallSession:
     async def run(self, *, greet: bool = True) -> SessionEnd:
         """Follow the session to its end; a connection that breaks meanwhile is replaced."""
         if greet:
-            await self._session.greet()
+            self._awaits_response = True
+            await self._session.respond()
         try:
             async with AsyncExitStack() as attached:
                 while True:
@@ -319,7 +329,6 @@ class CallSession:
         self, closed: SessionClosedError, broke: Instant, attached: AsyncExitStack
     ) -> SessionEnd | None:
         """Go on over another connection and return None; or return how the call ended, if there is none to be had."""
-        self._attached.clear()
         self._call.unobserved(broke)
         try:
             self._session = await self._try_to_attach(attached)
@@ -332,7 +341,7 @@ class CallSession:
         self._call.heartbeat()
         self._playback = Playback(self._call)
         self._voice = VoiceActivity(self._clock.now())
-        self._attached.set()
+        await self._say_again()
         return None
 
     async def _try_to_attach(self, attached: AsyncExitStack) -> CarrierSession:
@@ -426,13 +435,26 @@ class CallSession:
 
     async def _answer(self, request: ToolRequest) -> None:
         output = await self._output(request)
-        while output is not None:
-            await self._attached.wait()
-            session = self._session
-            if await session.answer_tool(request.tool_call_id, output):
-                return
-            # The connection broke; the model waits for the output on the next one.
-            await asyncio.sleep(TOOL_RETRY_SECONDS)
+        if output is None:
+            return
+        while len(self._unheard) >= MAX_UNHEARD:
+            self._unheard.pop(next(iter(self._unheard)))
+        self._unheard[request.tool_call_id], self._awaits_response = output, True
+        await self._session.answer_tool(request.tool_call_id, output)
+
+    async def _say_again(self) -> None:
+        """Send again what the model was not seen to have heard: it was lost if the connection broke on its way."""
+        for tool_call_id, output in list(self._unheard.items()):
+            await self._session.answer_tool(tool_call_id, output)
+        if self._awaits_response and not self._unheard:
+            await self._session.respond()
+
+    def _tool_answered(self, signal: ToolAnswered) -> None:
+        self._unheard.pop(signal.tool_call_id, None)
+
+    def _response_begun(self, _signal: ResponseBegun) -> None:
+        # One that began before the model had an output is not the one that the output asks for.
+        self._awaits_response = bool(self._unheard)
 
     async def _output(self, request: ToolRequest) -> str | None:
         """Return what the model is told; a tool's failure is told too, and ends nothing."""
@@ -472,9 +494,6 @@ TRANSFER_SECONDS: Final = 2.0
 
 CONNECTION_LOST: Final = "connection_lost"
 """The error of a call whose connection ended without a word and could not be replaced."""
-
-TOOL_RETRY_SECONDS: Final = 0.05
-"""Between finding that a tool's output could not be sent and learning, on the reading side, that the session broke."""
 
 
 def _error(problem: str) -> str:

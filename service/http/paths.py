@@ -1,8 +1,9 @@
 """Paths whose names have slashes of their own: an escaped one belongs to a name, a plain one stands between two."""
 
 import re
+from string import punctuation
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -37,8 +38,16 @@ class NamedRoute(APIRoute):
 
 def sent_path(request: Request) -> str:
     """Return the path as it was sent, with what is escaped in it; for links and redirects to the same place."""
-    raw: bytes = request.scope.get("raw_path") or b""
-    return raw.decode("ascii") or request.url.path
+    return sent_in(request.scope)
+
+
+def sent_in(scope: Scope) -> str:
+    """Return the path as it was sent, in ASCII; where the server does not tell it, the path with its escapes put back.
+
+    Some servers hand bytes on that no client may send (RFC 3986 §2): these are escaped, too.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    return quote(raw, safe=punctuation) if raw else quote(scope["path"], errors="replace")
 
 
 def named_path(request: Request, most: int) -> str:
@@ -51,4 +60,4 @@ def _with_held_slashes(scope: Scope) -> str:
     raw: bytes = scope.get("raw_path") or b""
     if not _ESCAPED_SLASH.search(raw):
         return str(scope["path"])
-    return _HELD.join(unquote(part.decode("ascii")) for part in _ESCAPED_SLASH.split(raw))
+    return _HELD.join(unquote_to_bytes(part).decode(errors="replace") for part in _ESCAPED_SLASH.split(raw))

@@ -92,6 +92,10 @@ class SidebandContext:
             if not await self._break_off(fault):
                 self._breaks.appendleft(fault)
 
+    async def break_off(self) -> None:
+        """Break the sideband off at once, while the call goes on."""
+        await self._break_off(SidebandBreak(0))
+
     def cut_if_due(self) -> None:
         """Raise :class:`LineCutError` when the call's faults end it after as many events."""
         cut = self.record.dialled.faults.cut
@@ -112,6 +116,8 @@ class GatewayEvents:
         self.unresponsive = False
         """True if the carrier answers nothing any more."""
         self._requested = asyncio.Event()
+        self._items: set[str] = set()
+        self._outputs = 0
         self._awaited: dict[str, asyncio.Event] = {}
         self._handlers = {
             "conversation.item.create": self._item_created,
@@ -170,9 +176,28 @@ class GatewayEvents:
     async def _item_created(self, event: Mapping[str, Any]) -> None:
         item = {"id": self._context.new_id("item"), "object": "realtime.item", "status": "completed"}
         item |= event.get("item") or {}
+        if str(item["id"]) in self._items:
+            await self._context.send(
+                wire.error("item_exists", "There is an item with this id.", cause=event.get("event_id"))
+            )
+            return
+        is_output = item.get("type") == "function_call_output"
+        fault = self._context.record.dialled.faults.output if is_output else None
+        self._outputs += is_output
+        breaks = fault is not None and self._outputs <= fault.times
+        if breaks:
+            # What the carrier says of the item is then heard by nobody.
+            await self._context.break_off()
+        if fault is None or not breaks or fault.processed:
+            await self._take(item, event)
+
+    async def _take(self, item: dict[str, Any], event: Mapping[str, Any]) -> None:
+        self._items.add(str(item["id"]))
         await self._context.send(wire.item_added(item, event.get("previous_item_id")))
         await self._context.send(wire.item_done(item, event.get("previous_item_id")))
         if item.get("type") == "function_call_output" and item.get("call_id") in self._awaited:
+            if self._awaited[item["call_id"]].is_set():
+                self._context.record.violated("second output of a tool call")
             self._awaited[item["call_id"]].set()
 
     async def _response_requested(self, event: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ class SimulatedConversation:
     async def listen(self, socket: WebSocket) -> None:
         """Take what the gateway says on this sideband, until it leaves."""
         try:
-            await self._gateway.listen(_texts(socket))
+            await self._gateway.listen(self._texts(socket))
         except LineCutError as cut:
             self._leg.request_closing(cut.closing)
             await self.over
@@ -70,6 +70,11 @@ class SimulatedConversation:
     def broke(self, socket: WebSocket) -> bool:
         """Return True for a sideband that was broken off while the call went on."""
         return socket in self._broken
+
+    async def _texts(self, socket: WebSocket) -> AsyncIterator[str]:
+        """Yield what arrives; what does so once the sideband has broken was lost on its way."""
+        while not self.broke(socket) and (message := await socket.receive())["type"] != "websocket.disconnect":
+            yield message.get("text") or ""
 
     async def stop(self) -> None:
         """Break it off."""
@@ -129,11 +134,6 @@ async def _put(socket: WebSocket, frame: Frame) -> None:
         send_text_frame(socket, frame.content)
     else:
         await socket.send_bytes(frame.content)
-
-
-async def _texts(socket: WebSocket) -> AsyncIterator[str]:
-    while (message := await socket.receive())["type"] != "websocket.disconnect":
-        yield message.get("text") or ""
 
 
 _logger = logging.getLogger(__name__)

@@ -84,6 +84,8 @@ class CallFaults:
     """So many sideband handshakes are answered 404 ``call_id_not_found`` before one succeeds."""
     cut: SocketCut | None = None
     breaks: tuple[SidebandBreak, ...] = ()
+    output: DropConnection | None = None
+    """The sideband breaks as the output of a tool arrives; nothing behind it on that sideband is read."""
     refer_ignored: bool = False
     """A refer is answered 200 and nothing comes of it, as with a trunk where REFER is not enabled."""
     canceled: bool = False

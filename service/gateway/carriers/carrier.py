@@ -55,6 +55,18 @@ class ToolRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolAnswered:
+    """The model has a tool's output."""
+
+    tool_call_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseBegun:
+    """The model begins a response."""
+
+
+@dataclass(frozen=True, slots=True)
 class ResponseDone:
     """A response is complete, cut short or failed; it is billed in any case."""
 
@@ -111,6 +123,8 @@ Signal = (
     | CallerSpeech
     | PlaybackStarted
     | PlaybackStopped
+    | ToolAnswered
+    | ResponseBegun
     | ResponseDone
     | Words
     | KeyPressed
@@ -166,12 +180,12 @@ class CarrierSession(Protocol):
         """
         ...
 
-    async def greet(self) -> None:
-        """Let the agent speak first."""
+    async def respond(self) -> None:
+        """Let the agent speak; only :class:`ResponseBegun` shows that this was not lost as the connection broke."""
         ...
 
-    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
-        """Give the model a tool's output and let it go on; returns False if the connection had ended before."""
+    async def answer_tool(self, tool_call_id: str, output: str) -> None:
+        """Give the model a tool's output, which it takes once, and let it go on; :class:`ToolAnswered` shows that."""
         ...
 
     async def probe(self) -> None:

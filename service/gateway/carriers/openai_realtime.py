@@ -1,10 +1,11 @@
 """OpenAI Realtime over SIP, through the official SDK."""
 
 import asyncio
+import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -263,18 +264,26 @@ class RealtimeSession:
                 raise SessionClosedError(orderly=True) from error
             raise _closed(error, fatal) from error
 
-    async def greet(self) -> None:
-        """Let the agent speak first."""
+    async def respond(self) -> None:
+        """Let the agent speak."""
         await self._send(self._connection.send_raw(_CREATE_RESPONSE))
 
-    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
-        """Give the model a tool's output and let it go on; returns False if the connection had ended before."""
-        sent = await self._send(
+    async def answer_tool(self, tool_call_id: str, output: str) -> None:
+        """Give the model a tool's output and let it go on.
+
+        The item has an id that follows from the call's, so that one that is sent again is refused, and not there twice.
+        """
+        await self._send(
             self._connection.conversation.item.create(
-                item={"type": "function_call_output", "call_id": tool_call_id, "output": output}
+                item={
+                    "id": _item_id(tool_call_id),
+                    "type": "function_call_output",
+                    "call_id": tool_call_id,
+                    "output": output,
+                }
             )
         )
-        return await self._send(self._connection.send_raw(_CREATE_RESPONSE)) and sent
+        await self.respond()
 
     async def probe(self) -> None:
         """Send an update that changes nothing: a session that is alive answers it with ``session.updated``."""
@@ -285,13 +294,15 @@ class RealtimeSession:
         self._left = True
         await self._connection.close()
 
-    async def _send(self, sending: Awaitable[None]) -> bool:
-        try:
+    async def _send(self, sending: Awaitable[None]) -> None:
+        # The reading side learns of a connection that ended, too, and says how the session did.
+        with suppress(ConnectionClosed):
             await sending
-        except ConnectionClosed:
-            # The reading side learns of it too and says how the session ended.
-            return False
-        return True
+
+
+def _item_id(tool_call_id: str) -> str:
+    """Return an id for a tool's output; the carrier takes 32 characters."""
+    return "tool_" + hashlib.sha256(tool_call_id.encode()).hexdigest()[:27]
 
 
 def _closed(error: ConnectionClosed, fatal: str | None) -> SessionClosedError:

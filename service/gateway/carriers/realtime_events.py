@@ -17,9 +17,11 @@ from service.gateway.carriers.carrier import (
     LivenessSignal,
     PlaybackStarted,
     PlaybackStopped,
+    ResponseBegun,
     ResponseDone,
     SessionFault,
     Signal,
+    ToolAnswered,
     ToolRequest,
     TurnDetection,
     Unusable,
@@ -41,14 +43,12 @@ TRANSCRIPTION_MODEL: Final = "gpt-transcribe"
 """The model asked to put into words what callers say; it is billed apart from the responses."""
 
 ALIVE: Final = LivenessSignal()
+_BEGUN: Final = ResponseBegun()
 
 IGNORED: Final = frozenset(
     {
         "conversation.created",
-        "conversation.item.added",
-        "conversation.item.created",
         "conversation.item.deleted",
-        "conversation.item.done",
         "conversation.item.input_audio_transcription.delta",
         "conversation.item.input_audio_transcription.failed",
         "conversation.item.input_audio_transcription.segment",
@@ -63,7 +63,6 @@ IGNORED: Final = frozenset(
         "rate_limits.updated",
         "response.content_part.added",
         "response.content_part.done",
-        "response.created",
         "response.function_call_arguments.delta",
         "response.function_call_arguments.done",
         "response.mcp_call.completed",
@@ -83,6 +82,10 @@ IGNORED: Final = frozenset(
 
 _TYPE = re.compile(rb'"type"\s*:\s*"([a-z0-9_.]+)"')
 # Inside a string, quotes are escaped and cannot match. A nested object may come first; none has a type of such a name.
+
+_ITEMS: Final = frozenset({"conversation.item.added", "conversation.item.created", "conversation.item.done"})
+_OUTPUT: Final = b"function_call_output"
+# Of the items that come and go with every turn, only a tool's output means something, and only that is parsed.
 
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 # Error codes are an open set that the carrier extends; anything that does not look like one is not passed on.
@@ -121,7 +124,8 @@ def translate(message: bytes) -> tuple[Signal, ...]:
     Each number that cannot be right comes as an :class:`Unusable` of its own before the signal it was to be part of.
     """
     found = _TYPE.search(message)
-    if found is not None and found[1].decode() in IGNORED:
+    kind = "" if found is None else found[1].decode()
+    if kind in IGNORED or (kind in _ITEMS and _OUTPUT not in message):
         return (ALIVE,)
     try:
         event = json.loads(message.decode())
@@ -157,6 +161,13 @@ def _fault(event: Event, _reading: _NumberCheck) -> Signal:
     error = _object(event, "error")
     code = _code(error.get("code") or error.get("type"))
     return SessionFault(code, fatal=code in _FATAL_CODES)
+
+
+def _item(event: Event, _reading: _NumberCheck) -> Signal:
+    item = event.get("item")
+    if not isinstance(item, dict) or item.get("type") != "function_call_output" or not _id(item.get("call_id")):
+        return ALIVE
+    return ToolAnswered(_id(item["call_id"]))
 
 
 def _done(event: Event, reading: _NumberCheck) -> Signal:
@@ -259,6 +270,8 @@ TRANSLATORS: Final[Mapping[str, Callable[[Event, _NumberCheck], Signal]]] = {
     "response.output_audio_transcript.done": lambda event, _: Words(Speaker.AGENT, _text(event.get("transcript"))),
     "conversation.item.input_audio_transcription.completed": _transcribed,
     "input_audio_buffer.dtmf_event_received": lambda event, _: KeyPressed(_text(event.get("event"))),
+    **dict.fromkeys(_ITEMS, _item),
+    "response.created": lambda _event, _: _BEGUN,
     "response.done": _done,
     "error": _fault,
 }

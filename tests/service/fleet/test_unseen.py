@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
+from service.api import fleet_calls
 from service.fleet.errors import StoreAwayError
 from service.fleet.fleet import Fleet
 from tests.service.fleet.pair import Pair, pair, plain
@@ -50,3 +52,32 @@ async def test_the_process_that_has_a_call_is_asked(unseen: tuple[Pair, str]) ->
     both, call_id = unseen
     assert plain(await both.second.client.get(f"{CALLS}/{call_id}"))["from_record"] is False
     assert (await both.second.client.post(f"{CALLS}/{call_id}/hang-up")).status_code == 204
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["seen before", "never seen"])
+async def test_an_emptied_store_hides_nobody(
+    tmp_path: Path, store_url: str, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """The first has not come back to an emptied store yet: it tells of its call itself, or it counts as silent."""
+    monkeypatch.setattr(fleet_calls, "SEEN_SECONDS", 0.0)
+    async with pair(tmp_path, store_url) as both:
+        call_id = await both.talking()
+        first, second = both.first.container.fleet, both.second.container.fleet
+        assert first is not None
+        assert second is not None
+        await second.member.beat()
+        if known:
+            assert (await both.second.client.get(CALLS)).headers["X-Calls-Processes"] == "2/2"
+        await first.member.stop()
+        async with Redis.from_url(store_url) as store:
+            await store.flushall()
+        for _ in range(2):
+            answer = await both.second.client.get(f"{CALLS}?scope=fleet")
+            if known:
+                assert [call["call_id"] for call in plain(answer)["calls"]] == [call_id]
+            assert (answer.status_code, answer.headers["X-Calls-Processes"]) == (
+                (200, "2/2") if known else (503, "1/2")
+            )
+            await second.member.beat()
+        first.member.start()
+        await both.over()

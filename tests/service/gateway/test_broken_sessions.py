@@ -11,7 +11,7 @@ import pytest
 from service.gateway import session
 from service.gateway.carriers.carrier import CallerSpeech, PlaybackStarted, Signal
 from service.gateway.carriers.openai_realtime import RealtimeSession
-from service.simulator.faults import ALWAYS, CallFaults, Refuse, SidebandBreak
+from service.simulator.faults import ALWAYS, CallFaults, DropConnection, Refuse, SidebandBreak
 from service.simulator.ground_truth import CallReport
 from service.simulator.script import (
     AgentGreets,
@@ -141,6 +141,30 @@ async def test_a_tool_answers_on_the_connection_that_replaces_its_own(tmp_path: 
         for report, record in await asyncio.gather(*calls):
             assert report.counts["sidebands_reattached"] == 1
             assert record.summary.end_reason is EndReason.HANGUP
+
+
+@pytest.mark.parametrize(("processed", "breaks"), [(False, 2), (True, 1)], ids=["lost", "taken"])
+async def test_an_output_that_went_down_with_its_connection_is_sent_again(
+    shared: GatewayHarness, processed: bool, breaks: int
+) -> None:
+    """Sending it succeeded here, and the caller waits: the model gets it on the next connection, and once only."""
+    answer = (CallerSpeaks("When?"), AgentUsesTool("current_time"), AgentSpeaks("Now."))
+    script = CallScript("tool", (HELLO, *answer, *answer), AgentHangsUp())
+    report, record = await broken(shared, script=script, output=DropConnection(times=2, processed=processed))
+    assert report.counts["sidebands_broken"] == report.counts["sidebands_reattached"] == breaks + processed
+    assert (report.end, report.counts["turns"]) == ("agent_hung_up", 2)
+    assert "violations" not in report.counts
+    assert record.summary.end_reason is EndReason.COMPLETED
+    assert await shared.differences() == []
+
+
+async def test_a_greeting_that_was_asked_for_as_the_connection_broke_is_asked_for_again(shared: GatewayHarness) -> None:
+    """The first sideband breaks with the request still on its way; the caller is greeted all the same."""
+    script = CallScript("greeted", (HELLO, *TURN), AgentHangsUp())
+    whole = await shared.call(script, call_id=fresh_id())
+    report, _ = await broken(shared, SidebandBreak(1), script=script)
+    assert report.counts["sidebands_reattached"] == 1
+    assert report.counts["tokens_output"] == whole.counts["tokens_output"]
 
 
 NONSENSE: tuple[SendsUnusable, ...] = (

@@ -17,10 +17,12 @@ from service.gateway.carriers.carrier import (
     OwnedCalls,
     PlaybackStarted,
     PlaybackStopped,
+    ResponseBegun,
     ResponseDone,
     SessionClosedError,
     Signal,
     Tool,
+    ToolAnswered,
     ToolRequest,
     Tries,
     TurnDetection,
@@ -45,7 +47,7 @@ class ScriptedSession:
 
     def __init__(self, *signals: Signal | asyncio.Event, closed: SessionClosedError) -> None:
         self._signals, self._closed = signals, closed
-        self.probes = 0
+        self.probes = self.asked = 0
         self.answers: list[str] = []
         self.sends = True
         self.left, self.answered = asyncio.Event(), asyncio.Event()
@@ -58,13 +60,13 @@ class ScriptedSession:
                 yield signal
         raise self._closed
 
-    async def greet(self) -> None: ...
+    async def respond(self) -> None:
+        self.asked += 1
 
-    async def answer_tool(self, tool_call_id: str, output: str) -> bool:
+    async def answer_tool(self, tool_call_id: str, output: str) -> None:
         if self.sends:
             self.answers.append(tool_call_id)
             self.answered.set()
-        return self.sends
 
     async def probe(self) -> None:
         self.probes += 1
@@ -128,7 +130,6 @@ def call(kit: TelemetryKit) -> Call:
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "REATTACH_DELAYS", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(session_module, "TOOL_RETRY_SECONDS", 0.0)
 
 
 def following(
@@ -455,3 +456,27 @@ async def test_a_tool_waits_for_a_connection_to_answer_on(kit: TelemetryKit, cal
     answered.set()
     await running
     assert (first.answers, second.answers) == ([], ["call_1"])
+
+
+@pytest.mark.parametrize(
+    ("seen", "again"),
+    [
+        ((), (["call_1"], 0)),
+        ((ResponseBegun(),), (["call_1"], 0)),
+        ((ToolAnswered("call_2"),), (["call_1"], 0)),
+        ((ToolAnswered("call_1"),), ([], 1)),
+        ((ToolAnswered("call_1"), ResponseBegun()), ([], 0)),
+    ],
+    ids=repr,
+)
+async def test_what_the_model_was_seen_to_hear_is_not_said_again(
+    kit: TelemetryKit, call: Call, seen: tuple[Signal, ...], again: tuple[list[str], int]
+) -> None:
+    """After a break an output is sent again unless the model has it, and a response asked for again unless it began."""
+    request = ToolRequest("call_1", "current_time", "{}")
+    first = ScriptedSession(closed=CRASHED)
+    first._signals = (ResponseBegun(), ResponseDone("r", tools=(request,)), first.answered, *seen)
+    second = ScriptedSession(closed=ORDERLY)
+    await following(kit, call, ScriptedCarrier(second), first).run()
+    assert (first.answers, first.asked) == (["call_1"], 1)
+    assert (second.answers, second.asked) == again

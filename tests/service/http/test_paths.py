@@ -1,11 +1,15 @@
 """Names in paths: a slash of a name is escaped, and is no end of it."""
 
-from collections.abc import Iterator
-from urllib.parse import quote
+from collections.abc import Callable, Iterator
+from urllib.parse import quote, unquote_to_bytes
 
 import httpx2
 import pytest
+from fastapi import APIRouter, FastAPI, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.http.errors import TrailingSlashes
+from service.http.paths import NamedRoute, sent_path
 from service.http.problems import MAX_ECHO
 from service.http.tokens import HEADER
 from telemetry.testing import TelemetryKit
@@ -68,3 +72,60 @@ def test_an_error_names_the_path_that_was_asked_for(client: httpx2.Client, name:
     problem = client.get(path)
     assert problem.status_code == status
     assert problem.json()["instance"] == path[: MAX_ECHO + len("%2F") - len("/")]
+
+
+def _as_it_came(raw: bytes) -> dict[str, bytes | None]:
+    return {"raw_path": raw}
+
+
+def _in_bytes(raw: bytes) -> dict[str, bytes | None]:
+    """Unescape what is not ASCII, as where a server takes bytes that no client may send."""
+    return {"raw_path": b"%2F".join(unquote_to_bytes(part) for part in raw.split(b"%2F"))}
+
+
+def _not_told(_raw: bytes) -> dict[str, bytes | None]:
+    return {"raw_path": None}
+
+
+def _absent(_raw: bytes) -> dict[str, bytes | None]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("told", "path", "name", "sent"),
+    [
+        (_as_it_came, "/named/%C3%A9%2Fb", "é/b", "/named/%C3%A9%2Fb"),
+        (_as_it_came, "/named/%C3%A9%2Fb//", "é/b", "/named/%C3%A9%2Fb"),
+        (_as_it_came, "/named/%2F%ED%B0%AF%ff", "/\ufffd\ufffd\ufffd\ufffd", "/named/%2F%ED%B0%AF%ff"),
+        (_in_bytes, "/named/%C3%A9%2Fb", "é/b", "/named/%C3%A9%2Fb"),
+        (_in_bytes, "/named/%C3%A9%2Fb/", "é/b", "/named/%C3%A9%2Fb"),
+        (_in_bytes, "/named/%C3%A9", "é", "/named/%C3%A9"),
+        (_not_told, "/named/%C3%A9%25", "é%", "/named/%C3%A9%25"),
+        (_not_told, "/named/%C3%A9/", "é", "/named/%C3%A9"),
+        (_absent, "/named/a", "a", "/named/a"),
+        (_absent, "/named/a/", "a", "/named/a"),
+    ],
+)
+def test_a_path_is_read_whatever_a_server_tells_of_it(
+    told: Callable[[bytes], dict[str, bytes | None]], path: str, name: str, sent: str
+) -> None:
+    """The raw path is optional (ASGI, HTTP connection scope), and need not be ASCII: nothing of that is an error."""
+    named = APIRouter(route_class=NamedRoute)
+
+    @named.get("/named/{name}")
+    async def answer(name: str, request: Request) -> tuple[str, str]:
+        return name, sent_path(request)
+
+    app = FastAPI()
+    app.include_router(named)
+    whole: ASGIApp = TrailingSlashes(app)
+
+    async def server(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            raw = scope.pop("raw_path")
+            scope.update(told(raw))
+        await whole(scope, receive, send)
+
+    with serving(server) as url, httpx2.Client(verify=TLS, base_url=url, timeout=TIMEOUT_SECONDS) as client:
+        response = client.get(path)
+        assert (response.status_code, response.json()) == (200, [name, sent])

@@ -14,9 +14,11 @@ from service.gateway.carriers.carrier import (
     LivenessSignal,
     PlaybackStarted,
     PlaybackStopped,
+    ResponseBegun,
     ResponseDone,
     SessionFault,
     Signal,
+    ToolAnswered,
     ToolRequest,
     TurnDetection,
     Unusable,
@@ -29,6 +31,8 @@ from telemetry.semconv.attributes import MessageProblem, Speaker
 TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 DETECTION = {"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 500}}}}
 SEMANTIC = {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "eagerness": "auto"}}}}
+
+OUTPUT = {"id": "item_1", "type": "function_call_output", "call_id": "call_1", "output": "{}"}
 
 
 def told(event: dict[str, Any]) -> tuple[Signal, ...]:
@@ -52,6 +56,12 @@ def told(event: dict[str, Any]) -> tuple[Signal, ...]:
         ({"type": "error", "error": {"code": "No good: +14155550123"}}, SessionFault("_OTHER")),
         ({"type": "error", "error": {"type": "server_error", "code": None}}, SessionFault("server_error")),
         ({"type": "response.output_audio_transcript.delta", "delta": "He"}, LivenessSignal()),
+        ({"type": "response.created", "response": {"id": "r"}}, ResponseBegun()),
+        ({"item": OUTPUT, "type": "conversation.item.added"}, ToolAnswered("call_1")),
+        ({"type": "conversation.item.done", "item": OUTPUT}, ToolAnswered("call_1")),
+        ({"type": "conversation.item.added", "item": {"type": "message", "call_id": "c"}}, LivenessSignal()),
+        ({"type": "conversation.item.added", "item": OUTPUT | {"call_id": {}}}, LivenessSignal()),
+        ({"type": "conversation.item.added", "item": []}, LivenessSignal()),
         ({"type": "of.tomorrow", "transcript": "Hello"}, LivenessSignal()),
         ({"type": "session.created", "session": DETECTION}, TurnDetection(0.5)),
         ({"type": "session.updated", "session": SEMANTIC}, TurnDetection(None)),
