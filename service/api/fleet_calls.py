@@ -257,7 +257,9 @@ class FleetCalls:
             # An emptied store names those that have come back to it; the others run their calls all the same.
             living |= set(self._seen.living) - gone
         self._seen, self._seen_at = _Others(tuple(sorted(living - {own})), tuple(sorted(gone))), self._now()
-        return self._last_seen() if forgotten else self._seen
+        if forgotten:
+            self._seen = self._last_seen()
+        return self._seen
 
     def _last_seen(self) -> _Others:
         """Return the others as they were seen last, and how many more there were at the last heartbeat."""
