@@ -20,18 +20,13 @@ from benchmarks.gateway_process import GatewayProcess, Used, gateway_process
 from benchmarks.light_carrier import Carrier, light_carrier
 
 HELD_SETUP: Final = (
-    "What holds the set-up: of the event loop's time, a sampling profiler finds 23 % in the request that accepts,"
-    " 12 % in the handshake of the sideband and 10 % in the webhook's route, which a bare gateway has too, and 27 %"
-    " in the spans, measurements, log lines and rows of history that it has not. A third of the whole is spent"
-    " beside the loop, in two commits to the database and in exporting. Left out one at a time, the HTTP client's"
-    " spans, the log lines, the export of all signals and the database's wait for the disk save less than a tenth"
-    " each."
+    "What holds the set-up: the request that accepts, the handshake and the webhook's route, which a bare gateway"
+    " has too, and the spans, measurements, log lines, commits and exports that it has not; [decision"
+    " 0004](decisions/0004-what-a-call-costs.md) has their shares."
 )
 HELD_EVENT: Final = (
-    "What holds an event: of the event loop's time, a fifth is the WebSocket library's, which parses and queues"
-    " each frame in Python, and another fifth the SDK's spans and measurements of the six events in 26 that mean"
-    " something to a call. Writing the calls' progress to the database takes a tenth of the process, exporting"
-    " another."
+    "What holds an event: the WebSocket library, which parses and queues each frame in Python, and the SDK's"
+    " spans and measurements; [decision 0004](decisions/0004-what-a-call-costs.md) has their shares."
 )
 OURS: Final = ("callscope", "uvloop")
 BARE: Final = ("bare", "default")

@@ -22,10 +22,9 @@ SIZES: Final = (100, 300, 1_000)
 """Numbers of calls, unless others are given as arguments."""
 ASKED_AT: Final = 1_000
 HELD: Final = (
-    "What holds it: the share is what an event costs, times 4,333 events a second, and reads and timers wait for"
-    " whatever thread has the interpreter; the benchmark of one call says what an event's cost is made of. The"
-    " generator of these calls takes most of a second core, so that on two of them nothing else may run beside the"
-    " benchmark."
+    "What holds it: the share is what an event costs, times 26 events a call every six seconds, and reads and"
+    " timers wait for whatever thread has the interpreter; [decision 0004](decisions/0004-what-a-call-costs.md)"
+    " says what an event's cost is made of."
 )
 CALLS_A_SECOND: Final = 50.0
 TALK_SECONDS: Final = 4 * TURN_SECONDS

@@ -24,9 +24,8 @@ from telemetry.testing import FakeClock, SpanTree, plain_metrics, span_trees
 
 BOUND = 0.95
 HELD = (
-    "What holds it: a second reader costs less than it did, since the SDK by now cleans a measurement's attributes"
-    " once for all readers. The library spends as much on what nobody does by hand: one object an event, the order"
-    " of a call's states, one barrier an event, and the boundary at which a failing sink is caught."
+    "What holds it: the SDK cleans a measurement's attributes once for all readers, so that a second one by hand"
+    " costs little; [decision 0004](decisions/0004-what-a-call-costs.md) says what the library does beyond."
 )
 REPEATS = 60
 CALLS_A_ROUND = 100

@@ -1,1 +1,1 @@
-"""What all routers share: problem details, security, bodies, responses and readiness."""
+"""Parts that all routers share: problem details, security, bodies, responses and readiness."""

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.openapi import declared_invalid, describe_problems
-from service.http.paths import named_path, sent_in
+from service.http.paths import named_path, sent_path
 from service.http.problems import MAX_ECHO, Problem, ProblemError, invalid_request, phrase, problem_response
 
 UNHANDLED: Final = "The service failed on this request; its log names the cause."
@@ -141,7 +141,7 @@ class TrailingSlashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the request on, without the slashes at the end of its path."""
-        if scope["type"] == "http" and len(scope["path"]) > 1 and (sent := sent_in(scope)).endswith("/"):
+        if scope["type"] == "http" and len(scope["path"]) > 1 and (sent := sent_path(scope)).endswith("/"):
             # An escaped slash (%2F) belongs to a name in the path and stays.
             raw = sent.rstrip("/")
             surplus = len(sent) - len(raw)

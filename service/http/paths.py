@@ -36,15 +36,11 @@ class NamedRoute(APIRoute):
         return match, child
 
 
-def sent_path(request: Request) -> str:
-    """Return the path as it was sent, with what is escaped in it; for links and redirects to the same place."""
-    return sent_in(request.scope)
+def sent_path(scope: Scope) -> str:
+    """Return a request's path as it was sent, in ASCII, for links and redirects to the same place.
 
-
-def sent_in(scope: Scope) -> str:
-    """Return the path as it was sent, in ASCII; where the server does not tell it, the path with its escapes put back.
-
-    Some servers hand bytes on that no client may send (RFC 3986 §2): these are escaped, too.
+    Where the server does not tell it, it is the path with its escapes put back. Some servers hand bytes on that no
+    client may send (RFC 3986 §2): these are escaped, too.
     """
     raw: bytes | None = scope.get("raw_path")
     return quote(raw, safe=punctuation) if raw else quote(scope["path"], errors="replace")

@@ -116,7 +116,7 @@ def page_router(sessions: PageSessions, route_class: type["PageRoute"] | None = 
 
 def sign_in_path(request: Request) -> str:
     """Return where to sign in, and come back from."""
-    path = sent_path(request) + (f"?{request.url.query}" if request.url.query else "")
+    path = sent_path(request.scope) + (f"?{request.url.query}" if request.url.query else "")
     return SIGN_IN if path == "/" else f"{SIGN_IN}?next={quote(path, safe='/')}"
 
 
@@ -164,7 +164,7 @@ def _tidied(request: Request) -> Response | None:
     if request.method not in READING or all(value for _, value in given):
         return None
     filled = urlencode([(name, value) for name, value in given if value])  # one that is there twice stays a fault
-    path = sent_path(request)
+    path = sent_path(request.scope)
     return RedirectResponse(f"{path}?{filled}" if filled else path, HTTPStatus.SEE_OTHER)
 
 
@@ -173,7 +173,7 @@ def _signed_out(request: Request) -> Response:
         return Response(status_code=HTTPStatus.UNAUTHORIZED)
     if request.headers.get("sec-fetch-site") == "cross-site" and request.method in READING:
         # A link from elsewhere comes without the cookie (SameSite=Strict); the page that asks again brings it.
-        return HTMLResponse(render("again.html", path=local_path(sent_path(request))))
+        return HTMLResponse(render("again.html", path=local_path(sent_path(request.scope))))
     return RedirectResponse(sign_in_path(request), HTTPStatus.SEE_OTHER)
 
 
@@ -210,7 +210,7 @@ def wrong_address(request: Request, problems: Sequence[FieldProblem]) -> Respons
         title="This address is not right" if reads else "This form is not right",
         detail=f"Nothing {'is shown' if reads else 'was changed'}; this has to be put right:",
         faults=faults,
-        without=with_query(sent_path(request), left) if curable else None,
+        without=with_query(sent_path(request.scope), left) if curable else None,
     )
     return HTMLResponse(body, HTTPStatus.UNPROCESSABLE_ENTITY)
 

@@ -15,7 +15,7 @@ PAUSED = "paused"
 
 def stream_path(request: Request) -> str:
     """Return the path of the stream of a page's changes, with the page's query."""
-    path = "/live" + sent_path(request).rstrip("/")
+    path = "/live" + sent_path(request.scope).rstrip("/")
     return f"{path}?{request.url.query}" if request.url.query else path
 
 
@@ -44,7 +44,7 @@ def whole_page(  # noqa: D417 -- further facts are the template's
         f={name: Markup(html) for name, html in fragments.items()},
         title=title,
         view=view,
-        path=sent_path(request),
+        path=sent_path(request.scope),
         query=dict(request.query_params),
         stream=stream,
         paused=PAUSED in request.query_params,

@@ -181,15 +181,20 @@ class GatewayEvents:
                 wire.error("item_exists", "There is an item with this id.", cause=event.get("event_id"))
             )
             return
-        is_output = item.get("type") == "function_call_output"
-        fault = self._context.record.dialled.faults.output if is_output else None
-        self._outputs += is_output
-        breaks = fault is not None and self._outputs <= fault.times
-        if breaks:
-            # What the carrier says of the item is then heard by nobody.
-            await self._context.break_off()
-        if fault is None or not breaks or fault.processed:
+        if await self._arrives(item):
             await self._take(item, event)
+
+    async def _arrives(self, item: Mapping[str, Any]) -> bool:
+        """Return True unless the sideband breaks before the item is read."""
+        fault = self._context.record.dialled.faults.output
+        if fault is None or item.get("type") != "function_call_output":
+            return True
+        self._outputs += 1
+        if self._outputs > fault.times:
+            return True
+        # What the carrier says of the item is then heard by nobody.
+        await self._context.break_off()
+        return fault.processed
 
     async def _take(self, item: dict[str, Any], event: Mapping[str, Any]) -> None:
         self._items.add(str(item["id"]))

@@ -108,7 +108,7 @@ class Report:
     source: str = DIRECT_SOURCE
     direction: CallDirection = CallDirection.INBOUND
     reason: RejectionReason | UnansweredReason | EndReason | None = None
-    """Why: of the kind's own vocabulary. Rejected, unanswered, abandoned and ended need one."""
+    """One of the kind's own vocabulary; rejected, unanswered, abandoned and ended need one."""
     error_type: str | None = None
     fault: Fault | None = None
     limit: LimitHit | None = None

@@ -114,7 +114,7 @@ def test_a_path_is_read_whatever_a_server_tells_of_it(
 
     @named.get("/named/{name}")
     async def answer(name: str, request: Request) -> tuple[str, str]:
-        return name, sent_path(request)
+        return name, sent_path(request.scope)
 
     app = FastAPI()
     app.include_router(named)

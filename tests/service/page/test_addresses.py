@@ -1,5 +1,7 @@
 """Addresses as people, proxies and programs ask for them: without a body, mistyped, twice, and where nothing is."""
 
+import re
+
 import httpx2
 import pytest
 
@@ -11,6 +13,9 @@ from telemetry.semconv.attributes import TenantId
 from tests.service.gateway.harness import GatewayHarness
 from tests.service.page.browsing import Page, shown
 from tests.service.page.test_search import refused
+
+MANY_ROUTES = 20
+"""Fewer than there are with a name in their path."""
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
@@ -137,3 +142,14 @@ async def test_a_tenant_that_no_import_takes_does_no_harm(harness: GatewayHarnes
     for method in ("GET", "PATCH", "DELETE"):
         refused = await harness.client.request(method, "/api/v1/tenants/a%2Fb", json={}, headers={"If-Match": "*"})
         assert [error["field"] for error in refused.json()["errors"]] == ["path.tenant_id"]
+
+
+async def test_every_route_takes_a_slash_of_a_name(harness: GatewayHarness) -> None:
+    """Whatever the document has a name in the path of is found with an escaped slash in it; none is forgotten."""
+    document = (await harness.client.get("/openapi.json")).json()
+    named = [(path, method) for path, methods in document["paths"].items() if "{" in path for method in methods]
+    assert len(named) > MANY_ROUTES
+    for path, method in named:
+        answer = await harness.client.request(method, re.sub(r"{\w+}", "a%2Fb", path))
+        assert "There is nothing at this path" not in answer.text, (method, path)
+        assert answer.status_code != 405, (method, path)

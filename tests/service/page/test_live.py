@@ -14,6 +14,7 @@ from service.page.live import LivePages, TooManyViewersError
 from service.simulator.script import CallScript
 from tests.service.gateway.harness import GatewayHarness, running_harness
 from tests.service.page.browsing import SignedIn, frames, signed_in
+from tests.support.patience import PATIENT_SECONDS
 from tests.support.server import TIMEOUT_SECONDS, TLS
 
 NEVER = 3600.0
@@ -113,9 +114,10 @@ async def test_a_page_that_stays_the_same_is_not_silent(live: LivePages[str], mo
     stream = await begun(live)
     await anext(stream)
     comment = asyncio.ensure_future(anext(stream))
-    while not comment.done():
-        await tick(live)
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not comment.done():
+            await tick(live)
+            await asyncio.sleep(0.01)
     assert comment.result() == b": nothing has changed\n\n"
 
 
